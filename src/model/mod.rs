@@ -1,0 +1,19 @@
+//! The nouns: values, exact numbers, profiles and their keys, points in time.
+//!
+//! This floor knows nothing of operators, bytes or storage. It may import only `error` and `limits`.
+
+mod key;
+mod number;
+mod object;
+mod profile;
+mod time;
+mod value;
+
+pub use key::{Kind, ProfileKey};
+pub use number::{NotFinite, Number};
+pub use object::Object;
+pub use profile::Profile;
+pub use time::Timestamp;
+pub use value::Value;
+
+pub(crate) use number::{EXPONENT_MIN, Parts};

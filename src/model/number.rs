@@ -1,0 +1,466 @@
+//! Exact numbers.
+//!
+//! Every finite double and every integer is `m * 2^e`, and so is every sum of them. A [`Number`] is that sum,
+//! kept exactly and in one canonical form: `e <= 0`, and `m` is odd unless `e` is 0. It is rounded once, when it
+//! is read as a double. So no grouping of additions can be told from another, which adding doubles cannot offer.
+//!
+//! One sticky flag remembers whether a float took part: integers stay integers in JSON, `1.5 + 0.5` reads `2.0`.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+use num_bigint::{BigInt, Sign};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The smallest exponent that any double has, so the smallest that any sum of them can need.
+pub(crate) const EXPONENT_MIN: i16 = -1074;
+
+/// A value that is NaN or infinite, and so no [`Number`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotFinite;
+
+impl fmt::Display for NotFinite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the number is not finite")
+    }
+}
+
+impl std::error::Error for NotFinite {}
+
+/// An exact number: any integer, any finite double, and any sum of them.
+///
+/// ```
+/// use profiledb::Number;
+///
+/// let tenth = Number::try_from(0.1)?;
+/// let sum = (0..10).fold(Number::from(0), |sum, _| &sum + &tenth);
+/// assert_eq!(sum.as_f64(), 1.0); // adding doubles one by one gives 0.9999999999999999
+/// assert!(sum.is_float());
+/// assert_eq!(Number::from(2), Number::try_from(2.0)?);
+/// # Ok::<(), profiledb::NotFinite>(())
+/// ```
+///
+/// Equality and order are numeric and ignore the float flag: `1 == 1.0`.
+#[derive(Clone)]
+pub struct Number(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    // The mantissa is an i128 in two halves, so that a Number needs the alignment of a word only.
+    Small { high: i64, low: u64, exponent: i16, float: bool },
+    Big(Box<Big>),
+}
+
+#[derive(Clone)]
+struct Big {
+    mantissa: BigInt,
+    exponent: i16,
+    float: bool,
+}
+
+/// A number taken apart, for the codec.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Parts<'a> {
+    Small(i128),
+    Big(&'a BigInt),
+}
+
+impl Number {
+    fn small(mantissa: i128, exponent: i16, float: bool) -> Self {
+        // The halves of the two's complement; `mantissa()` puts them together again.
+        Self(Repr::Small { high: (mantissa >> 64) as i64, low: mantissa as u64, exponent, float })
+    }
+
+    /// Brings `mantissa * 2^exponent` into canonical form.
+    fn normal_small(mut mantissa: i128, mut exponent: i16, float: bool) -> Self {
+        if exponent < 0 {
+            if mantissa == 0 {
+                exponent = 0;
+            } else {
+                let strip = mantissa.trailing_zeros().min(u32::from(exponent.unsigned_abs()));
+                mantissa >>= strip;
+                exponent += strip as i16;
+            }
+        }
+        Self::small(mantissa, exponent, float)
+    }
+
+    fn normal_big(mut mantissa: BigInt, mut exponent: i16, float: bool) -> Self {
+        if exponent < 0 {
+            let zeros = mantissa.trailing_zeros().unwrap_or(u64::from(exponent.unsigned_abs()));
+            let strip = zeros.min(u64::from(exponent.unsigned_abs()));
+            mantissa >>= strip;
+            exponent += strip as i16;
+        }
+        match i128::try_from(&mantissa) {
+            Ok(small) => Self::normal_small(small, exponent, float),
+            Err(_) => Self(Repr::Big(Box::new(Big { mantissa, exponent, float }))),
+        }
+    }
+
+    /// The number with these parts, if they are canonical.
+    pub(crate) fn from_parts(mantissa: BigInt, exponent: i16, float: bool) -> Option<Self> {
+        let canonical = exponent == 0 || (exponent >= EXPONENT_MIN && exponent < 0 && mantissa.bit(0));
+        canonical.then(|| Self::normal_big(mantissa, exponent, float))
+    }
+
+    /// The number with these parts, if they are canonical.
+    pub(crate) fn from_small_parts(mantissa: i128, exponent: i16, float: bool) -> Option<Self> {
+        let canonical = exponent == 0 || (exponent >= EXPONENT_MIN && exponent < 0 && mantissa & 1 == 1);
+        canonical.then(|| Self::small(mantissa, exponent, float))
+    }
+
+    pub(crate) fn parts(&self) -> (Parts<'_>, i16) {
+        match &self.0 {
+            Repr::Small { high, low, exponent, .. } => (Parts::Small(join(*high, *low)), *exponent),
+            Repr::Big(big) => (Parts::Big(&big.mantissa), big.exponent),
+        }
+    }
+
+    fn mantissa(&self) -> BigInt {
+        match self.parts().0 {
+            Parts::Small(mantissa) => BigInt::from(mantissa),
+            Parts::Big(mantissa) => mantissa.clone(),
+        }
+    }
+
+    fn exponent(&self) -> i16 {
+        match &self.0 {
+            Repr::Small { exponent, .. } => *exponent,
+            Repr::Big(big) => big.exponent,
+        }
+    }
+
+    /// Whether a float ever took part in this number. If so it reads as a float, even when it is whole.
+    #[must_use]
+    pub fn is_float(&self) -> bool {
+        match &self.0 {
+            Repr::Small { float, .. } => *float,
+            Repr::Big(big) => big.float,
+        }
+    }
+
+    /// Whether the value is zero, integer or float.
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        matches!(self.0, Repr::Small { high: 0, low: 0, .. })
+    }
+
+    /// The value, if it is an integer that never met a float and fits.
+    #[must_use]
+    pub fn as_i64(&self) -> Option<i64> {
+        self.as_i128().and_then(|value| i64::try_from(value).ok())
+    }
+
+    /// The value, if it is an integer that never met a float and fits.
+    #[must_use]
+    pub fn as_u64(&self) -> Option<u64> {
+        self.as_i128().and_then(|value| u64::try_from(value).ok())
+    }
+
+    fn as_i128(&self) -> Option<i128> {
+        match &self.0 {
+            Repr::Small { high, low, exponent: 0, float: false } => Some(join(*high, *low)),
+            _ => None,
+        }
+    }
+
+    /// The nearest double, ties to even. Beyond the range of a double it is the largest finite one; the number
+    /// itself stays exact.
+    #[must_use]
+    pub fn as_f64(&self) -> f64 {
+        let exponent = i32::from(self.exponent());
+        match self.parts().0 {
+            Parts::Small(mantissa) => round(mantissa < 0, mantissa.unsigned_abs(), false, exponent),
+            Parts::Big(mantissa) => {
+                // The top 128 bits decide, with everything below them as one sticky bit.
+                let magnitude = mantissa.magnitude();
+                let drop = magnitude.bits().saturating_sub(128);
+                let top = u128::try_from(magnitude >> drop).unwrap_or(u128::MAX);
+                let sticky = magnitude.trailing_zeros().is_some_and(|zeros| zeros < drop);
+                let drop = i32::try_from(drop).unwrap_or(i32::MAX / 2);
+                round(mantissa.sign() == Sign::Minus, top, sticky, exponent + drop)
+            }
+        }
+    }
+}
+
+/// The i128 whose two's complement has these halves.
+fn join(high: i64, low: u64) -> i128 {
+    (i128::from(high) << 64) | i128::from(low)
+}
+
+/// The double nearest to `magnitude * 2^exponent`, where `sticky` says that the true magnitude is a little larger.
+fn round(negative: bool, magnitude: u128, sticky: bool, exponent: i32) -> f64 {
+    if magnitude == 0 {
+        return 0.0;
+    }
+    let bits = 128 - magnitude.leading_zeros() as i32;
+    // Numbers are multiples of 2^-1074, so a subnormal result is exact and 53 bits serve for all others.
+    let shift = bits - 53;
+    let (significand, scale) = if shift <= 0 {
+        (magnitude, exponent)
+    } else {
+        let kept = magnitude >> shift;
+        let rest = magnitude & ((1 << shift) - 1);
+        let half = 1_u128 << (shift - 1);
+        let up = rest > half || (rest == half && (sticky || kept & 1 == 1));
+        (kept + u128::from(up), exponent + shift)
+    };
+    let value = scale_by_power_of_two(significand as f64, scale).min(f64::MAX);
+    if negative { -value } else { value }
+}
+
+/// `value * 2^power` where the result is representable or overflows; `power` is at least -1074.
+fn scale_by_power_of_two(value: f64, power: i32) -> f64 {
+    if power > 1023 {
+        return if value == 0.0 { 0.0 } else { f64::INFINITY };
+    }
+    let factor = if power >= -1022 {
+        f64::from_bits(((power + 1023) as u64) << 52)
+    } else {
+        f64::from_bits(1_u64 << (power + 1074).max(0))
+    };
+    value * factor
+}
+
+impl std::ops::Add for &Number {
+    type Output = Number;
+
+    fn add(self, other: &Number) -> Number {
+        let float = self.is_float() || other.is_float();
+        let (a, b) = (self.exponent(), other.exponent());
+        let exponent = a.min(b);
+        // At most 1074 each: one of them is zero.
+        let (shift_a, shift_b) = ((a - exponent) as u32, (b - exponent) as u32);
+        if let (Parts::Small(m), Parts::Small(n)) = (self.parts().0, other.parts().0)
+            && let (Some(m), Some(n)) = (shift_exactly(m, shift_a), shift_exactly(n, shift_b))
+            && let Some(sum) = m.checked_add(n)
+        {
+            return Number::normal_small(sum, exponent, float);
+        }
+        let sum = (self.mantissa() << shift_a) + (other.mantissa() << shift_b);
+        Number::normal_big(sum, exponent, float)
+    }
+}
+
+fn shift_exactly(mantissa: i128, shift: u32) -> Option<i128> {
+    (shift < mantissa.unsigned_abs().leading_zeros() || mantissa == 0).then(|| mantissa.checked_shl(shift).unwrap_or(0))
+}
+
+impl std::ops::Add for Number {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        &self + &other
+    }
+}
+
+impl PartialEq for Number {
+    fn eq(&self, other: &Self) -> bool {
+        // The form is canonical, so equal numbers have equal parts.
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for Number {}
+
+impl PartialOrd for Number {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Number {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let (a, b) = (self.exponent(), other.exponent());
+        if a == b
+            && let (Parts::Small(m), Parts::Small(n)) = (self.parts().0, other.parts().0)
+        {
+            return m.cmp(&n);
+        }
+        let exponent = a.min(b);
+        (self.mantissa() << (a - exponent) as u32).cmp(&(other.mantissa() << (b - exponent) as u32))
+    }
+}
+
+macro_rules! from_integer {
+    ($($integer:ty),*) => {$(
+        impl From<$integer> for Number {
+            fn from(value: $integer) -> Self {
+                Self::small(i128::from(value), 0, false)
+            }
+        }
+    )*};
+}
+from_integer!(i8, i16, i32, i64, i128, u8, u16, u32, u64);
+
+impl TryFrom<f64> for Number {
+    type Error = NotFinite;
+
+    fn try_from(value: f64) -> Result<Self, NotFinite> {
+        if !value.is_finite() {
+            return Err(NotFinite);
+        }
+        let bits = value.to_bits();
+        let biased = ((bits >> 52) & 0x7ff) as i16;
+        let fraction = i128::from(bits & ((1 << 52) - 1));
+        let (magnitude, exponent) =
+            if biased == 0 { (fraction, EXPONENT_MIN) } else { (fraction | (1 << 52), biased - 1075) };
+        let mantissa = if value.is_sign_negative() { -magnitude } else { magnitude };
+        Ok(match u32::try_from(exponent) {
+            Ok(shift) => match shift_exactly(mantissa, shift) {
+                Some(mantissa) => Self::small(mantissa, 0, true),
+                None => Self::normal_big(BigInt::from(mantissa) << shift, 0, true),
+            },
+            Err(_) => Self::normal_small(mantissa, exponent, true),
+        })
+    }
+}
+
+impl fmt::Debug for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// As in JSON: integers that fit 64 bits in digits, everything else as the nearest double.
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(value) = self.as_i64() {
+            write!(f, "{value}")
+        } else if let Some(value) = self.as_u64() {
+            write!(f, "{value}")
+        } else {
+            write!(f, "{:?}", self.as_f64())
+        }
+    }
+}
+
+/// An integer that fits 64 bits is written as one; everything else as the nearest double.
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let Some(value) = self.as_i64() {
+            serializer.serialize_i64(value)
+        } else if let Some(value) = self.as_u64() {
+            serializer.serialize_u64(value)
+        } else {
+            serializer.serialize_f64(self.as_f64())
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NumberVisitor;
+
+        impl Visitor<'_> for NumberVisitor {
+            type Value = Number;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a finite number")
+            }
+
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Number, E> {
+                Ok(value.into())
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Number, E> {
+                Ok(value.into())
+            }
+
+            fn visit_f64<E: de::Error>(self, value: f64) -> Result<Number, E> {
+                Number::try_from(value).map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_any(NumberVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn number(value: f64) -> Number {
+        Number::try_from(value).unwrap()
+    }
+
+    /// A sum of doubles by an independent route: everything at the scale of the smallest subnormal.
+    fn reference(values: &[f64]) -> BigInt {
+        values.iter().fold(BigInt::ZERO, |sum, &value| {
+            let bits = value.to_bits();
+            let biased = (bits >> 52) & 0x7ff;
+            let fraction = bits & ((1 << 52) - 1);
+            let magnitude =
+                if biased == 0 { BigInt::from(fraction) } else { BigInt::from(fraction | 1 << 52) << (biased - 1) };
+            if value.is_sign_negative() { sum - magnitude } else { sum + magnitude }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_double_survives(value in any::<f64>().prop_filter("finite", |v| v.is_finite())) {
+            prop_assert_eq!(number(value).as_f64(), value);
+        }
+
+        #[test]
+        fn sums_are_exact_and_independent_of_order(values in prop::collection::vec(any::<f64>().prop_filter("finite", |v| v.is_finite()), 0..12)) {
+            let forward = values.iter().fold(Number::from(0), |sum, &v| &sum + &number(v));
+            let backward = values.iter().rev().fold(Number::from(0), |sum, &v| &number(v) + &sum);
+            prop_assert_eq!(forward.parts(), backward.parts());
+            let exact = reference(&values);
+            prop_assert_eq!(forward.mantissa() << (forward.exponent() - EXPONENT_MIN) as u32, exact);
+        }
+
+        #[test]
+        fn rounding_agrees_with_the_hardware(a in any::<f64>().prop_filter("finite", |v| v.is_finite()), b in any::<f64>().prop_filter("finite", |v| v.is_finite())) {
+            // One addition of two doubles is correctly rounded by IEEE 754.
+            let expected = a + b;
+            let seen = (&number(a) + &number(b)).as_f64();
+            prop_assert_eq!(seen, expected.clamp(f64::MIN, f64::MAX));
+        }
+
+        #[test]
+        fn order_is_numeric(a in any::<i64>(), b in any::<i64>(), x in -1e18_f64..1e18) {
+            prop_assert_eq!(Number::from(a).cmp(&Number::from(b)), a.cmp(&b));
+            prop_assert_eq!(number(x).cmp(&number(a as f64)), x.partial_cmp(&(a as f64)).unwrap());
+        }
+
+        #[test]
+        fn integers_round_as_the_language_does(value in any::<i128>()) {
+            prop_assert_eq!(Number::from(value).as_f64(), value as f64);
+        }
+    }
+
+    #[test]
+    fn the_edges_of_a_double() {
+        for value in [0.0, 5e-324, -5e-324, f64::MIN_POSITIVE, f64::MAX, f64::MIN, 1.0 + f64::EPSILON, 0.1] {
+            assert_eq!(number(value).as_f64(), value);
+        }
+        let beyond = &number(f64::MAX) + &number(f64::MAX);
+        assert_eq!(beyond.as_f64(), f64::MAX, "the read saturates");
+        assert_eq!((&beyond + &number(f64::MIN)).as_f64(), f64::MAX, "and the state stays exact");
+        assert!((&number(1e308) + &number(5e-324)) > number(1e308));
+        assert_eq!(Number::try_from(f64::NAN), Err(NotFinite));
+        assert_eq!(Number::try_from(f64::NEG_INFINITY), Err(NotFinite));
+    }
+
+    #[test]
+    fn a_float_is_remembered_and_equality_ignores_it() {
+        let whole = &number(1.5) + &number(0.5);
+        assert_eq!(whole, Number::from(2));
+        assert_eq!(whole.to_string(), "2.0");
+        assert_eq!(whole.as_i64(), None);
+        assert_eq!(Number::from(u64::MAX).to_string(), u64::MAX.to_string());
+        assert_eq!((Number::from(u64::MAX) + Number::from(1)).to_string(), "1.8446744073709552e19");
+        assert_eq!((Number::from(i64::MAX) + Number::from(i64::MIN)).as_i64(), Some(-1));
+    }
+
+    #[test]
+    fn a_number_is_three_words() {
+        assert_eq!(size_of::<Number>(), 24);
+    }
+}

@@ -1,0 +1,181 @@
+//! A map of names to values, kept in one sorted vector.
+
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::Value;
+
+/// A JSON object: names to values, in the byte order of the names.
+///
+/// The order in which names were given is not kept. It has no meaning in JSON, and one order for everyone makes
+/// equal objects equal bytes. Of two entries with one name the later one wins.
+///
+/// ```
+/// use profiledb::{Object, Value};
+///
+/// let address = Object::from_iter([("zip", Value::from("10115")), ("city", Value::from("Berlin"))]);
+/// assert_eq!(address.get("city"), Some(&Value::from("Berlin")));
+/// assert_eq!(address.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["city", "zip"]);
+/// ```
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Object(Vec<(String, Value)>);
+
+impl Object {
+    /// An object without entries.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Takes entries that are already in strictly ascending order of their names.
+    pub(crate) fn from_sorted(entries: Vec<(String, Value)>) -> Self {
+        debug_assert!(entries.is_sorted_by(|(a, _), (b, _)| a < b));
+        Self(entries)
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are no entries.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn position(&self, name: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|(candidate, _)| candidate.as_str().cmp(name))
+    }
+
+    /// The value under this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.position(name).ok().and_then(|index| self.0.get(index)).map(|(_, value)| value)
+    }
+
+    /// Whether there is an entry with this name.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.position(name).is_ok()
+    }
+
+    /// Puts a value under a name and returns the one that it replaces.
+    pub fn insert(&mut self, name: impl Into<String>, value: impl Into<Value>) -> Option<Value> {
+        let (name, value) = (name.into(), value.into());
+        // Names mostly come sorted, from our own bytes or from our own output.
+        if self.0.last().is_none_or(|(last, _)| *last < name) {
+            self.0.push((name, value));
+            return None;
+        }
+        match self.position(&name) {
+            Ok(index) => self.0.get_mut(index).map(|(_, old)| std::mem::replace(old, value)),
+            Err(index) => {
+                self.0.insert(index, (name, value));
+                None
+            }
+        }
+    }
+
+    /// Takes the entry with this name out.
+    pub fn remove(&mut self, name: &str) -> Option<Value> {
+        self.position(name).ok().map(|index| self.0.remove(index).1)
+    }
+
+    /// The entries in the order of their names.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Value)> + DoubleEndedIterator {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut Value> {
+        self.0.iter_mut().map(|(_, value)| value)
+    }
+
+    /// Every entry of `other` replaces the one with its name here.
+    pub(crate) fn merge(&mut self, other: Self) {
+        if self.is_empty() {
+            *self = other;
+            return;
+        }
+        for (name, value) in other.0 {
+            self.insert(name, value);
+        }
+    }
+}
+
+impl IntoIterator for Object {
+    type Item = (String, Value);
+    type IntoIter = std::vec::IntoIter<(String, Value)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl<N: Into<String>, V: Into<Value>> FromIterator<(N, V)> for Object {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(entries: I) -> Self {
+        let mut object = Self::new();
+        for (name, value) in entries {
+            object.insert(name, value);
+        }
+        object
+    }
+}
+
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl Serialize for Object {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.len()))?;
+        for (name, value) in self.iter() {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor;
+
+        impl<'de> Visitor<'de> for ObjectVisitor {
+            type Value = Object;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object, A::Error> {
+                Object::from_map(map)
+            }
+        }
+
+        deserializer.deserialize_map(ObjectVisitor)
+    }
+}
+
+impl Object {
+    /// Collects a map that a deserializer offers, in whatever order, in `n log n`.
+    pub(super) fn from_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
+        let mut entries: Vec<(String, Value)> = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        if !entries.is_sorted_by(|(a, _), (b, _)| a < b) {
+            // The sort is stable, so of equal names the last one given stands last, and stays.
+            entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+            entries.reverse();
+            entries.dedup_by(|(a, _), (b, _)| a == b);
+            entries.reverse();
+        }
+        Ok(Self(entries))
+    }
+}

@@ -1,0 +1,125 @@
+//! Points in time.
+
+use std::fmt;
+
+use crate::error::{Error, Result};
+
+/// A point in time: milliseconds since 1970-01-01T00:00:00 UTC.
+///
+/// `$last_seen` keeps whole seconds of it. Nothing below the facade reads a clock: times are arguments.
+///
+/// ```
+/// use profiledb::Timestamp;
+///
+/// let time = Timestamp::parse("2023-11-14T22:13:20")?;
+/// assert_eq!(time, Timestamp::from_seconds(1_700_000_000));
+/// assert_eq!(time.to_string(), "2023-11-14T22:13:20");
+/// # Ok::<(), profiledb::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+/// Numbers above this are milliseconds, others are seconds: 1e11 s is the year 5138, 1e11 ms is 1973.
+const SECONDS_MAX: f64 = 1e11;
+
+/// The years 0000 to 9999 are what the text form can hold.
+const RANGE_SECONDS: std::ops::RangeInclusive<i64> = -62_167_219_200..=253_402_207_200;
+
+impl Timestamp {
+    /// From seconds since the epoch. Saturates at the ends of the representable range.
+    #[must_use]
+    pub const fn from_seconds(seconds: i64) -> Self {
+        Self(seconds.saturating_mul(1_000))
+    }
+
+    /// From milliseconds since the epoch.
+    #[must_use]
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// From a number whose size tells its unit, as `$time` is sent: milliseconds above 1e11, else seconds.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid) when the number is no time within the years 0000 to 9999.
+    pub fn from_number(number: f64) -> Result<Self> {
+        let millis = if number.abs() > SECONDS_MAX { number } else { number * 1_000.0 };
+        let time = Self(millis as i64);
+        if millis.is_finite() && RANGE_SECONDS.contains(&time.seconds()) {
+            Ok(time)
+        } else {
+            Err(Error::invalid(format!("not a time value={number}")))
+        }
+    }
+
+    /// From text of the shape `YYYY-MM-DDTHH:MM:SS` or `YYYY-MM-DD` in UTC; a fraction and a `Z` are accepted.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid) when the text has another shape or names no real time.
+    pub fn parse(text: &str) -> Result<Self> {
+        let bare = text.strip_suffix(['Z', 'z']).unwrap_or(text);
+        bare.parse::<jiff::civil::DateTime>()
+            .and_then(|civil| jiff::tz::Offset::UTC.to_timestamp(civil))
+            .map(|time| Self(time.as_millisecond()))
+            .map_err(|error| {
+                Error::invalid(format!("not a time of the shape YYYY-MM-DDTHH:MM:SS value={text:?}")).because(error)
+            })
+    }
+
+    /// Milliseconds since the epoch.
+    #[must_use]
+    pub const fn millis(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since the epoch, rounded down.
+    #[must_use]
+    pub const fn seconds(self) -> i64 {
+        self.0.div_euclid(1_000)
+    }
+}
+
+/// `YYYY-MM-DDTHH:MM:SS` in UTC, without a fraction: the only shape that Mixpanel's own tools read in `$last_seen`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.seconds().clamp(*RANGE_SECONDS.start(), *RANGE_SECONDS.end());
+        let time = jiff::Timestamp::from_second(seconds).map_err(|_| fmt::Error)?;
+        write!(f, "{}", time.strftime("%Y-%m-%dT%H:%M:%S"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_of_a_number_tells_its_unit() {
+        for number in [1_700_000_000.0, 1_700_000_000.25, 1_700_000_000_000.0] {
+            assert_eq!(Timestamp::from_number(number).unwrap().to_string(), "2023-11-14T22:13:20");
+        }
+        for bad in [f64::NAN, f64::INFINITY, 1e300, -1e300] {
+            assert!(Timestamp::from_number(bad).unwrap_err().is_invalid());
+        }
+    }
+
+    #[test]
+    fn text_survives() {
+        for text in [
+            "1970-01-01T00:00:00",
+            "2024-02-29T23:59:59",
+            "1969-12-31T23:59:59",
+            "0001-01-01T00:00:00",
+            "9999-12-30T00:00:00",
+        ] {
+            assert_eq!(Timestamp::parse(text).unwrap().to_string(), text);
+        }
+        assert_eq!(Timestamp::parse("2024-01-02").unwrap().to_string(), "2024-01-02T00:00:00");
+        assert_eq!(Timestamp::parse("2024-01-02T03:04:05.678Z").unwrap().to_string(), "2024-01-02T03:04:05");
+        for bad in ["", "yesterday", "2024-02-30T00:00:00", "12:00"] {
+            assert!(Timestamp::parse(bad).unwrap_err().message().contains(bad));
+        }
+        assert_eq!(Timestamp::from_seconds(i64::MAX).to_string(), "9999-12-30T22:00:00");
+    }
+}

@@ -1,0 +1,136 @@
+//! Composed runs of operators on one property.
+
+use super::list::ListEdit;
+use super::op::Op;
+use crate::model::{Number, Object, Value};
+
+/// A run of operators on one property, composed.
+#[derive(Clone, Debug)]
+pub(crate) enum Chain {
+    /// A `$set` or `$unset` happened, so the state is this one, whatever it was before.
+    Known(Option<Value>),
+    /// The state before still matters.
+    Open {
+        /// What becomes of an absent property.
+        absent: Option<Value>,
+        /// What becomes of a present one. Values of other types than these stay as they are.
+        lanes: Lanes,
+    },
+}
+
+/// What becomes of a present value: one lane per type that operators act on.
+#[derive(Clone, Debug)]
+pub(crate) struct Lanes {
+    /// Added to a number. The integer zero is the identity; a float zero is not, it makes an integer a float.
+    pub(crate) add: Number,
+    /// Done to a list.
+    pub(crate) list: ListEdit,
+    /// Merged into an object.
+    pub(crate) merge: Object,
+}
+
+impl Default for Lanes {
+    fn default() -> Self {
+        Self { add: Number::from(0), list: ListEdit::default(), merge: Object::new() }
+    }
+}
+
+impl Lanes {
+    pub(crate) fn adds_nothing(&self) -> bool {
+        self.add.is_zero() && !self.add.is_float()
+    }
+
+    /// Whether every present value stays as it is.
+    pub(crate) fn is_identity(&self) -> bool {
+        self.adds_nothing() && self.list.is_identity() && self.merge.is_empty()
+    }
+
+    fn apply(self, value: Value) -> Value {
+        match value {
+            Value::Number(number) => Value::Number(&number + &self.add),
+            Value::List(elements) => Value::List(self.list.apply(elements)),
+            Value::Object(mut object) => {
+                object.merge(self.merge);
+                Value::Object(object)
+            }
+            other => other,
+        }
+    }
+
+    fn then(mut self, next: Self) -> Self {
+        self.merge.merge(next.merge);
+        Self { add: &self.add + &next.add, list: self.list.then(next.list), merge: self.merge }
+    }
+}
+
+impl Chain {
+    /// The chain that does nothing.
+    pub(crate) fn identity() -> Self {
+        Self::Open { absent: None, lanes: Lanes::default() }
+    }
+
+    /// Whether every state stays as it is. Such chains are never stored.
+    pub(crate) fn is_identity(&self) -> bool {
+        matches!(self, Self::Open { absent: None, lanes } if lanes.is_identity())
+    }
+
+    /// The chain of one operator.
+    pub(crate) fn of(op: Op) -> Self {
+        let absent = super::apply::apply(None, &op);
+        let mut lanes = Lanes::default();
+        match op {
+            Op::Set(_) | Op::Unset => return Self::Known(absent),
+            Op::SetOnce(_) => {}
+            Op::Add(amount) => lanes.add = amount,
+            Op::Append(element) => lanes.list.tail.push(element),
+            Op::Union(elements) if elements.is_empty() => {}
+            Op::Union(elements) => {
+                lanes.list.dedupe = true;
+                lanes.list.head = super::list::dedupe(elements);
+            }
+            Op::Remove(element) => lanes.list.removed.push(element),
+            Op::Merge(entries) => lanes.merge = entries,
+        }
+        Self::Open { absent, lanes }
+    }
+
+    /// The state after this run.
+    pub(crate) fn apply(self, state: Option<Value>) -> Option<Value> {
+        match (self, state) {
+            (Self::Known(state), _) => state,
+            (Self::Open { absent, .. }, None) => absent,
+            (Self::Open { lanes, .. }, Some(value)) => Some(lanes.apply(value)),
+        }
+    }
+
+    /// Compose: this run and then the next one. True for every state, because each branch is.
+    pub(crate) fn then(self, next: Self) -> Self {
+        match (self, next) {
+            (_, next @ Self::Known(_)) => next,
+            (Self::Known(state), next) => Self::Known(next.apply(state)),
+            (Self::Open { absent: first, lanes: done }, Self::Open { absent, lanes }) => {
+                Self::Open { absent: Self::Open { absent, lanes: lanes.clone() }.apply(first), lanes: done.then(lanes) }
+            }
+        }
+    }
+
+    /// Composes a run, neighbours first. The law says that the grouping does not matter, so this one is chosen for its
+    /// cost: long runs of unions and removes take `n log n` steps instead of `n^2`.
+    pub(crate) fn compose(mut run: Vec<Self>) -> Self {
+        if let Some(last) = run.iter().rposition(|chain| matches!(chain, Self::Known(_))) {
+            run.drain(..last);
+        }
+        while run.len() > 1 {
+            let mut pairs = run.into_iter();
+            let mut shorter = Vec::with_capacity(pairs.len().div_ceil(2));
+            while let Some(first) = pairs.next() {
+                shorter.push(match pairs.next() {
+                    Some(second) => first.then(second),
+                    None => first,
+                });
+            }
+            run = shorter;
+        }
+        run.pop().unwrap_or_else(Self::identity)
+    }
+}

@@ -1,0 +1,62 @@
+//! **Start here.** What an update means.
+//!
+//! An [`Update`] is what a user sends: operators on properties of one profile. An [`Op`] is one operator on one
+//! property. Per property a state is an `Option<Value>`, absent or present, and there are two functions:
+//!
+//! ```text
+//! apply   : (Option<Value>, &Op) -> Option<Value>      what an operator means              apply.rs
+//! compose : (Chain, Chain)       -> Chain              two runs of operators as one        chain.rs
+//!
+//! law     : applying f and then g  ==  applying compose(f, g)      for all states, f and g, byte for byte
+//! ```
+//!
+//! RocksDB folds any prefix of a profile's history onto a row, and any run of it into one operand, whenever a flush
+//! or a compaction likes. The law is what makes a profile independent of all that. It is callable code in `laws`,
+//! with the feature of that name, and everything else in this crate stands on it.
+//!
+//! A [`Chain`] is a composed run of operators on one property in a small normal form. Three facts make it small.
+//! Absence is one point, so what a run makes of it is a known state. `$set` and `$unset` make the state known
+//! whatever it was. And no other operator changes the type of a present value: `$add` acts on numbers only, the list
+//! operators on lists only, `$merge` on objects only, so each type has a lane of its own and lanes never meet.
+//!
+//! ```text
+//! Chain  =  Known(state)                                 a $set or $unset happened
+//!        |  Open { absent: state,                        what becomes of no value
+//!                  add, list, merge }                    what becomes of a number, a list, an object
+//! ```
+//!
+//! | then         | on nothing   | on `3`  | on `["a"]`          | on `{"x":1}`    | on `"text"`, null, bool |
+//! |--------------|--------------|---------|---------------------|-----------------|-------------------------|
+//! | `$set 5`     | `5`          | `5`     | `5`                 | `5`             | `5`                     |
+//! | `$set_once 5`| `5`          | same    | same                | same            | same                    |
+//! | `$add 5`     | `5`          | `8`     | same                | same            | same                    |
+//! | `$append "a"`| `["a"]`      | same    | `["a","a"]`         | same            | same                    |
+//! | `$union ["a","b"]`| `["a","b"]` | same | `["a","b"]`        | same            | same                    |
+//! | `$remove "a"`| nothing      | same    | `[]`                | same            | same                    |
+//! | `$merge {"y":2}`| `{"y":2}` | same    | same                | `{"x":1,"y":2}` | same                    |
+//! | `$unset`     | nothing      | nothing | nothing             | nothing         | nothing                 |
+//!
+//! Whether the *profile* exists, and when it was last seen, is such a pair of branches too: [`Presence`].
+//!
+//! Words: an *update* is what a user sends, an *op* one operator on one property, a *chain* composed ops on one
+//! property, an *operand* the bytes of an update or of several composed, a *row* the bytes of a folded profile, and
+//! a *profile* is the decoded thing.
+//!
+//! This floor is pure: no bytes, no clock, no randomness, no limits (see [`Limits`](crate::Limits) for why).
+
+mod admit;
+mod apply;
+mod chain;
+mod fold;
+#[cfg(any(test, feature = "laws"))]
+pub mod laws;
+mod list;
+mod op;
+mod presence;
+
+pub use op::{Op, Update};
+
+pub(crate) use admit::is_reserved;
+pub(crate) use chain::{Chain, Lanes};
+pub(crate) use list::ListEdit;
+pub(crate) use presence::{Life, Presence};

@@ -1,5 +1,6 @@
 //! placeholder
 #![forbid(unsafe_code)]
+mod codec;
 mod error;
 mod limits;
 mod merge;
@@ -9,3 +10,10 @@ pub use error::{Error, ErrorKind, Result};
 pub use limits::{ID_BYTES_MAX, Limits, VALUE_DEPTH_MAX};
 pub use model::{Kind, NotFinite, Number, Object, Profile, ProfileKey, Timestamp, Value};
 pub use ops::{Op, Update};
+
+/// The law of the algebra as callable code, for tests and fuzzers.
+#[cfg(feature = "laws")]
+pub mod laws {
+    pub use crate::merge::laws::{Step, check_grouping, check_total};
+    pub use crate::ops::laws::{check_compose, edge_ops, edge_values};
+}

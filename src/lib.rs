@@ -3,7 +3,7 @@
 mod codec;
 mod error;
 mod limits;
-mod merge;
+pub mod merge;
 mod model;
 mod ops;
 pub use error::{Error, ErrorKind, Result};

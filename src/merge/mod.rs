@@ -8,22 +8,53 @@
 //! * **Deterministic.** The same operands give the same bytes however they are grouped: `laws` checks that.
 //! * **Sparing.** Entries are merged as sorted lists. A property that only one operand touches is copied.
 //!
-//! This room imports `error`, `model`, `ops` and `codec`. It knows nothing of RocksDB.
+//! This room imports `error`, `model`, `ops` and `codec`. It knows nothing of RocksDB, and so the same bytes can be
+//! folded by any engine that has an associative merge or an atomic append:
+//!
+//! ```
+//! use profiledb::{Update, merge};
+//!
+//! let operands: Vec<Vec<u8>> = (0..3).map(|_| merge::operand(&Update::new().add("logins", 1))).collect();
+//! let operands: Vec<&[u8]> = operands.iter().map(Vec::as_slice).collect();
+//!
+//! let row = merge::full(None, &operands);
+//! assert_eq!(row, merge::full(None, &[&merge::partial(&operands)]));
+//! assert_eq!(merge::profile(&row)?.unwrap().get("logins"), Some(&3.into()));
+//! # Ok::<(), profiledb::Error>(())
+//! ```
 
 #[cfg(any(test, feature = "laws"))]
-pub mod laws;
+pub(crate) mod laws;
 
-use crate::codec::{Entry, Operand, OperandWriter, write_add};
-use crate::model::Number;
-use crate::ops::{Chain, Presence};
+use crate::codec::{self, Entry, Operand, OperandWriter, write_add};
+use crate::error::Result;
+use crate::model::{Number, Profile};
+use crate::ops::{Chain, Presence, Update};
+
+/// The operand of one update. `docs/FORMAT.md` shows its bytes. Limits are not checked: see [`Update::admit`].
+#[must_use]
+pub fn operand(update: &Update) -> Vec<u8> {
+    codec::encode_update(update)
+}
+
+/// Decodes a row. There is none for the row of an absent profile.
+///
+/// # Errors
+///
+/// [`Corrupt`](crate::ErrorKind::Corrupt) when the bytes are no row, or one of a version that this one does not know.
+pub fn profile(row: &[u8]) -> Result<Option<Profile>> {
+    codec::decode_profile(row)
+}
 
 /// Folds a row (or none) and the operands after it, oldest first, into a row.
-pub(crate) fn full(base: Option<&[u8]>, operands: &[&[u8]]) -> Vec<u8> {
+#[must_use]
+pub fn full(base: Option<&[u8]>, operands: &[&[u8]]) -> Vec<u8> {
     combine(Presence::Known(None), base.into_iter().chain(operands.iter().copied()))
 }
 
 /// Composes operands, oldest first, into one operand.
-pub(crate) fn partial(operands: &[&[u8]]) -> Vec<u8> {
+#[must_use]
+pub fn partial(operands: &[&[u8]]) -> Vec<u8> {
     combine(Presence::Open { absent: None, stamp: None }, operands.iter().copied())
 }
 

@@ -106,3 +106,13 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<RowInfo> {
         quarantined: row.quarantine.len(),
     })
 }
+
+/// Whether the profile of a row exists, or something stands in its quarantine.
+///
+/// # Errors
+///
+/// As [`decode_profile`].
+pub(crate) fn row_exists(bytes: &[u8]) -> Result<bool> {
+    let row = Operand::head(bytes).map_err(corrupt)?;
+    Ok(row.presence != Presence::Known(None) || !row.quarantine.is_empty())
+}

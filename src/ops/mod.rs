@@ -54,9 +54,9 @@ mod list;
 mod op;
 mod presence;
 
-pub use op::{Op, Update};
+pub use op::{Change, Op, Update};
 
-pub(crate) use admit::is_reserved;
+pub(crate) use admit::{is_reserved, json_bytes};
 pub(crate) use chain::{Chain, Lanes};
 pub(crate) use list::ListEdit;
 pub(crate) use presence::{Life, Presence};

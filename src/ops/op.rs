@@ -49,6 +49,21 @@ impl Op {
     }
 }
 
+/// What happens to one profile: an update, or its end.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Operators on its properties.
+    Update(Update),
+    /// `$delete`: the profile and all its properties go. A later update makes a fresh one.
+    Delete,
+}
+
+impl From<Update> for Change {
+    fn from(update: Update) -> Self {
+        Self::Update(update)
+    }
+}
+
 /// What a user sends about one profile: operators on its properties, applied together, in the order given.
 ///
 /// ```

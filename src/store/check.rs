@@ -1,0 +1,153 @@
+//! The checker: walks every row and every pending operand, and says what it found.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use serde::Serialize;
+
+use super::open::Store;
+use crate::codec;
+use crate::error::Result;
+use crate::limits::Limits;
+use crate::model::{Kind, Value};
+use crate::ops::json_bytes;
+use crate::rocks::{Extent, Pending, probe};
+
+/// At most so many findings are listed per table; all are counted.
+const FINDINGS_MAX: usize = 100;
+
+/// What a check found in a store.
+#[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct CheckReport {
+    /// Table by table.
+    pub tables: Vec<TableReport>,
+    /// What the engine reported since the store was opened, if anything.
+    pub engine_failure: Option<String>,
+}
+
+impl CheckReport {
+    /// Whether nothing is wrong: every row could be read and nothing stands in quarantine. Profiles over a limit are
+    /// not wrong, they were admitted under other limits or grew by appending.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let sound = |table: &TableReport| table.unreadable_rows == 0 && table.quarantined_operands == 0;
+        self.engine_failure.is_none() && self.tables.iter().all(sound)
+    }
+}
+
+/// What a check found in a table.
+#[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct TableReport {
+    /// `users`, or `groups:` and the group key.
+    pub table: String,
+    /// Profiles that exist.
+    pub profiles: u64,
+    /// Rows of absent profiles, which the next compaction may keep: they hold nothing.
+    pub absent_rows: u64,
+    /// Properties of all profiles together.
+    pub properties: u64,
+    /// Bytes of all rows together.
+    pub row_bytes: u64,
+    /// Rows per version of the format.
+    pub format_versions: BTreeMap<u8, u64>,
+    /// Operands that were not folded into a stored row yet.
+    pub pending_operands: u64,
+    /// The most operands pending on one profile, and which one it is.
+    pub most_pending: Option<(u64, String)>,
+    /// Operands in quarantine.
+    pub quarantined_operands: u64,
+    /// Rows that cannot be read.
+    pub unreadable_rows: u64,
+    /// Profiles that are over a limit of the store as it was opened.
+    pub over_limit: u64,
+    /// The first hundred of what is wrong or over a limit.
+    pub findings: Vec<Finding>,
+}
+
+/// One thing that a check found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Finding {
+    /// The id of the profile.
+    pub id: String,
+    /// What is the matter with it.
+    pub what: String,
+}
+
+impl TableReport {
+    fn find(&mut self, key: &[u8], what: String) {
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(Finding { id: String::from_utf8_lossy(key).into_owned(), what });
+        }
+    }
+
+    fn row(&mut self, key: &[u8], row: &[u8], pending: Pending, limits: &Limits) {
+        self.row_bytes += row.len() as u64;
+        self.pending_operands += pending.operands;
+        if pending.operands > self.most_pending.as_ref().map_or(0, |(most, _)| *most) {
+            self.most_pending = Some((pending.operands, String::from_utf8_lossy(key).into_owned()));
+        }
+        let info = match codec::inspect(row) {
+            Ok(info) => info,
+            Err(error) => {
+                self.unreadable_rows += 1;
+                return self.find(key, error.message().to_owned());
+            }
+        };
+        *self.format_versions.entry(info.version).or_default() += 1;
+        self.properties += info.properties as u64;
+        *(if info.exists { &mut self.profiles } else { &mut self.absent_rows }) += 1;
+        if info.quarantined > 0 {
+            self.quarantined_operands += info.quarantined as u64;
+            self.find(key, format!("operands in quarantine count={}", info.quarantined));
+        }
+        let over = over_limit(row, info.properties, limits);
+        self.over_limit += u64::from(!over.is_empty());
+        over.into_iter().for_each(|what| self.find(key, what));
+    }
+}
+
+fn over_limit(row: &[u8], properties: usize, limits: &Limits) -> Vec<String> {
+    let mut over = Vec::new();
+    if properties > limits.properties_max {
+        over.push(format!("more properties than {} properties={properties}", limits.properties_max));
+    }
+    // A value as JSON is at most a few times larger than its bytes, so small rows need no closer look.
+    if row.len() >= limits.nested_bytes_max / 8
+        && let Ok(Some(profile)) = codec::decode_profile(row)
+    {
+        for (name, value) in profile.properties().iter() {
+            let bytes = if matches!(value, Value::List(_) | Value::Object(_)) { json_bytes(value) } else { 0 };
+            if bytes > limits.nested_bytes_max {
+                over.push(format!("larger than {} bytes as JSON property={name:?} bytes={bytes}", limits.nested_bytes_max));
+            }
+        }
+    }
+    over
+}
+
+impl Store {
+    /// Walks over everything under one snapshot.
+    pub(crate) fn check(&self) -> Result<CheckReport> {
+        let snapshot = self.engine.snapshot();
+        let walk = |family: &str, kind: &Kind| {
+            let mut report = TableReport { table: kind.to_string(), ..TableReport::default() };
+            let mut scan = snapshot.scan(family, Bound::Unbounded, Bound::Unbounded, Extent::Bulk);
+            probe(|probe| {
+                loop {
+                    let row = scan.next()?;
+                    let pending = probe.take();
+                    let Some((key, row)) = row else { return Ok(()) };
+                    report.row(key, row, pending, &self.options.limits);
+                }
+            })
+            .map(|()| report)
+        };
+        let tables = self.profile_families();
+        let tables: Result<_> = tables.iter().map(|(family, kind)| walk(family, kind)).collect();
+        let engine_failure = self.engine.health().failure.map(|error| error.to_string());
+        Ok(CheckReport { tables: tables?, engine_failure })
+    }
+}

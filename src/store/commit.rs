@@ -1,0 +1,252 @@
+//! Group commit: callers queue, a leader commits for all of them in one batch.
+//!
+//! Throughput comes from batches, not from threads, because the engine inserts batches with operands one at a time.
+//!
+//! ```text
+//! update   nobody leads  ->  the caller leads, and commits its own request without any hand-over
+//!          someone leads ->  queue, wait; the next batch takes everyone who queued meanwhile
+//! submit   always queues; the committer thread leads, the caller goes on and may wait later
+//! ```
+//!
+//! A leader that finds new requests when it is done hands leadership to the committer thread, so that no caller works
+//! for others for long. Whoever leads holds `Leader`, so there is one at a time, and only a leader writes rows.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use crossbeam::sync::{Parker, Unparker};
+use parking_lot::{Condvar, Mutex};
+
+use super::admission::{Durability, Write};
+use super::group::Leader;
+use super::open::Store;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How much one batch takes from the queue, in bytes of keys and operands.
+const GROUP_BYTES_MAX: usize = 4 << 20;
+
+/// How much may wait in the queue before `submit` itself waits, in bytes of keys and operands.
+const QUEUE_BYTES_MAX: usize = 16 << 20;
+
+/// Changes that are committed together or not at all.
+pub(super) struct Request {
+    pub(super) writes: Vec<Write>,
+    pub(super) durability: Durability,
+    bytes: usize,
+    ticket: Arc<Ticket>,
+}
+
+impl Request {
+    fn new(writes: Vec<Write>, durability: Durability) -> Self {
+        let bytes = writes.iter().map(Write::bytes).sum();
+        Self { writes, durability, bytes, ticket: Arc::default() }
+    }
+}
+
+/// Where the outcome of a request is left.
+#[derive(Default)]
+struct Ticket {
+    outcome: Mutex<Option<Result<()>>>,
+    done: Condvar,
+}
+
+impl Ticket {
+    fn finish(&self, outcome: Result<()>) {
+        *self.outcome.lock() = Some(outcome);
+        self.done.notify_all();
+    }
+
+    fn wait(&self) -> Result<()> {
+        let mut outcome = self.outcome.lock();
+        loop {
+            match &*outcome {
+                Some(outcome) => return outcome.clone(),
+                None => self.done.wait(&mut outcome),
+            }
+        }
+    }
+}
+
+/// A write on its way. It is committed whether or not anyone waits for it.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use profiledb::{Db, Update};
+///
+/// let users = Db::open(dir.path().join("store"))?.users();
+/// let commits: Vec<_> =
+///     (0..100).map(|n| users.submit(&format!("user-{n}"), Update::new().add("logins", 1))).collect::<Result<_, _>>()?;
+/// for commit in commits {
+///     commit.wait()?; // one sync served many of them
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "without waiting, a failure goes unseen"]
+pub struct Commit(Arc<Ticket>);
+
+impl Commit {
+    /// Waits until the write is as durable as was asked, or failed.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitExceeded`](ErrorKind::LimitExceeded) when the profile would have too many properties,
+    /// [`Io`](ErrorKind::Io) or [`ReadOnly`](ErrorKind::ReadOnly) when the engine could not write. Nothing of the write
+    /// was stored then.
+    pub fn wait(self) -> Result<()> {
+        self.0.wait()
+    }
+
+    /// The outcome, if it is there already.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Result<()>> {
+        self.0.outcome.lock().clone()
+    }
+
+    pub(crate) fn done() -> Self {
+        let ticket = Ticket::default();
+        ticket.finish(Ok(()));
+        Self(Arc::new(ticket))
+    }
+}
+
+impl fmt::Debug for Commit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Commit").field(&self.outcome()).finish()
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    requests: VecDeque<Request>,
+    bytes: usize,
+    /// Whether someone commits, or was asked to.
+    led: bool,
+    closed: bool,
+}
+
+/// The queue and who serves it.
+pub(super) struct Committer {
+    queue: Mutex<Queue>,
+    space: Condvar,
+    leader: Mutex<Leader>,
+    unparker: Unparker,
+}
+
+impl Committer {
+    pub(super) fn new(leader: Leader) -> (Self, Parker) {
+        let parker = Parker::new();
+        let unparker = parker.unparker().clone();
+        (Self { queue: Mutex::default(), space: Condvar::new(), leader: Mutex::new(leader), unparker }, parker)
+    }
+
+    /// Takes what fits into one batch.
+    fn take(queue: &mut Queue) -> Vec<Request> {
+        let mut bytes = 0;
+        let mut taken = Vec::new();
+        while let Some(next) = queue.requests.front()
+            && (taken.is_empty() || bytes + next.bytes <= GROUP_BYTES_MAX)
+        {
+            bytes += next.bytes;
+            taken.extend(queue.requests.pop_front());
+        }
+        queue.bytes -= bytes;
+        taken
+    }
+
+    /// Commits requests and tells each how it went.
+    fn serve(&self, store: &Store, requests: Vec<Request>) {
+        let outcomes = self.leader.lock().commit(store, &requests);
+        for (request, outcome) in requests.iter().zip(outcomes) {
+            request.ticket.finish(outcome);
+        }
+    }
+
+    /// What the committer thread does until the store closes and nothing is left to commit.
+    pub(super) fn run(&self, store: &Store, parker: &Parker) {
+        loop {
+            let mut queue = self.queue.lock();
+            if queue.requests.is_empty() {
+                let closed = queue.closed;
+                drop(queue);
+                if closed {
+                    return;
+                }
+                parker.park();
+                continue;
+            }
+            // Woken by chance while a caller leads: it will ask when it is done.
+            let requests = Self::take(&mut queue);
+            drop(queue);
+            self.space.notify_all();
+            self.serve(store, requests);
+            let mut queue = self.queue.lock();
+            if queue.requests.is_empty() {
+                queue.led = false;
+            }
+        }
+    }
+
+    /// No request comes in after this; those that are in are still committed.
+    pub(super) fn close(&self) {
+        self.queue.lock().closed = true;
+        self.unparker.unpark();
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the store is closed")
+}
+
+impl Store {
+    /// Commits and waits.
+    pub(crate) fn write(&self, writes: Vec<Write>, durability: Durability) -> Result<()> {
+        let committer = self.committer()?;
+        let request = Request::new(writes, durability);
+        let mut queue = committer.queue.lock();
+        if queue.closed {
+            return Err(closed());
+        }
+        if queue.led {
+            let ticket = Arc::clone(&request.ticket);
+            queue.bytes += request.bytes;
+            queue.requests.push_back(request);
+            drop(queue);
+            return ticket.wait();
+        }
+        queue.led = true;
+        drop(queue);
+        let ticket = Arc::clone(&request.ticket);
+        committer.serve(self, vec![request]);
+        let mut queue = committer.queue.lock();
+        if queue.requests.is_empty() {
+            queue.led = false;
+        } else {
+            drop(queue);
+            committer.unparker.unpark();
+        }
+        ticket.wait()
+    }
+
+    /// Queues, and waits only when too much is queued already.
+    pub(crate) fn submit(&self, writes: Vec<Write>, durability: Durability) -> Result<Commit> {
+        let committer = self.committer()?;
+        let request = Request::new(writes, durability);
+        let commit = Commit(Arc::clone(&request.ticket));
+        let mut queue = committer.queue.lock();
+        while queue.bytes >= QUEUE_BYTES_MAX && !queue.closed {
+            committer.space.wait(&mut queue);
+        }
+        if queue.closed {
+            return Err(closed());
+        }
+        queue.bytes += request.bytes;
+        queue.requests.push_back(request);
+        let wake = !std::mem::replace(&mut queue.led, true);
+        drop(queue);
+        if wake {
+            committer.unparker.unpark();
+        }
+        Ok(commit)
+    }
+}

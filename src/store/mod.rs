@@ -1,0 +1,28 @@
+//! Profile verbs on typed keys: update, delete, read, scan, check.
+//!
+//! Writing goes through one door. The caller's thread admits an update and encodes it (`admission`); a leader commits
+//! for everyone who waits, in one batch, composing operands of one key on the way (`commit`, `group`). Reading goes
+//! through a [`View`]: of the store as it is, or of a snapshot.
+//!
+//! This room speaks to `rocks` in bytes and family names and to its callers in keys and profiles. It may not name
+//! RocksDB, and it does not see the event log.
+
+mod admission;
+mod check;
+mod commit;
+mod family;
+mod group;
+mod names;
+mod open;
+mod view;
+
+pub use admission::Durability;
+pub use check::{CheckReport, Finding, TableReport};
+pub use commit::Commit;
+pub use open::{Options, TableStats, WriteStats};
+pub use view::{Profiles, View};
+
+pub(crate) use admission::Write;
+pub(crate) use family::family_of;
+pub(crate) use open::{Access, Running, Store};
+pub(crate) use view::Source;

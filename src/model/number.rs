@@ -147,6 +147,16 @@ impl Number {
         matches!(self.0, Repr::Small { high: 0, low: 0, .. })
     }
 
+    /// Whether two numbers are equal and read alike.
+    pub(crate) fn is_identical(&self, other: &Self) -> bool {
+        self.is_float() == other.is_float() && self == other
+    }
+
+    /// Whether adding this number changes nothing at all: the integer zero. A float zero makes an integer a float.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.is_zero() && !self.is_float()
+    }
+
     /// The value, if it is an integer that never met a float and fits.
     #[must_use]
     pub fn as_i64(&self) -> Option<i64> {

@@ -52,6 +52,12 @@ impl Profile {
         &self.quarantine
     }
 
+    /// Whether two profiles are the same down to the float flags of their numbers, which equality ignores.
+    #[must_use]
+    pub fn is_identical(&self, other: &Self) -> bool {
+        self == other && self.properties.is_identical(&other.properties)
+    }
+
     /// The properties by value.
     #[must_use]
     pub fn into_properties(self) -> Object {

@@ -116,6 +116,25 @@ impl Value {
         }
     }
 
+    /// Whether two values are the same down to the float flags of their numbers, which equality ignores.
+    pub(crate) fn is_identical(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Number(a), Self::Number(b)) => a.is_identical(b),
+            (Self::List(a), Self::List(b)) => Self::are_identical(a, b),
+            (Self::Object(a), Self::Object(b)) => a.is_identical(b),
+            _ => self == other,
+        }
+    }
+
+    /// Whether two sequences of values are the same, value by value.
+    pub(crate) fn are_identical<'a>(
+        a: impl IntoIterator<Item = &'a Self, IntoIter: ExactSizeIterator>,
+        b: impl IntoIterator<Item = &'a Self, IntoIter: ExactSizeIterator>,
+    ) -> bool {
+        let (a, b) = (a.into_iter(), b.into_iter());
+        a.len() == b.len() && a.zip(b).all(|(a, b)| a.is_identical(b))
+    }
+
     fn rank(&self) -> u8 {
         match self {
             Self::Null => 0,

@@ -81,7 +81,7 @@ fn admit_value(value: &mut Value, limits: &Limits) -> Result<()> {
 }
 
 fn admit_nested(value: &mut Value, limits: &Limits, depth: usize, objects: usize) -> Result<()> {
-    if depth >= VALUE_DEPTH_MAX {
+    if depth >= VALUE_DEPTH_MAX && matches!(value, Value::List(_) | Value::Object(_)) {
         return Err(Error::limit(format!("a value nests at most {VALUE_DEPTH_MAX} levels deep")));
     }
     match value {

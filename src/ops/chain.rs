@@ -36,13 +36,9 @@ impl Default for Lanes {
 }
 
 impl Lanes {
-    pub(crate) fn adds_nothing(&self) -> bool {
-        self.add.is_zero() && !self.add.is_float()
-    }
-
     /// Whether every present value stays as it is.
     pub(crate) fn is_identity(&self) -> bool {
-        self.adds_nothing() && self.list.is_identity() && self.merge.is_empty()
+        self.add.is_nothing() && self.list.is_identity() && self.merge.is_empty()
     }
 
     fn apply(self, value: Value) -> Value {

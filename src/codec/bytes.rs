@@ -1,0 +1,140 @@
+//! Checked reading and writing of bytes.
+//!
+//! Integers are varints in bincode's standard form, shortest only: up to 250 in one byte, else a marker and the
+//! little-endian integer.
+//!
+//! ```text
+//! 0..=250 | 251 u16 | 252 u32 | 253 u64 | 254 u128
+//! ```
+
+/// Bytes that are no canonical encoding, with what was being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Malformed(pub(crate) &'static str);
+
+pub(crate) type Read<T> = Result<T, Malformed>;
+
+/// A position in bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What was not read yet.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+
+    pub(crate) fn take(&mut self, len: usize) -> Read<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(len).ok_or(Malformed("the bytes end early"))?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Read<[u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk().ok_or(Malformed("the bytes end early"))?;
+        self.0 = rest;
+        Ok(*taken)
+    }
+
+    pub(crate) fn u8(&mut self) -> Read<u8> {
+        let (first, rest) = self.0.split_first().ok_or(Malformed("the bytes end early"))?;
+        self.0 = rest;
+        Ok(*first)
+    }
+
+    pub(crate) fn varint(&mut self) -> Read<u128> {
+        let (value, least) = match self.u8()? {
+            small @ 0..=250 => return Ok(u128::from(small)),
+            251 => (u16::from_le_bytes(self.array()?).into(), 251),
+            252 => (u32::from_le_bytes(self.array()?).into(), 1 << 16),
+            253 => (u64::from_le_bytes(self.array()?).into(), 1 << 32),
+            254 => (u128::from_le_bytes(self.array()?), 1 << 64),
+            255 => return Err(Malformed("a varint with an unknown marker")),
+        };
+        if value < least { Err(Malformed("a varint longer than it must be")) } else { Ok(value) }
+    }
+
+    pub(crate) fn len(&mut self) -> Read<usize> {
+        usize::try_from(self.varint()?).map_err(|_| Malformed("a length that no memory holds"))
+    }
+
+    /// A signed integer, as zigzag: 0, -1, 1, -2 are 0, 1, 2, 3.
+    pub(crate) fn signed(&mut self) -> Read<i128> {
+        let zigzag = self.varint()?;
+        Ok((zigzag >> 1) as i128 ^ -((zigzag & 1) as i128))
+    }
+
+    /// Bytes behind their length.
+    pub(crate) fn slice(&mut self) -> Read<&'a [u8]> {
+        let len = self.len()?;
+        self.take(len)
+    }
+
+    /// Text behind its length.
+    pub(crate) fn str(&mut self) -> Read<&'a str> {
+        std::str::from_utf8(self.slice()?).map_err(|_| Malformed("text that is not UTF-8"))
+    }
+}
+
+pub(crate) fn put_varint(out: &mut Vec<u8>, value: u64) {
+    if let Ok(small) = u8::try_from(value)
+        && small <= 250
+    {
+        out.push(small);
+    } else if let Ok(value) = u16::try_from(value) {
+        out.push(251);
+        out.extend_from_slice(&value.to_le_bytes());
+    } else if let Ok(value) = u32::try_from(value) {
+        out.push(252);
+        out.extend_from_slice(&value.to_le_bytes());
+    } else {
+        out.push(253);
+        out.extend_from_slice(&value.to_le_bytes());
+    }
+}
+
+pub(crate) fn put_signed(out: &mut Vec<u8>, value: i64) {
+    put_varint(out, ((value << 1) ^ (value >> 63)) as u64);
+}
+
+pub(crate) fn put_slice(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn varints_survive_and_are_those_of_bincode(value in any::<u64>(), shift in 0..64_u32) {
+            let value = value >> shift;
+            let mut out = Vec::new();
+            put_varint(&mut out, value);
+            prop_assert_eq!(&out, &bincode::encode_to_vec(value, bincode::config::standard()).unwrap());
+            prop_assert_eq!(Reader::new(&out).varint(), Ok(u128::from(value)));
+            let mut out = Vec::new();
+            put_signed(&mut out, value as i64);
+            prop_assert_eq!(&out, &bincode::encode_to_vec(value as i64, bincode::config::standard()).unwrap());
+            prop_assert_eq!(Reader::new(&out).signed(), Ok(i128::from(value as i64)));
+        }
+    }
+
+    #[test]
+    fn only_the_shortest_form_is_read() {
+        for long in [&[251, 250, 0][..], &[252, 255, 255, 0, 0], &[253, 255, 255, 255, 255, 0, 0, 0, 0]] {
+            assert_eq!(Reader::new(long).varint(), Err(Malformed("a varint longer than it must be")));
+        }
+        assert!(Reader::new(&[251, 0]).varint().is_err());
+        assert!(Reader::new(&[255]).varint().is_err());
+    }
+}

@@ -1,0 +1,273 @@
+//! Chains as bytes.
+//!
+//! | first byte | then |
+//! |---|---|
+//! | 0 known absent (`$unset`) | nothing |
+//! | 1 known present (`$set`) | the value |
+//! | 128 + flags: open | what the flags say, in this order |
+//!
+//! | flag | then |
+//! |---|---|
+//! | 1 absent becomes a value of its own | the value |
+//! | 2 absent becomes what the one lane makes of nothing | nothing |
+//! | 4 numbers | the number to add |
+//! | 8 lists | one byte: 1 if a union happened; counted values removed, then of the head, then of the tail |
+//! | 16 objects | the entries to merge, as an object |
+//!
+//! Most operands are one operator, and so flag 2: `$add 5` holds its 5 once.
+
+use super::bytes::{Malformed, Read, Reader, put_varint};
+use super::value::{
+    check_number, check_value, read_element, read_number, read_object, read_value, write_number, write_object,
+    write_value,
+};
+use crate::model::{Number, Value};
+use crate::ops::{Chain, Lanes, ListEdit, Op};
+
+const UNSET: u8 = 0;
+const SET: u8 = 1;
+const OPEN: u8 = 0x80;
+const ABSENT_OWN: u8 = 1;
+const ABSENT_DERIVED: u8 = 2;
+const ADD: u8 = 4;
+const LIST: u8 = 8;
+const MERGE: u8 = 16;
+const ADD_TO_NOTHING: u8 = OPEN | ABSENT_DERIVED | ADD;
+
+/// Appends the bytes of a chain.
+pub(crate) fn write_chain(out: &mut Vec<u8>, chain: &Chain) {
+    let (absent, lanes) = match chain {
+        Chain::Known(None) => return out.push(UNSET),
+        Chain::Known(Some(value)) => {
+            out.push(SET);
+            return write_value(out, value);
+        }
+        Chain::Open { absent, lanes } => (absent, lanes),
+    };
+    let mut flags = OPEN;
+    for (flag, there) in
+        [(ADD, !lanes.add.is_nothing()), (LIST, !lanes.list.is_identity()), (MERGE, !lanes.merge.is_empty())]
+    {
+        flags |= if there { flag } else { 0 };
+    }
+    let own = absent.as_ref().filter(|value| !is_derived(value, flags, lanes));
+    flags |= match (absent, own) {
+        (None, _) => 0,
+        (Some(_), None) => ABSENT_DERIVED,
+        (Some(_), Some(_)) => ABSENT_OWN,
+    };
+    out.push(flags);
+    if let Some(value) = own {
+        write_value(out, value);
+    }
+    if flags & ADD != 0 {
+        write_number(out, &lanes.add);
+    }
+    if flags & LIST != 0 {
+        out.push(u8::from(lanes.list.dedupe));
+        for values in [&lanes.list.removed, &lanes.list.head, &lanes.list.tail] {
+            put_varint(out, values.len() as u64);
+            values.iter().for_each(|value| write_value(out, value));
+        }
+    }
+    if flags & MERGE != 0 {
+        write_object(out, &lanes.merge);
+    }
+}
+
+/// Appends the chain that only adds this amount.
+pub(crate) fn write_add(out: &mut Vec<u8>, amount: Number) {
+    write_op(out, &Op::Add(amount));
+}
+
+/// Appends the bytes of the chain of one operator.
+pub(crate) fn write_op(out: &mut Vec<u8>, op: &Op) {
+    match op {
+        Op::Set(value) => {
+            out.push(SET);
+            write_value(out, value);
+        }
+        Op::Unset => out.push(UNSET),
+        Op::Add(amount) if !amount.is_nothing() => {
+            out.push(ADD_TO_NOTHING);
+            write_number(out, amount);
+        }
+        _ => write_chain(out, &Chain::of(op.clone())),
+    }
+}
+
+/// Whether this is what the only lane there is makes of nothing, down to the last bit.
+fn is_derived(value: &Value, flags: u8, lanes: &Lanes) -> bool {
+    match (flags & (ADD | LIST | MERGE), value) {
+        (ADD, Value::Number(number)) => number.is_identical(&lanes.add),
+        (LIST, Value::List(elements)) => {
+            let edit = &lanes.list;
+            elements.split_at_checked(edit.head.len()).is_some_and(|(head, tail)| {
+                Value::are_identical(head, &edit.head) && Value::are_identical(tail, &edit.tail)
+            })
+        }
+        (MERGE, Value::Object(object)) => object.is_identical(&lanes.merge),
+        _ => false,
+    }
+}
+
+/// The bytes of one chain, known to be canonical.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ChainBytes<'a>(&'a [u8]);
+
+impl ChainBytes<'_> {
+    /// The first byte of a chain that makes the state a value, which is the rest.
+    pub(super) const SET: u8 = SET;
+}
+
+impl<'a> ChainBytes<'a> {
+    /// Checks the bytes of a chain. Allocates only for the rare shapes.
+    pub(crate) fn check(bytes: &'a [u8]) -> Read<Self> {
+        let mut reader = Reader::new(bytes);
+        match reader.u8()? {
+            UNSET => {}
+            SET => check_value(&mut reader)?,
+            ADD_TO_NOTHING => {
+                check_number(&mut reader)?;
+                if read_number(&mut Reader::new(bytes.get(1..).unwrap_or_default()))?.is_nothing() {
+                    return Err(Malformed("a lane that does nothing"));
+                }
+            }
+            // Sorted, unique, derived or not: whether it is canonical shows when it is written again.
+            _ => {
+                let chain = read_chain(bytes)?;
+                let mut again = Vec::with_capacity(bytes.len());
+                write_chain(&mut again, &chain);
+                let canonical = again == bytes && !chain.is_identity() && is_normal(&chain);
+                return if canonical { Ok(Self(bytes)) } else { Err(Malformed("a chain that is not canonical")) };
+            }
+        }
+        if reader.is_empty() { Ok(Self(bytes)) } else { Err(Malformed("bytes after a chain")) }
+    }
+
+    pub(crate) fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    fn kind(self) -> u8 {
+        self.0.first().copied().unwrap_or(UNSET)
+    }
+
+    /// Whether nothing before this chain matters.
+    pub(crate) fn is_known(self) -> bool {
+        matches!(self.kind(), SET | UNSET)
+    }
+
+    /// Whether the state is known to be a value.
+    pub(crate) fn is_set(self) -> bool {
+        self.kind() == SET
+    }
+
+    /// Whether an absent property stays absent.
+    pub(crate) fn leaves_absent(self) -> bool {
+        self.kind() == UNSET || (self.kind() >= OPEN && self.kind() & (ABSENT_OWN | ABSENT_DERIVED) == 0)
+    }
+
+    /// The amount, if all this chain does is to add one.
+    pub(crate) fn as_add(self) -> Option<Number> {
+        (self.kind() == ADD_TO_NOTHING).then(|| read_number(&mut Reader::new(self.0.get(1..)?)).ok()).flatten()
+    }
+
+    pub(crate) fn decode(self) -> Read<Chain> {
+        read_chain(self.0)
+    }
+}
+
+fn read_chain(bytes: &[u8]) -> Read<Chain> {
+    let mut reader = Reader::new(bytes);
+    let chain = match reader.u8()? {
+        UNSET => Chain::Known(None),
+        SET => Chain::Known(Some(read_value(&mut reader)?)),
+        flags if flags & OPEN != 0 && flags & 0x60 == 0 => read_open(&mut reader, flags)?,
+        _ => return Err(Malformed("a chain of an unknown kind")),
+    };
+    if reader.is_empty() { Ok(chain) } else { Err(Malformed("bytes after a chain")) }
+}
+
+fn read_open(reader: &mut Reader<'_>, flags: u8) -> Read<Chain> {
+    let own = if flags & ABSENT_OWN != 0 { Some(read_value(reader)?) } else { None };
+    let mut lanes = Lanes::default();
+    if flags & ADD != 0 {
+        lanes.add = read_number(reader)?;
+    }
+    if flags & LIST != 0 {
+        let dedupe = match reader.u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(Malformed("a list edit of an unknown kind")),
+        };
+        let (removed, head, tail) = (read_values(reader)?, read_values(reader)?, read_values(reader)?);
+        lanes.list = ListEdit { removed, dedupe, head, tail };
+    }
+    if flags & MERGE != 0 {
+        lanes.merge = read_object(reader)?;
+    }
+    let absent = match (flags & (ABSENT_OWN | ABSENT_DERIVED), flags & (ADD | LIST | MERGE)) {
+        (0 | ABSENT_OWN, _) => own,
+        (ABSENT_DERIVED, ADD) => Some(Value::Number(lanes.add.clone())),
+        (ABSENT_DERIVED, LIST) => Some(Value::List([lanes.list.head.clone(), lanes.list.tail.clone()].concat())),
+        (ABSENT_DERIVED, MERGE) => Some(Value::Object(lanes.merge.clone())),
+        _ => return Err(Malformed("a chain of an unknown kind")),
+    };
+    Ok(Chain::Open { absent, lanes })
+}
+
+fn read_values(reader: &mut Reader<'_>) -> Read<Vec<Value>> {
+    let count = reader.len()?;
+    let mut values = Vec::with_capacity(count.min(1024));
+    for _ in 0..count {
+        values.push(read_element(reader)?);
+    }
+    Ok(values)
+}
+
+/// Whether composing with nothing changes nothing: what is sorted is sorted, what is unique is unique.
+fn is_normal(chain: &Chain) -> bool {
+    let Chain::Open { lanes: Lanes { list, .. }, .. } = chain else { return true };
+    let ascending = list.removed.is_sorted_by(|a, b| a < b);
+    let head_fits = if list.dedupe { is_unique(&list.head) } else { list.head.is_empty() };
+    ascending && head_fits
+}
+
+fn is_unique(values: &[Value]) -> bool {
+    let mut sorted: Vec<&Value> = values.iter().collect();
+    sorted.sort_unstable();
+    sorted.is_sorted_by(|a, b| a < b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::laws::any_op;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_chain_survives_and_is_canonical(ops in prop::collection::vec(any_op(), 1..6)) {
+            let chain = Chain::compose(ops.into_iter().map(Chain::of).collect());
+            let mut bytes = Vec::new();
+            write_chain(&mut bytes, &chain);
+            if chain.is_identity() {
+                prop_assert!(ChainBytes::check(&bytes).is_err());
+            } else {
+                let checked = ChainBytes::check(&bytes).unwrap();
+                let mut again = Vec::new();
+                write_chain(&mut again, &checked.decode().unwrap());
+                prop_assert_eq!(again, bytes);
+            }
+        }
+
+        #[test]
+        fn one_operator_is_written_as_its_chain(op in any_op()) {
+            let (mut direct, mut composed) = (Vec::new(), Vec::new());
+            write_op(&mut direct, &op);
+            write_chain(&mut composed, &Chain::of(op));
+            prop_assert_eq!(direct, composed);
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Bytes of values, chains, operands and rows. `docs/FORMAT.md` shows every one of them.
+//!
+//! Encodings are canonical: equal things have equal bytes, and bytes that are not canonical are not readable. So two
+//! folds can be compared as bytes, and whatever a merge does not touch it copies.
+//!
+//! Decoders trust nothing: no length is believed before the bytes are there, no nesting is followed deeper than
+//! [`VALUE_DEPTH_MAX`](crate::VALUE_DEPTH_MAX), and no input makes them panic. This room imports only `error`,
+//! `limits`, `model` and `ops`, and is the only one that names `bincode`.
+
+mod bytes;
+mod chain;
+mod operand;
+mod row;
+mod value;
+
+pub(crate) use chain::write_add;
+pub(crate) use operand::{Entry, Operand, OperandWriter, encode_update};
+#[cfg(any(test, feature = "laws"))]
+pub(crate) use operand::{is_readable, quarantine_of};
+pub(crate) use row::{RowInfo, decode_profile, decode_property, inspect};

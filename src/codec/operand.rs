@@ -1,0 +1,234 @@
+//! Operands and rows: one format.
+//!
+//! ```text
+//! +------+-------+----------+----------------+--------------------------------------------+ ...
+//! | 0xA1 | flags | stamps   | quarantine     | entry: name length, name, chain length, chain |
+//! +------+-------+----------+----------------+--------------------------------------------+ ...
+//! ```
+//!
+//! 0xA1 is the tag of profiles (0xA) and the version (1). Entries ascend by name and fill the rest. Flags:
+//!
+//! | flag | meaning |
+//! |---|---|
+//! | 1 known | a row: the state is this one, whatever was before |
+//! | 2 exists | known: the profile exists. Otherwise: it exists from here on if it did not |
+//! | 4 own stamp | a signed varint: last seen, in seconds, of the profile that flag 2 speaks of |
+//! | 8 stamp | a signed varint: last seen, in seconds, that a profile takes which existed before; never in a row |
+//! | 16 same | with 4 and 8: both are equal and stand here once |
+//! | 32 quarantine | a count, then length and bytes of each operand that could not be read, oldest first |
+
+use super::bytes::{Malformed, Read, Reader, put_signed, put_slice, put_varint};
+use super::chain::{ChainBytes, write_chain, write_op};
+use crate::ops::{Chain, Life, Presence, Update};
+
+/// Tag and version of operands and rows.
+const VERSION_1: u8 = 0xA1;
+
+const KNOWN: u8 = 1;
+const EXISTS: u8 = 2;
+const OWN_STAMP: u8 = 4;
+const STAMP: u8 = 8;
+const SAME: u8 = 16;
+const QUARANTINE: u8 = 32;
+const ALL_FLAGS: u8 = 63;
+
+/// One property of an operand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) chain: ChainBytes<'a>,
+}
+
+/// An operand or row, taken apart and known to be canonical.
+#[derive(Clone, Debug)]
+pub(crate) struct Operand<'a> {
+    pub(crate) presence: Presence,
+    pub(crate) quarantine: Vec<&'a [u8]>,
+    entries: Reader<'a>,
+}
+
+impl<'a> Operand<'a> {
+    /// Takes an operand apart and checks all of it, appending its entries to `entries`. On failure nothing is appended.
+    pub(crate) fn check(bytes: &'a [u8], entries: &mut Vec<Entry<'a>>) -> Read<Self> {
+        let before = entries.len();
+        let operand = Self::head(bytes)?;
+        let checked = operand.check_entries(entries);
+        if checked.is_err() {
+            entries.truncate(before);
+        }
+        checked.map(|()| operand)
+    }
+
+    fn check_entries(&self, entries: &mut Vec<Entry<'a>>) -> Read<()> {
+        let mut last: Option<&str> = None;
+        let mut reader = self.entries.clone();
+        while !reader.is_empty() {
+            let name = reader.str()?;
+            if last.is_some_and(|last| last >= name) {
+                return Err(Malformed("names that do not ascend"));
+            }
+            last = Some(name);
+            let chain = ChainBytes::check(reader.slice()?)?;
+            let fits = match self.presence {
+                Presence::Known(None) => false,
+                Presence::Known(Some(_)) => chain.is_set(),
+                // Where there is no profile there is no property.
+                Presence::Open { absent: None, .. } => chain.leaves_absent(),
+                Presence::Open { absent: Some(_), .. } => true,
+            };
+            if !fits {
+                return Err(Malformed("a property that its profile cannot have"));
+            }
+            entries.push(Entry { name, chain });
+        }
+        Ok(())
+    }
+
+    /// Reads everything but the entries.
+    pub(super) fn head(bytes: &'a [u8]) -> Read<Self> {
+        let mut reader = Reader::new(bytes);
+        match reader.u8()? {
+            VERSION_1 => {}
+            version if version >> 4 == VERSION_1 >> 4 => {
+                return Err(Malformed("written by a version that this one does not know"));
+            }
+            _ => return Err(Malformed("not an operand or row of a profile")),
+        }
+        let flags = reader.u8()?;
+        if flags & !ALL_FLAGS != 0 {
+            return Err(Malformed("an operand with unknown flags"));
+        }
+        let presence = read_presence(&mut reader, flags)?;
+        let mut quarantine = Vec::new();
+        if flags & QUARANTINE != 0 {
+            let count = reader.len()?;
+            if count == 0 {
+                return Err(Malformed("a quarantine without content"));
+            }
+            for _ in 0..count {
+                quarantine.push(reader.slice()?);
+            }
+        }
+        Ok(Self { presence, quarantine, entries: reader })
+    }
+
+    /// The entries of bytes that were checked before, without checking the chains again.
+    pub(super) fn entries(&self) -> Reader<'a> {
+        self.entries.clone()
+    }
+}
+
+fn read_presence(reader: &mut Reader<'_>, flags: u8) -> Read<Presence> {
+    let known = flags & KNOWN != 0;
+    let exists = flags & EXISTS != 0;
+    let refused = Err(Malformed("an operand with flags that contradict"));
+    if (flags & OWN_STAMP != 0 && !exists) || (known && flags & (STAMP | SAME) != 0) {
+        return refused;
+    }
+    let own = if flags & OWN_STAMP != 0 { Some(seconds(reader)?) } else { None };
+    let stamp = match (flags & STAMP != 0, flags & SAME != 0) {
+        (true, true) if own.is_some() => own,
+        (true, false) => Some(seconds(reader)?),
+        (false, false) => None,
+        _ => return refused,
+    };
+    if flags & SAME == 0 && own.is_some() && own == stamp {
+        return Err(Malformed("equal stamps that stand twice"));
+    }
+    let life = exists.then_some(Life { last_seen: own });
+    Ok(if known { Presence::Known(life) } else { Presence::Open { absent: life, stamp } })
+}
+
+fn seconds(reader: &mut Reader<'_>) -> Read<i64> {
+    i64::try_from(reader.signed()?).map_err(|_| Malformed("a time out of range"))
+}
+
+/// Writes an operand or row: the head first, then entries in ascending order of their names.
+pub(crate) struct OperandWriter {
+    out: Vec<u8>,
+    scratch: Vec<u8>,
+}
+
+impl OperandWriter {
+    pub(crate) fn new(presence: Presence, quarantine: &[&[u8]], capacity: usize) -> Self {
+        let mut out = Vec::with_capacity(capacity);
+        let (known, life, stamp) = match presence {
+            Presence::Known(life) => (KNOWN, life, None),
+            Presence::Open { absent, stamp } => (0, absent, stamp),
+        };
+        let own = life.and_then(|life| life.last_seen);
+        let same = own.is_some() && own == stamp;
+        let flags = known
+            | if life.is_some() { EXISTS } else { 0 }
+            | if own.is_some() { OWN_STAMP } else { 0 }
+            | if stamp.is_some() { STAMP } else { 0 }
+            | if same { SAME } else { 0 }
+            | if quarantine.is_empty() { 0 } else { QUARANTINE };
+        out.extend([VERSION_1, flags]);
+        own.iter().for_each(|seconds| put_signed(&mut out, *seconds));
+        stamp.iter().filter(|_| !same).for_each(|seconds| put_signed(&mut out, *seconds));
+        if !quarantine.is_empty() {
+            put_varint(&mut out, quarantine.len() as u64);
+            quarantine.iter().for_each(|bytes| put_slice(&mut out, bytes));
+        }
+        Self { out, scratch: Vec::new() }
+    }
+
+    /// Copies a chain.
+    pub(crate) fn copy(&mut self, name: &str, chain: ChainBytes<'_>) {
+        put_slice(&mut self.out, name.as_bytes());
+        put_slice(&mut self.out, chain.as_bytes());
+    }
+
+    /// Writes a chain, unless it does nothing.
+    pub(crate) fn chain(&mut self, name: &str, chain: &Chain) {
+        if !chain.is_identity() {
+            self.entry(name, |out| write_chain(out, chain));
+        }
+    }
+
+    /// Writes what `write` appends as the chain of `name`.
+    pub(crate) fn entry(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        self.scratch.clear();
+        write(&mut self.scratch);
+        put_slice(&mut self.out, name.as_bytes());
+        put_slice(&mut self.out, &self.scratch);
+    }
+
+    pub(crate) fn finish(self) -> Vec<u8> {
+        self.out
+    }
+}
+
+/// The operand of one update.
+pub(crate) fn encode_update(update: &Update) -> Vec<u8> {
+    let presence = Presence::of(update.creates(), update.stamp());
+    let mut writer = OperandWriter::new(presence, &[], 64);
+    let mut ops: Vec<&(String, crate::ops::Op)> = update.ops().iter().collect();
+    // Stable: operators on one property keep their order.
+    ops.sort_by(|a, b| a.0.cmp(&b.0));
+    for run in ops.chunk_by(|a, b| a.0 == b.0) {
+        match run {
+            [(name, op)] => writer.entry(name, |out| write_op(out, op)),
+            [(name, _), ..] => {
+                let chains = run.iter().map(|(_, op)| Chain::of(op.clone())).collect();
+                writer.chain(name, &Chain::compose(chains));
+            }
+            [] => {}
+        }
+    }
+    writer.finish()
+}
+
+/// Whether bytes are an operand or a row, in every byte.
+#[cfg(any(test, feature = "laws"))]
+pub(crate) fn is_readable(bytes: &[u8]) -> bool {
+    Operand::check(bytes, &mut Vec::new()).is_ok()
+}
+
+/// What stands in the quarantine of an operand or row.
+#[cfg(any(test, feature = "laws"))]
+pub(crate) fn quarantine_of(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let operand = Operand::check(bytes, &mut Vec::new());
+    operand.map(|operand| operand.quarantine.iter().map(|bytes| bytes.to_vec()).collect()).unwrap_or_default()
+}

@@ -1,0 +1,108 @@
+//! Reading rows: whole profiles, single properties, and what a checker wants to know.
+
+use super::bytes::{Malformed, Read, Reader};
+use super::chain::ChainBytes;
+use super::operand::Operand;
+use super::value::read_value;
+use crate::error::{Error, Result};
+use crate::model::{Object, Profile, Timestamp, Value};
+use crate::ops::Presence;
+
+/// Decodes a row. The canonical row of an absent profile is `None`, unless something stands in its quarantine.
+///
+/// # Errors
+///
+/// [`Corrupt`](crate::ErrorKind::Corrupt) when the bytes are no row, or one of a version that this one does not know.
+pub(crate) fn decode_profile(bytes: &[u8]) -> Result<Option<Profile>> {
+    read_profile(bytes).map_err(corrupt)
+}
+
+/// Decodes one property of a row and skips the others.
+///
+/// # Errors
+///
+/// As [`decode_profile`].
+pub(crate) fn decode_property(bytes: &[u8], name: &str) -> Result<Option<Value>> {
+    find(bytes, name).map_err(corrupt)
+}
+
+fn corrupt(Malformed(what): Malformed) -> Error {
+    Error::corrupt(format!("the row cannot be read: {what}"))
+}
+
+fn read_profile(bytes: &[u8]) -> Read<Option<Profile>> {
+    let row = Operand::head(bytes)?;
+    let Presence::Known(life) = row.presence else {
+        return Err(Malformed("an operand where a row must be"));
+    };
+    if life.is_none() && row.quarantine.is_empty() {
+        return Ok(None);
+    }
+    let mut properties: Vec<(String, Value)> = Vec::new();
+    let mut entries = row.entries();
+    while !entries.is_empty() {
+        let (name, mut value) = entry(&mut entries)?;
+        if properties.last().is_some_and(|(last, _)| last.as_str() >= name) {
+            return Err(Malformed("names that do not ascend"));
+        }
+        properties.push((name.to_owned(), read_value(&mut value)?));
+    }
+    Ok(Some(Profile {
+        properties: Object::from_sorted(properties),
+        last_seen: life.and_then(|life| life.last_seen).map(Timestamp::from_seconds),
+        quarantine: row.quarantine.iter().map(|bytes| bytes.to_vec()).collect(),
+    }))
+}
+
+/// The name and the value of the next entry of a row.
+fn entry<'a>(entries: &mut Reader<'a>) -> Read<(&'a str, Reader<'a>)> {
+    let name = entries.str()?;
+    let mut chain = Reader::new(entries.slice()?);
+    if chain.u8()? != ChainBytes::SET {
+        return Err(Malformed("an operand where a row must be"));
+    }
+    Ok((name, chain))
+}
+
+fn find(bytes: &[u8], wanted: &str) -> Read<Option<Value>> {
+    let mut entries = Operand::head(bytes)?.entries();
+    while !entries.is_empty() {
+        let (name, mut value) = entry(&mut entries)?;
+        if name >= wanted {
+            return if name == wanted { read_value(&mut value).map(Some) } else { Ok(None) };
+        }
+    }
+    Ok(None)
+}
+
+/// What a checker wants to know of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RowInfo {
+    /// The version of its format.
+    pub(crate) version: u8,
+    /// Whether the profile exists.
+    pub(crate) exists: bool,
+    /// How many properties it has.
+    pub(crate) properties: usize,
+    /// How many operands stand in quarantine.
+    pub(crate) quarantined: usize,
+}
+
+/// Checks every byte of a row.
+///
+/// # Errors
+///
+/// As [`decode_profile`].
+pub(crate) fn inspect(bytes: &[u8]) -> Result<RowInfo> {
+    let mut entries = Vec::new();
+    let row = Operand::check(bytes, &mut entries).map_err(corrupt)?;
+    let Presence::Known(life) = row.presence else {
+        return Err(corrupt(Malformed("an operand where a row must be")));
+    };
+    Ok(RowInfo {
+        version: bytes.first().map_or(0, |tag| tag & 0x0f),
+        exists: life.is_some(),
+        properties: entries.len(),
+        quarantined: row.quarantine.len(),
+    })
+}

@@ -1,0 +1,375 @@
+//! Values as bytes, in bincode's standard configuration.
+//!
+//! | tag | then |
+//! |---|---|
+//! | 0 null, 1 false, 2 true | nothing |
+//! | 3 integer | signed varint |
+//! | 4 float | varint `-e`, signed varint `m`: the number is `m * 2^e`, see [`Number`](crate::Number) |
+//! | 5 large number | one byte: 1 if a float; varint `-e`; length and two's complement bytes of `m`, little-endian |
+//! | 6 string | length, UTF-8 |
+//! | 7 list | count, values |
+//! | 8 object | count, then length and UTF-8 of each name before its value, names ascending |
+//!
+//! [`check_value`] walks over the same bytes without allocating: a merge uses it to know that bytes it copies are good.
+
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bincode::de::Decoder;
+use bincode::de::read::Reader as _;
+use bincode::enc::Encoder;
+use bincode::enc::write::Writer;
+use bincode::error::{DecodeError, EncodeError};
+use bincode::{Decode, Encode};
+use num_bigint::BigInt;
+
+use super::bytes::{Malformed, Read, Reader};
+use crate::limits::VALUE_DEPTH_MAX;
+use crate::model::{EXPONENT_MIN, Number, Object, Parts, Value};
+
+const NULL: u8 = 0;
+const FALSE: u8 = 1;
+const TRUE: u8 = 2;
+const INTEGER: u8 = 3;
+const FLOAT: u8 = 4;
+const LARGE: u8 = 5;
+const STRING: u8 = 6;
+const LIST: u8 = 7;
+const OBJECT: u8 = 8;
+
+/// No single value is decoded beyond this many bytes.
+const VALUE_BYTES_MAX: usize = 1 << 30;
+
+type Config = Configuration<LittleEndian, Varint, Limit<VALUE_BYTES_MAX>>;
+
+const CONFIG: Config = bincode::config::standard().with_limit::<VALUE_BYTES_MAX>();
+
+/// Appends the bytes of a value.
+pub(crate) fn write_value(out: &mut Vec<u8>, value: &Value) {
+    write(out, value);
+}
+
+/// Appends the bytes of a number, which are those of the value that it is.
+pub(crate) fn write_number(out: &mut Vec<u8>, number: &Number) {
+    write(out, number);
+}
+
+/// Appends the bytes of an object, which are those of the value that it is.
+pub(crate) fn write_object(out: &mut Vec<u8>, object: &Object) {
+    write(out, object);
+}
+
+fn write(out: &mut Vec<u8>, thing: impl Encode) {
+    struct Append<'a>(&'a mut Vec<u8>);
+
+    impl Writer for Append<'_> {
+        fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+            self.0.extend_from_slice(bytes);
+            Ok(())
+        }
+    }
+
+    let written = bincode::encode_into_writer(thing, Append(out), CONFIG);
+    debug_assert!(written.is_ok(), "appending to memory cannot fail");
+}
+
+/// Reads one value.
+pub(crate) fn read_value(reader: &mut Reader<'_>) -> Read<Value> {
+    read_nested(reader, 0)
+}
+
+/// Reads a value that stands, or will stand, in a list.
+pub(crate) fn read_element(reader: &mut Reader<'_>) -> Read<Value> {
+    read_nested(reader, 1)
+}
+
+fn read_nested(reader: &mut Reader<'_>, depth: usize) -> Read<Value> {
+    let bytes = reader.rest();
+    let (value, len) = bincode::decode_from_slice_with_context::<Depth, Value, _>(bytes, CONFIG, Depth(depth))
+        .map_err(|_| Malformed("a value that cannot be decoded"))?;
+    reader.take(len)?;
+    Ok(value)
+}
+
+/// Reads one number.
+pub(crate) fn read_number(reader: &mut Reader<'_>) -> Read<Number> {
+    match read_value(reader)? {
+        Value::Number(number) => Ok(number),
+        _ => Err(Malformed("not a number where one must be")),
+    }
+}
+
+/// Reads one object.
+pub(crate) fn read_object(reader: &mut Reader<'_>) -> Read<Object> {
+    match read_value(reader)? {
+        Value::Object(object) => Ok(object),
+        _ => Err(Malformed("not an object where one must be")),
+    }
+}
+
+/// Walks over one value and checks that it is canonical, without allocating.
+pub(crate) fn check_value(reader: &mut Reader<'_>) -> Read<()> {
+    check_nested(reader, 0)
+}
+
+/// Walks over one number.
+pub(crate) fn check_number(reader: &mut Reader<'_>) -> Read<()> {
+    match reader.rest().first() {
+        Some(&(INTEGER | FLOAT | LARGE)) => check_value(reader),
+        _ => Err(Malformed("not a number where one must be")),
+    }
+}
+
+fn check_nested(reader: &mut Reader<'_>, depth: usize) -> Read<()> {
+    match reader.u8()? {
+        NULL | FALSE | TRUE => Ok(()),
+        INTEGER => reader.signed().map(|_| ()),
+        FLOAT => {
+            let exponent = read_exponent(reader.varint()?).ok_or(Malformed("an exponent out of range"))?;
+            let odd = reader.signed()? & 1 == 1;
+            if exponent == 0 || odd { Ok(()) } else { Err(Malformed("a number that is not canonical")) }
+        }
+        LARGE => {
+            let float = reader.u8()?;
+            let exponent = reader.varint()?;
+            let mantissa = reader.slice()?;
+            large(float, exponent, mantissa).map(|_| ()).ok_or(Malformed("a number that is not canonical"))
+        }
+        STRING => reader.str().map(|_| ()),
+        LIST => {
+            let depth = deeper(depth).ok_or(Malformed("a value that nests too deep"))?;
+            let count = reader.varint()?;
+            (0..count).try_for_each(|_| check_nested(reader, depth))
+        }
+        OBJECT => {
+            let depth = deeper(depth).ok_or(Malformed("a value that nests too deep"))?;
+            let count = reader.varint()?;
+            let mut last: Option<&str> = None;
+            for _ in 0..count {
+                let name = reader.str()?;
+                if last.is_some_and(|last| last >= name) {
+                    return Err(Malformed("names that do not ascend"));
+                }
+                last = Some(name);
+                check_nested(reader, depth)?;
+            }
+            Ok(())
+        }
+        _ => Err(Malformed("a value with an unknown tag")),
+    }
+}
+
+/// One level deeper than the door admits: there `$append` puts what was admitted into a list.
+fn deeper(depth: usize) -> Option<usize> {
+    (depth <= VALUE_DEPTH_MAX).then_some(depth + 1)
+}
+
+fn read_exponent(negated: u128) -> Option<i16> {
+    i16::try_from(negated).ok().map(|negated| -negated).filter(|exponent| *exponent >= EXPONENT_MIN)
+}
+
+/// The number of these parts, if they are canonical and need this form.
+fn large(float: u8, exponent: u128, mantissa: &[u8]) -> Option<Number> {
+    let exponent = read_exponent(exponent)?;
+    let bytes = mantissa;
+    let mantissa = BigInt::from_signed_bytes_le(bytes);
+    let canonical = float <= 1
+        && (float == 1 || exponent == 0)
+        && i128::try_from(&mantissa).is_err()
+        && mantissa.to_signed_bytes_le() == bytes;
+    if canonical { Number::from_parts(mantissa, exponent, float == 1) } else { None }
+}
+
+impl Encode for Number {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        let (mantissa, exponent) = self.parts();
+        let negated = exponent.unsigned_abs();
+        match mantissa {
+            Parts::Small(mantissa) if self.is_float() => {
+                FLOAT.encode(encoder)?;
+                negated.encode(encoder)?;
+                mantissa.encode(encoder)
+            }
+            Parts::Small(mantissa) => {
+                INTEGER.encode(encoder)?;
+                mantissa.encode(encoder)
+            }
+            Parts::Big(mantissa) => {
+                LARGE.encode(encoder)?;
+                u8::from(self.is_float()).encode(encoder)?;
+                negated.encode(encoder)?;
+                mantissa.to_signed_bytes_le().encode(encoder)
+            }
+        }
+    }
+}
+
+impl Encode for Object {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        OBJECT.encode(encoder)?;
+        (self.len() as u64).encode(encoder)?;
+        self.iter().try_for_each(|(name, value)| {
+            name.encode(encoder)?;
+            value.encode(encoder)
+        })
+    }
+}
+
+impl Encode for Value {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        match self {
+            Self::Null => NULL.encode(encoder),
+            Self::Bool(value) => (if *value { TRUE } else { FALSE }).encode(encoder),
+            Self::Number(number) => number.encode(encoder),
+            Self::String(text) => {
+                STRING.encode(encoder)?;
+                text.as_str().encode(encoder)
+            }
+            Self::List(elements) => {
+                LIST.encode(encoder)?;
+                (elements.len() as u64).encode(encoder)?;
+                elements.iter().try_for_each(|element| element.encode(encoder))
+            }
+            Self::Object(object) => object.encode(encoder),
+        }
+    }
+}
+
+/// How deep the value stands that is being decoded.
+pub(crate) struct Depth(usize);
+
+impl Decode<Depth> for Value {
+    fn decode<D: Decoder<Context = Depth>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        Ok(match u8::decode(decoder)? {
+            NULL => Self::Null,
+            FALSE => Self::Bool(false),
+            TRUE => Self::Bool(true),
+            INTEGER => i128::decode(decoder)?.into_number(0, false)?,
+            FLOAT => {
+                let exponent = exponent(decoder)?;
+                i128::decode(decoder)?.into_number(exponent, true)?
+            }
+            LARGE => {
+                let float = u8::decode(decoder)?;
+                let exponent = u128::decode(decoder)?;
+                let mantissa = <Vec<u8> as Decode<Depth>>::decode(decoder)?;
+                large(float, exponent, &mantissa).map(Self::Number).ok_or(REFUSED)?
+            }
+            STRING => Self::String(string(decoder)?),
+            LIST => {
+                let count = enter(decoder)?;
+                let mut elements = Vec::with_capacity(count.min(1024));
+                for _ in 0..count {
+                    elements.push(Self::decode(decoder)?);
+                }
+                decoder.context().0 -= 1;
+                Self::List(elements)
+            }
+            OBJECT => {
+                let count = enter(decoder)?;
+                let mut entries: Vec<(String, Self)> = Vec::with_capacity(count.min(256));
+                for _ in 0..count {
+                    let name = string(decoder)?;
+                    if entries.last().is_some_and(|(last, _)| *last >= name) {
+                        return Err(REFUSED);
+                    }
+                    entries.push((name, Self::decode(decoder)?));
+                }
+                decoder.context().0 -= 1;
+                Self::Object(Object::from_sorted(entries))
+            }
+            _ => return Err(REFUSED),
+        })
+    }
+}
+
+const REFUSED: DecodeError = DecodeError::Other("not a canonical value");
+
+trait IntoNumber {
+    fn into_number(self, exponent: i16, float: bool) -> Result<Value, DecodeError>;
+}
+
+impl IntoNumber for i128 {
+    fn into_number(self, exponent: i16, float: bool) -> Result<Value, DecodeError> {
+        Number::from_small_parts(self, exponent, float).map(Value::Number).ok_or(REFUSED)
+    }
+}
+
+fn exponent<D: Decoder<Context = Depth>>(decoder: &mut D) -> Result<i16, DecodeError> {
+    read_exponent(u128::decode(decoder)?).ok_or(REFUSED)
+}
+
+/// Text behind its length. The bytes must be there before memory is taken for them.
+fn string<D: Decoder<Context = Depth>>(decoder: &mut D) -> Result<String, DecodeError> {
+    let len = usize::try_from(u64::decode(decoder)?).map_err(|_| REFUSED)?;
+    decoder.claim_bytes_read(len)?;
+    let text = match decoder.reader().peek_read(len) {
+        Some(bytes) => std::str::from_utf8(bytes).map_err(|_| REFUSED)?.to_owned(),
+        None => return Err(REFUSED),
+    };
+    decoder.reader().consume(len);
+    Ok(text)
+}
+
+fn enter<D: Decoder<Context = Depth>>(decoder: &mut D) -> Result<usize, DecodeError> {
+    let depth = deeper(decoder.context().0).ok_or(REFUSED)?;
+    decoder.context().0 = depth;
+    usize::try_from(u64::decode(decoder)?).map_err(|_| REFUSED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::laws::any_value;
+    use proptest::prelude::*;
+
+    fn bytes(value: &Value) -> Vec<u8> {
+        let mut out = Vec::new();
+        write_value(&mut out, value);
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn a_value_survives(value in any_value()) {
+            let encoded = bytes(&value);
+            let mut reader = Reader::new(&encoded);
+            let decoded = read_value(&mut reader).unwrap();
+            prop_assert!(decoded.is_identical(&value));
+            prop_assert!(reader.is_empty());
+            let mut walker = Reader::new(&encoded);
+            prop_assert_eq!(check_value(&mut walker), Ok(()));
+            prop_assert!(walker.is_empty());
+        }
+
+        #[test]
+        fn the_walker_and_the_decoder_agree_and_only_canonical_bytes_are_read(
+            value in any_value(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
+        ) {
+            let mut encoded = bytes(&value);
+            let index = at.index(encoded.len());
+            encoded[index] = byte;
+            let (mut walker, mut reader) = (Reader::new(&encoded), Reader::new(&encoded));
+            let walked = check_value(&mut walker);
+            if let Ok(decoded) = read_value(&mut reader) {
+                // bincode takes varints that are longer than they must be; the walker does not.
+                if walked.is_ok() {
+                    prop_assert_eq!(walker.rest(), reader.rest());
+                    let len = encoded.len() - reader.rest().len();
+                    prop_assert_eq!(&bytes(&decoded)[..], &encoded[..len]);
+                }
+            } else {
+                prop_assert!(walked.is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn hostile_lengths_and_depths_are_refused() {
+        let huge = [STRING, 253, 255, 255, 255, 255, 255, 255, 255, 127];
+        let deep = [LIST, 1].repeat(100_000);
+        let many = [LIST, 253, 255, 255, 255, 255, 255, 255, 255, 127];
+        for hostile in [&huge[..], &deep, &many] {
+            assert!(read_value(&mut Reader::new(hostile)).is_err());
+            assert!(check_value(&mut Reader::new(hostile)).is_err());
+        }
+    }
+}

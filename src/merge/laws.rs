@@ -1,0 +1,234 @@
+//! The law on bytes: however an engine groups operands, the row comes out the same, byte for byte.
+
+use arbitrary::{Arbitrary, Unstructured};
+
+use super::{full, partial};
+use crate::codec::{decode_profile, encode_update, inspect, is_readable, quarantine_of};
+use crate::model::Profile;
+use crate::ops::Update;
+
+/// One step of an engine on a history: positions are taken modulo what is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Compose a run of operands into one.
+    Partial {
+        /// Where the run begins.
+        at: u8,
+        /// How many operands it has.
+        len: u8,
+    },
+    /// Fold the oldest operands onto the row.
+    Full {
+        /// How many operands.
+        len: u8,
+    },
+}
+
+impl<'a> Arbitrary<'a> for Step {
+    fn arbitrary(u: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
+        Ok(if u.ratio(1, 4)? {
+            Self::Full { len: u.arbitrary()? }
+        } else {
+            Self::Partial { at: u.arbitrary()?, len: u.int_in_range(1..=6)? }
+        })
+    }
+}
+
+/// Folds `before` into a row and then `after` onto it, grouped as `steps` say, and compares the row with the one of a
+/// single full merge, byte for byte, and with the profile of a plain fold.
+///
+/// # Errors
+///
+/// Says what differed.
+pub fn check_grouping(before: &[Update], after: &[Update], steps: &[Step]) -> Result<(), String> {
+    let row = |base: Option<&[u8]>, updates: &[Update]| {
+        let operands: Vec<Vec<u8>> = updates.iter().map(encode_update).collect();
+        full(base, &slices(&operands))
+    };
+    let base = (!before.is_empty()).then(|| row(None, before));
+    let once = row(base.as_deref(), after);
+
+    let operands = after.iter().map(encode_update).collect();
+    let grouped = run(base, operands, steps)?;
+    if grouped != once {
+        return Err(format!("grouped {grouped:02x?}, at once {once:02x?}"));
+    }
+    let expected = Profile::fold(before.iter().chain(after));
+    let seen = decode_profile(&once).map_err(|error| error.to_string())?;
+    let same = match (&expected, &seen) {
+        (Some(expected), Some(seen)) => expected.is_identical(seen),
+        (None, None) => true,
+        _ => false,
+    };
+    if same { Ok(()) } else { Err(format!("plain fold {expected:?}, merged {seen:?}")) }
+}
+
+fn run(mut base: Option<Vec<u8>>, mut operands: Vec<Vec<u8>>, steps: &[Step]) -> Result<Vec<u8>, String> {
+    for step in steps {
+        if operands.is_empty() {
+            break;
+        }
+        match *step {
+            Step::Partial { at, len } => {
+                let at = usize::from(at) % operands.len();
+                let end = (at + usize::from(len)).min(operands.len());
+                let taken: Vec<Vec<u8>> = operands.drain(at..end).collect();
+                let composed = partial(&slices(&taken));
+                if !is_readable(&composed) {
+                    return Err(format!("a partial merge cannot be read: {composed:02x?}"));
+                }
+                operands.insert(at, composed);
+            }
+            Step::Full { len } => {
+                let taken: Vec<Vec<u8>> = operands.drain(..usize::from(len) % (operands.len() + 1)).collect();
+                base = Some(full(base.as_deref(), &slices(&taken)));
+            }
+        }
+    }
+    Ok(full(base.as_deref(), &slices(&operands)))
+}
+
+/// Merges any bytes at all: nothing panics, the results can be read, what cannot be read stands in quarantine byte for
+/// byte and in order, and what can be read takes effect.
+///
+/// # Errors
+///
+/// Says what was lost.
+pub fn check_total(base: Option<&[u8]>, operands: &[&[u8]]) -> Result<(), String> {
+    let row = full(base, operands);
+    inspect(&row).map_err(|error| format!("a full merge cannot be read: {error}"))?;
+    let composed = partial(operands);
+    if !is_readable(&composed) {
+        return Err(format!("a partial merge cannot be read: {composed:02x?}"));
+    }
+    let in_two_steps = full(base, &[composed.as_slice()]);
+    if in_two_steps != row {
+        return Err(format!("in two steps {in_two_steps:02x?}, at once {row:02x?}"));
+    }
+
+    let inputs = || base.into_iter().chain(operands.iter().copied());
+    let expected: Vec<Vec<u8>> = inputs()
+        .flat_map(|input| if is_readable(input) { quarantine_of(input) } else { vec![input.to_vec()] })
+        .collect();
+    if quarantine_of(&row) != expected {
+        return Err(format!("quarantine {:02x?}, expected {expected:02x?}", quarantine_of(&row)));
+    }
+
+    let readable: Vec<&[u8]> = operands.iter().copied().filter(|operand| is_readable(operand)).collect();
+    let clean = full(base.filter(|base| is_readable(base)), &readable);
+    let (seen, expected) = (decode_profile(&row), decode_profile(&clean));
+    match (seen, expected) {
+        (Ok(seen), Ok(expected)) => {
+            let bare = |profile: Option<Profile>| {
+                profile.map(|profile| (profile.properties, profile.last_seen)).unwrap_or_default()
+            };
+            let (seen, expected) = (bare(seen), bare(expected));
+            let same = seen.0.is_identical(&expected.0) && seen.1 == expected.1;
+            if same { Ok(()) } else { Err(format!("merged {seen:?}, without the unreadable ones {expected:?}")) }
+        }
+        (seen, expected) => Err(format!("rows cannot be decoded: {seen:?} {expected:?}")),
+    }
+}
+
+fn slices(owned: &[Vec<u8>]) -> Vec<&[u8]> {
+    owned.iter().map(Vec::as_slice).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::laws::{any_update, edge_ops, edge_values};
+    use proptest::prelude::*;
+
+    fn any_step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => (any::<u8>(), 1..6_u8).prop_map(|(at, len)| Step::Partial { at, len }),
+            1 => any::<u8>().prop_map(|len| Step::Full { len }),
+        ]
+    }
+
+    #[test]
+    fn all_pairs_of_operators_on_all_edges_give_the_same_bytes() {
+        let ops = edge_ops();
+        let mut states: Vec<Vec<Update>> = vec![vec![], vec![Update::new().create()]];
+        states.extend(edge_values().into_iter().map(|value| vec![Update::new().set("p", value)]));
+        let groupings = [
+            vec![],
+            vec![Step::Full { len: 1 }],
+            vec![Step::Partial { at: 0, len: 2 }],
+            vec![Step::Partial { at: 0, len: 1 }, Step::Full { len: 1 }, Step::Partial { at: 0, len: 1 }],
+        ];
+        for f in &ops {
+            for g in &ops {
+                let pair = [Update::new().op("p", f.clone()), Update::new().op("p", g.clone())];
+                for state in &states {
+                    for steps in &groupings {
+                        check_grouping(state, &pair, steps).unwrap();
+                    }
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn every_grouping_gives_the_same_bytes(
+            before in prop::collection::vec(any_update(), 0..4),
+            after in prop::collection::vec(any_update(), 0..14),
+            steps in prop::collection::vec(any_step(), 0..14),
+        ) {
+            prop_assert_eq!(check_grouping(&before, &after, &steps), Ok(()));
+        }
+
+        #[test]
+        fn damaged_operands_are_kept(
+            updates in prop::collection::vec(any_update(), 1..8),
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()), 0..6),
+            with_base in any::<bool>(),
+        ) {
+            let mut operands: Vec<Vec<u8>> = updates.iter().map(encode_update).collect();
+            for (which, at, byte) in damage {
+                let operand = which.get(&operands).clone();
+                let index = at.index(operand.len());
+                operands[which.index(updates.len())][index] = byte;
+            }
+            let operands = slices(&operands);
+            let (base, rest) = if with_base { (Some(operands[0]), &operands[1..]) } else { (None, &operands[..]) };
+            prop_assert_eq!(check_total(base, rest), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_million_additions_make_a_small_operand() {
+        let add = encode_update(&Update::new().add("counter", 0.1));
+        let operands: Vec<&[u8]> = std::iter::repeat_n(add.as_slice(), 1_000_000).collect();
+        let operand = partial(&operands);
+        assert!(operand.len() <= 64, "{} bytes", operand.len());
+        let profile = decode_profile(&full(None, &[&operand])).unwrap().unwrap();
+        assert_eq!(profile.get("counter").unwrap().as_f64(), Some(100_000.0));
+    }
+
+    #[test]
+    fn a_quarantined_operand_of_an_unknown_version_is_kept() {
+        let newer = [0xA2, 0xff, 1, 2, 3];
+        let set = encode_update(&Update::new().set("a", 1));
+        let profile = decode_profile(&full(None, &[&newer, &set])).unwrap().unwrap();
+        assert_eq!(profile.quarantine(), [newer]);
+        assert_eq!(profile.get("a"), Some(&1.into()));
+        let hidden = decode_profile(&full(None, &[&newer])).unwrap().expect("what is in quarantine is shown");
+        assert_eq!(hidden.quarantine(), [newer]);
+    }
+
+    #[test]
+    fn what_a_panic_leaves_behind_keeps_everything() {
+        let base = full(None, &[&encode_update(&Update::new().set("a", 1))]);
+        let operand = encode_update(&Update::new().set("a", 2));
+        let row = super::super::quarantine_all(Some(&base), &[&operand]);
+        let profile = decode_profile(&row).unwrap().unwrap();
+        assert_eq!((profile.get("a"), profile.quarantine()), (Some(&1.into()), &[operand.clone()][..]));
+        let row = super::super::quarantine_all(Some(b"junk"), &[&operand]);
+        assert_eq!(decode_profile(&row).unwrap().unwrap().quarantine(), [b"junk".to_vec(), operand]);
+    }
+}

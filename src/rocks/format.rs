@@ -1,0 +1,237 @@
+//! The file `PROFILEDB`, which says that a directory is a store and of which version.
+//!
+//! It is read before RocksDB opens anything, because RocksDB does not know what its values mean: a version that
+//! folds rows differently would open the same files without complaint. This module may write the file into an
+//! empty directory. It never touches a directory that belongs to something else.
+//!
+//! ```text
+//! profiledb            what this is: a store; or "profiledb backup"
+//! format 1             how keys and values are written
+//! operators 1          how operands fold into rows
+//! ```
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The name of the file in a store or backup directory.
+pub(super) const FILE: &str = "PROFILEDB";
+
+/// The newest format that this version reads, and the one it writes.
+const FORMAT: u32 = 1;
+
+/// The newest set of merge operators that this version folds, and the one it writes.
+const OPERATORS: u32 = 1;
+
+/// No version writes a longer file. A longer one is something else with the same name.
+const BYTES_MAX: u64 = 4096;
+
+/// What a directory holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Store,
+    Backup,
+}
+
+impl Kind {
+    const fn line(self) -> &'static str {
+        match self {
+            Self::Store => "profiledb",
+            Self::Backup => "profiledb backup",
+        }
+    }
+
+    const fn noun(self) -> &'static str {
+        match self {
+            Self::Store => "store",
+            Self::Backup => "backup",
+        }
+    }
+}
+
+/// Whether an admitted directory already holds a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    New,
+    Existing,
+}
+
+/// Admits a store directory before RocksDB sees it, or says why not. With `create`, a missing or empty directory
+/// becomes a store; nothing else is ever changed.
+pub(super) fn admit(path: &Path, create: bool) -> Result<Found> {
+    match look(path, Kind::Store)? {
+        Place::Vacant if create => mark(path, Kind::Store).map(|()| Found::New),
+        Place::Vacant => Err(no_store(path)),
+        Place::Marked => match database(path)? {
+            Database::Present => Ok(Found::Existing),
+            Database::Absent if create => Ok(Found::New),
+            Database::Absent => Err(no_store(path)),
+            // RocksDB would take the directory for a new database, and delete these files as obsolete.
+            Database::Orphaned(file) => {
+                Err(Error::corrupt(format!("data files without a CURRENT file file={file:?} path={path:?}")))
+            }
+        },
+    }
+}
+
+/// Admits a directory for backups, which is made if it is missing or empty.
+pub(super) fn admit_backup(path: &Path, create: bool) -> Result<()> {
+    match look(path, Kind::Backup)? {
+        Place::Marked => Ok(()),
+        Place::Vacant if create => mark(path, Kind::Backup),
+        Place::Vacant => Err(Error::new(ErrorKind::NotFound, format!("no backup here path={path:?}"))),
+    }
+}
+
+/// Whether nothing is there: no directory, or one without entries.
+pub(super) fn vacant(path: &Path) -> Result<bool> {
+    Ok(names(path)?.is_none_or(|names| names.iter().all(|name| is_temporary(name))))
+}
+
+/// Writes the file, durably: a crash leaves either no file or the whole file.
+pub(super) fn mark(path: &Path, kind: Kind) -> Result<()> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let text = format!("{}\nformat {FORMAT}\noperators {OPERATORS}\n", kind.line());
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let temporary = path.join(format!("{FILE}.tmp-{}-{number}", std::process::id()));
+    let write = || -> io::Result<()> {
+        fs::create_dir_all(path)?;
+        let mut file = File::create(&temporary)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&temporary, path.join(FILE))?;
+        sync_directory(path)?;
+        // The directory itself may be new, too.
+        path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), sync_directory)
+    };
+    write().map_err(|error| {
+        // The first error is the one to report; a left-over temporary file does no harm.
+        let _ = fs::remove_file(&temporary);
+        refused("cannot create", path, error)
+    })
+}
+
+enum Place {
+    Vacant,
+    Marked,
+}
+
+fn look(path: &Path, kind: Kind) -> Result<Place> {
+    let Some(names) = names(path)? else { return Ok(Place::Vacant) };
+    if names.iter().any(|name| name == FILE) {
+        let found = check(&read(path)?, path)?;
+        return if found == kind {
+            Ok(Place::Marked)
+        } else {
+            let (found, wanted) = (found.noun(), kind.noun());
+            Err(Error::invalid(format!("the directory holds a {found}, not a {wanted} path={path:?}")))
+        };
+    }
+    if names.iter().all(|name| is_temporary(name)) {
+        return Ok(Place::Vacant);
+    }
+    Err(Error::invalid(format!("not a profiledb {} path={path:?}", kind.noun())))
+}
+
+/// The entries of a directory, or nothing when there is none.
+fn names(path: &Path) -> Result<Option<Vec<OsString>>> {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_dir() => return Err(Error::invalid(format!("not a directory path={path:?}"))),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(refused("cannot look into", path, error)),
+    }
+    let list = || fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<_>>();
+    list().map(Some).map_err(|error| refused("cannot look into", path, error))
+}
+
+/// Left by a crash between writing and renaming; it belongs to us and holds nothing.
+fn is_temporary(name: &OsString) -> bool {
+    name.to_str().is_some_and(|name| name.strip_prefix(FILE).is_some_and(|rest| rest.starts_with(".tmp-")))
+}
+
+fn read(path: &Path) -> Result<String> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(path.join(FILE))?.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|error| refused("cannot read", &path.join(FILE), error))?;
+    String::from_utf8(bytes).map_err(|_| garbage(path))
+}
+
+fn check(text: &str, path: &Path) -> Result<Kind> {
+    let mut lines = text.lines();
+    let kind = match lines.next() {
+        Some(line) if line == Kind::Store.line() => Kind::Store,
+        Some(line) if line == Kind::Backup.line() => Kind::Backup,
+        _ => return Err(garbage(path)),
+    };
+    // The format is judged before the rest is read, for a newer format may well have other lines.
+    for (name, supported) in [("format", FORMAT), ("operators", OPERATORS)] {
+        let found = lines.next().and_then(|line| number(line, name)).ok_or_else(|| garbage(path))?;
+        if found > supported {
+            return Err(Error::corrupt(format!(
+                "written by a newer version of profiledb {name}={found} supported={supported} path={path:?}"
+            )));
+        }
+    }
+    if lines.next().is_some() || text.len() as u64 > BYTES_MAX {
+        return Err(garbage(path));
+    }
+    Ok(kind)
+}
+
+fn number(line: &str, name: &str) -> Option<u32> {
+    let digits = line.strip_prefix(name)?.strip_prefix(' ')?;
+    digits.parse().ok().filter(|number| *number > 0)
+}
+
+enum Database {
+    Present,
+    Absent,
+    Orphaned(String),
+}
+
+fn database(path: &Path) -> Result<Database> {
+    let names = names(path)?.unwrap_or_default();
+    if names.iter().any(|name| name == "CURRENT") {
+        return Ok(Database::Present);
+    }
+    let orphan = names.iter().filter_map(|name| name.to_str()).find(|name| is_data(name));
+    Ok(orphan.map_or(Database::Absent, |name| Database::Orphaned(name.to_owned())))
+}
+
+/// Whether a file of RocksDB may hold data. `MANIFEST-000001` does not: RocksDB writes it first, points CURRENT
+/// at it, and replaces it before the first write, so alone it is a store that a crash ended at birth.
+fn is_data(name: &str) -> bool {
+    [".sst", ".log", ".blob"].iter().any(|suffix| name.ends_with(suffix))
+        || (name.starts_with("MANIFEST-") && name != "MANIFEST-000001")
+}
+
+fn no_store(path: &Path) -> Error {
+    Error::new(ErrorKind::NotFound, format!("no store here path={path:?}"))
+}
+
+fn garbage(path: &Path) -> Error {
+    Error::corrupt(format!("unreadable {FILE} file path={path:?}"))
+}
+
+fn refused(what: &str, path: &Path, error: io::Error) -> Error {
+    Error::new(ErrorKind::Io, format!("{what} path={path:?}")).because(error)
+}
+
+#[cfg(unix)]
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Directories cannot be synced here; the rename is as durable as the file system makes it.
+#[cfg(not(unix))]
+fn sync_directory(_path: &Path) -> io::Result<()> {
+    Ok(())
+}

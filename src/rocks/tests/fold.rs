@@ -1,0 +1,157 @@
+//! The functions that RocksDB calls: what they count, what they survive.
+
+use tempfile::tempdir;
+
+use super::super::engine::Engine;
+use super::super::glue::{Pending, probe};
+use super::super::scan::Extent;
+use super::{CREATE, POISON, VENOM, WRITE, create, get, merge, open, put, small};
+use std::ops::Bound::Unbounded;
+
+#[test]
+fn a_panic_in_a_fold_keeps_the_process_the_base_and_the_operands() {
+    let dir = tempdir().unwrap();
+    let engine = create(dir.path());
+    put(&engine, "ann", "base");
+    engine.flush().unwrap();
+    merge(&engine, "ann", "1");
+    merge(&engine, "ann", POISON);
+    assert_eq!(get(&engine, "ann").unwrap(), "base!1<poison>");
+    engine.flush().unwrap();
+    assert_eq!(get(&engine, "ann").unwrap(), "base!1<poison>");
+    merge(&engine, "bob", "later");
+    engine.compact("users").unwrap();
+    assert_eq!(get(&engine, "ann").unwrap(), "base!1<poison>");
+    assert!(engine.merge_counts().panics >= 3, "{:?}", engine.merge_counts());
+    merge(&engine, "ann", "2");
+    drop(engine);
+    let engine = open(dir.path(), WRITE);
+    merge(&engine, "ann", "3");
+    assert_eq!(get(&engine, "ann").unwrap(), "base!1<poison>23");
+    assert_eq!(get(&engine, "bob").unwrap(), "later");
+    let health = engine.health();
+    assert!(health.failure.is_none() && health.background_errors == 0 && !health.write_stopped);
+}
+
+#[test]
+fn a_panic_on_recovery_does_not_keep_the_store_shut() {
+    let dir = tempdir().unwrap();
+    let engine = create(dir.path());
+    put(&engine, "ann", "base");
+    merge(&engine, "ann", POISON);
+    drop(engine);
+    for _ in 0..2 {
+        assert_eq!(get(&open(dir.path(), WRITE), "ann").unwrap(), "base!<poison>");
+    }
+}
+
+#[test]
+fn two_panics_in_a_row_leave_the_base() {
+    let dir = tempdir().unwrap();
+    let engine = create(dir.path());
+    put(&engine, "ann", "base");
+    merge(&engine, "ann", VENOM);
+    merge(&engine, "bob", VENOM);
+    assert_eq!(get(&engine, "ann").unwrap(), "base");
+    assert_eq!(get(&engine, "bob").unwrap(), "");
+    engine.flush().unwrap();
+    engine.compact("users").unwrap();
+    merge(&engine, "ann", "1");
+    assert_eq!(get(&engine, "ann").unwrap(), "base1");
+}
+
+#[test]
+fn operands_keep_their_order_through_flush_and_compaction() {
+    let dir = tempdir().unwrap();
+    let engine = create(dir.path());
+    let mut expected = String::new();
+    for round in 0..6 {
+        for step in 0..5 {
+            let operand = format!("{round}{step},");
+            merge(&engine, "ann", &operand);
+            expected.push_str(&operand);
+        }
+        engine.flush().unwrap();
+        assert_eq!(get(&engine, "ann").unwrap(), expected);
+    }
+    assert!(engine.merge_counts().partial > 0, "flush composes");
+    engine.compact("users").unwrap();
+    assert_eq!(get(&engine, "ann").unwrap(), expected);
+}
+
+#[test]
+fn a_probe_sees_what_is_pending_for_each_key() {
+    let dir = tempdir().unwrap();
+    let engine = create(dir.path());
+    put(&engine, "ann", "row");
+    for _ in 0..3 {
+        merge(&engine, "bob", "22");
+    }
+    put(&engine, "cat", "row");
+    merge(&engine, "cat", "1");
+    let walk = || {
+        let mut scan = engine.snapshot().scan("users", Unbounded, Unbounded, Extent::Short);
+        probe(|probe| {
+            let mut seen = Vec::new();
+            while scan.next().unwrap().is_some() {
+                let Pending { operands, bytes } = probe.take();
+                seen.push((operands, bytes));
+            }
+            seen
+        })
+    };
+    assert_eq!(walk(), [(0, 0), (3, 6), (1, 1)]);
+    let read = probe(|probe| {
+        get(&engine, "bob").unwrap();
+        let bob = probe.take();
+        get(&engine, "ann").unwrap();
+        (bob.operands, probe.take().operands)
+    });
+    assert_eq!(read, (3, 0));
+    // Forced: a plain compaction of the whole range would move files as they are.
+    engine.compact("users").unwrap();
+    assert_eq!(walk(), [(0, 0), (0, 0), (0, 0)]);
+}
+
+#[test]
+fn a_snapshot_keeps_a_chain_until_it_is_dropped_and_then_force_folds_it() {
+    let dir = tempdir().unwrap();
+    let engine = create(dir.path());
+    merge(&engine, "ann", "1");
+    let snapshot = engine.snapshot();
+    merge(&engine, "ann", "2");
+    engine.compact("users").unwrap();
+    let pending = || {
+        probe(|probe| {
+            get(&engine, "ann").unwrap();
+            probe.take().operands
+        })
+    };
+    assert_eq!(pending(), 1);
+    drop(snapshot);
+    engine.compact("users").unwrap();
+    assert_eq!(pending(), 0);
+    assert_eq!(get(&engine, "ann").unwrap(), "12");
+}
+
+#[test]
+fn the_real_operator_stands_behind_every_open() {
+    let dir = tempdir().unwrap();
+    let operand = b"not an operand at all";
+    for mode in [CREATE, WRITE] {
+        let engine = Engine::open(dir.path(), mode, &small()).unwrap();
+        engine.create_family("users").unwrap();
+        let mut batch = engine.batch();
+        batch.merge("users", b"ann", operand).unwrap();
+        batch.commit(false).unwrap();
+        let expected = crate::merge::full(None, &[operand]);
+        if engine.latest_sequence() == 1 {
+            assert_eq!(engine.read("users", b"ann", |row| row.map(<[u8]>::to_vec)).unwrap(), Some(expected));
+        }
+        assert!(engine.read("users", b"ann", |row| row.is_some()).unwrap());
+        engine.flush().unwrap();
+        engine.compact("users").unwrap();
+        assert!(engine.read("users", b"ann", |row| row.is_some()).unwrap());
+        assert_eq!(engine.merge_counts().panics, 0);
+    }
+}

@@ -1,0 +1,302 @@
+//! Which directories open, in which modes, and what opening must not touch.
+
+use std::fs::{self, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use tempfile::tempdir;
+
+use super::super::engine::{Engine, Mode};
+use super::super::options::EngineSettings;
+use super::{CREATE, TEXT, WRITE, contents, create, files, get, merge, open, put, small, try_open};
+use crate::error::{Error, ErrorKind};
+
+fn refused(path: &Path, mode: Mode) -> Error {
+    try_open(path, mode).err().unwrap()
+}
+
+#[test]
+fn a_store_opens_again_with_its_families() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("deep").join("store");
+    let engine = open(&path, CREATE);
+    engine.create_family("users").unwrap();
+    engine.create_family("users").unwrap();
+    engine.create_family("group:company").unwrap();
+    assert!(engine.create_family("default").unwrap_err().is_invalid());
+    assert!(engine.create_family("a\0b").unwrap_err().is_invalid());
+    put(&engine, "ann", "1");
+    drop(engine);
+    let engine = open(&path, WRITE);
+    assert_eq!(engine.families(), ["group:company", "users"]);
+    assert!(engine.has_family("users") && !engine.has_family("meta") && !engine.has_family("default"));
+    assert_eq!(get(&engine, "ann").unwrap(), "1");
+    engine.drop_family("users").unwrap();
+    engine.drop_family("users").unwrap();
+    assert_eq!(get(&engine, "ann"), None);
+    drop(engine);
+    assert_eq!(open(&path, WRITE).families(), ["group:company"]);
+}
+
+#[test]
+fn pending_operands_fold_in_every_mode() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("store");
+    let scratch = Mode::Secondary { scratch: dir.path().join("scratch") };
+    let engine = create(&path);
+    engine.create_family("meta").unwrap();
+    put(&engine, "ann", "1");
+    merge(&engine, "ann", "2");
+    merge(&engine, "bob", "x");
+    drop(engine);
+
+    let engine = open(&path, WRITE);
+    assert_eq!(get(&engine, "ann").unwrap(), "12");
+    engine.flush().unwrap();
+    merge(&engine, "ann", "3");
+    let mut batch = engine.batch();
+    batch.merge("meta", b"k", b"v").unwrap();
+    batch.commit(true).unwrap();
+
+    let reader = open(&path, Mode::ReadOnly);
+    assert_eq!(get(&reader, "ann").unwrap(), "123");
+    assert_eq!(get(&reader, "bob").unwrap(), "x");
+    assert_eq!(reader.read_many("users", &["bob", "ann"], |_, value| value.unwrap().len()).unwrap(), [1, 3]);
+    assert_eq!(reader.read("meta", b"k", super::text).unwrap().unwrap(), "v");
+
+    let secondary = open(&path, scratch);
+    assert_eq!(get(&secondary, "ann").unwrap(), "123");
+    merge(&engine, "ann", "4");
+    assert_eq!(get(&secondary, "ann").unwrap(), "123");
+    secondary.catch_up().unwrap();
+    assert_eq!(get(&secondary, "ann").unwrap(), "1234");
+    assert_eq!(secondary.read_many("users", &["bob", "ann"], |_, value| value.unwrap().len()).unwrap(), [1, 4]);
+    engine.compact("users").unwrap();
+    merge(&engine, "ann", "5");
+    secondary.catch_up().unwrap();
+    assert_eq!(get(&secondary, "ann").unwrap(), "12345");
+    assert_eq!(get(&reader, "ann").unwrap(), "123");
+    assert!(reader.catch_up().unwrap_err().is_invalid());
+}
+
+#[test]
+fn readers_refuse_writes_and_leave_no_trace() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("store");
+    let engine = create(&path);
+    merge(&engine, "ann", "1");
+    drop(engine);
+    let listing = || fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+    let (before, logged) = (listing(), fs::read(path.join("LOG")).unwrap());
+    let reader = open(&path, Mode::ReadOnly);
+    let mut batch = reader.batch();
+    batch.put("users", b"ann", b"2").unwrap();
+    assert!(batch.commit(false).unwrap_err().is_read_only());
+    assert!(reader.create_family("meta").unwrap_err().is_read_only());
+    assert!(reader.drop_family("users").unwrap_err().is_read_only());
+    assert!(reader.flush().unwrap_err().is_read_only());
+    assert!(reader.compact("users").unwrap_err().is_read_only());
+    assert!(reader.sync().unwrap_err().is_read_only());
+    assert_eq!(get(&reader, "ann").unwrap(), "1");
+    reader.close().unwrap();
+    drop(reader);
+    assert_eq!(listing(), before);
+    assert_eq!(fs::read(path.join("LOG")).unwrap(), logged);
+}
+
+#[test]
+fn the_second_writer_is_told_that_the_store_is_in_use() {
+    let dir = tempdir().unwrap();
+    let engine = create(dir.path());
+    let error = refused(dir.path(), WRITE);
+    assert!(error.is_in_use());
+    assert!(error.message().starts_with("another process has the store open path="), "{error}");
+    drop(engine);
+    open(dir.path(), WRITE);
+}
+
+#[test]
+fn a_closed_store_says_so_and_keeps_everything() {
+    let dir = tempdir().unwrap();
+    let engine = create(dir.path());
+    merge(&engine, "ann", "1");
+    engine.close().unwrap();
+    engine.close().unwrap();
+    let mut batch = engine.batch();
+    batch.put("users", b"ann", b"2").unwrap();
+    assert_eq!(batch.commit(false).unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(engine.flush().unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(get(&engine, "ann").unwrap(), "1");
+    drop(engine);
+    assert_eq!(get(&open(dir.path(), WRITE), "ann").unwrap(), "1");
+}
+
+#[test]
+fn a_missing_store_is_not_found_and_not_made() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("store");
+    for mode in [WRITE, Mode::ReadOnly, Mode::Secondary { scratch: dir.path().join("scratch") }] {
+        assert!(refused(&path, mode.clone()).is_not_found());
+        assert!(!path.exists());
+        fs::create_dir(&path).unwrap();
+        assert!(refused(&path, mode).is_not_found());
+        fs::remove_dir(&path).unwrap();
+    }
+}
+
+#[test]
+fn a_foreign_directory_is_refused_and_untouched() {
+    let dir = tempdir().unwrap();
+    fs::write(dir.path().join("thesis.txt"), "chapter one").unwrap();
+    let before = contents(dir.path());
+    for mode in [CREATE, WRITE, Mode::ReadOnly] {
+        let error = refused(dir.path(), mode);
+        assert!(error.is_invalid());
+        assert!(error.message().starts_with("not a profiledb store path="), "{error}");
+    }
+    assert_eq!(contents(dir.path()), before);
+    let file = dir.path().join("thesis.txt");
+    assert!(refused(&file, CREATE).is_invalid());
+    // Some other program's database is foreign, too.
+    let other = tempdir().unwrap();
+    fs::write(other.path().join("CURRENT"), "MANIFEST-000005\n").unwrap();
+    assert!(refused(other.path(), CREATE).is_invalid());
+    assert_eq!(contents(other.path()).len(), 1);
+}
+
+#[test]
+fn unknown_versions_and_garbage_are_refused_and_untouched() {
+    let dir = tempdir().unwrap();
+    let engine = create(dir.path());
+    merge(&engine, "ann", "1");
+    drop(engine);
+    let file = dir.path().join("PROFILEDB");
+    let good = fs::read_to_string(&file).unwrap();
+    assert_eq!(good, "profiledb\nformat 1\noperators 1\n");
+    let bad = [
+        ("profiledb\nformat 2\nshape round\n", "format=2 supported=1"),
+        ("profiledb\nformat 1\noperators 7\n", "operators=7 supported=1"),
+        ("profiledb\nformat 0\noperators 1\n", "unreadable"),
+        ("profiledb\nformat 1\n", "unreadable"),
+        ("profiledb\nformat 1\noperators 1\nmore\n", "unreadable"),
+        ("profiledb\nformat one\noperators 1\n", "unreadable"),
+        ("", "unreadable"),
+        ("\0\0\0\0", "unreadable"),
+    ];
+    for (text, why) in bad {
+        fs::write(&file, text).unwrap();
+        let before = contents(dir.path());
+        for mode in [CREATE, WRITE, Mode::ReadOnly] {
+            let error = refused(dir.path(), mode);
+            assert!(error.is_corrupt() && error.message().contains(why), "{text:?}: {error}");
+        }
+        assert_eq!(contents(dir.path()), before);
+    }
+    fs::write(&file, b"profiledb\xff\n").unwrap();
+    assert!(refused(dir.path(), WRITE).is_corrupt());
+    fs::write(&file, good).unwrap();
+    assert_eq!(get(&open(dir.path(), WRITE), "ann").unwrap(), "1");
+}
+
+#[test]
+fn orphaned_data_files_are_never_opened_as_a_new_store() {
+    let dir = tempdir().unwrap();
+    let engine = create(dir.path());
+    merge(&engine, "ann", "1");
+    engine.flush().unwrap();
+    drop(engine);
+    let current = fs::read(dir.path().join("CURRENT")).unwrap();
+    // The exception for a birth that a crash ended rests on this number being gone after the first opening.
+    assert!(!dir.path().join("MANIFEST-000001").exists());
+    fs::remove_file(dir.path().join("CURRENT")).unwrap();
+    let before = contents(dir.path());
+    for mode in [CREATE, WRITE, Mode::ReadOnly] {
+        assert!(refused(dir.path(), mode).is_corrupt());
+    }
+    assert_eq!(contents(dir.path()), before);
+    fs::write(dir.path().join("CURRENT"), current).unwrap();
+    assert_eq!(get(&open(dir.path(), WRITE), "ann").unwrap(), "1");
+}
+
+#[test]
+fn a_store_that_a_crash_ended_at_birth_is_made_again() {
+    let dir = tempdir().unwrap();
+    fs::write(dir.path().join("PROFILEDB.tmp-1-0"), "prof").unwrap();
+    open(dir.path(), CREATE);
+    let dir = tempdir().unwrap();
+    fs::write(dir.path().join("PROFILEDB"), "profiledb\nformat 1\noperators 1\n").unwrap();
+    fs::write(dir.path().join("MANIFEST-000001"), "torn").unwrap();
+    assert!(refused(dir.path(), WRITE).is_not_found());
+    let engine = create(dir.path());
+    put(&engine, "ann", "1");
+    drop(engine);
+    assert_eq!(get(&open(dir.path(), WRITE), "ann").unwrap(), "1");
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_an_io_error_with_its_path() {
+    let dir = tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let error = refused(&file.join("store"), CREATE);
+    assert_eq!(error.kind(), ErrorKind::Io);
+    assert!(error.message().contains("/store"), "{error}");
+}
+
+#[test]
+fn settings_out_of_bounds_are_refused() {
+    let dir = tempdir().unwrap();
+    for settings in [
+        EngineSettings { block_cache_bytes: 0, ..small() },
+        EngineSettings { memtable_bytes: 1, ..small() },
+        EngineSettings { background_jobs: 0, ..small() },
+    ] {
+        assert!(Engine::open_with(dir.path(), CREATE, &settings, TEXT).err().unwrap().is_invalid());
+    }
+    assert!(contents(dir.path()).is_empty());
+    EngineSettings::default().check().unwrap();
+}
+
+#[test]
+fn a_torn_tail_of_the_log_opens() {
+    let dir = tempdir().unwrap();
+    let engine = create(dir.path());
+    merge(&engine, "ann", "1");
+    merge(&engine, "ann", "2".repeat(1000));
+    drop(engine);
+    let log = files(dir.path(), ".log").pop().unwrap();
+    let file = OpenOptions::new().write(true).open(&log).unwrap();
+    file.set_len(fs::metadata(&log).unwrap().len() - 500).unwrap();
+    assert_eq!(get(&open(dir.path(), WRITE), "ann").unwrap(), "1");
+}
+
+#[test]
+fn damage_in_the_middle_of_the_log_is_refused_and_nothing_is_lost() {
+    let dir = tempdir().unwrap();
+    let engine = create(dir.path());
+    put(&engine, "base", "kept");
+    engine.flush().unwrap();
+    for _ in 0..10 {
+        merge(&engine, "ann", "x".repeat(1000));
+    }
+    drop(engine);
+    let log = files(dir.path(), ".log").pop().unwrap();
+    let flip = || {
+        let mut file = OpenOptions::new().read(true).write(true).open(&log).unwrap();
+        let mut byte = [0];
+        file.seek(SeekFrom::Start(4000)).unwrap();
+        file.read_exact(&mut byte).unwrap();
+        file.seek(SeekFrom::Start(4000)).unwrap();
+        file.write_all(&[byte[0] ^ 1]).unwrap();
+    };
+    flip();
+    let data = || contents(dir.path()).into_iter().filter(|(name, _)| name.ends_with(".sst") || name.ends_with(".log"));
+    let before: Vec<_> = data().collect();
+    let error = refused(dir.path(), WRITE);
+    assert!(error.is_corrupt(), "{error:?}");
+    assert_eq!(data().collect::<Vec<_>>(), before);
+    flip();
+    let engine = open(dir.path(), WRITE);
+    assert_eq!(get(&engine, "base").unwrap(), "kept");
+    assert_eq!(get(&engine, "ann").unwrap().len(), 10_000);
+}

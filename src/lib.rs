@@ -54,7 +54,7 @@ pub use model::{Kind, NotFinite, Number, Object, Profile, ProfileKey, Timestamp,
 pub use ops::{Op, Update};
 
 /// The law of the algebra as callable code, for tests and fuzzers.
-#[cfg(feature = "laws")]
+#[cfg(any(test, feature = "laws"))]
 pub mod laws {
     pub use crate::merge::laws::{Step, check_grouping, check_total};
     pub use crate::ops::laws::{check_compose, edge_ops, edge_values};

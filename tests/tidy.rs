@@ -126,12 +126,9 @@ fn floors(file: &File, tree: &Tree) -> Vec<Finding> {
     }
     // `super` could climb out of a room without naming the one it enters.
     for (at, _) in words(&file.code).filter(|(_, word)| word == "super") {
-        if starts_with(&file.code[at..], "super::super::") {
-            found.push(finding(at, "say `crate::`, not `super::super::`".into()));
-        }
-        let is_front = file.path.ends_with("/mod.rs") || file.path.matches('/').count() == 1;
-        if is_front && starts_with(&file.code[at..], "super::") && !file.is_test(at) {
-            found.push(finding(at, "`super::` leaves the room here: say `crate::`".into()));
+        let climbs = (1..).take_while(|&n| starts_with(&file.code[at..], &"super::".repeat(n))).count();
+        if climbs >= module_depth(file, at) {
+            found.push(finding(at, "`super` leaves the room here: say `crate::`".into()));
         }
     }
     found
@@ -263,6 +260,13 @@ fn room_of(path: &str) -> Option<&str> {
 
 fn floor_of(room: &str) -> Option<usize> {
     FLOORS.iter().position(|rooms| rooms.contains(&room))
+}
+
+/// How many modules, this one included, stand between here and the root of the crate.
+fn module_depth(file: &File, at: usize) -> usize {
+    let folders = file.path.matches('/').count() - usize::from(file.path.ends_with("/mod.rs"));
+    let modules = words(&file.code).take_while(|(start, _)| *start < at).filter(|(_, word)| word == "mod");
+    folders + modules.filter(|(start, _)| body(&file.code, *start).is_some_and(|body| body.contains(&at))).count()
 }
 
 /// The first name of every path that begins with `crate::`, also of those in braces.
@@ -567,7 +571,11 @@ const PLANTED: &[(&str, &str, &str, usize)] = &[
     ("floors", "src/error.rs", "use super::model::Value;", 1),
     ("floors", "src/ops/mod.rs", "use super::model::Value;", 1),
     ("floors", "src/ops/mod.rs", "#[cfg(test)]\nmod tests {\n    use super::*;\n}", 0),
+    ("floors", "src/ops/mod.rs", "mod op;\npub(super) fn f() { super::model::g() }", 1),
     ("floors", "src/ops/op.rs", "use super::super::model::Value;", 1),
+    ("floors", "src/ops/op.rs", "use super::apply;\nmod tests {\n    use super::super::apply;\n}", 0),
+    ("floors", "src/ops/tests/op.rs", "use super::super::apply;", 0),
+    ("floors", "src/ops/tests/op.rs", "use super::super::super::model::Value;", 1),
     ("floors", "src/attic/mod.rs", "", 1),
     ("floors", "src/server/mod.rs", "use crate::{Update, merge};", 0),
     ("floors", "src/model/key.rs", "use crate::merge::full;", 1),

@@ -427,8 +427,8 @@ impl Table {
     ///
     /// [`Invalid`](ErrorKind::Invalid) for an empty id, a reserved name or a number that is not finite;
     /// [`LimitExceeded`](ErrorKind::LimitExceeded) for values that are too large or too many properties;
-    /// [`Io`](ErrorKind::Io) or [`ReadOnly`](ErrorKind::ReadOnly) when the engine cannot write. The profile is unchanged
-    /// then.
+    /// [`Io`](ErrorKind::Io) or [`ReadOnly`](ErrorKind::ReadOnly) when the engine cannot write. The profile is
+    /// unchanged then.
     pub fn update(&self, id: &str, update: Update) -> Result<()> {
         self.db.write(self.batch(id, Change::Update(update))?)
     }

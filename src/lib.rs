@@ -1,5 +1,45 @@
 //! placeholder
-#![forbid(unsafe_code)]
+
+// Nothing here panics on input or on data: RocksDB calls the merge from its own threads, where a panic would end the
+// process. Unit tests are exempt through clippy.toml; any other exception is an `#[expect(.., reason = "..")]`.
+#![deny(
+    clippy::dbg_macro,
+    clippy::exit,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::todo,
+    clippy::unimplemented,
+    clippy::unreachable,
+    clippy::unwrap_used
+)]
+// The same updates give the same bytes, everywhere and always. clippy.toml has the list and the reasons.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::host_endian_bytes)]
+// A library speaks through its results.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+// Exceptions explain themselves.
+#![deny(clippy::allow_attributes_without_reason)]
+// From the pedantic set, what a reader of the API notices.
+#![warn(
+    clippy::cloned_instead_of_copied,
+    clippy::explicit_iter_loop,
+    clippy::implicit_clone,
+    clippy::inefficient_to_string,
+    clippy::manual_let_else,
+    clippy::missing_errors_doc,
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    clippy::redundant_closure_for_method_calls,
+    clippy::return_self_not_must_use,
+    clippy::semicolon_if_nothing_returned,
+    clippy::uninlined_format_args
+)]
+#![cfg_attr(
+    not(feature = "rocksdb"),
+    allow(dead_code, unused_imports, reason = "the pure core alone has no store above it to use it")
+)]
+
 mod codec;
 #[cfg(feature = "rocksdb")]
 mod db;
@@ -24,7 +64,7 @@ pub use model::{Kind, NotFinite, Number, Object, Profile, ProfileKey, Timestamp,
 pub use ops::{Change, Op, Update};
 
 /// The law of the algebra as callable code, for tests and fuzzers.
-#[cfg(feature = "laws")]
+#[cfg(any(test, feature = "laws"))]
 pub mod laws {
     pub use crate::merge::laws::{Step, check_grouping, check_total};
     pub use crate::ops::laws::{check_compose, edge_ops, edge_values};

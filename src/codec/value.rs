@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 0 null, 1 false, 2 true | nothing |
 //! | 3 integer | signed varint |
-//! | 4 float | varint `-e`, signed varint `m`: the number is `m * 2^e`, see [`Number`](crate::Number) |
+//! | 4 float | varint `-e`, signed varint `m`: the number is `m * 2^e`, see [`Number`] |
 //! | 5 large number | one byte: 1 if a float; varint `-e`; length and two's complement bytes of `m`, little-endian |
 //! | 6 string | length, UTF-8 |
 //! | 7 list | count, values |

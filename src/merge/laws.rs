@@ -185,7 +185,7 @@ mod tests {
         #[test]
         fn damaged_operands_are_kept(
             updates in prop::collection::vec(any_update(), 1..8),
-            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()), 0..6),
+            damage in prop::collection::vec(any::<(prop::sample::Index, prop::sample::Index, u8)>(), 0..6),
             with_base in any::<bool>(),
         ) {
             let mut operands: Vec<Vec<u8>> = updates.iter().map(encode_update).collect();
@@ -225,10 +225,10 @@ mod tests {
     fn what_a_panic_leaves_behind_keeps_everything() {
         let base = full(None, &[&encode_update(&Update::new().set("a", 1))]);
         let operand = encode_update(&Update::new().set("a", 2));
-        let row = super::super::quarantine_all(Some(&base), &[&operand]);
+        let row = crate::merge::quarantine_all(Some(&base), &[&operand]);
         let profile = decode_profile(&row).unwrap().unwrap();
         assert_eq!((profile.get("a"), profile.quarantine()), (Some(&1.into()), &[operand.clone()][..]));
-        let row = super::super::quarantine_all(Some(b"junk"), &[&operand]);
+        let row = crate::merge::quarantine_all(Some(b"junk"), &[&operand]);
         assert_eq!(decode_profile(&row).unwrap().unwrap().quarantine(), [b"junk".to_vec(), operand]);
     }
 }

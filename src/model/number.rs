@@ -101,13 +101,13 @@ impl Number {
 
     /// The number with these parts, if they are canonical.
     pub(crate) fn from_parts(mantissa: BigInt, exponent: i16, float: bool) -> Option<Self> {
-        let canonical = exponent == 0 || (exponent >= EXPONENT_MIN && exponent < 0 && mantissa.bit(0));
+        let canonical = exponent == 0 || ((EXPONENT_MIN..0).contains(&exponent) && mantissa.bit(0));
         canonical.then(|| Self::normal_big(mantissa, exponent, float))
     }
 
     /// The number with these parts, if they are canonical.
     pub(crate) fn from_small_parts(mantissa: i128, exponent: i16, float: bool) -> Option<Self> {
-        let canonical = exponent == 0 || (exponent >= EXPONENT_MIN && exponent < 0 && mantissa & 1 == 1);
+        let canonical = exponent == 0 || ((EXPONENT_MIN..0).contains(&exponent) && mantissa & 1 == 1);
         canonical.then(|| Self::small(mantissa, exponent, float))
     }
 
@@ -410,14 +410,18 @@ mod tests {
         })
     }
 
+    fn finite() -> impl Strategy<Value = f64> {
+        any::<f64>().prop_filter("finite", |value| value.is_finite())
+    }
+
     proptest! {
         #[test]
-        fn a_double_survives(value in any::<f64>().prop_filter("finite", |v| v.is_finite())) {
+        fn a_double_survives(value in finite()) {
             prop_assert_eq!(number(value).as_f64(), value);
         }
 
         #[test]
-        fn sums_are_exact_and_independent_of_order(values in prop::collection::vec(any::<f64>().prop_filter("finite", |v| v.is_finite()), 0..12)) {
+        fn sums_are_exact_and_independent_of_order(values in prop::collection::vec(finite(), 0..12)) {
             let forward = values.iter().fold(Number::from(0), |sum, &v| &sum + &number(v));
             let backward = values.iter().rev().fold(Number::from(0), |sum, &v| &number(v) + &sum);
             prop_assert_eq!(forward.parts(), backward.parts());
@@ -426,7 +430,7 @@ mod tests {
         }
 
         #[test]
-        fn rounding_agrees_with_the_hardware(a in any::<f64>().prop_filter("finite", |v| v.is_finite()), b in any::<f64>().prop_filter("finite", |v| v.is_finite())) {
+        fn rounding_agrees_with_the_hardware(a in finite(), b in finite()) {
             // One addition of two doubles is correctly rounded by IEEE 754.
             let expected = a + b;
             let seen = (&number(a) + &number(b)).as_f64();

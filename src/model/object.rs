@@ -87,6 +87,7 @@ impl Object {
     }
 
     /// The entries in the order of their names.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Value)> + DoubleEndedIterator {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
     }

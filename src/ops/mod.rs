@@ -49,7 +49,7 @@ mod apply;
 mod chain;
 mod fold;
 #[cfg(any(test, feature = "laws"))]
-pub mod laws;
+pub(crate) mod laws;
 mod list;
 mod op;
 mod presence;

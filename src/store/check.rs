@@ -121,10 +121,8 @@ fn over_limit(row: &[u8], properties: usize, limits: &Limits) -> Vec<String> {
         for (name, value) in profile.properties().iter() {
             let bytes = if matches!(value, Value::List(_) | Value::Object(_)) { json_bytes(value) } else { 0 };
             if bytes > limits.nested_bytes_max {
-                over.push(format!(
-                    "larger than {} bytes as JSON property={name:?} bytes={bytes}",
-                    limits.nested_bytes_max
-                ));
+                let bytes_max = limits.nested_bytes_max;
+                over.push(format!("larger than {bytes_max} bytes as JSON property={name:?} bytes={bytes}"));
             }
         }
     }

@@ -68,10 +68,7 @@ impl Default for Options {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one clock of the library; everything below takes times as arguments"
-)]
+#[expect(clippy::disallowed_methods, reason = "the one clock of the library: all below takes times as arguments")]
 fn system_clock() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))

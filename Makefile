@@ -1,0 +1,74 @@
+# What a developer and the build machine run. `make help` lists it.
+#
+# RocksDB is a quarter of an hour of C++ for each profile that asks for it, so every command that needs it says
+# --release and only the pure core is built in the dev profile. See docs/DEVELOPING.md.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+# rustup may have left cargo out of PATH; ccache, where installed, hides behind the names of the compilers.
+CARGO_HOME ?= $(HOME)/.cargo
+export PATH := $(if $(wildcard /usr/lib/ccache),/usr/lib/ccache:)$(CARGO_HOME)/bin:$(PATH)
+
+# A build machine starts from a fresh checkout each time; its builds meet in one place.
+ifneq ($(CI),)
+ifeq ($(CARGO_TARGET_DIR),)
+export CARGO_TARGET_DIR := $(HOME)/.cache/profiledb-target
+endif
+endif
+
+CARGO ?= cargo
+CORE := --no-default-features --features laws
+FULL := --release --features cli,laws
+DENY_WARNINGS := -- --deny warnings
+
+.PHONY: help setup demo test test-core lint features bench fuzz fuzz-list
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: ## install what building RocksDB needs (does nothing when it is there)
+	@sh scripts/setup.sh
+
+demo: setup ## a guided tour of the store, in a temporary folder
+	$(CARGO) run --release --features cli -- demo
+
+test: setup test-core ## all tests: the pure core with its assertions on, then everything, optimised
+	$(CARGO) test $(FULL)
+
+test-core: ## the tests of the pure core alone: seconds, no C++
+	$(CARGO) test $(CORE)
+
+lint: setup ## formatting, clippy and rustdoc, warnings denied
+	$(CARGO) fmt --check
+	$(CARGO) clippy $(CORE) --all-targets $(DENY_WARNINGS)
+	RUSTDOCFLAGS='--deny warnings' $(CARGO) doc $(CORE) --no-deps --document-private-items
+	$(CARGO) clippy $(FULL) --all-targets $(DENY_WARNINGS)
+	RUSTDOCFLAGS='--deny warnings' $(CARGO) doc $(FULL) --no-deps
+
+features: setup ## each set of features alone, and that all of them share one RocksDB
+	sh scripts/one-rocksdb.sh
+	$(CARGO) clippy --no-default-features --all-targets $(DENY_WARNINGS)
+	$(CARGO) clippy --no-default-features --features laws --all-targets $(DENY_WARNINGS)
+	$(CARGO) clippy --release --no-default-features --features rocksdb --all-targets $(DENY_WARNINGS)
+	$(CARGO) clippy --release --features cli --all-targets $(DENY_WARNINGS)
+
+bench: setup ## benchmarks; ARGS='merge' picks by name, ARGS='--quick' is quicker
+	$(CARGO) bench --features cli,laws -- $(ARGS)
+
+TARGET ?= merge_grouping
+TIME ?= 60
+fuzz: ## one fuzzer for a while: TARGET=merge_grouping TIME=60
+	@command -v cargo-fuzz >/dev/null || { echo "fuzz: cargo-fuzz is missing: cargo install cargo-fuzz" >&2; exit 1; }
+	@if rustup toolchain list 2>/dev/null | grep -q '^nightly'; then \
+		set -x; cargo +nightly fuzz run $(TARGET) -- -max_total_time=$(TIME); \
+	else \
+		set -x; RUSTC_BOOTSTRAP=1 cargo fuzz run $(TARGET) -- -max_total_time=$(TIME); \
+	fi
+
+fuzz-list: ## the fuzzers, one line each
+	@for file in fuzz/fuzz_targets/*.rs; do \
+		[ -f "$$file" ] || { echo "no fuzzers yet" >&2; break; }; \
+		printf '  %-20s %s\n' "$$(basename "$$file" .rs)" "$$(sed -n '1s|^//! *||p' "$$file")"; \
+	done

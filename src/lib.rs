@@ -1,6 +1,7 @@
 //! placeholder
 #![forbid(unsafe_code)]
 mod error;
+pub mod ingest;
 mod limits;
 mod merge;
 mod model;

@@ -44,6 +44,7 @@ mod codec;
 #[cfg(feature = "rocksdb")]
 mod db;
 mod error;
+pub mod ingest;
 mod limits;
 pub mod merge;
 mod model;

@@ -1,0 +1,566 @@
+//! Finds where records begin and end in a stream of bytes, without parsing them and without holding the stream.
+//!
+//! One object, an array of objects, a line per object, objects back to back, and any mix of these, with or without
+//! blank lines, CRLF and a byte order mark: all are the same few states.
+//!
+//! ```text
+//!             { [ "             } ] at depth 0, closing "
+//!  +---------+ ------> +--------+ ---------------------------> a record
+//!  | Between |         | Inside |
+//!  |         | <-+     +--------+ -- cannot be JSON any more --> an error, and then
+//!  +---------+   |                                                 |
+//!     |   ^      |                    +------+                     |
+//!     |   |      +--- a new line ---- | Skip | <-------------------+
+//!     |   |                           +------+
+//!     |   |  blank , { [ ]
+//!     v   |
+//!  +------+    a word of anything else: `12`, `null`, garbage. It is a record too;
+//!  | Word |    whoever parses it will say what it is.
+//!  +------+
+//! ```
+//!
+//! *Between* also knows the layout it is in: the top level, or an array there, whose elements are the records.
+//!
+//! **Damage costs one record.** Inside a record the framer knows three things that end its hope early: a line break
+//! inside a string, a bracket that closes another kind of bracket, and a line that begins with `{` where no value can
+//! stand. It goes on with the next line, or, in text that was spread over many lines, with the next line that stands
+//! no deeper than the broken record began. A line that was cut off where a value *can* stand takes the next line in
+//! first; when the damage shows, the framer goes back to that line, once, so every byte is looked at twice at most.
+//!
+//! **Memory is bounded.** One buffer holds one record and is used again for the next. A record that is longer than
+//! the limit is followed to its end but not kept.
+
+use std::io::BufRead;
+
+use crate::error::{Error, ErrorKind, Result};
+
+use super::record::too_long;
+
+/// One thing found in the input.
+#[derive(Debug)]
+pub enum Frame<'a> {
+    /// A record: one whole JSON value by its brackets and quotes. Whether it parses is another question.
+    Record {
+        /// The line on which it starts, from 1.
+        line: u64,
+        /// Its text.
+        bytes: &'a [u8],
+    },
+    /// Something that is no record. The next frame is what comes after it.
+    Broken {
+        /// The line on which it starts, from 1.
+        line: u64,
+        /// [`Invalid`](ErrorKind::Invalid), or [`LimitExceeded`](ErrorKind::LimitExceeded) for a record that is too
+        /// long.
+        error: Error,
+    },
+}
+
+/// Splits a stream into [`Frame`]s.
+///
+/// ```
+/// use profiledb::ingest::{Frame, Framer};
+///
+/// let mut framer = Framer::new(&b"[{\"a\":1},\n {\"b\":\n2}]\n{\"c\":3}"[..], 1_000);
+/// let mut found = Vec::new();
+/// while let Some(frame) = framer.next()? {
+///     let Frame::Record { line, bytes } = frame else { panic!("all is well here") };
+///     found.push((line, bytes.len()));
+/// }
+/// assert_eq!(found, [(1, 7), (2, 8), (4, 7)]);
+/// # Ok::<(), profiledb::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Framer<R> {
+    reader: R,
+    machine: Machine,
+    // Bytes that are looked at a second time, before the reader is asked again.
+    replay: Vec<u8>,
+    replayed: usize,
+}
+
+impl<R: BufRead> Framer<R> {
+    /// A framer that keeps at most `bytes_max` bytes of one record.
+    pub fn new(reader: R, bytes_max: usize) -> Self {
+        Self { reader, machine: Machine::new(bytes_max), replay: Vec::new(), replayed: 0 }
+    }
+
+    /// The next frame, or none at the end of the input.
+    ///
+    /// # Errors
+    ///
+    /// What the reader reports. Nothing more can be expected of it then.
+    #[allow(clippy::should_implement_trait)] // A frame borrows the buffer, which no iterator can offer.
+    pub fn next(&mut self) -> Result<Option<Frame<'_>>> {
+        let found = loop {
+            if let Some(found) = self.advance()? {
+                break found;
+            }
+        };
+        Ok(match found {
+            Found::Record => Some(Frame::Record { line: self.machine.record_line, bytes: &self.machine.buffer }),
+            Found::Broken { line, error } => Some(Frame::Broken { line, error }),
+            Found::End => None,
+        })
+    }
+
+    fn advance(&mut self) -> Result<Option<Found>> {
+        let replay = self.replay.get(self.replayed..).unwrap_or_default();
+        let replaying = !replay.is_empty();
+        let (taken, found) = if replaying {
+            self.machine.step(replay, true)
+        } else {
+            let chunk = match self.reader.fill_buf() {
+                Ok(chunk) => chunk,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => return Ok(None),
+                Err(error) => return Err(self.machine.failed(error)),
+            };
+            if chunk.is_empty() { (0, self.machine.finish()) } else { self.machine.step(chunk, false) }
+        };
+        if replaying {
+            self.replayed += taken;
+        } else {
+            self.reader.consume(taken);
+        }
+        if let Some(from) = self.machine.rewind.take() {
+            self.replay.clear();
+            self.replay.extend_from_slice(self.machine.buffer.get(from..).unwrap_or_default());
+            self.replayed = 0;
+        }
+        Ok(found)
+    }
+}
+
+/// What a step can find.
+enum Found {
+    Record,
+    Broken { line: u64, error: Error },
+    End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Between,
+    Inside,
+    Word,
+    /// To the end of the line, and then to the first line that is indented no more than this.
+    Skip {
+        indent: usize,
+        started: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    /// Before anything, with so many bytes of a byte order mark seen.
+    Start(u8),
+    Top,
+    Array {
+        line: u64,
+        next: Next,
+    },
+    /// Commas and brackets that fit nothing were reported once; from then on they are not looked at.
+    Loose,
+}
+
+/// What may come next in an array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    ValueOrEnd,
+    Value,
+    CommaOrEnd,
+    /// After a broken record nobody knows.
+    Anything,
+}
+
+/// A line inside a record from which framing can start again.
+#[derive(Clone, Copy, Debug)]
+struct Restart {
+    at: usize,
+    line: u64,
+    indent: usize,
+}
+
+/// The states, apart from where the bytes come from. See the picture at the top.
+#[derive(Debug)]
+struct Machine {
+    state: State,
+    layout: Layout,
+    bytes_max: usize,
+    /// The line of the next byte, how far its text is indented, and whether there is text before that byte.
+    line: u64,
+    indent: usize,
+    leading: bool,
+    /// The open record, and where it began.
+    buffer: Vec<u8>,
+    bytes: u64,
+    record_line: u64,
+    record_indent: usize,
+    /// Its open brackets; of the outer 128, which are braces (the innermost in the lowest bit).
+    depth: u64,
+    braces: u128,
+    in_string: bool,
+    escaped: bool,
+    /// Its last byte that is neither blank nor in a string.
+    last: u8,
+    may_restart: bool,
+    restart: Option<Restart>,
+    /// Asks that the buffer be looked at again from here.
+    rewind: Option<usize>,
+}
+
+const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
+
+impl Machine {
+    fn new(bytes_max: usize) -> Self {
+        Self {
+            state: State::Between,
+            layout: Layout::Start(0),
+            bytes_max,
+            line: 1,
+            indent: 0,
+            leading: true,
+            buffer: Vec::new(),
+            bytes: 0,
+            record_line: 0,
+            record_indent: 0,
+            depth: 0,
+            braces: 0,
+            in_string: false,
+            escaped: false,
+            last: 0,
+            may_restart: false,
+            restart: None,
+            rewind: None,
+        }
+    }
+
+    /// Looks at a run of bytes that one state can deal with, and says how many those were.
+    fn step(&mut self, chunk: &[u8], replaying: bool) -> (usize, Option<Found>) {
+        match self.state {
+            State::Between => self.between(chunk, replaying),
+            State::Inside => self.inside(chunk),
+            State::Word => self.word(chunk),
+            State::Skip { indent, started } => (self.skip(chunk, indent, started), None),
+        }
+    }
+
+    fn new_line(&mut self) {
+        self.line += 1;
+        self.indent = 0;
+        self.leading = true;
+    }
+
+    fn blank(&mut self) {
+        self.indent += usize::from(self.leading);
+    }
+
+    fn between(&mut self, chunk: &[u8], replaying: bool) -> (usize, Option<Found>) {
+        for (at, &byte) in chunk.iter().enumerate() {
+            if let Layout::Start(seen) = self.layout {
+                if BYTE_ORDER_MARK.get(usize::from(seen)) == Some(&byte) {
+                    self.layout = Layout::Start(seen + 1);
+                    continue;
+                }
+                self.layout = Layout::Top;
+                if seen == 1 || seen == 2 {
+                    return (at, Some(self.garbage("a byte order mark is incomplete")));
+                }
+            }
+            match byte {
+                b'\n' => self.new_line(),
+                b' ' | b'\t' | b'\r' => self.blank(),
+                b',' | b']' => {
+                    self.leading = false;
+                    if let Some(found) = self.separator(byte) {
+                        return (at + 1, Some(found));
+                    }
+                }
+                b'[' if matches!(self.layout, Layout::Top | Layout::Loose) => {
+                    self.leading = false;
+                    self.layout = Layout::Array { line: self.line, next: Next::ValueOrEnd };
+                }
+                _ => return (at, self.begin(byte, replaying)),
+            }
+        }
+        (chunk.len(), None)
+    }
+
+    /// A comma or a closing bracket between records.
+    fn separator(&mut self, byte: u8) -> Option<Found> {
+        let reason = match (self.layout, byte) {
+            (Layout::Loose, _) => return None,
+            (Layout::Array { line, next: Next::CommaOrEnd | Next::Anything }, b',') => {
+                self.layout = Layout::Array { line, next: Next::Value };
+                return None;
+            }
+            (Layout::Array { next, .. }, b']') => {
+                self.layout = Layout::Top;
+                if next != Next::Value {
+                    return None;
+                }
+                "an array ends with a comma"
+            }
+            (_, b',') => {
+                self.layout = Layout::Loose;
+                "a comma separates nothing"
+            }
+            _ => {
+                self.layout = Layout::Loose;
+                "a bracket closes nothing"
+            }
+        };
+        Some(Found::Broken { line: self.line, error: Error::invalid(reason) })
+    }
+
+    /// The first byte of a record, which is not taken yet.
+    fn begin(&mut self, byte: u8, replaying: bool) -> Option<Found> {
+        if let Layout::Array { next: Next::CommaOrEnd, .. } = self.layout {
+            self.layout = Layout::Loose;
+            return Some(Found::Broken { line: self.line, error: Error::invalid("a comma is missing in an array") });
+        }
+        let nested = matches!(byte, b'{' | b'[' | b'"');
+        // In running text, what cannot begin a JSON value is not worth an error for every word of the line.
+        let word = matches!(byte, b'-' | b'0'..=b'9' | b't' | b'f' | b'n');
+        if !nested && !word && matches!(self.layout, Layout::Top) {
+            return Some(self.garbage("the line is not json"));
+        }
+        self.state = if nested { State::Inside } else { State::Word };
+        self.buffer.clear();
+        self.bytes = 0;
+        (self.record_line, self.record_indent) = (self.line, self.indent);
+        (self.depth, self.braces, self.last) = (0, 0, 0);
+        (self.in_string, self.escaped) = (false, false);
+        (self.may_restart, self.restart) = (!replaying, None);
+        None
+    }
+
+    fn garbage(&mut self, reason: &str) -> Found {
+        self.state = State::Skip { indent: usize::MAX, started: false };
+        Found::Broken { line: self.line, error: Error::invalid(reason) }
+    }
+
+    fn inside(&mut self, chunk: &[u8]) -> (usize, Option<Found>) {
+        for (at, &byte) in chunk.iter().enumerate() {
+            if self.in_string {
+                match byte {
+                    b'\n' => return self.broken(chunk, at, "a line break inside a string", true),
+                    _ if self.escaped => self.escaped = false,
+                    b'\\' => self.escaped = true,
+                    b'"' => {
+                        self.in_string = false;
+                        if self.depth == 0 {
+                            return self.complete(chunk, at + 1);
+                        }
+                    }
+                    _ => {}
+                }
+                continue;
+            }
+            match byte {
+                b'\n' => self.new_line(),
+                b' ' | b'\t' | b'\r' => self.blank(),
+                b'{' | b'[' => {
+                    if byte == b'{' && self.leading && self.depth > 0 {
+                        if !self.takes_value() {
+                            return self.broken(chunk, at, "a record begins before the last one ends", false);
+                        }
+                        self.note_restart(at);
+                    }
+                    self.open(byte);
+                }
+                b'}' | b']' => {
+                    if !self.close(byte) {
+                        return self.broken(chunk, at, "a bracket closes another kind of bracket", true);
+                    }
+                    if self.depth == 0 {
+                        return self.complete(chunk, at + 1);
+                    }
+                }
+                b'"' => {
+                    self.in_string = true;
+                    self.plain(byte);
+                }
+                _ => self.plain(byte),
+            }
+        }
+        self.keep(chunk);
+        (chunk.len(), None)
+    }
+
+    fn plain(&mut self, byte: u8) {
+        self.leading = false;
+        self.last = byte;
+    }
+
+    fn open(&mut self, byte: u8) {
+        self.plain(byte);
+        self.depth += 1;
+        if self.depth <= 128 {
+            self.braces = self.braces << 1 | u128::from(byte == b'{');
+        }
+    }
+
+    /// Whether the bracket closes what is open. Deeper than 128 it is taken on trust: no parser goes there.
+    fn close(&mut self, byte: u8) -> bool {
+        self.plain(byte);
+        let trusted = self.depth > 128;
+        let fits = trusted || (byte == b'}') == (self.braces & 1 == 1);
+        if !trusted {
+            self.braces >>= 1;
+        }
+        self.depth -= 1;
+        fits
+    }
+
+    /// Whether a value may stand here.
+    fn takes_value(&self) -> bool {
+        match self.last {
+            b':' | b'[' => true,
+            b',' => self.depth > 128 || self.braces & 1 == 0,
+            _ => false,
+        }
+    }
+
+    /// Remembers the first line that looks like a record of its own, though it may as well be a value.
+    fn note_restart(&mut self, at: usize) {
+        if self.may_restart && self.restart.is_none() && self.indent <= self.record_indent {
+            let at = self.buffer.len() + at;
+            self.restart = Some(Restart { at, line: self.line, indent: self.indent });
+        }
+    }
+
+    fn word(&mut self, chunk: &[u8]) -> (usize, Option<Found>) {
+        self.leading = false;
+        let ends = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b',' | b'{' | b'[' | b']' | b'"');
+        match chunk.iter().position(ends) {
+            Some(at) => self.complete(chunk, at),
+            None => {
+                self.keep(chunk);
+                (chunk.len(), None)
+            }
+        }
+    }
+
+    fn skip(&mut self, chunk: &[u8], indent: usize, mut started: bool) -> usize {
+        for (at, &byte) in chunk.iter().enumerate() {
+            match byte {
+                b'\n' => {
+                    self.new_line();
+                    started = true;
+                }
+                b' ' | b'\t' | b'\r' => self.blank(),
+                _ if started && self.leading && self.indent <= indent => {
+                    self.state = State::Between;
+                    // The end of the broken record itself, when the text is spread over lines.
+                    let tail = byte == b'}' && indent < usize::MAX;
+                    self.leading = !tail;
+                    return at + usize::from(tail);
+                }
+                _ => self.leading = false,
+            }
+        }
+        self.state = State::Skip { indent, started };
+        chunk.len()
+    }
+
+    /// Keeps a part of the open record, unless it is too long already.
+    fn keep(&mut self, part: &[u8]) {
+        self.bytes += part.len() as u64;
+        if self.too_long() {
+            self.buffer.clear();
+            self.may_restart = false;
+            self.restart = None;
+        } else {
+            self.buffer.extend_from_slice(part);
+        }
+    }
+
+    fn too_long(&self) -> bool {
+        self.bytes > self.bytes_max as u64
+    }
+
+    fn too_long_error(&self) -> Error {
+        Error::limit(too_long(self.bytes_max, self.bytes))
+    }
+
+    /// The open record ends before `end`.
+    fn complete(&mut self, chunk: &[u8], end: usize) -> (usize, Option<Found>) {
+        self.keep(chunk.get(..end).unwrap_or_default());
+        self.leading = false;
+        self.state = State::Between;
+        self.element_done(Next::CommaOrEnd);
+        let found = if self.too_long() {
+            Found::Broken { line: self.record_line, error: self.too_long_error() }
+        } else {
+            Found::Record
+        };
+        (end, Some(found))
+    }
+
+    /// The open record cannot be saved. The byte at `at` is not taken.
+    fn broken(&mut self, chunk: &[u8], at: usize, reason: &str, skip: bool) -> (usize, Option<Found>) {
+        self.keep(chunk.get(..at).unwrap_or_default());
+        self.element_done(Next::Anything);
+        let error = if self.too_long() { self.too_long_error() } else { Error::invalid(reason) };
+        let found = Some(Found::Broken { line: self.record_line, error });
+        if !self.restart_earlier() {
+            // A record on one line ends with its line, however the next one is indented.
+            let indent = if self.line == self.record_line { usize::MAX } else { self.record_indent };
+            self.state = if skip { State::Skip { indent, started: false } } else { State::Between };
+        }
+        (at, found)
+    }
+
+    fn restart_earlier(&mut self) -> bool {
+        let Some(restart) = self.restart.take() else { return false };
+        self.state = State::Between;
+        self.rewind = Some(restart.at);
+        (self.line, self.indent, self.leading) = (restart.line, restart.indent, true);
+        true
+    }
+
+    fn element_done(&mut self, then: Next) {
+        if let Layout::Array { next, .. } = &mut self.layout {
+            *next = then;
+        }
+    }
+
+    /// The input has ended.
+    fn finish(&mut self) -> Option<Found> {
+        match (self.state, self.layout) {
+            (State::Inside, _) => {
+                let found = self.broken(&[], 0, "the input ends inside a record", true).1;
+                if self.rewind.is_none() {
+                    // An array around it ends with it; once is enough said.
+                    self.layout = Layout::Loose;
+                }
+                found
+            }
+            (State::Word, _) => self.complete(&[], 0).1,
+            (_, Layout::Array { line, .. }) => {
+                self.layout = Layout::Top;
+                Some(Found::Broken { line, error: Error::invalid("the input ends inside an array") })
+            }
+            (_, Layout::Start(1 | 2)) => {
+                self.layout = Layout::Top;
+                Some(self.garbage("a byte order mark is incomplete"))
+            }
+            _ => Some(Found::End),
+        }
+    }
+
+    /// The reader failed. Damaged gzip is damaged input; everything else is trouble with the machine.
+    fn failed(&self, error: std::io::Error) -> Error {
+        use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+        let line = match self.state {
+            State::Inside | State::Word => self.record_line,
+            _ => self.line,
+        };
+        let kind = match error.kind() {
+            InvalidData | InvalidInput | UnexpectedEof => ErrorKind::Invalid,
+            _ => ErrorKind::Io,
+        };
+        Error::new(kind, format!("the input cannot be read any further line={line}")).because(error)
+    }
+}

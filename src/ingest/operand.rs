@@ -1,0 +1,183 @@
+//! What stands under an operator, made into ops.
+//!
+//! Each operator has its own idea of an operand, and its own idea of which mistakes can be forgiven.
+
+use super::envelope::{Operator, bare};
+use super::record::Note;
+use super::reject::Reject;
+use super::rules::Rules;
+use crate::model::{Number, Object, Value};
+use crate::ops::{Op, Update, is_reserved};
+
+/// The update that grows while the operators of one object are read.
+pub(super) struct Build<'a> {
+    pub(super) rules: &'a Rules,
+    pub(super) group: bool,
+    pub(super) update: Update,
+    pub(super) notes: Vec<Note>,
+}
+
+impl Build<'_> {
+    /// Reads one operator with its operand.
+    pub(super) fn operator(&mut self, operator: Operator, operand: Value) -> Result<(), Reject> {
+        if self.group && !self.groups_take(operator) {
+            return Err(Reject::at(operator.name(), "the operator is not supported on groups"));
+        }
+        match operator {
+            Operator::Set | Operator::SetOnce => self.set(operator, operand),
+            Operator::Merge => self.merge(operand),
+            Operator::Add => self.add(operand),
+            Operator::Append => self.elements(operator, operand, Op::Append),
+            Operator::Remove => self.elements(operator, operand, Op::Remove),
+            Operator::Union => self.union(operand),
+            Operator::Unset => self.unset(operand),
+            // It has no ops: whoever finds it does not build an update.
+            Operator::Delete => Ok(()),
+        }
+    }
+
+    fn groups_take(&self, operator: Operator) -> bool {
+        match operator {
+            Operator::Append | Operator::Merge => false,
+            Operator::Add => self.rules.allows_add_on_groups(),
+            _ => true,
+        }
+    }
+
+    fn push(&mut self, name: String, op: Op) {
+        self.update.push(name, op);
+    }
+
+    /// Notes what is forgiven, or refuses it under strict rules.
+    fn doubt(&mut self, field: String, reason: String, consequence: &str) -> Result<(), Reject> {
+        if self.rules.is_strict() {
+            return Err(Reject::at(field, reason));
+        }
+        self.notes.push(Note { field, reason: format!("{consequence}: {reason}") });
+        Ok(())
+    }
+
+    fn set(&mut self, operator: Operator, operand: Value) -> Result<(), Reject> {
+        for (name, value) in entries(operator, operand)? {
+            let op = if operator == Operator::Set { Op::Set(value) } else { Op::SetOnce(value) };
+            self.push(name, op);
+        }
+        // A user without any property is still a user. A group is known only by its properties.
+        if !self.group {
+            self.update = std::mem::take(&mut self.update).create();
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, operand: Value) -> Result<(), Reject> {
+        for (name, value) in entries(Operator::Merge, operand)? {
+            let Value::Object(object) = value else {
+                let reason = format!("$merge takes an object type={}", bare(&value));
+                return Err(Reject::at(field(Operator::Merge, &name), reason));
+            };
+            self.push(name, Op::Merge(object));
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, operand: Value) -> Result<(), Reject> {
+        for (name, value) in entries(Operator::Add, operand)? {
+            match value {
+                Value::Number(number) => self.push(name, Op::Add(number)),
+                Value::String(text) => match numeric(&text).filter(|_| !self.rules.is_strict()) {
+                    Some(number) => self.push(name, Op::Add(number)),
+                    None => {
+                        let reason = format!("$add takes a number value={:?}", excerpt(&text));
+                        self.doubt(field(Operator::Add, &name), reason, "skipped")?;
+                    }
+                },
+                other => {
+                    let reason = format!("$add takes a number type={}", bare(&other));
+                    self.doubt(field(Operator::Add, &name), reason, "skipped")?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn elements(&mut self, operator: Operator, operand: Value, op: fn(Value) -> Op) -> Result<(), Reject> {
+        for (name, value) in entries(operator, operand)? {
+            self.push(name, op(value));
+        }
+        Ok(())
+    }
+
+    fn union(&mut self, operand: Value) -> Result<(), Reject> {
+        for (name, value) in entries(Operator::Union, operand)? {
+            let elements = match value {
+                Value::List(elements) => elements,
+                scalar => vec![scalar],
+            };
+            if elements.is_empty() {
+                let reason = "$union takes at least one element".to_owned();
+                self.doubt(field(Operator::Union, &name), reason, "no effect")?;
+            }
+            self.push(name, Op::Union(elements));
+        }
+        Ok(())
+    }
+
+    fn unset(&mut self, operand: Value) -> Result<(), Reject> {
+        let names = match operand {
+            Value::String(name) => vec![name],
+            Value::Object(object) => object.into_iter().map(|(name, _)| name).collect(),
+            Value::List(names) => names.into_iter().map(unset_name).collect::<Result<_, _>>()?,
+            other => {
+                let reason = format!("$unset takes a list of names type={}", bare(&other));
+                return Err(Reject::at(Operator::Unset.name(), reason));
+            }
+        };
+        if names.is_empty() {
+            let reason = "$unset takes at least one name".to_owned();
+            self.doubt(Operator::Unset.name().to_owned(), reason, "no effect")?;
+        }
+        for name in names.into_iter().filter(|name| !is_reserved(name)) {
+            self.push(name, Op::Unset);
+        }
+        Ok(())
+    }
+}
+
+fn unset_name(value: Value) -> Result<String, Reject> {
+    match value {
+        Value::String(name) => Ok(name),
+        other => Err(Reject::at(
+            Operator::Unset.name(),
+            format!("$unset takes names that are strings type={}", bare(&other)),
+        )),
+    }
+}
+
+/// The entries of an operand that has to be an object, without the names that are never stored.
+fn entries(operator: Operator, operand: Value) -> Result<impl Iterator<Item = (String, Value)>, Reject> {
+    match operand {
+        Value::Object(object) => Ok(storable(object)),
+        other => Err(Reject::at(operator.name(), format!("the operand is an object type={}", bare(&other)))),
+    }
+}
+
+/// The entries whose names belong neither to the envelope nor to the store itself.
+pub(super) fn storable(object: Object) -> impl Iterator<Item = (String, Value)> {
+    object.into_iter().filter(|(name, _)| !is_reserved(name))
+}
+
+/// Where a reject points: the operator and the property.
+fn field(operator: Operator, name: &str) -> String {
+    format!("{}.{name}", operator.name())
+}
+
+/// The number that a string spells the way JSON does, with blanks around it.
+pub(super) fn numeric(text: &str) -> Option<Number> {
+    serde_json::from_str(text).ok()
+}
+
+/// The beginning of a text, for a message.
+pub(super) fn excerpt(text: &str) -> &str {
+    let end = text.char_indices().nth(64).map_or(text.len(), |(end, _)| end);
+    text.get(..end).unwrap_or(text)
+}

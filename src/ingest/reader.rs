@@ -1,0 +1,191 @@
+//! Records out of a stream or a request body.
+
+use std::io::{self, BufRead, BufReader, Chain, Cursor, Read, Take};
+
+use flate2::read::MultiGzDecoder;
+
+use super::envelope::{Envelope, Unread};
+use super::frame::{Frame, Framer};
+use super::record::Record;
+use super::reject::{Outcome, Reject};
+use super::rules::Rules;
+use crate::error::{Error, Result};
+
+/// How much of the input is read at once, in bytes.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Reads records from anything that can be read, one at a time, in bounded memory.
+///
+/// The input is update objects as lines, as an array, back to back, spread over lines, or a mix of these, plain or
+/// gzipped. Each record comes out as applicable or [rejected](Reject); a bad one costs itself only. What ends the
+/// iteration early, a reader that fails or a gzip stream that is cut off, is an error of the outer `Result`, and
+/// nothing comes after it.
+///
+/// ```
+/// use profiledb::ingest::{Records, Rules};
+///
+/// let input = "\
+///     {\"$distinct_id\":\"alice\",\"$set\":{\"plan\":\"pro\"}}\n\
+///     {\"$distinct_id\":\"bob\",\"$set\":{\"plan\":\n\
+///     {\"$distinct_id\":\"carol\",\"$unset\":[\"plan\"]}\n";
+/// let (mut taken, mut rejected) = (Vec::new(), Vec::new());
+/// for outcome in Records::new(input.as_bytes(), Rules::new()) {
+///     match outcome? {
+///         Ok(record) => taken.push(record.key.id().to_owned()),
+///         Err(reject) => rejected.push(reject.line),
+///     }
+/// }
+/// assert_eq!((taken, rejected), (vec!["alice".to_owned(), "carol".to_owned()], vec![Some(2)]));
+/// # Ok::<(), profiledb::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Records<R: Read> {
+    framer: Framer<Source<R>>,
+    rules: Rules,
+    index: u64,
+    done: bool,
+}
+
+impl<R: Read> Records<R> {
+    /// Reads from `reader`, which needs no buffer of its own.
+    #[must_use]
+    pub fn new(reader: R, rules: Rules) -> Self {
+        let framer = Framer::new(Source::Fresh(Some(reader)), rules.bounds().update_bytes_max);
+        Self { framer, rules, index: 0, done: false }
+    }
+}
+
+impl<R: Read> Iterator for Records<R> {
+    type Item = Result<Outcome>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let index = self.index;
+        let outcome = match self.framer.next() {
+            Ok(Some(Frame::Record { line, bytes })) => {
+                Record::from_slice(bytes, &self.rules).map_err(|reject| reject.found(line, index))
+            }
+            Ok(Some(Frame::Broken { line, error })) => Err(Reject::from(error).found(line, index)),
+            Ok(None) => {
+                self.done = true;
+                return None;
+            }
+            Err(error) => {
+                self.done = true;
+                return Some(Err(error));
+            }
+        };
+        self.index += 1;
+        Some(Ok(outcome))
+    }
+}
+
+impl<R: Read> std::iter::FusedIterator for Records<R> {}
+
+/// Reads a whole request body: one update object, or an array of them. Lines of objects are taken as well.
+///
+/// Bad records become rejects beside the good ones. A body that is no valid JSON is refused whole, because a client
+/// that sent damaged text did not send what it meant, and will send it again.
+///
+/// ```
+/// use profiledb::ingest::{Rules, parse_request};
+///
+/// let body = br#"[{"$distinct_id":"alice","$set":{"plan":"pro"}},{"$set":{"plan":"pro"}}]"#;
+/// let outcomes = parse_request(body, &Rules::new())?;
+/// assert_eq!(outcomes.len(), 2);
+/// assert_eq!(outcomes[1].as_ref().unwrap_err().reason, "$distinct_id, missing or empty");
+/// # Ok::<(), profiledb::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// [`Invalid`](crate::ErrorKind::Invalid) when the body is empty or no valid JSON, and
+/// [`LimitExceeded`](crate::ErrorKind::LimitExceeded) when it holds more than
+/// [`updates_per_request_max`](crate::Limits::updates_per_request_max) records. Nothing of the body is to be applied
+/// then.
+pub fn parse_request(body: &[u8], rules: &Rules) -> Result<Vec<Outcome>> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Err(Error::invalid("data, missing or empty").at("data"));
+    }
+    let records_max = rules.bounds().updates_per_request_max;
+    let mut framer = Framer::new(body, rules.bounds().update_bytes_max);
+    let mut outcomes = Vec::new();
+    while let Some(frame) = framer.next()? {
+        if outcomes.len() >= records_max {
+            return Err(Error::limit(format!("a request has at most {records_max} updates")));
+        }
+        let index = outcomes.len() as u64;
+        outcomes.push(match frame {
+            Frame::Record { line, bytes } => match Envelope::from_slice(bytes) {
+                Ok(envelope) => Record::from_envelope(envelope, rules).map_err(|reject| reject.found(line, index)),
+                Err(Unread::Other(reject)) => Err(reject.found(line, index)),
+                Err(Unread::Damaged(reject)) => return Err(reject.found(line, index).into()),
+            },
+            Frame::Broken { line, error } if error.is_limit_exceeded() => Err(Reject::from(error).found(line, index)),
+            Frame::Broken { line, error } => return Err(Reject::from(error).found(line, index).into()),
+        });
+    }
+    Ok(outcomes)
+}
+
+/// The first bytes of a stream, read to see what it is, and the rest of it.
+type Peeked<R> = Chain<Take<Cursor<[u8; 2]>>, R>;
+
+/// The input, unpacked if it is gzip.
+#[derive(Debug)]
+enum Source<R: Read> {
+    /// Nothing was read yet. Only the way to the next state leaves it without a reader.
+    Fresh(Option<R>),
+    Plain(BufReader<Peeked<R>>),
+    Gzip(BufReader<MultiGzDecoder<Peeked<R>>>),
+}
+
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+impl<R: Read> Source<R> {
+    fn open(mut reader: R) -> io::Result<Self> {
+        let mut first = Vec::with_capacity(2);
+        reader.by_ref().take(2).read_to_end(&mut first)?;
+        let mut head = [0; 2];
+        head.iter_mut().zip(&first).for_each(|(to, from)| *to = *from);
+        let peeked = Cursor::new(head).take(first.len() as u64).chain(reader);
+        Ok(if first == GZIP_MAGIC {
+            Self::Gzip(BufReader::with_capacity(CHUNK_BYTES, MultiGzDecoder::new(peeked)))
+        } else {
+            Self::Plain(BufReader::with_capacity(CHUNK_BYTES, peeked))
+        })
+    }
+}
+
+impl<R: Read> Read for Source<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let taken = self.fill_buf()?.read(into)?;
+        self.consume(taken);
+        Ok(taken)
+    }
+}
+
+impl<R: Read> BufRead for Source<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if let Self::Fresh(reader) = self
+            && let Some(reader) = reader.take()
+        {
+            *self = Self::open(reader)?;
+        }
+        match self {
+            Self::Fresh(_) => Ok(&[]),
+            Self::Plain(reader) => reader.fill_buf(),
+            Self::Gzip(reader) => reader.fill_buf(),
+        }
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        match self {
+            Self::Fresh(_) => {}
+            Self::Plain(reader) => reader.consume(bytes),
+            Self::Gzip(reader) => reader.consume(bytes),
+        }
+    }
+}

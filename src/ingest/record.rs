@@ -1,0 +1,255 @@
+//! What one update object says: which profile, and what happens to it.
+
+use serde::Serialize;
+
+use super::envelope::{Envelope, Operator, bare};
+use super::operand::{Build, excerpt, numeric, storable};
+use super::reject::{Outcome, Reject};
+use super::rules::{Endpoint, Rules};
+use crate::error::ErrorKind;
+use crate::model::{Kind, ProfileKey, Timestamp, Value};
+use crate::ops::{Op, Update};
+
+const LAST_SEEN: &str = "$last_seen";
+
+/// One update object, read and admitted: it can be applied as it is.
+///
+/// ```
+/// use profiledb::{Profile, ProfileKey, ingest::{Change, Record, Rules}};
+///
+/// let text = br#"{"$token":"t","$distinct_id":"alice","$add":{"logins":1},"$time":1700000000}"#;
+/// let record = Record::from_slice(text, &Rules::new())?;
+/// assert_eq!(record.key, ProfileKey::user("alice")?);
+/// let Change::Update(update) = &record.change else { panic!("no $delete here") };
+/// let profile = Profile::fold([update]).expect("$add creates");
+/// assert_eq!(profile.get("logins"), Some(&1.into()));
+/// # Ok::<(), profiledb::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Whose profile it is about.
+    pub key: ProfileKey,
+    /// What happens to the profile.
+    pub change: Change,
+    /// What was forgiven. Empty under strict rules.
+    pub notes: Vec<Note>,
+}
+
+/// What happens to a profile.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Operators on its properties. May be [empty](Update::is_empty), when all there was had no effect.
+    Update(Update),
+    /// It goes away, with everything in it.
+    Delete,
+}
+
+/// Something in a record that was forgiven: what, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Note {
+    /// The operator and the property, as in `$add.logins`.
+    pub field: String,
+    /// What became of it, and why.
+    pub reason: String,
+}
+
+impl Record {
+    /// Reads the JSON text of one update object.
+    ///
+    /// # Errors
+    ///
+    /// A [`Reject`] without a line, when the text is longer than
+    /// [`update_bytes_max`](crate::Limits::update_bytes_max), is no valid JSON object in UTF-8, or says something
+    /// that cannot be applied.
+    pub fn from_slice(bytes: &[u8], rules: &Rules) -> Outcome {
+        let bytes_max = rules.bounds().update_bytes_max;
+        if bytes.len() > bytes_max {
+            return Err(Reject::new(ErrorKind::LimitExceeded, None, too_long(bytes_max, bytes.len() as u64)));
+        }
+        Self::from_envelope(Envelope::from_slice(bytes)?, rules)
+    }
+
+    /// Reads one update object that was decoded already.
+    ///
+    /// # Errors
+    ///
+    /// A [`Reject`] without a line, when it says something that cannot be applied.
+    pub fn from_value(value: Value, rules: &Rules) -> Outcome {
+        Self::from_envelope(Envelope::from_value(value)?, rules)
+    }
+
+    pub(super) fn from_envelope(mut envelope: Envelope, rules: &Rules) -> Outcome {
+        let key = identify(&mut envelope, rules)?;
+        match change(envelope, key.kind(), rules) {
+            Ok((change, notes)) => Ok(Self { key, change, notes }),
+            Err(reject) => Err(reject.about(key.id())),
+        }
+    }
+}
+
+pub(super) fn too_long(bytes_max: usize, bytes: u64) -> String {
+    format!("an update object has at most {bytes_max} bytes bytes={bytes}")
+}
+
+/// Decides whose update it is.
+fn identify(envelope: &mut Envelope, rules: &Rules) -> Result<ProfileKey, Reject> {
+    let group = envelope.group_key.is_some() || envelope.group_id.is_some();
+    if envelope.distinct_id.is_some() && group {
+        let reject = Reject::at("$distinct_id", "an object is about a user or about a group, not both");
+        return Err(match id_text("$distinct_id", envelope.distinct_id.take()) {
+            Ok(id) => reject.about(&id),
+            Err(_) => reject,
+        });
+    }
+    let group = match rules.where_sent() {
+        Endpoint::Any => group,
+        Endpoint::Engage => false,
+        Endpoint::Groups => true,
+    };
+    if !group {
+        return Ok(ProfileKey::user(id_text("$distinct_id", envelope.distinct_id.take())?)?);
+    }
+    let id = id_text("$group_id", envelope.group_id.take());
+    let key = match envelope.group_key.take() {
+        Some(Value::String(key)) => Kind::group(key).map_err(Reject::from),
+        None | Some(Value::Null) => Err(missing("$group_key")),
+        Some(other) => Err(Reject::at("$group_key", format!("a group key is a string type={}", bare(&other)))),
+    };
+    match (key, id) {
+        (Ok(kind), Ok(id)) => Ok(ProfileKey::new(kind, id)?),
+        (Err(reject), Ok(id)) => Err(reject.about(&id)),
+        (Err(reject), Err(_)) | (Ok(_), Err(reject)) => Err(reject),
+    }
+}
+
+fn missing(field: &str) -> Reject {
+    Reject::at(field, format!("{field}, missing or empty"))
+}
+
+/// The text of an id. Clients send numbers for ids that look like numbers, and expect them to equal the string.
+fn id_text(field: &'static str, value: Option<Value>) -> Result<String, Reject> {
+    match value {
+        None | Some(Value::Null) => Err(missing(field)),
+        Some(Value::String(text)) if text.is_empty() => Err(missing(field)),
+        Some(Value::String(text)) => Ok(text),
+        Some(Value::Bool(value)) => Ok(value.to_string()),
+        // Such a number was rounded by the parser: two ids could become one, and two people with them.
+        Some(Value::Number(number))
+            if number.as_f64().abs() >= 2_f64.powi(63) && number.as_i64().is_none() && number.as_u64().is_none() =>
+        {
+            Err(Reject::at(field, format!("an id beyond 64 bits has to be a string value={number}")))
+        }
+        Some(Value::Number(number)) => Ok(number.to_string()),
+        Some(other @ (Value::List(_) | Value::Object(_))) => {
+            Err(Reject::at(field, format!("an id is a string, a number or a boolean type={}", bare(&other))))
+        }
+    }
+}
+
+/// Decides what happens.
+fn change(mut envelope: Envelope, kind: &Kind, rules: &Rules) -> Result<(Change, Vec<Note>), Reject> {
+    let time = envelope.time.take().map(|time| sent_at(time, rules)).transpose()?;
+    let operands = std::mem::take(&mut envelope.operands);
+    if operands.is_empty() {
+        return match (envelope.properties.take(), envelope.unknown.take()) {
+            (Some(properties), _) => exported(properties, rules).map(|update| (Change::Update(update), Vec::new())),
+            (None, Some(name)) => Err(Reject::at(name.as_str(), format!("unknown operator operator={name:?}"))),
+            (None, None) => Err(Reject::invalid("the object has no operator")),
+        };
+    }
+    let several = operands.len() > 1;
+    let deletes = operands.iter().any(|(operator, _)| *operator == Operator::Delete);
+    if several && (deletes || rules.is_strict()) {
+        let names: Vec<_> = operands.iter().map(|(operator, _)| operator.name()).collect();
+        return Err(Reject::invalid(format!("one operator at a time operators={}", names.join(","))));
+    }
+    if deletes {
+        // What stands under it means nothing: null, "", false, {} and the id itself are all sent by someone.
+        return Ok((Change::Delete, Vec::new()));
+    }
+    let only = operands.iter().map(|(operator, _)| *operator).next().filter(|_| !several);
+    let mut seen = None;
+    let group = kind.group_key().is_some();
+    let mut build = Build { rules, group, update: Update::new(), notes: Vec::new() };
+    for (operator, operand) in operands {
+        if operator == Operator::Set && envelope.ignore_time {
+            seen = explicit_last_seen(operator.name(), &operand)?;
+        }
+        build.operator(operator, operand)?;
+    }
+    let Build { mut update, notes, .. } = build;
+    update = match (envelope.ignore_time, seen, time) {
+        // Someone restores what was exported: the time is meant to survive.
+        (true, Some(seen), _) => update.at(seen),
+        (true, None, _) => update.ignore_time(),
+        (false, _, Some(time)) => update.at(time),
+        (false, _, None) => update,
+    };
+    Ok((Change::Update(admit(update, only.map(Operator::name), rules)?), notes))
+}
+
+/// Reads a line that an export wrote: everything is set, and `$last_seen` is what the line says.
+fn exported(properties: Value, rules: &Rules) -> Result<Update, Reject> {
+    const FIELD: &str = "$properties";
+    let seen = explicit_last_seen(FIELD, &properties)?;
+    let Value::Object(properties) = properties else {
+        return Err(Reject::at(FIELD, format!("$properties is an object type={}", bare(&properties))));
+    };
+    // A profile was there, so a profile comes back, even one without properties, even of a group.
+    let mut update = Update::new().create();
+    for (name, value) in storable(properties) {
+        update.push(name, Op::Set(value));
+    }
+    update = match seen {
+        Some(seen) => update.at(seen),
+        None => update.ignore_time(),
+    };
+    admit(update, Some(FIELD), rules)
+}
+
+fn admit(update: Update, place: Option<&str>, rules: &Rules) -> Result<Update, Reject> {
+    update.admit(rules.bounds()).map_err(|error| {
+        let mut reject = Reject::from(error);
+        // With several operators the door does not say which one the property stood under.
+        if let (Some(place), Some(name)) = (place, &reject.field) {
+            reject.field = Some(format!("{place}.{name}"));
+        }
+        reject
+    })
+}
+
+/// When an update happened, by its own account.
+fn sent_at(time: Value, rules: &Rules) -> Result<Timestamp, Reject> {
+    let number = match &time {
+        Value::Number(number) => Some(number.clone()),
+        Value::String(text) if !rules.is_strict() => numeric(text),
+        _ => None,
+    };
+    let Some(number) = number else {
+        let shown = match &time {
+            Value::String(text) => format!("value={:?}", excerpt(text)),
+            other => format!("type={}", bare(other)),
+        };
+        return Err(Reject::at("$time", format!("$time is a number of seconds or milliseconds {shown}")));
+    };
+    Timestamp::from_number(number.as_f64()).map_err(|error| Reject { field: Some("$time".into()), ..error.into() })
+}
+
+/// The `$last_seen` that stands among properties, if one does.
+fn explicit_last_seen(place: &str, properties: &Value) -> Result<Option<Timestamp>, Reject> {
+    let Some(value) = properties.as_object().and_then(|object| object.get(LAST_SEEN)) else {
+        return Ok(None);
+    };
+    let field = || format!("{place}.{LAST_SEEN}");
+    match value {
+        Value::String(text) => match Timestamp::parse(text) {
+            Ok(time) => Ok(Some(time)),
+            Err(_) => {
+                let reason = format!("$last_seen has the shape YYYY-MM-DDTHH:MM:SS value={:?}", excerpt(text));
+                Err(Reject::at(field(), reason))
+            }
+        },
+        other => Err(Reject::at(field(), format!("$last_seen is a string type={}", bare(other)))),
+    }
+}

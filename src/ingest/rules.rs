@@ -1,0 +1,85 @@
+//! How input is read: what is forgiven, which endpoint it came to, which limits hold.
+
+use crate::limits::Limits;
+
+/// Where an object was sent, which decides whose update it is when the object does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// Users and groups may be mixed: an object with `$group_key` or `$group_id` is about a group.
+    #[default]
+    Any,
+    /// Users only. An object without `$distinct_id` is rejected, whatever else it has.
+    Engage,
+    /// Groups only. An object without `$group_key` is rejected, whatever else it has.
+    Groups,
+}
+
+/// How input is read. The default is lenient, takes users and groups, and holds to [`Limits::mixpanel`].
+///
+/// ```
+/// use profiledb::{Limits, ingest::{Endpoint, Rules}};
+///
+/// let rules = Rules::new().strict(true).endpoint(Endpoint::Engage).limits(Limits::unbounded());
+/// assert!(rules.is_strict());
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    strict: bool,
+    add_on_groups: bool,
+    endpoint: Endpoint,
+    limits: Limits,
+}
+
+impl Rules {
+    /// The lenient rules.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether what is doubtful is an error instead of being forgiven. Default: no.
+    #[must_use]
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+
+    /// Whether groups take `$add`. Default: no; the documentation of the format says both.
+    #[must_use]
+    pub fn add_on_groups(mut self, allow: bool) -> Self {
+        self.add_on_groups = allow;
+        self
+    }
+
+    /// Where the input was sent. Default: [`Endpoint::Any`].
+    #[must_use]
+    pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
+        self.endpoint = endpoint;
+        self
+    }
+
+    /// The limits that every update has to keep. Default: [`Limits::mixpanel`].
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Whether the rules are strict.
+    #[must_use]
+    pub fn is_strict(&self) -> bool {
+        self.strict
+    }
+
+    pub(super) fn allows_add_on_groups(&self) -> bool {
+        self.add_on_groups
+    }
+
+    pub(super) fn where_sent(&self) -> Endpoint {
+        self.endpoint
+    }
+
+    pub(super) fn bounds(&self) -> &Limits {
+        &self.limits
+    }
+}

@@ -1,0 +1,55 @@
+//! Profiles as lines, in the shape in which Mixpanel's query API returns them and in which the reader takes them back.
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use crate::model::{Kind, Profile, ProfileKey};
+
+/// One profile as one line of an export.
+///
+/// ```
+/// use profiledb::{Profile, ProfileKey, Timestamp, Update};
+/// use profiledb::ingest::{Change, Exported, Record, Rules};
+///
+/// let key = ProfileKey::group("company", "acme")?;
+/// let profile = Profile::fold([&Update::new().set("plan", "pro").at(Timestamp::from_seconds(0))]);
+/// let profile = profile.expect("a `$set` creates");
+/// let line = serde_json::to_string(&Exported::new(&key, &profile)).expect("a profile is JSON");
+/// assert_eq!(
+///     line,
+///     r#"{"$group_key":"company","$group_id":"acme","$properties":{"$last_seen":"1970-01-01T00:00:00","plan":"pro"}}"#,
+/// );
+///
+/// let record = Record::from_slice(line.as_bytes(), &Rules::new())?;
+/// let Change::Update(update) = &record.change else { panic!("an export deletes nothing") };
+/// assert_eq!((record.key, Profile::fold([update])), (key, Some(profile)));
+/// # Ok::<(), profiledb::Error>(())
+/// ```
+///
+/// Reading it back sets every property, so onto nothing it gives the same profile. A profile can be larger than what
+/// one update may be: to restore, read with [`Limits::unbounded`](crate::Limits::unbounded). Numbers beyond what JSON
+/// carries come back as the double they read as, and the [quarantine](Profile::quarantine) is not exported.
+#[derive(Clone, Copy, Debug)]
+pub struct Exported<'a> {
+    key: &'a ProfileKey,
+    profile: &'a Profile,
+}
+
+impl<'a> Exported<'a> {
+    /// The line for this profile.
+    #[must_use]
+    pub fn new(key: &'a ProfileKey, profile: &'a Profile) -> Self {
+        Self { key, profile }
+    }
+}
+
+impl Serialize for Exported<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if let Kind::Group(key) = self.key.kind() {
+            map.serialize_entry("$group_key", key)?;
+        }
+        map.serialize_entry(self.key.kind().id_field(), self.key.id())?;
+        map.serialize_entry("$properties", self.profile)?;
+        map.end()
+    }
+}

@@ -51,7 +51,7 @@ mod layouts;
 
 pub use frame::{Frame, Framer};
 pub use reader::{Records, parse_request};
-pub use record::{Change, Note, Record};
+pub use record::{Note, Record};
 pub use reject::{Outcome, Reject};
 pub use rules::{Endpoint, Rules};
 pub use wire::Exported;

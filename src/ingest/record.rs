@@ -8,14 +8,14 @@ use super::reject::{Outcome, Reject};
 use super::rules::{Endpoint, Rules};
 use crate::error::ErrorKind;
 use crate::model::{Kind, ProfileKey, Timestamp, Value};
-use crate::ops::{Op, Update};
+use crate::ops::{Change, Op, Update};
 
 const LAST_SEEN: &str = "$last_seen";
 
 /// One update object, read and admitted: it can be applied as it is.
 ///
 /// ```
-/// use profiledb::{Profile, ProfileKey, ingest::{Change, Record, Rules}};
+/// use profiledb::{Profile, ProfileKey, Change, ingest::{Record, Rules}};
 ///
 /// let text = br#"{"$token":"t","$distinct_id":"alice","$add":{"logins":1},"$time":1700000000}"#;
 /// let record = Record::from_slice(text, &Rules::new())?;
@@ -33,15 +33,6 @@ pub struct Record {
     pub change: Change,
     /// What was forgiven. Empty under strict rules.
     pub notes: Vec<Note>,
-}
-
-/// What happens to a profile.
-#[derive(Clone, Debug)]
-pub enum Change {
-    /// Operators on its properties. May be [empty](Update::is_empty), when all there was had no effect.
-    Update(Update),
-    /// It goes away, with everything in it.
-    Delete,
 }
 
 /// Something in a record that was forgiven: what, and what became of it.

@@ -8,7 +8,8 @@ use crate::model::{Kind, Profile, ProfileKey};
 ///
 /// ```
 /// use profiledb::{Profile, ProfileKey, Timestamp, Update};
-/// use profiledb::ingest::{Change, Exported, Record, Rules};
+/// use profiledb::Change;
+/// use profiledb::ingest::{Exported, Record, Rules};
 ///
 /// let key = ProfileKey::group("company", "acme")?;
 /// let profile = Profile::fold([&Update::new().set("plan", "pro").at(Timestamp::from_seconds(0))]);

@@ -61,7 +61,8 @@ pub(crate) struct Engine {
     counters: Arc<Counters>,
     /// Also the lock under which families come and go.
     names: Mutex<BTreeSet<String>>,
-    pub(super) leases: Arc<Mutex<u64>>,
+    /// Held snapshots of a secondary.
+    leases: Arc<Mutex<u64>>,
     failure: Mutex<Option<Error>>,
     failed: AtomicBool,
     closed: AtomicBool,
@@ -78,7 +79,7 @@ impl Engine {
         let create = mode == Mode::ReadWrite { create: true };
         let found = format::admit(path, create)?;
         let table = Table::new(settings, operator);
-        let options = table.database(create && found == Found::New, mode == Mode::ReadOnly);
+        let options = table.database(create && found == Found::New);
         // All of them, with our options: RocksDB would open the ones that we do not name, or name by their name
         // alone, without the operator.
         let names = match found {

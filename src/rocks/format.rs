@@ -89,7 +89,7 @@ pub(super) fn admit_backup(path: &Path, create: bool) -> Result<()> {
 
 /// Whether nothing is there: no directory, or one without entries.
 pub(super) fn vacant(path: &Path) -> Result<bool> {
-    Ok(names(path)?.is_none_or(|names| names.iter().all(|name| is_temporary(name))))
+    Ok(names(path)?.is_none_or(|names| names.iter().all(is_temporary)))
 }
 
 /// Writes the file, durably: a crash leaves either no file or the whole file.
@@ -99,14 +99,17 @@ pub(super) fn mark(path: &Path, kind: Kind) -> Result<()> {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let temporary = path.join(format!("{FILE}.tmp-{}-{number}", std::process::id()));
     let write = || -> io::Result<()> {
+        let new = !path.exists();
         fs::create_dir_all(path)?;
         let mut file = File::create(&temporary)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&temporary, path.join(FILE))?;
         sync_directory(path)?;
-        // The directory itself may be new, too.
-        path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), sync_directory)
+        match path.parent().filter(|parent| new && !parent.as_os_str().is_empty()) {
+            Some(parent) => sync_directory(parent),
+            None => Ok(()),
+        }
     };
     write().map_err(|error| {
         // The first error is the one to report; a left-over temporary file does no harm.
@@ -131,7 +134,7 @@ fn look(path: &Path, kind: Kind) -> Result<Place> {
             Err(Error::invalid(format!("the directory holds a {found}, not a {wanted} path={path:?}")))
         };
     }
-    if names.iter().all(|name| is_temporary(name)) {
+    if names.iter().all(is_temporary) {
         return Ok(Place::Vacant);
     }
     Err(Error::invalid(format!("not a profiledb {} path={path:?}", kind.noun())))

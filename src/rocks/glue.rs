@@ -17,15 +17,18 @@ use crate::merge;
 /// The name under which RocksDB records the operator. It carries the version of the operators.
 const NAME: &std::ffi::CStr = c"profiledb.profile.v1";
 
+/// From a row, or none, and operands to a row.
+type Fold = fn(Option<&[u8]>, &[&[u8]]) -> Vec<u8>;
+
 /// The functions behind the fence.
 #[derive(Clone, Copy)]
 pub(super) struct Operator {
     /// Folds a row, or none, and operands into a row.
-    pub(super) full: fn(Option<&[u8]>, &[&[u8]]) -> Vec<u8>,
+    pub(super) full: Fold,
     /// Composes operands into one.
     pub(super) partial: fn(&[&[u8]]) -> Vec<u8>,
     /// Keeps everything when `full` panicked.
-    pub(super) keep: fn(Option<&[u8]>, &[&[u8]]) -> Vec<u8>,
+    pub(super) keep: Fold,
 }
 
 impl Operator {

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, InfoLogger, LogLevel, Options,
-    ReadOptions, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, Options, ReadOptions,
+    WriteOptions,
 };
 
 use super::glue::{self, Counters, Operator};
@@ -78,7 +78,7 @@ impl Table {
     }
 
     /// The options of the database as a whole.
-    pub(super) fn database(&self, create: bool, silent: bool) -> Options {
+    pub(super) fn database(&self, create: bool) -> Options {
         // Some options of families are read from here when a family names none, so they start out the same.
         let mut options = self.family();
         options.create_if_missing(create);
@@ -92,10 +92,6 @@ impl Table {
         options.set_bytes_per_sync(1 << 20);
         options.set_keep_log_file_num(4);
         options.set_max_log_file_size(16 << 20);
-        if silent {
-            // RocksDB writes its own log into the directory, and a reader has no business there.
-            options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Fatal, |_, _| {}));
-        }
         options
     }
 

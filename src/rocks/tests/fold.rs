@@ -1,12 +1,13 @@
 //! The functions that RocksDB calls: what they count, what they survive.
 
+use std::ops::Bound::Unbounded;
+
 use tempfile::tempdir;
 
-use super::super::engine::Engine;
-use super::super::glue::{Pending, probe};
+use super::super::engine::{Engine, Mode};
+use super::super::glue::{Operator, Pending, probe};
 use super::super::scan::Extent;
-use super::{CREATE, POISON, VENOM, WRITE, create, get, merge, open, put, small};
-use std::ops::Bound::Unbounded;
+use super::{CREATE, POISON, VENOM, WRITE, create, get, merge, open, put, small, strict};
 
 #[test]
 fn a_panic_in_a_fold_keeps_the_process_the_base_and_the_operands() {
@@ -134,24 +135,67 @@ fn a_snapshot_keeps_a_chain_until_it_is_dropped_and_then_force_folds_it() {
     assert_eq!(get(&engine, "ann").unwrap(), "12");
 }
 
+/// The operator of every store, with a poison that makes its folds panic.
+const REAL: Operator = Operator {
+    full: |base, operands| {
+        strict(operands);
+        (Operator::PROFILE.full)(base, operands)
+    },
+    partial: |operands| {
+        strict(operands);
+        (Operator::PROFILE.partial)(operands)
+    },
+    keep: Operator::PROFILE.keep,
+};
+
+fn count(engine: &Engine) -> (i64, Vec<Vec<u8>>) {
+    let profile = engine.read("users", b"ann", |row| crate::merge::profile(row.unwrap())).unwrap().unwrap().unwrap();
+    let logins = (0..100).find(|number| profile.get("logins") == Some(&(*number).into())).unwrap();
+    (logins, profile.quarantine().to_vec())
+}
+
 #[test]
-fn the_real_operator_stands_behind_every_open() {
+fn the_real_operator_stands_behind_every_family() {
     let dir = tempdir().unwrap();
-    let operand = b"not an operand at all";
-    for mode in [CREATE, WRITE] {
-        let engine = Engine::open(dir.path(), mode, &small()).unwrap();
+    let login = crate::merge::operand(&crate::Update::new().add("logins", 1));
+    for round in 1..=3 {
+        let engine = Engine::open(dir.path(), CREATE, &small()).unwrap();
         engine.create_family("users").unwrap();
-        let mut batch = engine.batch();
-        batch.merge("users", b"ann", operand).unwrap();
-        batch.commit(false).unwrap();
-        let expected = crate::merge::full(None, &[operand]);
-        if engine.latest_sequence() == 1 {
-            assert_eq!(engine.read("users", b"ann", |row| row.map(<[u8]>::to_vec)).unwrap(), Some(expected));
-        }
-        assert!(engine.read("users", b"ann", |row| row.is_some()).unwrap());
+        merge(&engine, "ann", &login);
+        merge(&engine, "ann", b"not an operand at all");
+        merge(&engine, "ann", &login);
+        let expected = (round * 2, vec![b"not an operand at all".to_vec(); usize::try_from(round).unwrap()]);
+        assert_eq!(count(&engine), expected);
         engine.flush().unwrap();
-        engine.compact("users").unwrap();
-        assert!(engine.read("users", b"ann", |row| row.is_some()).unwrap());
+        assert_eq!(count(&engine), expected);
+        if round == 2 {
+            engine.compact("users").unwrap();
+            assert_eq!(count(&engine), expected);
+        }
+        let reader = Engine::open(dir.path(), Mode::ReadOnly, &small()).unwrap();
+        assert_eq!(count(&reader), expected);
         assert_eq!(engine.merge_counts().panics, 0);
     }
+}
+
+#[test]
+fn a_panic_in_the_real_fold_costs_no_update() {
+    let dir = tempdir().unwrap();
+    let login = crate::merge::operand(&crate::Update::new().add("logins", 1));
+    let engine = Engine::open_with(dir.path(), CREATE, &small(), REAL).unwrap();
+    engine.create_family("users").unwrap();
+    merge(&engine, "ann", &login);
+    engine.compact("users").unwrap();
+    merge(&engine, "ann", &login);
+    merge(&engine, "ann", POISON);
+    let expected = (1, vec![login.clone(), POISON.to_vec()]);
+    assert_eq!(count(&engine), expected);
+    engine.flush().unwrap();
+    engine.compact("users").unwrap();
+    assert_eq!(count(&engine), expected);
+    merge(&engine, "ann", &login);
+    drop(engine);
+    let engine = Engine::open(dir.path(), WRITE, &small()).unwrap();
+    merge(&engine, "ann", &login);
+    assert_eq!(count(&engine), (3, expected.1));
 }

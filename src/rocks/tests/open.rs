@@ -1,8 +1,9 @@
 //! Which directories open, in which modes, and what opening must not touch.
 
 use std::fs::{self, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use tempfile::tempdir;
 
@@ -113,6 +114,38 @@ fn the_second_writer_is_told_that_the_store_is_in_use() {
     assert!(error.message().starts_with("another process has the store open path="), "{error}");
     drop(engine);
     open(dir.path(), WRITE);
+}
+
+const CHILD_STORE: &str = "PROFILEDB_TEST_CHILD_STORE";
+
+/// Not a test of its own: what the child process of the next test runs.
+#[test]
+#[ignore = "runs in a child process"]
+fn a_child_that_holds_a_store() {
+    let Some(path) = std::env::var_os(CHILD_STORE) else { return };
+    let engine = create(Path::new(&path));
+    merge(&engine, "ann", "1");
+    println!("open");
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
+#[test]
+fn another_process_holds_the_store_until_it_is_killed_and_loses_nothing() {
+    let dir = tempdir().unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--nocapture", "--exact", "rocks::tests::open::a_child_that_holds_a_store"])
+        .env(CHILD_STORE, dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().ends_with("open")));
+    assert!(refused(dir.path(), WRITE).is_in_use());
+    assert_eq!(get(&open(dir.path(), Mode::ReadOnly), "ann").unwrap(), "1");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(get(&open(dir.path(), WRITE), "ann").unwrap(), "1");
 }
 
 #[test]

@@ -376,7 +376,7 @@ proptest! {
         let stream = serde_json::Deserializer::from_str(&input).into_iter::<serde_json::Value>();
         let stream: Vec<_> = stream.map(Result::unwrap).collect();
         let found: Vec<serde_json::Value> =
-            frames(input.as_bytes()).into_iter().map(|(_, text)| serde_json::from_str(&text.unwrap()).unwrap()).collect();
+            frames(input.as_bytes()).into_iter().map(|(_, t)| serde_json::from_str(&t.unwrap()).unwrap()).collect();
         prop_assert_eq!(found, stream);
     }
 

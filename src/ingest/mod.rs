@@ -17,13 +17,16 @@
 //!
 //! | where the sources of the format leave a choice | lenient (the default)            | strict |
 //! |------------------------------------------------|----------------------------------|--------|
-//! | several operators in one object                | `$set`, `$set_once`, `$merge`, `$add`, `$append`, `$union`, `$remove`, `$unset` in this order | error |
+//! | several operators in one object                | applied in the order below       | error  |
 //! | `$add` of a string that is a number            | the number                       | error  |
 //! | `$add` of anything else                        | that name is skipped with a note | error  |
 //! | `$union` with `[]`, `$unset` of no names       | nothing happens                  | error  |
 //! | `$time` as a string that is a number           | the number                       | error  |
 //! | `$delete` beside another operator              | error                            | error  |
 //! | `$append`, `$merge` and `$add` on a group      | error ([`Rules::add_on_groups`] allows `$add`) | same |
+//!
+//! Several operators in one object apply in the order `$set`, `$set_once`, `$merge`, `$add`, `$append`, `$union`,
+//! `$remove`, `$unset`.
 //!
 //! `{}` under `$set` or `$set_once` creates an empty user profile and touches its `$last_seen`, and does nothing for
 //! a group; under any other operator it does nothing. Names that belong to the envelope or are computed (`$token`,
@@ -32,8 +35,6 @@
 //! `$ip`, `$ignore_alias`, `$latitude` and `$longitude` are accepted and have no effect.
 //!
 //! This room is pure. It reads no clock and does no I/O but what a given reader does; it knows no store.
-
-#![deny(missing_docs)]
 
 mod envelope;
 mod frame;

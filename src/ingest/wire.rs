@@ -12,12 +12,12 @@ use crate::model::{Kind, Profile, ProfileKey};
 /// use profiledb::ingest::{Exported, Record, Rules};
 ///
 /// let key = ProfileKey::group("company", "acme")?;
-/// let profile = Profile::fold([&Update::new().set("plan", "pro").at(Timestamp::from_seconds(0))]);
+/// let profile = Profile::fold([&Update::new().set("p", 1).at(Timestamp::from_seconds(0))]);
 /// let profile = profile.expect("a `$set` creates");
 /// let line = serde_json::to_string(&Exported::new(&key, &profile)).expect("a profile is JSON");
 /// assert_eq!(
 ///     line,
-///     r#"{"$group_key":"company","$group_id":"acme","$properties":{"$last_seen":"1970-01-01T00:00:00","plan":"pro"}}"#,
+///     r#"{"$group_key":"company","$group_id":"acme","$properties":{"$last_seen":"1970-01-01T00:00:00","p":1}}"#,
 /// );
 ///
 /// let record = Record::from_slice(line.as_bytes(), &Rules::new())?;

@@ -135,8 +135,9 @@ impl Store {
         let snapshot = self.engine.snapshot();
         let walk = |family: &str, kind: &Kind| {
             let mut report = TableReport { table: kind.to_string(), ..TableReport::default() };
-            let mut scan = snapshot.scan(family, Bound::Unbounded, Bound::Unbounded, Extent::Bulk);
             probe(|probe| {
+                // The first row is folded when the scan is made, so the probe must be there by then.
+                let mut scan = snapshot.scan(family, Bound::Unbounded, Bound::Unbounded, Extent::Bulk);
                 loop {
                     let row = scan.next()?;
                     let pending = probe.take();

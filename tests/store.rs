@@ -1,0 +1,333 @@
+//! The store: every verb, against a plain fold.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use profiledb::{Batch, Db, Durability, ErrorKind, Kind, Limits, Profile, ProfileKey, Timestamp, Update};
+
+struct Bench {
+    dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn open(&self) -> Db {
+        builder().open(self.dir.path().join("store")).unwrap()
+    }
+}
+
+fn builder() -> profiledb::Builder {
+    Db::builder().durability(Durability::Buffered).clock(|| Timestamp::from_seconds(1_000)).block_cache_bytes(8 << 20)
+}
+
+fn json(profile: Option<Profile>) -> String {
+    serde_json::to_string(&profile).unwrap()
+}
+
+#[test]
+fn a_profile_lives_through_its_verbs() {
+    let bench = Bench::new();
+    let users = bench.open().users();
+    assert_eq!(users.get("alice").unwrap(), None);
+    assert!(!users.contains("alice").unwrap());
+    users.update("alice", Update::new().set("plan", "free").add("logins", 1).union("teams", ["eng"])).unwrap();
+    users.update("alice", Update::new().set("plan", "pro").append("teams", "ops").remove("teams", "eng")).unwrap();
+    let expected = r#"{"$last_seen":"1970-01-01T00:16:40","logins":1,"plan":"pro","teams":["ops"]}"#;
+    assert_eq!(json(users.get("alice").unwrap()), expected);
+    assert_eq!(users.get_property("alice", "plan").unwrap(), Some("pro".into()));
+    assert_eq!(users.get_property("alice", "nothing").unwrap(), None);
+    assert!(users.contains("alice").unwrap());
+    users.delete("alice").unwrap();
+    assert_eq!(users.get("alice").unwrap(), None);
+    users.update("alice", Update::new().unset("plan")).unwrap();
+    assert_eq!((users.get("alice").unwrap(), users.contains("alice").unwrap()), (None, false));
+    assert_eq!(users.iter().count(), 0, "scans skip the rows of absent profiles");
+    users.update("alice", Update::new().set("b", 2).ignore_time()).unwrap();
+    assert_eq!(json(users.get("alice").unwrap()), r#"{"b":2}"#);
+}
+
+#[test]
+fn tables_are_apart_made_on_first_use_and_remembered() {
+    let bench = Bench::new();
+    {
+        let db = bench.open();
+        let company = db.groups("company").unwrap();
+        assert_eq!(company.get("acme").unwrap(), None, "a table that was never written is empty");
+        assert_eq!(db.kinds(), []);
+        company.update("acme", Update::new().set("tier", "gold")).unwrap();
+        db.groups("team").unwrap().update("acme", Update::new().set("tier", "silver")).unwrap();
+        db.users().update("acme", Update::new().set("tier", "none")).unwrap();
+        assert!(db.groups("").unwrap_err().is_invalid());
+    }
+    let db = bench.open();
+    let group = |key: &str| Kind::Group(key.to_owned());
+    assert_eq!(db.kinds(), [Kind::User, group("company"), group("team")]);
+    let tier = |kind| db.table(&kind).get_property("acme", "tier").unwrap();
+    assert_eq!(tier(group("company")), Some("gold".into()));
+    assert_eq!(tier(group("team")), Some("silver".into()));
+    assert_eq!(tier(Kind::User), Some("none".into()));
+}
+
+#[test]
+fn scans_are_in_the_order_of_ids_and_of_one_moment() {
+    let bench = Bench::new();
+    let users = bench.open().users();
+    for id in ["b", "a", "ab", "ü", "c", "a\u{10ffff}"] {
+        users.update(id, Update::new().set("id", id)).unwrap();
+    }
+    let ids = |rows: profiledb::Profiles| rows.map(|row| row.unwrap().0).collect::<Vec<_>>();
+    let before = users.iter();
+    users.update("d", Update::new().set("id", "d")).unwrap();
+    users.delete("a").unwrap();
+    assert_eq!(ids(before), ["a", "ab", "a\u{10ffff}", "b", "c", "ü"]);
+    assert_eq!(ids(users.iter()), ["ab", "a\u{10ffff}", "b", "c", "d", "ü"]);
+    assert_eq!(ids(users.prefix("a")), ["ab", "a\u{10ffff}"]);
+    assert_eq!(ids(users.range("b".."d")), ["b", "c"]);
+    assert_eq!(ids(users.range("b"..="d")), ["b", "c", "d"]);
+    assert_eq!(ids(users.range("d".."b")), [""; 0]);
+    let many = users.get_many(&["c", "nobody", "b", "c"]).unwrap();
+    let many: Vec<_> = many.into_iter().map(|profile| profile.map(|profile| profile.get("id").cloned())).collect();
+    assert_eq!(many, [Some(Some("c".into())), None, Some(Some("b".into())), Some(Some("c".into()))]);
+}
+
+#[test]
+fn a_batch_is_all_or_nothing() {
+    let bench = Bench::new();
+    let mut limits = Limits::mixpanel();
+    limits.properties_max = 3;
+    let db = builder().limits(limits).open(bench.dir.path().join("store")).unwrap();
+    let (alice, acme) = (ProfileKey::user("alice").unwrap(), ProfileKey::group("company", "acme").unwrap());
+    let mut batch = Batch::new();
+    batch.update(alice.clone(), Update::new().set("a", 1));
+    batch.update(acme.clone(), Update::new().set("tier", "gold"));
+    batch.update(alice.clone(), Update::new().add("a", 1));
+    db.write(batch).unwrap();
+    assert_eq!(db.users().get_property("alice", "a").unwrap(), Some(2.into()));
+
+    // The last change exceeds the limit, so nothing of this one happens: not the update, not the delete.
+    let mut batch = Batch::new();
+    batch.update(alice.clone(), Update::new().set("b", 1));
+    batch.delete(acme.clone());
+    batch.update(alice.clone(), Update::new().set("c", 1).set("d", 1).set("e", 1));
+    let error = db.write(batch).unwrap_err();
+    assert!(error.is_limit_exceeded() && error.message().contains("alice"), "{error}");
+    assert_eq!(json(db.users().get("alice").unwrap()), r#"{"$last_seen":"1970-01-01T00:16:40","a":2}"#);
+    assert!(db.groups("company").unwrap().contains("acme").unwrap());
+
+    // An update that is not admitted stops the whole batch at the door.
+    let mut batch = Batch::new();
+    batch.delete(alice.clone());
+    batch.update(acme, Update::new().set("x", f64::NAN));
+    assert_eq!(db.write(batch).unwrap_err().kind(), ErrorKind::Invalid);
+    assert!(db.users().contains("alice").unwrap());
+}
+
+#[test]
+fn the_limit_on_properties_is_exact_and_survives_reopening() {
+    let bench = Bench::new();
+    let open = || {
+        let mut limits = Limits::mixpanel();
+        limits.properties_max = 10;
+        builder().limits(limits).open(bench.dir.path().join("store")).unwrap()
+    };
+    let name = |n: usize| format!("p{n}");
+    let update = |names: std::ops::Range<usize>| names.fold(Update::new(), |update, n| update.set(name(n), n as i64));
+    {
+        let users = open().users();
+        users.update("full", update(0..10)).unwrap();
+        let error = users.update("full", update(9..11)).unwrap_err();
+        assert!(error.is_limit_exceeded(), "{error}");
+        users.update("full", Update::new().add("p3", 1)).unwrap();
+        users.update("other", update(5..15)).unwrap();
+    }
+    let users = open().users();
+    assert!(users.update("full", update(10..11)).unwrap_err().is_limit_exceeded());
+    assert!(users.update("other", update(0..1)).unwrap_err().is_limit_exceeded());
+    users.update("full", Update::new().set("p3", "x").set_once("p4", 1)).unwrap();
+    users.update("full", Update::new().unset("p3").set("new", 1)).unwrap();
+    assert!(users.update("full", Update::new().append("another", 1)).unwrap_err().is_limit_exceeded());
+    users.delete("full").unwrap();
+    users.update("full", update(20..30)).unwrap();
+    assert_eq!(users.get("full").unwrap().unwrap().properties().len(), 10);
+    assert_eq!(users.get("other").unwrap().unwrap().properties().len(), 10);
+}
+
+#[test]
+fn concurrent_writers_lose_nothing_and_share_commits() {
+    let bench = Bench::new();
+    let db = bench.open();
+    let (threads, each) = (8, 500);
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let users = db.users();
+            scope.spawn(move || {
+                let mut commits = Vec::new();
+                for n in 0..each {
+                    let update = Update::new().add("count", 1).append("log", format!("{thread}:{n}"));
+                    match n % 3 {
+                        0 => users.update("shared", update).unwrap(),
+                        1 => commits.push(users.submit("shared", update).unwrap()),
+                        _ => users.update_with("shared", update, Durability::Synced).unwrap(),
+                    }
+                }
+                commits.into_iter().for_each(|commit| commit.wait().unwrap());
+            });
+        }
+    });
+    let shared = db.users().get("shared").unwrap().unwrap();
+    assert_eq!(shared.get("count"), Some(&i64::from(threads * each).into()));
+    // Each thread's own updates are in its own order.
+    let log = shared.get("log").unwrap().as_list().unwrap();
+    for thread in 0..threads {
+        let own =
+            log.iter().filter_map(|entry| entry.as_str()?.strip_prefix(&format!("{thread}:"))?.parse::<i32>().ok());
+        assert!(own.eq(0..each));
+    }
+    let writes = db.stats().writes;
+    assert_eq!(writes.requests, (threads * each) as u64);
+    assert!(writes.commits < writes.requests, "{writes:?}");
+}
+
+#[test]
+fn what_was_submitted_is_committed_before_the_store_closes() {
+    let bench = Bench::new();
+    let users = bench.open().users();
+    for n in 0..1_000 {
+        // Nobody waits for these.
+        drop(users.submit(&format!("user-{n}"), Update::new().set("n", n)).unwrap());
+    }
+    drop(users);
+    assert_eq!(bench.open().users().iter().count(), 1_000);
+}
+
+#[test]
+fn a_closed_store_takes_no_writes() {
+    let bench = Bench::new();
+    let db = bench.open();
+    let users = db.users();
+    users.update("alice", Update::new().set("a", 1)).unwrap();
+    db.close().unwrap();
+    assert_eq!(users.update("alice", Update::new().set("a", 2)).unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(users.get_property("alice", "a").unwrap(), Some(1.into()));
+}
+
+#[test]
+fn last_seen_is_clamped_to_now_and_never_moves_backwards() {
+    let bench = Bench::new();
+    let now = Arc::new(AtomicI64::new(100));
+    let clock = Arc::clone(&now);
+    let db = builder()
+        .clock(move || Timestamp::from_seconds(clock.load(Ordering::Relaxed)))
+        .open(bench.dir.path().join("store"))
+        .unwrap();
+    let users = db.users();
+    let seen = || users.get("a").unwrap().unwrap().last_seen().unwrap().seconds();
+    users.update("a", Update::new().set("x", 1).at(Timestamp::from_seconds(50))).unwrap();
+    assert_eq!(seen(), 50);
+    users.update("a", Update::new().set("x", 1).at(Timestamp::from_seconds(500))).unwrap();
+    assert_eq!(seen(), 100, "clamped to now");
+    users.update("a", Update::new().set("x", 1).at(Timestamp::from_seconds(60))).unwrap();
+    assert_eq!(seen(), 100, "never backwards");
+    now.store(200, Ordering::Relaxed);
+    users.update("a", Update::new().unset("x")).unwrap();
+    assert_eq!(seen(), 200, "its own clock");
+    now.store(300, Ordering::Relaxed);
+    users.update("a", Update::new().set("x", 1).ignore_time()).unwrap();
+    assert_eq!(seen(), 200, "ignored");
+}
+
+#[test]
+fn hot_profiles_are_folded_by_writing_their_row() {
+    let pending = |fold_after: u16| {
+        let bench = Bench::new();
+        let db = builder().fold_after(fold_after).open(bench.dir.path().join("store")).unwrap();
+        for _ in 0..1_000 {
+            db.users().update("hot", Update::new().add("n", 1)).unwrap();
+            db.users().update("warm", Update::new().add("n", 1)).unwrap();
+        }
+        assert_eq!(db.users().get_property("hot", "n").unwrap(), Some(1_000.into()));
+        db.check().unwrap().tables[0].most_pending.clone().map_or(0, |(most, _)| most)
+    };
+    assert_eq!(pending(0), 1_000);
+    assert!(pending(50) <= 50);
+}
+
+#[test]
+fn the_checker_counts_what_is_there() {
+    let bench = Bench::new();
+    let db = bench.open();
+    let users = db.users();
+    users.update("a", Update::new().set("x", 1)).unwrap();
+    users.update("a", Update::new().set("y", 1)).unwrap();
+    users.update("nobody", Update::new().unset("x")).unwrap();
+    let report = db.check().unwrap();
+    let table = &report.tables[0];
+    assert!(report.is_sound());
+    assert_eq!((table.profiles, table.absent_rows, table.properties, table.pending_operands), (1, 1, 2, 3));
+    assert_eq!(table.most_pending, Some((2, "a".to_owned())));
+    assert_eq!(table.format_versions, BTreeMap::from([(1, 2)]));
+    db.compact().unwrap();
+    assert_eq!(db.check().unwrap().tables[0].pending_operands, 0, "a forced compaction folds everything");
+    let mut limits = Limits::mixpanel();
+    limits.properties_max = 1;
+    drop((db, users));
+    let db = builder().limits(limits).open(bench.dir.path().join("store")).unwrap();
+    let table = &db.check().unwrap().tables[0];
+    assert_eq!((table.over_limit, table.findings[0].id.as_str()), (1, "a"));
+}
+
+#[test]
+fn a_backup_restores() {
+    let bench = Bench::new();
+    let db = bench.open();
+    let path = |name: &str| bench.dir.path().join(name);
+    for n in 0..100 {
+        db.users().update(&format!("user-{n:03}"), Update::new().set("n", n)).unwrap();
+    }
+    let made = db.backup(path("backups")).unwrap();
+    db.users().delete("user-000").unwrap();
+    let restored = Db::restore(path("backups"), path("restored")).unwrap();
+    assert_eq!(made.id, restored.id);
+    assert_eq!(Db::backups(path("backups")).unwrap().len(), 1);
+    let db = builder().open(path("restored")).unwrap();
+    assert_eq!(db.users().iter().count(), 100);
+    assert!(Db::restore(path("backups"), path("restored")).unwrap_err().is_invalid(), "the target is not empty");
+}
+
+#[test]
+fn bad_calls_say_what_is_bad_and_change_nothing() {
+    let bench = Bench::new();
+    let users = bench.open().users();
+    users.update("alice", Update::new().set("a", 1)).unwrap();
+    let before = json(users.get("alice").unwrap());
+    let too_deep = (0..80).fold(profiledb::Value::from(1), |inner, _| vec![inner].into());
+    for (id, update, field) in [
+        ("", Update::new().set("a", 2), "$distinct_id"),
+        ("alice", Update::new().set("", 2), ""),
+        ("alice", Update::new().set("$distinct_id", 2), "$distinct_id"),
+        ("alice", Update::new().set("a", 2).add("n", f64::NAN), "n"),
+        ("alice", Update::new().set("a", 2).set("deep", too_deep), "deep"),
+        ("alice", Update::new().set("a", 2).set("wide", vec!["0123456789"; 30_000]), "wide"),
+    ] {
+        let error = users.update(id, update).unwrap_err();
+        assert_eq!(error.field(), Some(field), "{error}");
+    }
+    assert_eq!(json(users.get("alice").unwrap()), before);
+}
+
+#[test]
+fn the_public_types_go_anywhere() {
+    fn anywhere<T: Send + Sync + 'static>() {}
+    anywhere::<Db>();
+    anywhere::<profiledb::Table>();
+    anywhere::<profiledb::View>();
+    anywhere::<profiledb::Snapshot>();
+    anywhere::<profiledb::Commit>();
+    anywhere::<profiledb::Error>();
+    fn sent<T: Send + 'static>() {}
+    sent::<profiledb::Profiles>();
+}

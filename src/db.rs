@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::error::{Error, ErrorKind, Result};
+#[cfg(doc)]
+use crate::error::ErrorKind;
+use crate::error::Result;
 use crate::limits::Limits;
 use crate::model::{Kind, Profile, ProfileKey, Timestamp, Value};
 use crate::ops::{Change, Update};

@@ -23,6 +23,5 @@ pub use open::{Options, TableStats, WriteStats};
 pub use view::{Profiles, View};
 
 pub(crate) use admission::Write;
-pub(crate) use family::family_of;
-pub(crate) use open::{Access, Running, Store};
+pub(crate) use open::{Access, Running};
 pub(crate) use view::Source;

@@ -133,9 +133,7 @@ impl Db {
     fn admit(&self, batch: Batch) -> Result<Vec<Write>> {
         let mut writes = Vec::with_capacity(batch.changes.len());
         for (key, change) in batch.changes {
-            let admitted = self.0.admit(&key, change);
-            let named = admitted.map_err(|error| if error.field().is_some() { error } else { error.at(key.id()) });
-            writes.extend(named?);
+            writes.extend(self.0.admit(key, change)?);
         }
         Ok(writes)
     }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::admission::Durability;
 use super::commit::{Committer, Request};
-use super::family::{META, kind_of};
+use super::family::{META, family_of, kind_of};
 use super::group::Leader;
 use super::names::Names;
 use crate::error::{Error, ErrorKind, Result};
@@ -85,6 +85,8 @@ pub(crate) enum Access {
 pub(crate) struct Store {
     pub(crate) engine: Arc<Engine>,
     pub(crate) options: Options,
+    /// The family that nearly all writes go to.
+    pub(super) users: Arc<str>,
     pub(super) names: RwLock<Names>,
     pub(super) counters: Counters,
     committer: Option<Committer>,
@@ -113,16 +115,16 @@ impl Running {
             Access::Secondary { scratch } => Mode::Secondary { scratch },
         };
         let engine = Arc::new(Engine::open(path, mode, &options.engine)?);
+        let (users, counters) = (family_of(&Kind::User), Counters::default());
         if !writes {
-            let (names, counters) = (RwLock::default(), Counters::default());
-            let store = Arc::new(Store { engine, options, names, counters, committer: None });
+            let names = RwLock::default();
+            let store = Arc::new(Store { engine, options, users, names, counters, committer: None });
             return Ok(Self { store, thread: Mutex::new(None) });
         }
         engine.create_family(META)?;
         let names = RwLock::new(Names::load(&engine, options.names_max())?);
         let (committer, parker) = Committer::new(Leader::new());
-        let counters = Counters::default();
-        let store = Arc::new(Store { engine, options, names, counters, committer: Some(committer) });
+        let store = Arc::new(Store { engine, options, users, names, counters, committer: Some(committer) });
         let served = Arc::clone(&store);
         let thread = std::thread::Builder::new().name("profiledb-commit".into()).spawn(move || {
             if let Some(committer) = &served.committer {

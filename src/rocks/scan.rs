@@ -104,6 +104,7 @@ impl Scan {
 
     /// Moves, so that the next row is the first whose key is not less than `key`, forward or back, within the bounds.
     /// A failed scan stays failed.
+    #[cfg(test)]
     pub(crate) fn seek(&mut self, key: &[u8]) {
         if self.cell.is_some() && !matches!(self.state, State::Failed(_)) {
             self.cursor(|rows| rows.seek(key));

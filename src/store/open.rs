@@ -27,7 +27,7 @@ pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// The settings of a store; the builder documents each.
 #[derive(Clone)]
-pub struct Options {
+pub(crate) struct Options {
     pub(crate) limits: Limits,
     pub(crate) durability: Durability,
     pub(crate) fold_after: u16,
@@ -145,10 +145,10 @@ impl Running {
         }
     }
 
-    /// Commits what was submitted, flushes, and closes the engine.
+    /// Commits what was submitted, makes it durable, and ends background work.
     pub(crate) fn close(&self) -> Result<()> {
         self.stop();
-        if self.store.committer.is_some() { self.store.engine.sync() } else { Ok(()) }
+        self.store.engine.close()
     }
 }
 
@@ -194,6 +194,7 @@ impl Store {
                 profiles_estimate: stats.keys_estimate,
                 sst_bytes: stats.sst_bytes,
                 memtable_bytes: stats.memtable_bytes,
+                pending_compaction_bytes: stats.pending_compaction_bytes,
                 files_per_level: stats.files_per_level,
                 names: names.get(&family).map_or(0, super::names::Seen::len),
                 wide: names.get(&family).is_some_and(|seen| seen.wide),
@@ -215,6 +216,8 @@ pub struct TableStats {
     pub sst_bytes: u64,
     /// Bytes in memory that are not flushed yet.
     pub memtable_bytes: u64,
+    /// Bytes that the engine means to rewrite, roughly.
+    pub pending_compaction_bytes: u64,
     /// Files on each level, newest data first.
     pub files_per_level: Vec<u64>,
     /// Distinct property names that were ever written. Not known in a store that is open for reading.

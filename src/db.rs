@@ -51,7 +51,6 @@ impl Db {
     }
 
     /// Settings for opening a store.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }

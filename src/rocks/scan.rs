@@ -95,7 +95,7 @@ impl Scan {
         match &self.state {
             State::Ended => return Ok(None),
             State::Failed(error) => return Err(error.clone()),
-            State::On => self.cursor(|rows| rows.next()),
+            State::On => self.cursor(DBRawIteratorWithThreadMode::next),
             State::Ahead => {}
         }
         self.settle()?;

@@ -95,7 +95,9 @@ impl Scan {
         match &self.state {
             State::Ended => return Ok(None),
             State::Failed(error) => return Err(error.clone()),
-            State::On => self.cursor(DBRawIteratorWithThreadMode::next),
+            State::On => self.cursor(|rows| {
+                rows.next();
+            }),
             State::Ahead => {}
         }
         self.settle()?;

@@ -17,4 +17,4 @@ pub(crate) use chain::write_add;
 pub(crate) use operand::{Entry, Operand, OperandWriter, encode_update};
 #[cfg(any(test, feature = "laws"))]
 pub(crate) use operand::{is_readable, quarantine_of};
-pub(crate) use row::{RowInfo, decode_profile, decode_property, inspect, row_exists};
+pub(crate) use row::{decode_profile, decode_property, inspect, row_exists};

@@ -43,6 +43,7 @@ pub struct Records<R: Read> {
     framer: Framer<Source<R>>,
     rules: Rules,
     index: u64,
+    line: u64,
     done: bool,
 }
 
@@ -51,7 +52,14 @@ impl<R: Read> Records<R> {
     #[must_use]
     pub fn new(reader: R, rules: Rules) -> Self {
         let framer = Framer::new(Source::Fresh(Some(reader)), rules.bounds().update_bytes_max);
-        Self { framer, rules, index: 0, done: false }
+        Self { framer, rules, index: 0, line: 0, done: false }
+    }
+
+    /// The line on which the last record started, counted from 1; 0 before the first. For a caller that has to say
+    /// later which record it could not apply.
+    #[must_use]
+    pub fn line(&self) -> u64 {
+        self.line
     }
 }
 
@@ -65,9 +73,13 @@ impl<R: Read> Iterator for Records<R> {
         let index = self.index;
         let outcome = match self.framer.next() {
             Ok(Some(Frame::Record { line, bytes })) => {
+                self.line = line;
                 Record::from_slice(bytes, &self.rules).map_err(|reject| reject.found(line, index))
             }
-            Ok(Some(Frame::Broken { line, error })) => Err(Reject::from(error).found(line, index)),
+            Ok(Some(Frame::Broken { line, error })) => {
+                self.line = line;
+                Err(Reject::from(error).found(line, index))
+            }
             Ok(None) => {
                 self.done = true;
                 return None;

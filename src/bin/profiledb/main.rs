@@ -1,3 +1,66 @@
-//! The command line of profiledb.
+//! The command line of profiledb: a guest that speaks the public API.
 
-fn main() {}
+mod args;
+mod backup;
+mod bar;
+mod demo;
+mod export;
+mod failure;
+mod get;
+mod import;
+mod input;
+mod list;
+mod open;
+mod print;
+mod report;
+mod update;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+use crate::failure::Failure;
+
+/// When records were refused, or a check found something wrong.
+const SOME_WRONG: u8 = 2;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(shown) => {
+            // Help and version come this way too. With nobody there to read it, there is nothing to do.
+            let _ = shown.print();
+            return if shown.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(args) {
+        Ok(code) => code,
+        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "profiledb: error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(Args { db, command }: Args) -> Result<ExitCode, Failure> {
+    let done = |outcome: Result<(), Failure>| outcome.map(|()| ExitCode::SUCCESS);
+    match command {
+        Command::Demo { keep } => done(demo::run(keep)),
+        Command::Import(import) => import::run(&db, &import),
+        Command::Update(update) => update::update(&db, &update),
+        Command::Delete { ids, of } => done(update::delete(&db, &of.kind()?, &ids)),
+        Command::Get { id, of, format } => done(get::run(&db, of.kind()?, &id, format)),
+        Command::List(list) => done(list::run(&db, &list)),
+        Command::Export(export) => done(export::run(&db, &export)),
+        Command::Tables(shape) => done(report::tables(&db, shape.format())),
+        Command::Stats(shape) => done(report::stats(&db, shape.format())),
+        Command::Check(shape) => report::check(&db, shape.format()),
+        Command::Compact => done(update::compact(&db)),
+        Command::Backup { dir } => done(backup::backup(&db, &dir)),
+        Command::Restore { dir } => done(backup::restore(&db, &dir)),
+        Command::Backups { dir, shape } => done(backup::backups(&dir, shape.format())),
+    }
+}

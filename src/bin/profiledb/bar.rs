@@ -1,0 +1,29 @@
+//! Progress on a terminal.
+
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// No progress: for what is over at once.
+pub(crate) fn none() -> ProgressBar {
+    ProgressBar::hidden()
+}
+
+/// A bar on the standard error if a person looks at it. With an unknown size it has no end, but still a rate.
+pub(crate) fn of(bytes: Option<u64>) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return none();
+    }
+    let bar = ProgressBar::with_draw_target(bytes, ProgressDrawTarget::stderr());
+    let template =
+        if bytes.is_some() { "  [{bar:32}] {percent:>3}%  {msg}, {eta} left" } else { "  {spinner} {elapsed}  {msg}" };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.set_message("0 updates");
+    if bytes.is_none() {
+        bar.enable_steady_tick(Duration::from_millis(200));
+    }
+    bar
+}

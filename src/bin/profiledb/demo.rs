@@ -1,0 +1,256 @@
+//! A guided tour on real data, in a store that goes away.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Instant;
+
+use indicatif::HumanCount;
+use profiledb::ingest::{Records, Rules};
+use profiledb::{Change, Db, Durability, Op, Profile, Update, Value};
+
+use crate::bar;
+use crate::failure::Failure;
+use crate::import::{self, Refused};
+use crate::input::Input;
+
+/// The history of a repository. It travels in the binary, so that the tour works anywhere.
+const HISTORY: &[u8] = include_bytes!("../../../examples/data/history/updates.ndjson.gz");
+
+const WELCOME: &str = "\
+profiledb keeps one profile per user, and per company, team or anything else you group users by. Updates are
+small: set this, add that, put it into a list. Each is stored as it came, without a look at the profile, and
+they are folded together when somebody reads. Here it is at work, on real data.
+";
+
+type Told = Result<(), Failure>;
+
+/// Takes the tour.
+pub(crate) fn run(keep: bool) -> Told {
+    let place = tempfile::Builder::new().prefix("profiledb-demo-").tempdir()?;
+    let dir = place.path().join("store");
+    let db = Db::builder().durability(Durability::Buffered).open(&dir)?;
+    say(WELCOME)?;
+    load(&db)?;
+    one_user(&db)?;
+    counters(&db)?;
+    laziness(&db)?;
+    moments(&db)?;
+    groups(&db)?;
+    db.close()?;
+    if keep {
+        // From here on it is the user's.
+        let _ = place.keep();
+        return farewell(Some(&dir));
+    }
+    place.close()?;
+    farewell(None)
+}
+
+fn say(text: impl Display) -> Told {
+    Ok(writeln!(io::stdout(), "{text}")?)
+}
+
+fn count(number: u64) -> HumanCount {
+    HumanCount(number)
+}
+
+fn load(db: &Db) -> Told {
+    say("1. Updates go in\n")?;
+    say("   The commits of a large C++ project, as a web site would report them: who did what, and when.")?;
+    let bar = bar::of(Some(HISTORY.len() as u64));
+    let input = Input::Bytes("history", HISTORY.into());
+    let mut refused = Refused::stderr(&bar);
+    let (sum, failure) = import::apply(db, vec![input], &Rules::new(), Durability::Buffered, &mut refused, &bar);
+    bar.finish_and_clear();
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    let users = db.users().iter().count() as u64;
+    say(format!(
+        "   {} updates in {:.2} s, {} a second, onto {} users; {} refused.\n",
+        count(sum.applied),
+        sum.seconds,
+        count(sum.per_second),
+        count(users),
+        sum.rejected
+    ))
+}
+
+/// Somebody with a history that fits on a line.
+fn somebody(db: &Db) -> Result<String, Failure> {
+    for row in db.users().iter() {
+        let (id, profile) = row?;
+        let elements = |name| profile.get(name).and_then(Value::as_list).map_or(0, <[Value]>::len);
+        if elements("areas") == 3 && elements("hours") == 4 {
+            return Ok(id);
+        }
+    }
+    Err(Failure::new("the bundled history lacks the user that the tour is about"))
+}
+
+fn found(profile: Option<Profile>) -> Result<Profile, Failure> {
+    profile.ok_or_else(|| Failure::new("a profile of the tour is gone"))
+}
+
+fn show(profile: &Profile, name: &str) -> String {
+    profile.get(name).map_or_else(|| "-".to_owned(), Value::to_string)
+}
+
+fn one_user(db: &Db) -> Told {
+    let (users, id) = (db.users(), somebody(db)?);
+    let before = found(users.get(&id)?)?;
+    say("2. A profile comes out\n")?;
+    say(format!("   User {id}, folded just now from everything that was ever said about them:\n"))?;
+    for (name, value) in before.properties().iter() {
+        say(format!("     {name:<12} {value}"))?;
+    }
+    let update = format!(
+        r#"{{"$distinct_id":"{id}","$add":{{"commits":1}},"$union":{{"areas":["docs"]}},"$set":{{"last_area":"docs"}}}}"#
+    );
+    say(format!(
+        "\n   They come back and write documentation. One update, as any client library sends it:\n\n     {update}\n"
+    ))?;
+    for outcome in Records::new(update.as_bytes(), Rules::new()) {
+        let record = outcome?.map_err(profiledb::Error::from)?;
+        db.write([(record.key, record.change)].into_iter().collect())?;
+    }
+    let after = found(users.get(&id)?)?;
+    for name in ["commits", "areas", "last_area"] {
+        say(format!("     {name:<12} {}  ->  {}", show(&before, name), show(&after, name)))?;
+    }
+    say("\n   Nobody read the profile to write that.\n")
+}
+
+/// What people get who add up doubles: the `effort` of each user, as the updates say it, one by one.
+fn sums_of_doubles() -> Result<BTreeMap<String, (u64, f64)>, Failure> {
+    let mut sums: BTreeMap<String, (u64, f64)> = BTreeMap::new();
+    for outcome in Records::new(HISTORY, Rules::new()) {
+        let Ok(record) = outcome? else { continue };
+        if record.key.kind().group_key().is_some() {
+            continue;
+        }
+        let Change::Update(update) = record.change else {
+            sums.remove(record.key.id());
+            continue;
+        };
+        for (name, op) in update.ops() {
+            if let ("effort", Op::Add(amount)) = (name.as_str(), op) {
+                let (times, sum) = sums.entry(record.key.id().to_owned()).or_default();
+                *times += 1;
+                *sum += amount.as_f64();
+            }
+        }
+    }
+    Ok(sums)
+}
+
+fn counters(db: &Db) -> Told {
+    say("3. Counters count\n")?;
+    let users = db.users();
+    let mut double = 0.0_f64;
+    for _ in 0..10 {
+        users.update("you", Update::new().add("coffees", 0.1))?;
+        double += 0.1;
+    }
+    let you = found(users.get("you")?)?;
+    say("   A tenth, ten times over:\n")?;
+    say(format!("     in doubles   {double}\n     in profiledb {}\n", show(&you, "coffees")))?;
+    let mut worst: Option<(f64, String, u64, f64, Value)> = None;
+    for (id, (times, sum)) in sums_of_doubles()? {
+        let Some(exact) = users.get_property(&id, "effort")? else { continue };
+        let off = (exact.as_f64().unwrap_or(sum) - sum).abs();
+        if off > worst.as_ref().map_or(0.0, |(worst, ..)| *worst) {
+            worst = Some((off, id, times, sum, exact));
+        }
+    }
+    if let Some((_, id, times, sum, exact)) = worst {
+        say(format!("   The \"effort\" of user {id}, {times} additions, from the data:\n"))?;
+        say(format!("     in doubles   {sum}\n     in profiledb {exact}\n"))?;
+    }
+    say("   Sums are exact, so it does not matter how the updates were grouped on their way to disk.\n")
+}
+
+/// Operands that wait, the most on one profile, and the mean time of a read in microseconds.
+fn look(db: &Db) -> Result<(u64, u64, f64), Failure> {
+    let report = db.check()?;
+    let pending = report.tables.iter().map(|table| table.pending_operands).sum();
+    let most = report.tables.iter().filter_map(|table| table.most_pending.as_ref()).map(|(most, _)| *most).max();
+    let users = db.users();
+    let ids: Vec<String> = users.iter().map(|row| row.map(|(id, _)| id)).collect::<Result<_, _>>()?;
+    let mut seconds = 0.0;
+    // The second time around everything is in memory that will be.
+    for _ in 0..2 {
+        let started = Instant::now();
+        for id in &ids {
+            found(users.get(id)?)?;
+        }
+        seconds = started.elapsed().as_secs_f64();
+    }
+    Ok((pending, most.unwrap_or_default(), seconds * 1e6 / ids.len().max(1) as f64))
+}
+
+fn laziness(db: &Db) -> Told {
+    say("4. Work that waits\n")?;
+    let (pending, most, micros) = look(db)?;
+    say("   Writes only leave notes. Folding them is put off until a read, or until files are rewritten anyway:\n")?;
+    let line = |pending, most, micros: f64| {
+        format!("{:>7} updates wait, {:>3} on the busiest profile; a read takes {micros:5.1} us", count(pending), most)
+    };
+    say(format!("     now                {}", line(pending, most, micros)))?;
+    db.compact()?;
+    let (pending, most, micros) = look(db)?;
+    say(format!("     after compaction   {}\n", line(pending, most, micros)))?;
+    say("   RocksDB compacts in the background by itself. Profiles read the same before, between and after.\n")
+}
+
+fn moments(db: &Db) -> Told {
+    say("5. A moment that stays\n")?;
+    let users = db.users();
+    users.update("you", Update::new().set("mood", "curious"))?;
+    let moment = db.snapshot();
+    users.update("you", Update::new().set("mood", "convinced").add("coffees", 1))?;
+    for (when, profile) in [("in the snapshot", moment.users().get("you")?), ("by now", users.get("you")?)] {
+        let profile = found(profile)?;
+        say(format!("     {when:<16} mood {}, coffees {}", show(&profile, "mood"), show(&profile, "coffees")))?;
+    }
+    say("\n   A snapshot holds the whole store still, and writers do not wait for it.\n")
+}
+
+fn groups(db: &Db) -> Told {
+    say("6. Groups have profiles too\n")?;
+    let domains = db.groups("domain")?;
+    let mut busiest: Vec<(usize, String, Profile)> = Vec::new();
+    for row in domains.iter() {
+        let (id, profile) = row?;
+        let areas = profile.get("areas").and_then(Value::as_list).map_or(0, <[Value]>::len);
+        busiest.push((areas, id, profile));
+    }
+    busiest.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    say(format!("   {} mail domains, kept beside the users. Those that touched most of the code:\n", busiest.len()))?;
+    for (areas, id, profile) in busiest.iter().take(3) {
+        let since = show(profile, "first_area");
+        say(format!("     {id:<26} {areas} areas; the first was {since}, last seen {}", show(profile, "last_commit")))?;
+    }
+    say("")
+}
+
+fn farewell(kept: Option<&Path>) -> Told {
+    let db = match kept {
+        Some(dir) => {
+            say(format!("The store is kept at {}\n", dir.display()))?;
+            format!(" --db {}", dir.display())
+        }
+        None => {
+            say("The temporary store is removed. Try this next; --db DIR says where the store is:\n")?;
+            String::new()
+        }
+    };
+    say(format!("  profiledb update '{{\"$distinct_id\":\"you\",\"$add\":{{\"logins\":1}}}}'{db}"))?;
+    say(format!("  profiledb get you{db}"))?;
+    match kept {
+        Some(_) => say(format!("  profiledb list --columns commits,effort,areas --limit 10{db}")),
+        None => say("  profiledb demo --keep     leaves you a store with all of the above to look around in"),
+    }
+}

@@ -1,0 +1,53 @@
+//! Why a command could not go on, as one line for a person.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+/// A message and what caused it, from the outside in.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    message: String,
+    /// Whether whoever read the output has gone, which is no news to anyone.
+    is_broken_pipe: bool,
+}
+
+impl Failure {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), is_broken_pipe: false }
+    }
+
+    /// The same failure, with what was being done.
+    pub(crate) fn during(self, doing: impl fmt::Display) -> Self {
+        Self { message: format!("{doing}: {}", self.message), ..self }
+    }
+
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        self.is_broken_pipe
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message.replace('\n', " "))
+    }
+}
+
+impl<E: Error + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let mut failure = Self::new(error.to_string());
+        let mut next: Option<&(dyn Error + 'static)> = Some(&error);
+        while let Some(error) = next {
+            let broken = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+            failure.is_broken_pipe |= error.downcast_ref().is_some_and(broken);
+            // Some errors repeat what caused them.
+            let said = error.to_string();
+            if !failure.message.contains(&said) {
+                failure.message.push_str(": ");
+                failure.message.push_str(&said);
+            }
+            next = error.source();
+        }
+        failure
+    }
+}

@@ -1,0 +1,52 @@
+//! One profile.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use profiledb::ingest::Exported;
+use profiledb::{Kind, Profile, ProfileKey, Value};
+
+use crate::failure::Failure;
+use crate::open;
+use crate::print::{self, Format, Rows};
+
+/// Prints a profile.
+pub(crate) fn run(dir: &Path, kind: Kind, id: &str, format: Option<Format>) -> Result<(), Failure> {
+    let key = ProfileKey::new(kind, id)?;
+    let db = open::to_read(dir)?;
+    let Some(profile) = db.table(key.kind()).get(id)? else {
+        return Err(Failure::new(format!("no profile {id:?} in {}", key.kind())));
+    };
+    warn_of_quarantine(&profile, &key);
+    match format.unwrap_or(Format::Ndjson) {
+        Format::Ndjson => print::line(&Exported::new(&key, &profile)),
+        Format::Json => {
+            let mut out = print::stdout();
+            serde_json::to_writer_pretty(&mut out, &Exported::new(&key, &profile)).map_err(io::Error::from)?;
+            writeln!(out)?;
+            Ok(out.flush()?)
+        }
+        format => {
+            let mut rows = Rows::new(format, ["property", "value"])?;
+            for (name, value) in properties(&profile) {
+                rows.row(&[("property", name.into()), ("value", value)])?;
+            }
+            rows.end()
+        }
+    }
+}
+
+/// The properties, `$last_seen` first.
+pub(crate) fn properties(profile: &Profile) -> impl Iterator<Item = (&str, Value)> {
+    let last_seen = profile.last_seen().map(|time| ("$last_seen", time.to_string().into()));
+    last_seen.into_iter().chain(profile.properties().iter().map(|(name, value)| (name, value.clone())))
+}
+
+/// Says that a profile is not all there.
+pub(crate) fn warn_of_quarantine(profile: &Profile, key: &ProfileKey) {
+    let operands = profile.quarantine().len();
+    if operands > 0 {
+        let (kind, id) = (key.kind(), key.id());
+        let _ = writeln!(io::stderr(), "profiledb: warning: {kind} {id:?} has operands in quarantine count={operands}");
+    }
+}

@@ -1,0 +1,109 @@
+//! What there is, what it takes, and whether it is sound.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use profiledb::{CheckReport, TableReport, Value};
+use serde::Serialize;
+
+use crate::SOME_WRONG;
+use crate::failure::Failure;
+use crate::open;
+use crate::print::{self, Format, Named, Rows};
+
+/// Prints the tables with their numbers of profiles, which are counted.
+pub(crate) fn tables(dir: &Path, format: Format) -> Result<(), Failure> {
+    let db = open::to_read(dir)?;
+    let mut rows = Rows::new(format, ["table", "profiles"])?;
+    for kind in db.kinds() {
+        let mut profiles = 0_u64;
+        for row in db.table(&kind).iter() {
+            row?;
+            profiles += 1;
+        }
+        rows.row(&[("table", kind.to_string().into()), ("profiles", profiles.into())])?;
+    }
+    rows.end()
+}
+
+/// Prints what the tables take, as the engine estimates it.
+pub(crate) fn stats(dir: &Path, format: Format) -> Result<(), Failure> {
+    let db = open::to_read(dir)?;
+    let columns = ["table", "profiles_estimate", "sst_bytes", "memtable_bytes", "files_per_level"];
+    let mut rows = Rows::new(format, columns)?;
+    for table in db.stats().tables {
+        let values: [Value; 5] = [
+            table.table.into(),
+            table.profiles_estimate.into(),
+            table.sst_bytes.into(),
+            table.memtable_bytes.into(),
+            table.files_per_level.into(),
+        ];
+        rows.row(&columns.into_iter().zip(values).collect::<Vec<_>>())?;
+    }
+    rows.end()
+}
+
+#[derive(Serialize)]
+struct Checked<'r> {
+    sound: bool,
+    #[serde(flatten)]
+    report: &'r CheckReport,
+}
+
+/// Checks the store and prints what was found.
+pub(crate) fn check(dir: &Path, format: Format) -> Result<ExitCode, Failure> {
+    let report = open::to_read(dir)?.check()?;
+    let sound = report.is_sound();
+    let checked = Checked { sound, report: &report };
+    match format {
+        Format::Ndjson => print::line(&checked)?,
+        Format::Json => {
+            let mut out = print::stdout();
+            writeln!(out, "{}", serde_json::to_string_pretty(&checked)?)?;
+            out.flush()?;
+        }
+        Format::Csv | Format::Table => {
+            rows(&report, format)?;
+            if format == Format::Table {
+                findings(&report, sound)?;
+            }
+        }
+    }
+    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(SOME_WRONG) })
+}
+
+fn rows(report: &CheckReport, format: Format) -> Result<(), Failure> {
+    let cells = |table: &TableReport| -> [Named<'static>; 9] {
+        [
+            ("table", table.table.clone().into()),
+            ("profiles", table.profiles.into()),
+            ("properties", table.properties.into()),
+            ("row bytes", table.row_bytes.into()),
+            ("pending", table.pending_operands.into()),
+            ("absent rows", table.absent_rows.into()),
+            ("quarantined", table.quarantined_operands.into()),
+            ("unreadable", table.unreadable_rows.into()),
+            ("over limit", table.over_limit.into()),
+        ]
+    };
+    let names = cells(&TableReport::default()).map(|(name, _)| name);
+    let mut rows = Rows::new(format, names)?;
+    report.tables.iter().try_for_each(|table| rows.row(&cells(table)))?;
+    rows.end()
+}
+
+fn findings(report: &CheckReport, sound: bool) -> Result<(), Failure> {
+    let mut out = print::stdout();
+    for table in &report.tables {
+        for finding in &table.findings {
+            writeln!(out, "{} {:?}: {}", table.table, finding.id, finding.what)?;
+        }
+    }
+    if let Some(failure) = &report.engine_failure {
+        writeln!(out, "the engine reported: {failure}")?;
+    }
+    writeln!(out, "{}", if sound { "sound" } else { "NOT SOUND" })?;
+    Ok(out.flush()?)
+}

@@ -1,0 +1,64 @@
+//! Single changes, and folding everything.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use profiledb::{Batch, Change, Durability, Kind, ProfileKey};
+use serde::Serialize;
+
+use crate::args::Update;
+use crate::bar;
+use crate::failure::Failure;
+use crate::import::{self, Refused};
+use crate::input::Input;
+use crate::open;
+use crate::print;
+
+/// Applies what stands on the command line, or on the standard input, as an import does.
+pub(crate) fn update(dir: &Path, update: &Update) -> Result<ExitCode, Failure> {
+    let Update { json, reading } = update;
+    let input = if json == "-" { Input::Stdin } else { Input::Bytes("argument", json.clone().into_bytes().into()) };
+    if json.trim().is_empty() {
+        return Err(Failure::new("no update object in the argument"));
+    }
+    let settings = profiledb::Db::builder().limits(reading.limits());
+    let db = open::or_create(settings, dir)?;
+    let bar = bar::none();
+    let mut refused = Refused::stderr(&bar);
+    let (summary, failure) = import::apply(&db, vec![input], &reading.rules(), Durability::Synced, &mut refused, &bar);
+    import::conclude(&summary, failure)
+}
+
+#[derive(Serialize)]
+struct Deleted {
+    deleted: usize,
+}
+
+/// Removes profiles, all or none.
+pub(crate) fn delete(dir: &Path, kind: &Kind, ids: &[String]) -> Result<(), Failure> {
+    let changes = ids.iter().map(|id| Ok((ProfileKey::new(kind.clone(), id)?, Change::Delete)));
+    let batch: Batch = changes.collect::<Result<_, Failure>>()?;
+    open::to_write(dir)?.write(batch)?;
+    print::line(&Deleted { deleted: ids.len() })
+}
+
+#[derive(Serialize)]
+struct Compacted {
+    tables: usize,
+    bytes_before: u64,
+    bytes_after: u64,
+    seconds: f64,
+}
+
+/// Folds every profile.
+pub(crate) fn compact(dir: &Path) -> Result<(), Failure> {
+    let db = open::to_write(dir)?;
+    // What was only in memory goes to files first, or it would look as if folding cost space.
+    db.flush()?;
+    let bytes = || db.stats().tables.iter().map(|table| table.sst_bytes).sum();
+    let (started, bytes_before) = (Instant::now(), bytes());
+    db.compact()?;
+    let seconds = import::rounded(started.elapsed().as_secs_f64());
+    print::line(&Compacted { tables: db.kinds().len(), bytes_before, bytes_after: bytes(), seconds })
+}

@@ -24,7 +24,8 @@ fn change(store: &Running, id: &str, change: impl Into<Change>) {
 }
 
 fn poison(store: &Running, id: &str, operand: &[u8]) {
-    let mut batch = store.engine.batch();
+    let engine = store.engine();
+    let mut batch = engine.batch();
     batch.merge("users", id.as_bytes(), operand).unwrap();
     batch.commit(false).unwrap();
 }
@@ -57,7 +58,7 @@ fn an_operand_of_an_unknown_version_is_kept_and_shown_and_hurts_nobody() {
             assert_eq!(get(store, "bob").unwrap().quarantine().len(), 0);
         };
         check(&store, "free");
-        store.engine.flush().unwrap();
+        store.engine().flush().unwrap();
         check(&store, "free");
         store.compact().unwrap();
         check(&store, "free");
@@ -100,5 +101,5 @@ fn unreadable_operands_of_nobody_are_kept_too() {
     assert_eq!((ann.get("plan"), ann.quarantine()), (Some(&"pro".into()), &kept[..]));
     let report = store.check().unwrap();
     assert_eq!((report.tables[0].profiles, report.tables[0].absent_rows), (2, 0));
-    assert_eq!(store.engine.merge_counts().panics, 0);
+    assert_eq!(store.engine().merge_counts().panics, 0);
 }

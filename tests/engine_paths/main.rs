@@ -270,7 +270,14 @@ fn readers_open_beside_a_busy_writer() {
         assert_eq!(seen[0], seen[1], "a batch in part");
         assert!((before..=after).contains(&seen[0]), "{before}..={after} {seen:?}");
     };
+    struct Stop<'d>(&'d AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
     std::thread::scope(|scope| {
+        let _stop = Stop(&done);
         scope.spawn(|| {
             while !done.load(Ordering::SeqCst) {
                 (0..20).for_each(|_| write());
@@ -286,7 +293,6 @@ fn readers_open_beside_a_busy_writer() {
             secondary.catch_up().unwrap();
             see(&secondary, before);
         }
-        done.store(true, Ordering::SeqCst);
     });
 }
 

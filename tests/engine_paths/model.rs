@@ -34,8 +34,29 @@ impl Random {
     }
 
     fn update(&mut self) -> Update {
+        if self.below(2) == 0 {
+            return self.close_update();
+        }
         let bytes: Vec<u8> = (0..40).flat_map(|_| self.next().to_le_bytes()).collect();
         Update::arbitrary(&mut Unstructured::new(&bytes)).unwrap()
+    }
+
+    /// Operators that meet: on a few names, with a few values.
+    fn close_update(&mut self) -> Update {
+        (0..=self.below(3)).fold(Update::new(), |update, _| {
+            let (list, number) = (["l", "m"][self.below(2)], ["n", "o"][self.below(2)]);
+            let value = self.below(4) as i64;
+            match self.below(12) {
+                0..=2 => update.append(list, value),
+                3 | 4 => update.remove(list, value),
+                5 | 6 => update.union(list, [value, self.below(4) as i64]),
+                7 => update.add(number, value),
+                8 => update.add(number, 0.1),
+                9 => update.set(number, value),
+                10 => update.set_once(list, [value]),
+                _ => update.unset([list, number][self.below(2)]),
+            }
+        })
     }
 
     fn change(&mut self) -> (ProfileKey, Change) {

@@ -1,6 +1,7 @@
 //! The command line, from outside: what it prints, how it ends, and what is in the store afterwards.
 #![cfg(feature = "cli")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -401,7 +402,7 @@ fn readers_beside_a_busy_writer_see_a_store() {
         scope.spawn(|| {
             for n in (0..).take_while(|_| !done.load(Ordering::Relaxed)) {
                 let batch = (0..500).map(|id| {
-                    let update = Update::new().set("n", n).append("all", n % 7);
+                    let update = Update::new().set("n", n).add("updates", 1);
                     (ProfileKey::user(format!("u{id}")).unwrap(), Change::Update(update))
                 });
                 db.write(batch.collect()).unwrap();
@@ -410,11 +411,19 @@ fn readers_beside_a_busy_writer_see_a_store() {
         });
         // Also when the reader panics, or the writer would never end.
         let _stop = Stop(&done);
+        let mut latest = 0;
         for _ in 0..60 {
             assert_eq!(bench.run(&["get", "alice"]).ok().trim_end(), ALICE_OUT);
-            let rows = lines(&bench.run(&["list", "--prefix", "u", "--columns", "n"]).ok());
-            assert!(rows.iter().all(|row| row["n"] == rows[0]["n"]), "of one moment");
+            let rows = lines(&bench.run(&["list", "--prefix", "u", "--columns", "n,updates"]).ok());
+            let moments: BTreeSet<u64> = rows.iter().map(|row| row["n"].as_u64().unwrap()).collect();
+            let is_whole = |row: &Json| row["updates"].as_u64() == row["n"].as_u64().map(|n| n + 1);
+            assert!(rows.iter().all(is_whole), "updates are missing: {:?}", rows[0]);
+            let now = moments.first().copied().unwrap_or_default();
+            assert!(moments.len() <= 1 && [0, 500].contains(&rows.len()), "of one moment: {moments:?}");
+            assert!(now >= latest, "what was there once stays there: {now} after {latest}");
+            latest = now;
         }
+        assert!(latest > 0);
     });
 }
 

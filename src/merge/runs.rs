@@ -12,7 +12,7 @@ pub(super) struct Runs<'a> {
 
 /// What happened to one property.
 pub(super) struct Run<'a> {
-    pub(super) name: &'a str,
+    pub(super) name: &'a [u8],
     pub(super) chains: Vec<ChainBytes<'a>>,
 }
 
@@ -32,7 +32,7 @@ impl<'a> Runs<'a> {
         }
     }
 
-    fn find_or_insert(&mut self, name: &'a str) -> usize {
+    fn find_or_insert(&mut self, name: &'a [u8]) -> usize {
         match self.runs.binary_search_by(|run| run.name.cmp(name)) {
             Ok(at) => at,
             Err(at) => {
@@ -46,7 +46,7 @@ impl<'a> Runs<'a> {
         self.runs.clear();
     }
 
-    pub(super) fn into_vec(self) -> Vec<Run<'a>> {
-        self.runs
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Run<'a>> {
+        self.runs.iter()
     }
 }

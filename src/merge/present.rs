@@ -1,9 +1,9 @@
 //! Folding onto a value that is there, on bytes.
 //!
-//! No operator but `$set` and `$unset` changes the type of a present value, and each type has its own lane. So the value
-//! says which lane of the chains matters, and mostly that is enough to fold without decoding: a sum for a number; for a
-//! short list its elements as slices, compared as bytes; and a copy for anything that no lane touches. Longer lists and
-//! objects are decoded and composed.
+//! No operator but `$set` and `$unset` changes the type of a present value, and each type has its own lane. So the
+//! value says which lane of the chains matters, and mostly that is enough to fold without decoding: a sum for a number;
+//! for a short list its elements as slices, compared as bytes; and a copy for anything that no lane touches. Longer
+//! lists and objects are decoded and composed.
 
 use crate::codec::{
     ChainBytes, ListLane, ValueBytes, ValueKind, write_op, write_set, write_set_list, write_set_number,

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::error::{Error, ErrorKind, Result};
+#[cfg(doc)]
+use crate::error::ErrorKind;
+use crate::error::Result;
 use crate::limits::Limits;
 use crate::model::{Kind, Profile, ProfileKey, Timestamp, Value};
 use crate::ops::{Change, Update};
@@ -49,7 +51,6 @@ impl Db {
     }
 
     /// Settings for opening a store.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -86,7 +87,7 @@ impl Db {
     /// folded costs reads: do not hold one for hours.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { source: Source::Pinned(self.0.engine.snapshot()) }
+        Snapshot(self.0.engine.snapshot())
     }
 
     /// Commits a batch: all of it or nothing, as durable as the store's default.
@@ -131,9 +132,7 @@ impl Db {
     fn admit(&self, batch: Batch) -> Result<Vec<Write>> {
         let mut writes = Vec::with_capacity(batch.changes.len());
         for (key, change) in batch.changes {
-            let admitted = self.0.admit(&key, change);
-            let named = admitted.map_err(|error| if error.field().is_some() { error } else { error.at(key.id()) });
-            writes.extend(named?);
+            writes.extend(self.0.admit(key, change)?);
         }
         Ok(writes)
     }
@@ -182,6 +181,7 @@ impl Db {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let merges = self.0.engine.merge_counts();
+        let health = self.0.engine.health();
         Stats {
             tables: self.0.table_stats(),
             writes: self.0.write_stats(),
@@ -189,6 +189,8 @@ impl Db {
             partial_merges: merges.partial,
             operands_merged: merges.operands,
             merge_panics: merges.panics,
+            background_errors: health.background_errors,
+            writes_stopped: health.write_stopped,
         }
     }
 
@@ -541,11 +543,15 @@ impl Table {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct Snapshot {
-    source: Source,
-}
+pub struct Snapshot(rocks::Snapshot);
 
 impl Snapshot {
+    /// The number of the last change that it sees. Numbers grow by one with every change of one key.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.0.sequence()
+    }
+
     /// The profiles of users.
     #[must_use]
     pub fn users(&self) -> View {
@@ -564,13 +570,13 @@ impl Snapshot {
     /// The profiles of a kind.
     #[must_use]
     pub fn table(&self, kind: &Kind) -> View {
-        View::new(self.source.clone(), kind.clone())
+        View::new(Source::Pinned(self.0.clone()), kind.clone())
     }
 }
 
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Snapshot")
+        f.debug_struct("Snapshot").field("sequence", &self.sequence()).finish()
     }
 }
 
@@ -590,6 +596,10 @@ pub struct Stats {
     pub operands_merged: u64,
     /// Merges that panicked. Their operands are in quarantine. Always 0, unless there is a defect in this crate.
     pub merge_panics: u64,
+    /// Failed flushes and compactions since the store was opened.
+    pub background_errors: u64,
+    /// Whether the engine holds writes back, because flushes or compactions cannot keep up or failed.
+    pub writes_stopped: bool,
 }
 
 /// One backup in a directory of backups.

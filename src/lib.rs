@@ -1,4 +1,66 @@
-//! placeholder
+//! An embedded profile store for product analytics: user and group profiles as lazily folded rows on RocksDB.
+//!
+//! A **profile** is one row of properties about a user (keyed by `distinct_id`) or a group (keyed by `group_id` under a
+//! group key). An **update** is a blind write: it never reads, it becomes an operand behind the row, and the row is
+//! folded when someone reads it, or when the engine flushes or compacts. All eight operators of Mixpanel's profiles
+//! work that way, and `$merge` besides. However the engine groups its folds, the bytes come out the same.
+//!
+#![cfg_attr(feature = "rocksdb", doc = "```")]
+#![cfg_attr(not(feature = "rocksdb"), doc = "```ignore")]
+//! use profiledb::{Db, Update};
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("store");
+//! let db = Db::open(path)?;
+//! let users = db.users();
+//! users.update("alice", Update::new().set("plan", "pro").add("logins", 1).union("teams", ["eng"]))?;
+//! users.update("alice", Update::new().add("logins", 1).append("visited", "/pricing"))?;
+//!
+//! let alice = users.get("alice")?.expect("she was just written");
+//! assert_eq!(alice.get("logins"), Some(&2.into()));
+//! for row in db.groups("company")?.iter() {
+//!     let (id, profile) = row?;
+//!     println!("{id} {profile:?}");
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The types to know
+//!
+//! * [`Db`] is a store in a directory. It is cheap to clone and shared by threads.
+//! * [`Table`] is one kind of profile in it, [`Db::users`] or [`Db::groups`]: the verbs to write and to read.
+//! * [`Update`] is what happens to one profile, built operator by operator; [`Batch`] is many of them, all or nothing.
+//! * [`Profile`] is what comes out, with [`Value`]s as properties.
+//! * [`Snapshot`] is one moment of the whole store.
+//!
+//! # What a profile is
+//!
+//! * A property holds any JSON. Null is a value; absence is another thing. The order of keys in objects has no meaning.
+//! * Numbers are exact: a [`Number`] is the true sum of all that was added, rounded once when it is read. `0.1` added
+//!   ten times is `1.0`. Integers stay integers; what ever met a float reads as a float.
+//! * An operator that does not fit what is there (`$add` on text, `$append` on a number) leaves it alone.
+//! * Lists compare elements as JSON does: `1 == 1.0`, `"1" != 1`. `$remove` takes all equal elements, `$union` leaves
+//!   the whole list without repeats, first occurrences first.
+//! * `$last_seen` is the latest time of an update that met or made the profile, in whole seconds. It never moves
+//!   backwards and is shown among the properties.
+//! * Two updates of one profile apply in the order in which they were acknowledged. Later values win.
+//!
+//! What each operator does to each type of value stands in one table at the top of `src/ops/mod.rs`, and
+//! `docs/CONTRACT.md` has the cases.
+//!
+//! # Cookbook
+//!
+//! * Many synced updates from few threads: [`Table::submit`] returns a [`Commit`] to wait on later.
+//! * Fastest loading: [`Durability::Buffered`], and [`Db::sync`] at the end.
+//! * Update objects as Mixpanel's clients send them: [`ingest`].
+//! * The same folds without RocksDB, for harnesses and other engines: [`merge`].
+//! * Is everything well? [`Db::check`] walks every row and operand; [`Db::backup`] copies what is there.
+//!
+//! # Features
+//!
+//! * `rocksdb` (default): the store. Without it the crate is the pure core, which needs no C++ compiler.
+//! * `cli`: the `profiledb` binary.
+//! * `laws`: the law of the algebra as callable code, with generators of updates.
 
 // Nothing here panics on input or on data: RocksDB calls the merge from its own threads, where a panic would end the
 // process. Unit tests are exempt through clippy.toml; any other exception is an `#[expect(.., reason = "..")]`.
@@ -70,3 +132,8 @@ pub mod laws {
     pub use crate::merge::laws::{Step, check_grouping, check_total};
     pub use crate::ops::laws::{check_compose, edge_ops, edge_values};
 }
+
+/// The README is code, too.
+#[cfg(all(doctest, feature = "rocksdb"))]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -1,5 +1,7 @@
 //! The store: every verb, against a plain fold.
 
+#![cfg(feature = "rocksdb")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -90,7 +90,7 @@ impl<R: BufRead> Framer<R> {
     /// # Errors
     ///
     /// What the reader reports. Nothing more can be expected of it then.
-    #[allow(clippy::should_implement_trait)] // A frame borrows the buffer, which no iterator can offer.
+    #[expect(clippy::should_implement_trait, reason = "a frame borrows the buffer, which no iterator can offer")]
     pub fn next(&mut self) -> Result<Option<Frame<'_>>> {
         let found = loop {
             if let Some(found) = self.advance()? {

@@ -396,7 +396,7 @@ proptest! {
         let line = |value: &serde_json::Value| format!("{value}\n");
         let head: String = before.iter().map(line).collect();
         let tail: String = after.iter().map(line).collect();
-        let found = frames(format!("{head}{}\n{tail}", &text[..end]).as_bytes());
+        let found = frames(format!("{head}{}\n{tail}", text.get(..end).unwrap()).as_bytes());
         let records: Vec<_> = found.iter().filter_map(|(_, text)| text.clone().ok()).collect();
         let expected: Vec<_> = before.iter().chain(&after).map(ToString::to_string).collect();
         prop_assert_eq!(records, expected);

@@ -119,6 +119,12 @@ impl ProfileKey {
     pub fn id(&self) -> &str {
         &self.id
     }
+
+    /// The id by value.
+    #[must_use]
+    pub fn into_id(self) -> String {
+        self.id
+    }
 }
 
 /// Checks an id without owning it.

@@ -227,10 +227,10 @@ impl Update {
         self.time
     }
 
-    /// The time that reaches `$last_seen`: none when it is to be ignored or was not given.
+    /// The time that reaches `$last_seen`: none when it is to be ignored or was not given, or nothing is updated.
     #[must_use]
     pub fn stamp(&self) -> Option<Timestamp> {
-        if self.ignore_time { None } else { self.time }
+        if self.ignore_time || self.is_empty() { None } else { self.time }
     }
 
     /// Gives the update this time if it has none, and this time at most.

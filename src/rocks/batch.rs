@@ -50,19 +50,6 @@ impl Batch<'_> {
         Ok(())
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.operations.len()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.operations.is_empty()
-    }
-
-    /// The size of the batch as it goes to the log, in bytes.
-    pub(crate) fn bytes(&self) -> usize {
-        self.operations.size_in_bytes()
-    }
-
     /// Commits. Without `sync` it survives a crash of the process; with `sync`, power loss.
     pub(crate) fn commit(self, sync: bool) -> Result<()> {
         self.engine.commit(self.operations, sync)

@@ -27,7 +27,7 @@ pub(super) type Raw = DBWithThreadMode<MultiThreaded>;
 pub(super) type Handle<'e> = Arc<BoundColumnFamily<'e>>;
 
 /// Keys of one batched read. It bounds what a read pins in memory.
-const READ_KEYS_MAX: usize = 1024;
+pub(crate) const READ_KEYS_MAX: usize = 1024;
 
 /// RocksDB's own number of levels, which we leave alone.
 const LEVELS: usize = 7;
@@ -125,10 +125,6 @@ impl Engine {
         &self.path
     }
 
-    pub(crate) fn mode(&self) -> &Mode {
-        &self.mode
-    }
-
     /// The names of all families, sorted.
     pub(crate) fn families(&self) -> Vec<String> {
         self.names.lock().iter().cloned().collect()
@@ -156,6 +152,7 @@ impl Engine {
     }
 
     /// Drops a family with all it holds, unless it is not there. Snapshots and scans keep what they see.
+    #[cfg(test)]
     pub(crate) fn drop_family(&self, name: &str) -> Result<()> {
         self.writable()?;
         let mut names = self.names.lock();

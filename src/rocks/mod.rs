@@ -31,8 +31,8 @@ mod tests;
 
 pub(crate) use backup::{Backup, backup, backups, restore};
 pub(crate) use batch::Batch;
-pub(crate) use engine::{Engine, FamilyStats, Health, Mode};
-pub(crate) use glue::{MergeCounts, Pending, Probe, probe};
+pub(crate) use engine::{Engine, Mode, READ_KEYS_MAX};
+pub(crate) use glue::{Pending, probe};
 pub(crate) use options::EngineSettings;
 pub(crate) use scan::{Extent, Scan};
 pub(crate) use snapshot::Snapshot;

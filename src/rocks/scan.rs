@@ -95,7 +95,9 @@ impl Scan {
         match &self.state {
             State::Ended => return Ok(None),
             State::Failed(error) => return Err(error.clone()),
-            State::On => self.cursor(|rows| rows.next()),
+            State::On => self.cursor(|rows| {
+                rows.next();
+            }),
             State::Ahead => {}
         }
         self.settle()?;
@@ -104,6 +106,7 @@ impl Scan {
 
     /// Moves, so that the next row is the first whose key is not less than `key`, forward or back, within the bounds.
     /// A failed scan stays failed.
+    #[cfg(test)]
     pub(crate) fn seek(&mut self, key: &[u8]) {
         if self.cell.is_some() && !matches!(self.state, State::Failed(_)) {
             self.cursor(|rows| rows.seek(key));

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::family::family_of;
 use super::open::Store;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::merge;
-use crate::model::{ProfileKey, Timestamp};
+use crate::model::{Kind, ProfileKey};
 use crate::ops::{Change, Op, Update};
 
 /// What a write survives once it is acknowledged.
@@ -22,7 +22,7 @@ pub enum Durability {
 /// One change of one profile, ready to be committed.
 pub(crate) struct Write {
     pub(super) family: Arc<str>,
-    pub(super) key: Box<[u8]>,
+    pub(super) key: Vec<u8>,
     /// The operand; none deletes the profile.
     pub(super) operand: Option<Vec<u8>>,
     /// Whether properties may come into being by it.
@@ -39,17 +39,33 @@ impl Write {
 
 impl Store {
     /// Admits a change: checks it against the limits, stamps it and encodes it. An update without any operator is none.
-    pub(crate) fn admit(&self, key: &ProfileKey, change: Change) -> Result<Option<Write>> {
-        let family = family_of(key.kind());
-        let mut write =
-            Write { family, key: key.id().as_bytes().into(), operand: None, creates: false, names: Vec::new() };
+    pub(crate) fn admit(&self, key: ProfileKey, change: Change) -> Result<Option<Write>> {
         let update = match change {
-            Change::Delete => return Ok(Some(write)),
-            Change::Update(update) => self.stamped(update.admit(&self.options.limits)?),
+            Change::Delete => None,
+            Change::Update(update) => {
+                let named = |error: Error| if error.field().is_some() { error } else { error.at(key.id()) };
+                let mut update = update.admit(&self.options.limits).map_err(named)?;
+                if update.is_empty() {
+                    return Ok(None);
+                }
+                update.clamp_time((self.options.clock)());
+                Some(update)
+            }
         };
-        if update.is_empty() {
-            return Ok(None);
+        let family = match key.kind() {
+            Kind::User => Arc::clone(&self.users),
+            kind @ Kind::Group(_) => family_of(kind),
+        };
+        let operand = update.as_ref().map(merge::operand);
+        let mut write = Write { family, key: key.into_id().into(), operand, creates: false, names: Vec::new() };
+        if let Some(update) = update {
+            self.note_names(&mut write, &update);
         }
+        Ok(Some(write))
+    }
+
+    /// Notes which names of an update the table has not seen yet.
+    fn note_names(&self, write: &mut Write, update: &Update) {
         let names = self.names.read();
         let seen = names.get(&write.family);
         for (name, op) in update.ops() {
@@ -60,14 +76,5 @@ impl Store {
                 }
             }
         }
-        drop(names);
-        write.operand = Some(merge::operand(&update));
-        Ok(Some(write))
-    }
-
-    fn stamped(&self, mut update: Update) -> Update {
-        let now: Timestamp = (self.options.clock)();
-        update.clamp_time(now);
-        update
     }
 }

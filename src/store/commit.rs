@@ -8,8 +8,9 @@
 //! submit   always queues; the committer thread leads, the caller goes on and may wait later
 //! ```
 //!
-//! A leader that finds new requests when it is done hands leadership to the committer thread, so that no caller works
-//! for others for long. Whoever leads holds `Leader`, so there is one at a time, and only a leader writes rows.
+//! A caller that finds new requests when it is done hands leadership to the committer thread, so that no caller works
+//! for others for long. There is one leader at a time and only the leader takes from the queue, so requests are
+//! committed in the order in which they came in. Where nobody leads, the queue is empty.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -116,13 +117,44 @@ impl fmt::Debug for Commit {
     }
 }
 
+/// Who takes from the queue.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Led {
+    #[default]
+    ByNobody,
+    /// By a caller, for its own request.
+    ByCaller,
+    /// By the committer thread, until the queue is empty.
+    ByCommitter,
+}
+
 #[derive(Default)]
 struct Queue {
     requests: VecDeque<Request>,
     bytes: usize,
-    /// Whether someone commits, or was asked to.
-    led: bool,
+    led: Led,
     closed: bool,
+}
+
+impl Queue {
+    fn push(&mut self, request: Request) {
+        self.bytes += request.bytes;
+        self.requests.push_back(request);
+    }
+
+    /// Takes what fits into one batch.
+    fn take(&mut self) -> Vec<Request> {
+        let mut bytes = 0;
+        let mut taken = Vec::new();
+        while let Some(next) = self.requests.front()
+            && (taken.is_empty() || bytes + next.bytes <= GROUP_BYTES_MAX)
+        {
+            bytes += next.bytes;
+            taken.extend(self.requests.pop_front());
+        }
+        self.bytes -= bytes;
+        taken
+    }
 }
 
 /// The queue and who serves it.
@@ -140,20 +172,6 @@ impl Committer {
         (Self { queue: Mutex::default(), space: Condvar::new(), leader: Mutex::new(leader), unparker }, parker)
     }
 
-    /// Takes what fits into one batch.
-    fn take(queue: &mut Queue) -> Vec<Request> {
-        let mut bytes = 0;
-        let mut taken = Vec::new();
-        while let Some(next) = queue.requests.front()
-            && (taken.is_empty() || bytes + next.bytes <= GROUP_BYTES_MAX)
-        {
-            bytes += next.bytes;
-            taken.extend(queue.requests.pop_front());
-        }
-        queue.bytes -= bytes;
-        taken
-    }
-
     /// Commits requests and tells each how it went.
     fn serve(&self, store: &Store, requests: Vec<Request>) {
         let outcomes = self.leader.lock().commit(store, &requests);
@@ -166,24 +184,33 @@ impl Committer {
     pub(super) fn run(&self, store: &Store, parker: &Parker) {
         loop {
             let mut queue = self.queue.lock();
-            if queue.requests.is_empty() {
-                let closed = queue.closed;
-                drop(queue);
-                if closed {
-                    return;
+            if queue.requests.is_empty() && queue.led == Led::ByCommitter {
+                queue.led = Led::ByNobody;
+            }
+            match queue.led {
+                Led::ByCommitter => {
+                    let requests = queue.take();
+                    drop(queue);
+                    self.space.notify_all();
+                    self.serve(store, requests);
                 }
-                parker.park();
-                continue;
+                Led::ByNobody if queue.closed => return,
+                Led::ByNobody | Led::ByCaller => {
+                    drop(queue);
+                    parker.park();
+                }
             }
-            // Woken by chance while a caller leads: it will ask when it is done.
-            let requests = Self::take(&mut queue);
-            drop(queue);
-            self.space.notify_all();
-            self.serve(store, requests);
-            let mut queue = self.queue.lock();
-            if queue.requests.is_empty() {
-                queue.led = false;
-            }
+        }
+    }
+
+    /// Ends the leadership of a caller.
+    fn hand_over(&self) {
+        let mut queue = self.queue.lock();
+        queue.led = if queue.requests.is_empty() { Led::ByNobody } else { Led::ByCommitter };
+        let wake = queue.led == Led::ByCommitter || queue.closed;
+        drop(queue);
+        if wake {
+            self.unparker.unpark();
         }
     }
 
@@ -207,23 +234,15 @@ impl Store {
         if queue.closed {
             return Err(closed());
         }
-        if queue.led {
-            let ticket = Arc::clone(&request.ticket);
-            queue.bytes += request.bytes;
-            queue.requests.push_back(request);
-            drop(queue);
-            return ticket.wait();
-        }
-        queue.led = true;
-        drop(queue);
         let ticket = Arc::clone(&request.ticket);
-        committer.serve(self, vec![request]);
-        let mut queue = committer.queue.lock();
-        if queue.requests.is_empty() {
-            queue.led = false;
-        } else {
+        if queue.led == Led::ByNobody {
+            queue.led = Led::ByCaller;
             drop(queue);
-            committer.unparker.unpark();
+            committer.serve(self, vec![request]);
+            committer.hand_over();
+        } else {
+            queue.push(request);
+            drop(queue);
         }
         ticket.wait()
     }
@@ -240,9 +259,11 @@ impl Store {
         if queue.closed {
             return Err(closed());
         }
-        queue.bytes += request.bytes;
-        queue.requests.push_back(request);
-        let wake = !std::mem::replace(&mut queue.led, true);
+        queue.push(request);
+        let wake = queue.led == Led::ByNobody;
+        if wake {
+            queue.led = Led::ByCommitter;
+        }
         drop(queue);
         if wake {
             committer.unparker.unpark();

@@ -61,7 +61,6 @@ impl Slot<'_> {
     }
 }
 
-#[derive(Default)]
 struct Group<'r> {
     slots: Vec<Slot<'r>>,
     index: Index<'r>,
@@ -85,7 +84,7 @@ impl Leader {
 
     /// Commits a group. One outcome per request: a request over a limit fails alone, a failing engine fails them all.
     pub(super) fn commit(&mut self, store: &Store, requests: &[Request]) -> Vec<Result<()>> {
-        let mut group = Group::default();
+        let mut group = Group::with_capacity(requests.iter().map(|request| request.writes.len()).sum());
         let mut outcomes: Vec<Result<()>> = requests.iter().map(|request| group.add(store, request)).collect();
         let sync = requests.iter().any(|request| request.durability == Durability::Synced);
         store.counters.count(requests, group.slots.len());
@@ -164,6 +163,10 @@ impl Leader {
 }
 
 impl<'r> Group<'r> {
+    fn with_capacity(writes: usize) -> Self {
+        Self { slots: Vec::with_capacity(writes), index: Index::with_capacity(writes), fresh: BTreeMap::new() }
+    }
+
     /// Adds a request, or leaves the group as it was.
     fn add(&mut self, store: &Store, request: &'r Request) -> Result<()> {
         let mut undo: Vec<Undo<'r>> = Vec::new();

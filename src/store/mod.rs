@@ -19,10 +19,9 @@ mod view;
 pub use admission::Durability;
 pub use check::{CheckReport, Finding, TableReport};
 pub use commit::Commit;
-pub use open::{Options, TableStats, WriteStats};
+pub use open::{TableStats, WriteStats};
 pub use view::{Profiles, View};
 
 pub(crate) use admission::Write;
-pub(crate) use family::family_of;
-pub(crate) use open::{Access, Running, Store};
+pub(crate) use open::{Access, Options, Running};
 pub(crate) use view::Source;

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::admission::Durability;
 use super::commit::{Committer, Request};
-use super::family::{META, kind_of};
+use super::family::{META, family_of, kind_of};
 use super::group::Leader;
 use super::names::Names;
 use crate::error::{Error, ErrorKind, Result};
@@ -27,7 +27,7 @@ pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// The settings of a store; the builder documents each.
 #[derive(Clone)]
-pub struct Options {
+pub(crate) struct Options {
     pub(crate) limits: Limits,
     pub(crate) durability: Durability,
     pub(crate) fold_after: u16,
@@ -85,6 +85,8 @@ pub(crate) enum Access {
 pub(crate) struct Store {
     pub(crate) engine: Arc<Engine>,
     pub(crate) options: Options,
+    /// The family that nearly all writes go to.
+    pub(super) users: Arc<str>,
     pub(super) names: RwLock<Names>,
     pub(super) counters: Counters,
     committer: Option<Committer>,
@@ -113,16 +115,16 @@ impl Running {
             Access::Secondary { scratch } => Mode::Secondary { scratch },
         };
         let engine = Arc::new(Engine::open(path, mode, &options.engine)?);
+        let (users, counters) = (family_of(&Kind::User), Counters::default());
         if !writes {
-            let (names, counters) = (RwLock::default(), Counters::default());
-            let store = Arc::new(Store { engine, options, names, counters, committer: None });
+            let names = RwLock::default();
+            let store = Arc::new(Store { engine, options, users, names, counters, committer: None });
             return Ok(Self { store, thread: Mutex::new(None) });
         }
         engine.create_family(META)?;
         let names = RwLock::new(Names::load(&engine, options.names_max())?);
         let (committer, parker) = Committer::new(Leader::new());
-        let counters = Counters::default();
-        let store = Arc::new(Store { engine, options, names, counters, committer: Some(committer) });
+        let store = Arc::new(Store { engine, options, users, names, counters, committer: Some(committer) });
         let served = Arc::clone(&store);
         let thread = std::thread::Builder::new().name("profiledb-commit".into()).spawn(move || {
             if let Some(committer) = &served.committer {
@@ -143,10 +145,10 @@ impl Running {
         }
     }
 
-    /// Commits what was submitted, flushes, and closes the engine.
+    /// Commits what was submitted, makes it durable, and ends background work.
     pub(crate) fn close(&self) -> Result<()> {
         self.stop();
-        if self.store.committer.is_some() { self.store.engine.sync() } else { Ok(()) }
+        self.store.engine.close()
     }
 }
 
@@ -192,6 +194,7 @@ impl Store {
                 profiles_estimate: stats.keys_estimate,
                 sst_bytes: stats.sst_bytes,
                 memtable_bytes: stats.memtable_bytes,
+                pending_compaction_bytes: stats.pending_compaction_bytes,
                 files_per_level: stats.files_per_level,
                 names: names.get(&family).map_or(0, super::names::Seen::len),
                 wide: names.get(&family).is_some_and(|seen| seen.wide),
@@ -213,6 +216,8 @@ pub struct TableStats {
     pub sst_bytes: u64,
     /// Bytes in memory that are not flushed yet.
     pub memtable_bytes: u64,
+    /// Bytes that the engine means to rewrite, roughly.
+    pub pending_compaction_bytes: u64,
     /// Files on each level, newest data first.
     pub files_per_level: Vec<u64>,
     /// Distinct property names that were ever written. Not known in a store that is open for reading.

@@ -10,7 +10,7 @@ use super::open::Store;
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::model::{Kind, Profile, Value};
-use crate::rocks::{Extent, Scan, Snapshot};
+use crate::rocks::{Extent, READ_KEYS_MAX, Scan, Snapshot};
 
 /// What a view reads.
 #[derive(Clone)]
@@ -94,7 +94,10 @@ impl View {
         let decode = |_, row: Option<&[u8]>| row.map_or(Ok(None), codec::decode_profile);
         let profiles = match &self.source {
             // More ids than the engine takes at once are several calls, so they need a snapshot to agree.
-            Source::Live(store) => store.engine.snapshot().read_many(&self.family, &keys, decode)?,
+            Source::Live(store) if keys.len() > READ_KEYS_MAX => {
+                store.engine.snapshot().read_many(&self.family, &keys, decode)?
+            }
+            Source::Live(store) => store.engine.read_many(&self.family, &keys, decode)?,
             Source::Pinned(snapshot) => snapshot.read_many(&self.family, &keys, decode)?,
         };
         let named = profiles.into_iter().zip(&keys);
@@ -114,7 +117,7 @@ impl View {
     /// All profiles, in the byte order of their ids, as of now.
     #[must_use]
     pub fn iter(&self) -> Profiles {
-        self.scan(Bound::Unbounded, Bound::Unbounded)
+        self.scan(Bound::Unbounded, Bound::Unbounded, Extent::Bulk)
     }
 
     /// The profiles whose ids lie in a range, in the byte order of their ids.
@@ -130,7 +133,7 @@ impl View {
     #[must_use]
     pub fn range<'a>(&self, range: impl RangeBounds<&'a str>) -> Profiles {
         let bytes = |bound: Bound<&&'a str>| bound.map(|id| id.as_bytes());
-        self.scan(bytes(range.start_bound()), bytes(range.end_bound()))
+        self.scan(bytes(range.start_bound()), bytes(range.end_bound()), Extent::Short)
     }
 
     /// The profiles whose ids begin with this text, in the byte order of their ids.
@@ -138,11 +141,11 @@ impl View {
     pub fn prefix(&self, prefix: &str) -> Profiles {
         let end = after_prefix(prefix.as_bytes());
         let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        self.scan(Bound::Included(prefix.as_bytes()), end)
+        self.scan(Bound::Included(prefix.as_bytes()), end, Extent::Short)
     }
 
-    fn scan(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Profiles {
-        let scan = self.source.snapshot().scan(&self.family, from, to, Extent::Bulk);
+    fn scan(&self, from: Bound<&[u8]>, to: Bound<&[u8]>, extent: Extent) -> Profiles {
+        let scan = self.source.snapshot().scan(&self.family, from, to, extent);
         Profiles { scan, view: self.clone(), ended: false }
     }
 }

@@ -106,9 +106,8 @@ fn one_user(db: &Db) -> Told {
     for (name, value) in before.properties().iter() {
         say(format!("     {name:<12} {value}"))?;
     }
-    let update = format!(
-        r#"{{"$distinct_id":"{id}","$add":{{"commits":1}},"$union":{{"areas":["docs"]}},"$set":{{"last_area":"docs"}}}}"#
-    );
+    let change = r#""$add":{"commits":1},"$union":{"areas":["docs"]},"$set":{"last_area":"docs"}"#;
+    let update = format!(r#"{{"$distinct_id":"{id}",{change}}}"#);
     say(format!(
         "\n   They come back and write documentation. One update, as any client library sends it:\n\n     {update}\n"
     ))?;
@@ -194,11 +193,11 @@ fn look(db: &Db) -> Result<(u64, u64, f64), Failure> {
 fn laziness(db: &Db) -> Told {
     say("4. Work that waits\n")?;
     let (pending, most, micros) = look(db)?;
-    say(
-        "   Writes only leave notes, put together where they meet on the way in. Folding them into profiles is left to\n   reads, and to the moment when files are rewritten anyway:\n",
-    )?;
+    say("   Writes only leave notes, put together where they meet on the way in. Folding them into profiles is left")?;
+    say("   to reads, and to the moment when files are rewritten anyway:\n")?;
     let line = |pending, most, micros: f64| {
-        format!("{:>7} updates wait, {:>3} on the busiest profile; a read takes {micros:5.1} us", count(pending), most)
+        let pending = count(pending).to_string();
+        format!("{pending:>6} updates wait, {most:>3} on the busiest profile; a read takes {micros:4.1} us")
     };
     say(format!("     now                {}", line(pending, most, micros)))?;
     db.compact()?;

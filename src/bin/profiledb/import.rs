@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! reader thread: read, unpack, parse  --chunks of records-->  this thread: submit, in order  -->  the store commits
-//!                                                             settle the oldest: count it, or report why it was refused
+//!                                                             settle the oldest: count it, or say why not
 //! ```
 //!
 //! Every record is a submission of its own, so that one over a limit is refused alone; the store puts many into one

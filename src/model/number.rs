@@ -101,13 +101,13 @@ impl Number {
 
     /// The number with these parts, if they are canonical.
     pub(crate) fn from_parts(mantissa: BigInt, exponent: i16, float: bool) -> Option<Self> {
-        let canonical = exponent == 0 || (exponent >= EXPONENT_MIN && exponent < 0 && mantissa.bit(0));
+        let canonical = exponent == 0 || ((EXPONENT_MIN..0).contains(&exponent) && mantissa.bit(0));
         canonical.then(|| Self::normal_big(mantissa, exponent, float))
     }
 
     /// The number with these parts, if they are canonical.
     pub(crate) fn from_small_parts(mantissa: i128, exponent: i16, float: bool) -> Option<Self> {
-        let canonical = exponent == 0 || (exponent >= EXPONENT_MIN && exponent < 0 && mantissa & 1 == 1);
+        let canonical = exponent == 0 || ((EXPONENT_MIN..0).contains(&exponent) && mantissa & 1 == 1);
         canonical.then(|| Self::small(mantissa, exponent, float))
     }
 
@@ -241,6 +241,13 @@ impl std::ops::Add for &Number {
     fn add(self, other: &Number) -> Number {
         let float = self.is_float() || other.is_float();
         let (a, b) = (self.exponent(), other.exponent());
+        if a == 0
+            && b == 0
+            && let (Parts::Small(m), Parts::Small(n)) = (self.parts().0, other.parts().0)
+            && let Some(sum) = m.checked_add(n)
+        {
+            return Number::small(sum, 0, float);
+        }
         let exponent = a.min(b);
         // At most 1074 each: one of them is zero.
         let (shift_a, shift_b) = ((a - exponent) as u32, (b - exponent) as u32);

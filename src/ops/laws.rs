@@ -166,6 +166,7 @@ pub(crate) use strategies::{any_op, any_update, any_value};
 #[cfg(test)]
 mod strategies {
     use super::*;
+    use arbitrary::Arbitrary;
     use proptest::prelude::*;
 
     fn drawn<T: for<'a> Arbitrary<'a> + std::fmt::Debug>(bytes_max: usize) -> impl Strategy<Value = T> {

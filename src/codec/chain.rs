@@ -18,7 +18,7 @@
 
 use super::bytes::{Malformed, Read, Reader, put_varint};
 use super::value::{
-    check_number, check_value, read_element, read_number, read_object, read_value, write_number, write_object,
+    check_value, read_element, read_number, read_object, read_value, small_integer, write_number, write_object,
     write_value,
 };
 use crate::model::{Number, Value};
@@ -75,11 +75,6 @@ pub(crate) fn write_chain(out: &mut Vec<u8>, chain: &Chain) {
     }
 }
 
-/// Appends the chain that only adds this amount.
-pub(crate) fn write_add(out: &mut Vec<u8>, amount: Number) {
-    write_op(out, &Op::Add(amount));
-}
-
 /// Appends the bytes of the chain of one operator.
 pub(crate) fn write_op(out: &mut Vec<u8>, op: &Op) {
     match op {
@@ -123,13 +118,16 @@ impl ChainBytes<'_> {
 impl<'a> ChainBytes<'a> {
     /// Checks the bytes of a chain. Allocates only for the rare shapes.
     pub(crate) fn check(bytes: &'a [u8]) -> Read<Self> {
+        let chain = Self(bytes);
+        if chain.as_count().is_some_and(|count| count != 0) {
+            return Ok(chain);
+        }
         let mut reader = Reader::new(bytes);
         match reader.u8()? {
             UNSET => {}
             SET => check_value(&mut reader)?,
             ADD_TO_NOTHING => {
-                check_number(&mut reader)?;
-                if read_number(&mut Reader::new(bytes.get(1..).unwrap_or_default()))?.is_nothing() {
+                if read_number(&mut reader)?.is_nothing() {
                     return Err(Malformed("a lane that does nothing"));
                 }
             }
@@ -168,9 +166,27 @@ impl<'a> ChainBytes<'a> {
         self.kind() == UNSET || (self.kind() >= OPEN && self.kind() & (ABSENT_OWN | ABSENT_DERIVED) == 0)
     }
 
+    /// The amount, if all this chain does is to add an integer of one byte. Most additions do.
+    pub(crate) fn as_count(self) -> Option<i8> {
+        match self.0 {
+            [ADD_TO_NOTHING, rest @ ..] => small_integer(rest),
+            _ => None,
+        }
+    }
+
     /// The amount, if all this chain does is to add one.
     pub(crate) fn as_add(self) -> Option<Number> {
-        (self.kind() == ADD_TO_NOTHING).then(|| read_number(&mut Reader::new(self.0.get(1..)?)).ok()).flatten()
+        if self.kind() == ADD_TO_NOTHING { self.number() } else { None }
+    }
+
+    /// The number, if this chain sets one.
+    pub(crate) fn as_set_number(self) -> Option<Number> {
+        if self.kind() == SET { self.number() } else { None }
+    }
+
+    /// The number behind the first byte, if there is one.
+    fn number(self) -> Option<Number> {
+        read_number(&mut Reader::new(self.0.get(1..)?)).ok()
     }
 
     pub(crate) fn decode(self) -> Read<Chain> {

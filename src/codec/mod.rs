@@ -13,7 +13,7 @@ mod operand;
 mod row;
 mod value;
 
-pub(crate) use chain::write_add;
+pub(crate) use chain::write_op;
 pub(crate) use operand::{Entry, Operand, OperandWriter, encode_update};
 #[cfg(any(test, feature = "laws"))]
 pub(crate) use operand::{is_readable, quarantine_of};

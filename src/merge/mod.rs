@@ -26,10 +26,12 @@
 #[cfg(any(test, feature = "laws"))]
 pub(crate) mod laws;
 
-use crate::codec::{self, Entry, Operand, OperandWriter, write_add};
+use std::iter;
+
+use crate::codec::{self, Entry, Operand, OperandWriter, write_op};
 use crate::error::Result;
 use crate::model::{Number, Profile};
-use crate::ops::{Chain, Presence, Update};
+use crate::ops::{Chain, Op, Presence, Update};
 
 /// The operand of one update. `docs/FORMAT.md` shows its bytes. Limits are not checked: see [`Update::admit`].
 #[must_use]
@@ -64,8 +66,8 @@ pub(crate) fn quarantine_all(base: Option<&[u8]>, operands: &[&[u8]]) -> Vec<u8>
     let row = base.and_then(|base| Operand::check(base, &mut entries).ok());
     let presence = row.as_ref().map_or(Presence::Known(None), |row| row.presence);
     let unread_base = base.filter(|_| row.is_none());
-    let kept = row.map(|row| row.quarantine).unwrap_or_default();
-    let quarantine: Vec<&[u8]> = kept.into_iter().chain(unread_base).chain(operands.iter().copied()).collect();
+    let kept = row.into_iter().flat_map(|row| row.quarantine);
+    let quarantine: Vec<&[u8]> = kept.chain(unread_base).chain(operands.iter().copied()).collect();
     let mut writer = OperandWriter::new(presence, &quarantine, 256);
     entries.iter().for_each(|entry| writer.copy(entry.name, entry.chain));
     writer.finish()
@@ -74,7 +76,8 @@ pub(crate) fn quarantine_all(base: Option<&[u8]>, operands: &[&[u8]]) -> Vec<u8>
 fn combine<'a>(start: Presence, inputs: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut presence = start;
     let mut quarantine: Vec<&[u8]> = Vec::new();
-    let mut entries: Vec<Entry<'_>> = Vec::new();
+    let mut base: Vec<Entry<'_>> = Vec::new();
+    let mut entries: Vec<Entry<'_>> = Vec::with_capacity(inputs.size_hint().0);
     let mut bytes = 0;
     for input in inputs {
         bytes += input.len();
@@ -82,7 +85,9 @@ fn combine<'a>(start: Presence, inputs: impl Iterator<Item = &'a [u8]>) -> Vec<u
         match Operand::check(input, &mut entries) {
             Ok(operand) => {
                 if matches!(operand.presence, Presence::Known(_)) {
-                    entries.drain(..before);
+                    // A row: nothing before it matters.
+                    base = entries.split_off(before);
+                    entries.clear();
                 }
                 presence = presence.then(operand.presence);
                 quarantine.extend(operand.quarantine);
@@ -102,37 +107,60 @@ fn combine<'a>(start: Presence, inputs: impl Iterator<Item = &'a [u8]>) -> Vec<u
         Presence::Open { .. } => false,
     };
     let mut writer = OperandWriter::new(presence, &quarantine, bytes + 16);
+    let mut base = base.iter().peekable();
     for run in entries.chunk_by(|a, b| a.name == b.name) {
-        merge_property(&mut writer, known, run);
+        let Some(&Entry { name, .. }) = run.first() else { continue };
+        while let Some(untouched) = base.next_if(|entry| entry.name < name) {
+            writer.copy(untouched.name, untouched.chain);
+        }
+        let touched = base.next_if(|entry| entry.name == name);
+        merge_property(&mut writer, known, touched, run);
     }
+    base.for_each(|untouched| writer.copy(untouched.name, untouched.chain));
     writer.finish()
 }
 
-/// Writes what a run of chains on one property comes to. If the state before is known, it is absence.
-fn merge_property(writer: &mut OperandWriter, known: bool, run: &[Entry<'_>]) {
+/// Writes what a property of the base, if there, and a run of chains on it come to. If the state before is known, and
+/// there is no base, it is absence.
+fn merge_property(writer: &mut OperandWriter, known: bool, base: Option<&Entry<'_>>, run: &[Entry<'_>]) {
     // Nothing before a known state matters.
-    let from = run.iter().rposition(|entry| entry.chain.is_known()).unwrap_or(0);
-    let Some(run @ [first, rest @ ..]) = run.get(from..) else { return };
+    let (base, run) = match run.iter().rposition(|entry| entry.chain.is_known()) {
+        Some(last) => (None, run.get(last..).unwrap_or_default()),
+        None => (base, run),
+    };
+    let Some((first, rest)) = base.map(|base| (base, run)).or_else(|| run.split_first()) else { return };
     if rest.is_empty() && (first.chain.is_set() || !known) {
         return writer.copy(first.name, first.chain);
     }
-    if !known
-        && !first.chain.is_known()
-        && let Some(sum) = sum_of_adds(run)
-    {
-        // Counters are the longest runs there are, and this path allocates nothing.
-        return writer.entry(first.name, |out| write_add(out, sum));
+    if let Some(sum) = sum_of(first, rest) {
+        let op = if known || first.chain.is_set() { Op::Set(sum.into()) } else { Op::Add(sum) };
+        return writer.entry(first.name, |out| write_op(out, &op));
     }
-    let chain = Chain::compose(run.iter().map(decode).collect());
-    let chain = if known { Chain::Known(chain.apply(None)) } else { chain };
-    if !(known && matches!(chain, Chain::Known(None))) {
-        writer.chain(first.name, &chain);
+    let mut chains = iter::once(first).chain(rest).map(decode);
+    if !known {
+        return writer.chain(first.name, &Chain::compose(chains.collect()));
+    }
+    if let Some(value) = chains.find_map(|chain| chain.apply(None)) {
+        // No chain of the rest is known, so what is present from here on stays present.
+        let rest = Chain::compose(chains.map(Chain::of_present).collect());
+        if let Some(value) = rest.apply(Some(value)) {
+            writer.entry(first.name, |out| write_op(out, &Op::Set(value)));
+        }
     }
 }
 
-/// The sum, if every chain of the run only adds.
-fn sum_of_adds(run: &[Entry<'_>]) -> Option<Number> {
-    run.iter().try_fold(Number::from(0), |sum, entry| Some(&sum + &entry.chain.as_add()?))
+/// The number that a run comes to which begins with one and then only adds. Counters are the longest runs there are,
+/// and this path allocates nothing.
+fn sum_of(first: &Entry<'_>, rest: &[Entry<'_>]) -> Option<Number> {
+    let mut sum = first.chain.as_add().or_else(|| first.chain.as_set_number())?;
+    let mut counted = 0_i128;
+    for entry in rest {
+        match entry.chain.as_count() {
+            Some(count) => counted += i128::from(count),
+            None => sum = &sum + &entry.chain.as_add()?,
+        }
+    }
+    Some(&sum + &Number::from(counted))
 }
 
 fn decode(entry: &Entry<'_>) -> Chain {

@@ -20,6 +20,7 @@ use super::format::{self, Found};
 use super::glue::{Counters, MergeCounts, Operator};
 use super::options::{self, DEFAULT_FAMILY, EngineSettings, Table};
 use super::snapshot::Lease;
+use super::steady;
 use crate::error::{Error, ErrorKind, Result};
 
 pub(super) type Raw = DBWithThreadMode<MultiThreaded>;
@@ -78,6 +79,14 @@ impl Engine {
         settings.check()?;
         let create = mode == Mode::ReadWrite { create: true };
         let found = format::admit(path, create)?;
+        if let Mode::ReadWrite { .. } = mode {
+            return Self::assemble(path, &mode, settings, operator, found);
+        }
+        steady::read(path, || Self::assemble(path, &mode, settings, operator, found))
+    }
+
+    fn assemble(path: &Path, mode: &Mode, settings: &EngineSettings, operator: Operator, found: Found) -> Result<Self> {
+        let create = *mode == Mode::ReadWrite { create: true };
         let table = Table::new(settings, operator);
         let options = table.database(create && found == Found::New);
         // All of them, with our options: RocksDB would open the ones that we do not name, or name by their name
@@ -87,7 +96,7 @@ impl Engine {
             Found::Existing => Raw::list_cf(&options, path).map_err(|error| fault::open(error, path))?,
         };
         let families = table.descriptors(&names);
-        let db = match &mode {
+        let db = match mode {
             Mode::ReadWrite { .. } => Raw::open_cf_descriptors(&options, path, families),
             Mode::ReadOnly => Raw::open_cf_descriptors_read_only(&options, path, families, false),
             Mode::Secondary { scratch } => {
@@ -98,7 +107,7 @@ impl Engine {
         Ok(Self {
             db: db.map_err(|error| fault::open(error, path))?,
             path: path.to_owned(),
-            mode,
+            mode: mode.clone(),
             family: table.family(),
             reads: ReadOptions::default(),
             buffered: options::writes(false),
@@ -276,7 +285,9 @@ impl Engine {
         if *leases > 0 {
             return Err(Error::invalid(format!("cannot catch up while snapshots are held snapshots={leases}")));
         }
-        self.db.try_catch_up_with_primary().map_err(|error| fault::engine(error, "cannot catch up"))
+        steady::read(&self.path, || {
+            self.db.try_catch_up_with_primary().map_err(|error| fault::engine(error, "cannot catch up"))
+        })
     }
 
     /// The number of the last committed operation.

@@ -87,7 +87,7 @@ impl Db {
     /// folded costs reads: do not hold one for hours.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot(self.0.engine.snapshot())
+        Snapshot(self.0.engine().snapshot())
     }
 
     /// Commits a batch: all of it or nothing, as durable as the store's default.
@@ -143,7 +143,7 @@ impl Db {
     ///
     /// [`Io`](ErrorKind::Io) when the log cannot be synced.
     pub fn sync(&self) -> Result<()> {
-        self.0.engine.sync()
+        self.0.engine().sync()
     }
 
     /// Writes what is in memory to files, composing pending operands on the way.
@@ -152,7 +152,7 @@ impl Db {
     ///
     /// [`Io`](ErrorKind::Io) when the files cannot be written.
     pub fn flush(&self) -> Result<()> {
-        self.0.engine.flush()
+        self.0.engine().flush()
     }
 
     /// Folds every profile and rewrites every file. Reads are fastest afterwards. It takes time and, for a while, up to
@@ -180,8 +180,8 @@ impl Db {
     /// Figures of the store. Cheap: nothing is read.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let merges = self.0.engine.merge_counts();
-        let health = self.0.engine.health();
+        let merges = self.0.engine().merge_counts();
+        let health = self.0.engine().health();
         Stats {
             tables: self.0.table_stats(),
             writes: self.0.write_stats(),
@@ -201,7 +201,7 @@ impl Db {
     /// [`Invalid`](ErrorKind::Invalid) when the directory holds something else, [`Io`](ErrorKind::Io) when it cannot be
     /// written.
     pub fn backup(&self, to: impl AsRef<Path>) -> Result<Backup> {
-        rocks::backup(&self.0.engine, to.as_ref()).map(Backup::from)
+        rocks::backup(&self.0.engine(), to.as_ref()).map(Backup::from)
     }
 
     /// The backups in a directory, oldest first.
@@ -223,14 +223,15 @@ impl Db {
         rocks::restore(from.as_ref(), None, to.as_ref()).map(Backup::from)
     }
 
-    /// In a store opened with [`Builder::open_secondary`]: takes in what the writer wrote meanwhile.
+    /// In a store opened with [`Builder::open_secondary`]: takes in what the writer wrote meanwhile. Snapshots and
+    /// scans stay where they are. It costs as much as opening, but for the cache, which stays.
     ///
     /// # Errors
     ///
     /// [`Invalid`](ErrorKind::Invalid) in a store that was opened otherwise, [`Io`](ErrorKind::Io) when the files of
     /// the writer cannot be read.
     pub fn catch_up(&self) -> Result<()> {
-        self.0.engine.catch_up()
+        self.0.catch_up()
     }
 
     /// Commits what was submitted, syncs the log and takes no more writes. Dropping the store does the same, but
@@ -246,7 +247,7 @@ impl Db {
 
 impl fmt::Debug for Db {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Db").field("path", &self.0.engine.path()).finish_non_exhaustive()
+        f.debug_struct("Db").field("path", &self.0.engine().path()).finish_non_exhaustive()
     }
 }
 

@@ -20,6 +20,9 @@ const CURRENT: &str = "v1";
 /// What today's encoder makes, by the name of its fixture.
 type Cases = BTreeMap<String, Vec<u8>>;
 
+/// What a part of an update does to one property.
+type Part = fn(Update, &str) -> Update;
+
 fn cases() -> Cases {
     let mut cases = Cases::new();
     values(&mut cases);
@@ -110,7 +113,7 @@ fn chains(cases: &mut Cases) {
         assert!(cases.insert(format!("chain_{name}"), operand(updates)).is_none(), "two cases are called {name}");
     };
     // Each operator meets an absent property and one of every type; see `base`.
-    let on_all = |update: fn(Update, &str) -> Update| {
+    let on_all = |update: Part| {
         ["absent", "bool", "list", "null", "number", "object", "text"].into_iter().fold(Update::new().create(), update)
     };
     case("unset", &[on_all(|update, name| update.unset(name))]);
@@ -126,7 +129,7 @@ fn chains(cases: &mut Cases) {
     case("merge_nothing", &[on_all(|update, name| update.merge(name, Object::new()))]);
 
     // What an absent property becomes stands apart as soon as more than one lane or a `$set_once` is there.
-    let lanes: [(&str, fn(Update, &str) -> Update); 3] = [
+    let lanes: [(&str, Part); 3] = [
         ("add", |update, name| update.add(name, 0.5)),
         ("list", |update, name| update.remove(name, "a").union(name, ["c"]).append(name, "c")),
         ("merge", |update, name| update.merge(name, Object::from_iter([("x", 2), ("y", 3)]))),

@@ -35,8 +35,10 @@ const STRING: u8 = 6;
 const LIST: u8 = 7;
 const OBJECT: u8 = 8;
 
-/// No single value is decoded beyond this many bytes.
-const VALUE_BYTES_MAX: usize = 1 << 30;
+/// No single value is decoded beyond this many bytes as bincode counts them: by the widest form of each number, up to
+/// 16 times of what is there. So this is above all that memory holds, or a list could be written and not read again.
+/// What keeps a hostile length from taking memory is `slice`, which wants to see the bytes first.
+const VALUE_BYTES_MAX: usize = usize::MAX >> 1;
 
 type Config = Configuration<LittleEndian, Varint, Limit<VALUE_BYTES_MAX>>;
 
@@ -436,6 +438,9 @@ mod tests {
             let decoded = read_value(&mut reader).unwrap();
             prop_assert!(decoded.is_identical(&value));
             prop_assert!(reader.is_empty());
+            if let Value::Number(number) = &value {
+                prop_assert!(read_number(&mut Reader::new(&encoded)).unwrap().is_identical(number));
+            }
             let mut walker = Reader::new(&encoded);
             prop_assert_eq!(check_value(&mut walker), Ok(()));
             prop_assert!(walker.is_empty());
@@ -464,11 +469,20 @@ mod tests {
     }
 
     #[test]
+    fn integers_of_one_byte_are_known_at_sight() {
+        for integer in -200..200_i64 {
+            let fits = i8::try_from(integer).ok().filter(|_| (-125..=125).contains(&integer));
+            assert_eq!(small_integer(&bytes(&integer.into())), fits);
+        }
+    }
+
+    #[test]
     fn hostile_lengths_and_depths_are_refused() {
         let huge = [STRING, 253, 255, 255, 255, 255, 255, 255, 255, 127];
+        let large = [LARGE, 0, 0, 252, 255, 255, 255, 63];
         let deep = [LIST, 1].repeat(100_000);
         let many = [LIST, 253, 255, 255, 255, 255, 255, 255, 255, 127];
-        for hostile in [&huge[..], &deep, &many] {
+        for hostile in [&huge[..], &large, &deep, &many] {
             assert!(read_value(&mut Reader::new(hostile)).is_err());
             assert!(check_value(&mut Reader::new(hostile)).is_err());
         }

@@ -12,14 +12,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use rocksdb::{
     BottommostLevelCompaction, BoundColumnFamily, CompactOptions, DBWithThreadMode, FlushOptions, MultiThreaded,
-    Options, ReadOptions, WriteBatch, WriteOptions, properties,
+    ReadOptions, WriteBatch, WriteOptions, properties,
 };
 
 use super::fault;
 use super::format::{self, Found};
-use super::glue::{Counters, MergeCounts, Operator};
+use super::glue::{MergeCounts, Operator};
 use super::options::{self, DEFAULT_FAMILY, EngineSettings, Table};
-use super::snapshot::Lease;
 use super::steady;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -42,7 +41,7 @@ pub(crate) enum Mode {
     },
     /// For reading, as it is now. Later writes of another process are not seen.
     ReadOnly,
-    /// For reading beside a writer, whose later writes are seen after [`Engine::catch_up`].
+    /// For reading beside a writer, whose later writes [`Engine::caught_up`] sees.
     Secondary {
         /// A directory of its own for RocksDB's log, outside the store.
         scratch: PathBuf,
@@ -54,16 +53,13 @@ pub(crate) struct Engine {
     db: Raw,
     path: PathBuf,
     mode: Mode,
-    /// For families made later. They must not differ from those found.
-    family: Options,
+    /// Also for families made later: they must not differ from those found.
+    table: Table,
     reads: ReadOptions,
     buffered: WriteOptions,
     synced: WriteOptions,
-    counters: Arc<Counters>,
     /// Also the lock under which families come and go.
     names: Mutex<BTreeSet<String>>,
-    /// Held snapshots of a secondary.
-    leases: Arc<Mutex<u64>>,
     failure: Mutex<Option<Error>>,
     failed: AtomicBool,
     closed: AtomicBool,
@@ -77,17 +73,32 @@ impl Engine {
 
     pub(super) fn open_with(path: &Path, mode: Mode, settings: &EngineSettings, operator: Operator) -> Result<Self> {
         settings.check()?;
-        let create = mode == Mode::ReadWrite { create: true };
-        let found = format::admit(path, create)?;
-        if let Mode::ReadWrite { .. } = mode {
-            return Self::assemble(path, &mode, settings, operator, found);
-        }
-        steady::read(path, || Self::assemble(path, &mode, settings, operator, found))
+        Self::open_table(path, mode, Table::new(settings, operator))
     }
 
-    fn assemble(path: &Path, mode: &Mode, settings: &EngineSettings, operator: Operator, found: Found) -> Result<Self> {
-        let create = *mode == Mode::ReadWrite { create: true };
-        let table = Table::new(settings, operator);
+    /// The store as it is now, for a secondary that goes on, with the cache and the counts of this engine.
+    ///
+    /// RocksDB can make a secondary catch up in place, but must not here: what was replayed from the log stays in
+    /// memory when the primary flushes it to a file, until the log has more for that family. To puts that does
+    /// nothing. Operands are then folded twice.
+    pub(crate) fn caught_up(&self) -> Result<Self> {
+        if !self.is_secondary() {
+            return Err(Error::invalid("only a secondary can catch up"));
+        }
+        Self::open_table(&self.path, self.mode.clone(), self.table.clone())
+    }
+
+    fn open_table(path: &Path, mode: Mode, table: Table) -> Result<Self> {
+        if matches!(mode, Mode::ReadWrite { .. }) {
+            return Self::open_once(path, mode, table);
+        }
+        // A writer goes on meanwhile.
+        steady::read(path, || Self::open_once(path, mode.clone(), table.clone()))
+    }
+
+    fn open_once(path: &Path, mode: Mode, table: Table) -> Result<Self> {
+        let create = mode == Mode::ReadWrite { create: true };
+        let found = format::admit(path, create)?;
         let options = table.database(create && found == Found::New);
         // All of them, with our options: RocksDB would open the ones that we do not name, or name by their name
         // alone, without the operator.
@@ -96,7 +107,7 @@ impl Engine {
             Found::Existing => Raw::list_cf(&options, path).map_err(|error| fault::open(error, path))?,
         };
         let families = table.descriptors(&names);
-        let db = match mode {
+        let db = match &mode {
             Mode::ReadWrite { .. } => Raw::open_cf_descriptors(&options, path, families),
             Mode::ReadOnly => Raw::open_cf_descriptors_read_only(&options, path, families, false),
             Mode::Secondary { scratch } => {
@@ -107,14 +118,12 @@ impl Engine {
         Ok(Self {
             db: db.map_err(|error| fault::open(error, path))?,
             path: path.to_owned(),
-            mode: mode.clone(),
-            family: table.family(),
+            mode,
+            table,
             reads: ReadOptions::default(),
             buffered: options::writes(false),
             synced: options::writes(true),
-            counters: table.counters(),
             names: Mutex::new(names.into_iter().filter(|name| name != DEFAULT_FAMILY).collect()),
-            leases: Arc::default(),
             failure: Mutex::new(None),
             failed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -145,7 +154,7 @@ impl Engine {
             return Ok(());
         }
         self.db
-            .create_cf(name, &self.family)
+            .create_cf(name, &self.table.family())
             .map_err(|error| fault::engine(error, &format!("cannot create the family family={name:?}")))?;
         names.insert(name.to_owned());
         Ok(())
@@ -275,21 +284,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes a secondary see what the primary has written. A family that is new since opening is not seen before the
-    /// secondary is opened again. Refused while snapshots are held, because RocksDB cannot keep them still.
-    pub(crate) fn catch_up(&self) -> Result<()> {
-        if !matches!(self.mode, Mode::Secondary { .. }) {
-            return Err(Error::invalid("only a secondary can catch up"));
-        }
-        let leases = self.leases.lock();
-        if *leases > 0 {
-            return Err(Error::invalid(format!("cannot catch up while snapshots are held snapshots={leases}")));
-        }
-        steady::read(&self.path, || {
-            self.db.try_catch_up_with_primary().map_err(|error| fault::engine(error, "cannot catch up"))
-        })
-    }
-
     /// The number of the last committed operation.
     pub(crate) fn latest_sequence(&self) -> u64 {
         self.db.latest_sequence_number()
@@ -297,7 +291,7 @@ impl Engine {
 
     /// How often RocksDB merged, since the engine was opened.
     pub(crate) fn merge_counts(&self) -> MergeCounts {
-        self.counters.read()
+        self.table.merge_counts()
     }
 
     /// Whether writes still go through, and what stopped them.
@@ -351,9 +345,8 @@ impl Engine {
         if name == DEFAULT_FAMILY { None } else { self.db.cf_handle(name) }
     }
 
-    /// A hold on the present state of a secondary, which knows no snapshots.
-    pub(super) fn lease(&self) -> Option<Lease> {
-        matches!(self.mode, Mode::Secondary { .. }).then(|| Lease::new(&self.leases))
+    pub(super) fn is_secondary(&self) -> bool {
+        matches!(self.mode, Mode::Secondary { .. })
     }
 
     pub(super) fn writable(&self) -> Result<()> {

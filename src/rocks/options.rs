@@ -11,7 +11,7 @@ use rocksdb::{
     WriteOptions,
 };
 
-use super::glue::{self, Counters, Operator};
+use super::glue::{self, Counters, MergeCounts, Operator};
 use crate::error::{Error, Result};
 
 /// The family that RocksDB insists on. Nothing is stored in it.
@@ -55,6 +55,7 @@ impl EngineSettings {
 }
 
 /// What all options are built from.
+#[derive(Clone)]
 pub(super) struct Table {
     settings: EngineSettings,
     operator: Operator,
@@ -68,8 +69,8 @@ impl Table {
         Self { settings: settings.clone(), operator, counters: Arc::default(), cache }
     }
 
-    pub(super) fn counters(&self) -> Arc<Counters> {
-        Arc::clone(&self.counters)
+    pub(super) fn merge_counts(&self) -> MergeCounts {
+        self.counters.read()
     }
 
     /// The families of a store with their options. There is no other way to name one to RocksDB.

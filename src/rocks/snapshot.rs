@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use rocksdb::{ReadOptions, SnapshotWithThreadMode};
 use self_cell::self_cell;
 
@@ -29,20 +28,18 @@ self_cell!(
 struct Moment<'e> {
     reads: ReadOptions,
     snapshot: Option<SnapshotWithThreadMode<'e, Raw>>,
-    _lease: Option<Lease>,
 }
 
 impl Engine {
     pub(crate) fn snapshot(self: &Arc<Self>) -> Snapshot {
         Snapshot(Arc::new(Held::new(Arc::clone(self), |engine| {
-            let lease = engine.lease();
-            // A secondary refuses snapshots. It stands still by itself, until it catches up: see `Lease`.
-            let snapshot = lease.is_none().then(|| engine.raw().snapshot());
+            // A secondary refuses snapshots. It stands still by itself: to catch up is to open another one.
+            let snapshot = (!engine.is_secondary()).then(|| engine.raw().snapshot());
             let mut reads = ReadOptions::default();
             if let Some(snapshot) = &snapshot {
                 reads.set_snapshot(snapshot);
             }
-            Moment { reads, snapshot, _lease: lease }
+            Moment { reads, snapshot }
         })))
     }
 }
@@ -79,23 +76,5 @@ impl Snapshot {
         if let Some(snapshot) = &self.0.borrow_dependent().snapshot {
             reads.set_snapshot(snapshot);
         }
-    }
-}
-
-/// Keeps a secondary from catching up.
-pub(super) struct Lease(Arc<Mutex<u64>>);
-
-impl Lease {
-    pub(super) fn new(count: &Arc<Mutex<u64>>) -> Self {
-        let mut held = count.lock();
-        *held = held.saturating_add(1);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let mut held = self.0.lock();
-        *held = held.saturating_sub(1);
     }
 }

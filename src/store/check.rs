@@ -132,7 +132,7 @@ fn over_limit(row: &[u8], properties: usize, limits: &Limits) -> Vec<String> {
 impl Store {
     /// Walks over everything under one snapshot.
     pub(crate) fn check(&self) -> Result<CheckReport> {
-        let snapshot = self.engine.snapshot();
+        let snapshot = self.engine().snapshot();
         let walk = |family: &str, kind: &Kind| {
             let mut report = TableReport { table: kind.to_string(), ..TableReport::default() };
             probe(|probe| {
@@ -149,7 +149,7 @@ impl Store {
         };
         let tables = self.profile_families();
         let tables: Result<_> = tables.iter().map(|(family, kind)| walk(family, kind)).collect();
-        let engine_failure = self.engine.health().failure.map(|error| error.to_string());
+        let engine_failure = self.engine().health().failure.map(|error| error.to_string());
         Ok(CheckReport { tables: tables?, engine_failure })
     }
 }

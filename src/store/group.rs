@@ -95,7 +95,7 @@ impl Leader {
     }
 
     fn write(&mut self, store: &Store, group: &Group<'_>, sync: bool) -> Result<()> {
-        let engine = &store.engine;
+        let engine = &store.engine();
         let mut families: Vec<&Arc<str>> = Vec::new();
         for slot in &group.slots {
             if !families.contains(&slot.family) {
@@ -194,7 +194,7 @@ impl<'r> Group<'r> {
             self.slots.push(slot);
         }
         let Some(slot) = self.slots.get_mut(at) else { return Ok(()) };
-        let before = if counted { slot.properties(&store.engine)? } else { 0 };
+        let before = if counted { slot.properties(&store.engine())? } else { 0 };
         let (deleted, operands) = (slot.deleted, slot.operands.len());
         let dropped = match &write.operand {
             Some(operand) => {
@@ -208,7 +208,7 @@ impl<'r> Group<'r> {
         };
         undo.push(Undo { at, deleted, operands, dropped });
         let max = store.options.limits.properties_max;
-        let after = if counted { slot.properties(&store.engine)? } else { 0 };
+        let after = if counted { slot.properties(&store.engine())? } else { 0 };
         if after > max && after > before {
             let id = String::from_utf8_lossy(&write.key);
             return Err(Error::limit(format!("a profile has at most {max} properties id={id:?} properties={after}")));

@@ -16,6 +16,9 @@ mod names;
 mod open;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 pub use admission::Durability;
 pub use check::{CheckReport, Finding, TableReport};
 pub use commit::Commit;

@@ -81,9 +81,33 @@ pub(crate) enum Access {
     Secondary { scratch: PathBuf },
 }
 
+/// The engine of a store.
+enum Held {
+    Fixed(Arc<Engine>),
+    /// Of a reader that catches up, which gets a new one. Whoever reads meanwhile keeps the one that he has.
+    Moving(RwLock<Arc<Engine>>),
+}
+
+/// The engine of a store, for one call.
+pub(crate) enum Current<'s> {
+    Fixed(&'s Arc<Engine>),
+    Moving(Arc<Engine>),
+}
+
+impl std::ops::Deref for Current<'_> {
+    type Target = Arc<Engine>;
+
+    fn deref(&self) -> &Arc<Engine> {
+        match self {
+            Self::Fixed(engine) => engine,
+            Self::Moving(engine) => engine,
+        }
+    }
+}
+
 /// A store without its thread.
 pub(crate) struct Store {
-    pub(crate) engine: Arc<Engine>,
+    engine: Held,
     pub(crate) options: Options,
     /// The family that nearly all writes go to.
     pub(super) users: Arc<str>,
@@ -114,16 +138,19 @@ impl Running {
             Access::ReadOnly => Mode::ReadOnly,
             Access::Secondary { scratch } => Mode::Secondary { scratch },
         };
+        let moves = matches!(mode, Mode::Secondary { .. });
         let engine = Arc::new(Engine::open(path, mode, &options.engine)?);
         let (users, counters) = (family_of(&Kind::User), Counters::default());
         if !writes {
             let names = RwLock::default();
+            let engine = if moves { Held::Moving(RwLock::new(engine)) } else { Held::Fixed(engine) };
             let store = Arc::new(Store { engine, options, users, names, counters, committer: None });
             return Ok(Self { store, thread: Mutex::new(None) });
         }
         engine.create_family(META)?;
         let names = RwLock::new(Names::load(&engine, options.names_max())?);
         let (committer, parker) = Committer::new(Leader::new());
+        let engine = Held::Fixed(engine);
         let store = Arc::new(Store { engine, options, users, names, counters, committer: Some(committer) });
         let served = Arc::clone(&store);
         let thread = std::thread::Builder::new().name("profiledb-commit".into()).spawn(move || {
@@ -148,7 +175,7 @@ impl Running {
     /// Commits what was submitted, makes it durable, and ends background work.
     pub(crate) fn close(&self) -> Result<()> {
         self.stop();
-        self.store.engine.close()
+        self.store.engine().close()
     }
 }
 
@@ -159,36 +186,53 @@ impl Drop for Running {
 }
 
 impl Store {
+    pub(crate) fn engine(&self) -> Current<'_> {
+        match &self.engine {
+            Held::Fixed(engine) => Current::Fixed(engine),
+            Held::Moving(engine) => Current::Moving(Arc::clone(&engine.read())),
+        }
+    }
+
+    /// Takes in what the writer wrote meanwhile. Snapshots and scans stay where they are.
+    pub(crate) fn catch_up(&self) -> Result<()> {
+        let next = self.engine().caught_up()?;
+        if let Held::Moving(engine) = &self.engine {
+            *engine.write() = Arc::new(next);
+        }
+        Ok(())
+    }
+
     pub(super) fn committer(&self) -> Result<&Committer> {
         self.committer.as_ref().ok_or_else(|| {
-            let path = self.engine.path().display();
+            let engine = self.engine();
+            let path = engine.path().display();
             Error::new(ErrorKind::ReadOnly, format!("the store was opened for reading path={path}"))
         })
     }
 
     /// The kinds of profiles that were ever written.
     pub(crate) fn kinds(&self) -> Vec<Kind> {
-        let mut kinds: Vec<Kind> = self.engine.families().iter().filter_map(|family| kind_of(family)).collect();
+        let mut kinds: Vec<Kind> = self.engine().families().iter().filter_map(|family| kind_of(family)).collect();
         kinds.sort();
         kinds
     }
 
     /// The families that hold profiles, with their kinds.
     pub(super) fn profile_families(&self) -> Vec<(String, Kind)> {
-        let families = self.engine.families().into_iter();
+        let families = self.engine().families().into_iter();
         families.filter_map(|family| kind_of(&family).map(|kind| (family, kind))).collect()
     }
 
     /// Folds and rewrites every table, so that no operand is pending afterwards.
     pub(crate) fn compact(&self) -> Result<()> {
         self.committer()?;
-        self.profile_families().iter().try_for_each(|(family, _)| self.engine.compact(family))
+        self.profile_families().iter().try_for_each(|(family, _)| self.engine().compact(family))
     }
 
     pub(crate) fn table_stats(&self) -> Vec<TableStats> {
         let names = self.names.read();
         let stats = self.profile_families().into_iter().map(|(family, kind)| {
-            let stats = self.engine.family_stats(&family);
+            let stats = self.engine().family_stats(&family);
             TableStats {
                 table: kind.to_string(),
                 profiles_estimate: stats.keys_estimate,

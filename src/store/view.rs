@@ -24,14 +24,14 @@ pub(crate) enum Source {
 impl Source {
     fn read<R>(&self, family: &str, key: &[u8], with: impl FnOnce(Option<&[u8]>) -> R) -> Result<R> {
         match self {
-            Self::Live(store) => store.engine.read(family, key, with),
+            Self::Live(store) => store.engine().read(family, key, with),
             Self::Pinned(snapshot) => snapshot.read(family, key, with),
         }
     }
 
     fn snapshot(&self) -> Snapshot {
         match self {
-            Self::Live(store) => store.engine.snapshot(),
+            Self::Live(store) => store.engine().snapshot(),
             Self::Pinned(snapshot) => snapshot.clone(),
         }
     }
@@ -95,9 +95,9 @@ impl View {
         let profiles = match &self.source {
             // More ids than the engine takes at once are several calls, so they need a snapshot to agree.
             Source::Live(store) if keys.len() > READ_KEYS_MAX => {
-                store.engine.snapshot().read_many(&self.family, &keys, decode)?
+                store.engine().snapshot().read_many(&self.family, &keys, decode)?
             }
-            Source::Live(store) => store.engine.read_many(&self.family, &keys, decode)?,
+            Source::Live(store) => store.engine().read_many(&self.family, &keys, decode)?,
             Source::Pinned(snapshot) => snapshot.read_many(&self.family, &keys, decode)?,
         };
         let named = profiles.into_iter().zip(&keys);

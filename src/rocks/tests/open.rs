@@ -69,15 +69,49 @@ fn pending_operands_fold_in_every_mode() {
     assert_eq!(get(&secondary, "ann").unwrap(), "123");
     merge(&engine, "ann", "4");
     assert_eq!(get(&secondary, "ann").unwrap(), "123");
-    secondary.catch_up().unwrap();
+    let secondary = secondary.caught_up().unwrap();
     assert_eq!(get(&secondary, "ann").unwrap(), "1234");
     assert_eq!(secondary.read_many("users", &["bob", "ann"], |_, value| value.unwrap().len()).unwrap(), [1, 4]);
     engine.compact("users").unwrap();
     merge(&engine, "ann", "5");
-    secondary.catch_up().unwrap();
+    let secondary = secondary.caught_up().unwrap();
     assert_eq!(get(&secondary, "ann").unwrap(), "12345");
     assert_eq!(get(&reader, "ann").unwrap(), "123");
-    assert!(reader.catch_up().unwrap_err().is_invalid());
+    assert!(reader.caught_up().err().unwrap().is_invalid());
+}
+
+#[test]
+fn what_the_writer_flushes_is_not_folded_twice_by_a_secondary() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("store");
+    let engine = create(&path);
+    merge(&engine, "ann", "1");
+    let mut secondary = open(&path, Mode::Secondary { scratch: dir.path().join("scratch") });
+    for round in 0..3 {
+        // What the secondary replayed from the log is in a file now, and the next log has nothing for the family.
+        engine.flush().unwrap();
+        secondary = secondary.caught_up().unwrap().into();
+        assert_eq!(get(&secondary, "ann"), get(&engine, "ann"));
+        merge(&engine, "ann", format!("{round}"));
+        secondary = secondary.caught_up().unwrap().into();
+        assert_eq!(get(&secondary, "ann"), get(&engine, "ann"));
+    }
+    engine.create_family("late").unwrap();
+    assert!(secondary.caught_up().unwrap().has_family("late"));
+}
+
+#[test]
+fn a_reader_of_a_store_whose_manifest_is_gone_says_so() {
+    let dir = tempdir().unwrap();
+    let engine = create(dir.path());
+    merge(&engine, "ann", "1");
+    drop(engine);
+    fs::remove_file(
+        files(dir.path(), "").into_iter().find(|path| path.to_str().unwrap().contains("MANIFEST")).unwrap(),
+    )
+    .unwrap();
+    let error = refused(dir.path(), Mode::ReadOnly);
+    assert!(error.is_corrupt() || error.kind() == ErrorKind::Io, "{error:?}");
 }
 
 #[test]

@@ -1,0 +1,105 @@
+//! What the store does with operands that nobody can read. There is no public way to write one.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::admission::Durability;
+use super::open::{Access, Options, Running};
+use super::view::{Source, View};
+use crate::merge;
+use crate::model::{Kind, Profile, ProfileKey, Timestamp};
+use crate::ops::{Change, Update};
+
+/// The tag of an operand, of a version that nobody has written yet.
+const FUTURE: &[u8] = &[0xff, b'?', b'n', b'e', b'w'];
+
+fn open(path: &Path, fold_after: u16) -> Running {
+    let clock = Arc::new(|| Timestamp::from_seconds(1_000));
+    Running::open(path, Access::ReadWrite, Options { fold_after, clock, ..Options::default() }).unwrap()
+}
+
+fn change(store: &Running, id: &str, change: impl Into<Change>) {
+    let write = store.admit(ProfileKey::user(id).unwrap(), change.into()).unwrap();
+    store.write(write.into_iter().collect(), Durability::Buffered).unwrap();
+}
+
+fn poison(store: &Running, id: &str, operand: &[u8]) {
+    let engine = store.engine();
+    let mut batch = engine.batch();
+    batch.merge("users", id.as_bytes(), operand).unwrap();
+    batch.commit(false).unwrap();
+}
+
+fn get(store: &Running, id: &str) -> Option<Profile> {
+    View::new(Source::Live(Arc::clone(store)), Kind::User).get(id).unwrap()
+}
+
+/// What a check says about the table of users: operands in quarantine, and whose.
+fn quarantined(store: &Running) -> (u64, Vec<String>) {
+    let report = store.check().unwrap();
+    let users = report.tables.iter().find(|table| table.table == "users").unwrap();
+    assert_eq!(users.unreadable_rows, 0);
+    assert_eq!(report.is_sound(), users.quarantined_operands == 0);
+    (users.quarantined_operands, users.findings.iter().map(|finding| finding.id.clone()).collect())
+}
+
+#[test]
+fn an_operand_of_an_unknown_version_is_kept_and_shown_and_hurts_nobody() {
+    for fold_after in [0, 2] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), fold_after);
+        change(&store, "ann", Update::new().set("plan", "free"));
+        change(&store, "bob", Update::new().add("n", 1));
+        poison(&store, "ann", FUTURE);
+        let check = |store: &Running, plan: &str| {
+            assert_eq!(quarantined(store), (1, vec!["ann".to_owned()]));
+            let ann = get(store, "ann").unwrap();
+            assert_eq!((ann.get("plan"), ann.quarantine()), (Some(&plan.into()), &[FUTURE.to_vec()][..]));
+            assert_eq!(get(store, "bob").unwrap().quarantine().len(), 0);
+        };
+        check(&store, "free");
+        store.engine().flush().unwrap();
+        check(&store, "free");
+        store.compact().unwrap();
+        check(&store, "free");
+        for n in 0..5 {
+            change(&store, "ann", Update::new().set("plan", "pro").add("n", n));
+        }
+        check(&store, "pro");
+        drop(store);
+        let store = open(dir.path(), fold_after);
+        check(&store, "pro");
+        assert_eq!(get(&store, "ann").unwrap().get("n"), Some(&10.into()));
+        store.compact().unwrap();
+        check(&store, "pro");
+        // The profile goes, and all that was kept with it.
+        change(&store, "ann", Change::Delete);
+        assert_eq!((get(&store, "ann"), quarantined(&store)), (None, (0, Vec::new())));
+    }
+}
+
+#[test]
+fn unreadable_operands_of_nobody_are_kept_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1);
+    change(&store, "bob", Update::new().add("n", 1));
+    let damaged = merge::operand(&Update::new().set("plan", "pro"));
+    let damaged = damaged.get(..damaged.len() - 1).unwrap();
+    for operand in [FUTURE, b"", damaged] {
+        poison(&store, "ann", operand);
+    }
+    let kept = [FUTURE.to_vec(), Vec::new(), damaged.to_vec()];
+    for round in 0..2 {
+        assert_eq!(get(&store, "ann").unwrap().quarantine(), kept, "round={round}");
+        assert_eq!(quarantined(&store), (3, vec!["ann".to_owned()]));
+        store.compact().unwrap();
+        // Neither an update on nobody nor the row that it makes the leader write loses them.
+        (0..3).for_each(|_| change(&store, "ann", Update::new().unset("plan")));
+    }
+    change(&store, "ann", Update::new().set("plan", "pro"));
+    let ann = get(&store, "ann").unwrap();
+    assert_eq!((ann.get("plan"), ann.quarantine()), (Some(&"pro".into()), &kept[..]));
+    let report = store.check().unwrap();
+    assert_eq!((report.tables[0].profiles, report.tables[0].absent_rows), (2, 0));
+    assert_eq!(store.engine().merge_counts().panics, 0);
+}

@@ -1,0 +1,136 @@
+//! Processes that end in the middle: what was acknowledged is there when the store is opened again.
+
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use profiledb::{Batch, Db, Durability, ProfileKey, Update};
+
+use super::{Bench, builder, users};
+
+const ROLE: &str = "PROFILEDB_TEST_ROLE";
+const STORE: &str = "PROFILEDB_TEST_STORE";
+const ARGUMENT: &str = "PROFILEDB_TEST_ARGUMENT";
+
+/// Runs this binary again, in a role.
+pub(super) fn child(role: &str, store: &Path, argument: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--nocapture", "--exact", "crash::a_child"])
+        .envs([(ROLE, role), (ARGUMENT, argument)])
+        .env(STORE, store)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Not a test of its own: what a child process runs.
+#[test]
+#[ignore = "runs in a child process"]
+fn a_child() {
+    let (Ok(role), Some(store)) = (std::env::var(ROLE), std::env::var_os(STORE)) else { return };
+    let argument = std::env::var(ARGUMENT).unwrap();
+    match role.as_str() {
+        "abort" => super::write_and_abort(Path::new(&store), argument.parse().unwrap()),
+        "synced" => write_numbers(Path::new(&store), Durability::Synced, &argument),
+        "buffered" => write_numbers(Path::new(&store), Durability::Buffered, &argument),
+        _ => panic!("unknown role {role}"),
+    }
+}
+
+/// Writes numbered batches for as long as it is let, and says the number of each that was acknowledged.
+fn write_numbers(store: &Path, durability: Durability, first: &str) {
+    // Small memtables and rows: kills meet flushes, compactions and rows that are being written.
+    let db = builder().memtable_bytes(64 << 10).fold_after(3).durability(durability).open(store).unwrap();
+    println!();
+    let maintenance = db.clone();
+    std::thread::spawn(move || {
+        loop {
+            maintenance.flush().unwrap();
+            maintenance.compact().unwrap();
+        }
+    });
+    for number in first.parse::<i64>().unwrap().. {
+        db.write(batch(number)).unwrap();
+        println!("done {number}");
+        std::io::stdout().flush().unwrap();
+    }
+}
+
+/// A batch over two tables.
+fn batch(number: i64) -> Batch {
+    let mut batch = Batch::new();
+    let counter = ProfileKey::user("counter").unwrap();
+    batch.update(counter.clone(), Update::new().add("count", 1).append("last ten", number));
+    batch.update(counter, Update::new().remove("last ten", number - 10));
+    batch.update(ProfileKey::group("number", number.to_string()).unwrap(), Update::new().set("n", number));
+    batch
+}
+
+/// How many batches are there. None may be there in part.
+fn count(db: &Db) -> i64 {
+    let numbers = db.groups("number").unwrap();
+    let Some(counter) = db.users().get("counter").unwrap() else {
+        assert_eq!(numbers.iter().count(), 0);
+        return 0;
+    };
+    let count = counter.get("count").and_then(profiledb::Value::as_i64).unwrap();
+    let last: Vec<i64> = ((count - 9).max(1)..=count).collect();
+    assert_eq!(counter.get("last ten"), Some(&last.into()));
+    let ids: Vec<String> = (1..=count + 2).map(|number| number.to_string()).collect();
+    for (number, profile) in (1..).zip(numbers.get_many(&ids).unwrap()) {
+        let seen = profile.and_then(|profile| profile.get("n")?.as_i64());
+        assert_eq!(seen, (number <= count).then_some(number), "of {count}");
+    }
+    assert_eq!(numbers.iter().count() as i64, count);
+    count
+}
+
+/// The next number that the child acknowledged, while it lives.
+fn acknowledged(lines: &mut Lines<BufReader<ChildStdout>>) -> Option<i64> {
+    lines.find_map(|line| line.unwrap().strip_prefix("done ")?.parse().ok())
+}
+
+fn kill_again_and_again(role: &str) {
+    let bench = Bench::new();
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut written = 0;
+    for _ in 0..10 {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let mut child = child(role, &bench.store(), &(written + 1).to_string());
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut last = acknowledged(&mut lines).expect("the child writes");
+        let patience = last + (random % 150) as i64;
+        while last < patience {
+            last = acknowledged(&mut lines).expect("the child writes until it is killed");
+        }
+        std::thread::sleep(std::time::Duration::from_micros(random % 3_000));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // What it said before it died counts.
+        while let Some(number) = acknowledged(&mut lines) {
+            last = number;
+        }
+        let db = bench.open();
+        let found = count(&db);
+        assert!(found == last || found == last + 1, "acknowledged {last}, found {found}");
+        written = found;
+    }
+    let db = bench.open();
+    assert_eq!(count(&db), written);
+    db.compact().unwrap();
+    assert_eq!((count(&db), users(&db).pending_operands), (written, 0));
+}
+
+#[test]
+fn what_was_synced_survives_kills() {
+    kill_again_and_again("synced");
+}
+
+#[test]
+fn what_was_buffered_survives_kills_of_the_process() {
+    kill_again_and_again("buffered");
+}

@@ -18,19 +18,22 @@ pub(crate) type Read<T> = Result<T, Malformed>;
 pub(crate) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// What was not read yet.
+    #[inline]
     pub(crate) fn rest(&self) -> &'a [u8] {
         self.0
     }
 
+    #[inline]
     pub(crate) fn take(&mut self, len: usize) -> Read<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(len).ok_or(Malformed("the bytes end early"))?;
         self.0 = rest;
@@ -43,41 +46,61 @@ impl<'a> Reader<'a> {
         Ok(*taken)
     }
 
+    #[inline]
     pub(crate) fn u8(&mut self) -> Read<u8> {
         let (first, rest) = self.0.split_first().ok_or(Malformed("the bytes end early"))?;
         self.0 = rest;
         Ok(*first)
     }
 
+    #[inline]
     pub(crate) fn varint(&mut self) -> Read<u128> {
-        let (value, least) = match self.u8()? {
-            small @ 0..=250 => return Ok(u128::from(small)),
+        match self.u8()? {
+            small @ 0..=250 => Ok(u128::from(small)),
+            marker => self.long_varint(marker),
+        }
+    }
+
+    fn long_varint(&mut self, marker: u8) -> Read<u128> {
+        let (value, least) = match marker {
             251 => (u16::from_le_bytes(self.array()?).into(), 251),
             252 => (u32::from_le_bytes(self.array()?).into(), 1 << 16),
             253 => (u64::from_le_bytes(self.array()?).into(), 1 << 32),
             254 => (u128::from_le_bytes(self.array()?), 1 << 64),
-            255 => return Err(Malformed("a varint with an unknown marker")),
+            _ => return Err(Malformed("a varint with an unknown marker")),
         };
         if value < least { Err(Malformed("a varint longer than it must be")) } else { Ok(value) }
     }
 
+    #[inline]
     pub(crate) fn len(&mut self) -> Read<usize> {
         usize::try_from(self.varint()?).map_err(|_| Malformed("a length that no memory holds"))
     }
 
     /// A signed integer, as zigzag: 0, -1, 1, -2 are 0, 1, 2, 3.
+    #[inline]
     pub(crate) fn signed(&mut self) -> Read<i128> {
         let zigzag = self.varint()?;
         Ok((zigzag >> 1) as i128 ^ -((zigzag & 1) as i128))
     }
 
     /// Bytes behind their length.
+    #[inline]
     pub(crate) fn slice(&mut self) -> Read<&'a [u8]> {
         let len = self.len()?;
         self.take(len)
     }
 
+    /// Text behind its length, checked but left as bytes: most of it is ASCII, and that shows sooner.
+    #[inline]
+    pub(crate) fn text(&mut self) -> Read<&'a [u8]> {
+        let text = self.slice()?;
+        let is_text = text.is_ascii() || std::str::from_utf8(text).is_ok();
+        if is_text { Ok(text) } else { Err(Malformed("text that is not UTF-8")) }
+    }
+
     /// Text behind its length.
+    #[inline]
     pub(crate) fn str(&mut self) -> Read<&'a str> {
         std::str::from_utf8(self.slice()?).map_err(|_| Malformed("text that is not UTF-8"))
     }

@@ -18,8 +18,8 @@
 
 use super::bytes::{Malformed, Read, Reader, put_varint};
 use super::value::{
-    check_number, check_value, read_element, read_number, read_object, read_value, write_number, write_object,
-    write_value,
+    ValueBytes, check_entries, check_sequence, check_value, read_element, read_number, read_object, read_value,
+    small_integer, write_number, write_object, write_value,
 };
 use crate::model::{Number, Value};
 use crate::ops::{Chain, Lanes, ListEdit, Op};
@@ -75,11 +75,6 @@ pub(crate) fn write_chain(out: &mut Vec<u8>, chain: &Chain) {
     }
 }
 
-/// Appends the chain that only adds this amount.
-pub(crate) fn write_add(out: &mut Vec<u8>, amount: Number) {
-    write_op(out, &Op::Add(amount));
-}
-
 /// Appends the bytes of the chain of one operator.
 pub(crate) fn write_op(out: &mut Vec<u8>, op: &Op) {
     match op {
@@ -88,9 +83,27 @@ pub(crate) fn write_op(out: &mut Vec<u8>, op: &Op) {
             write_value(out, value);
         }
         Op::Unset => out.push(UNSET),
+        Op::SetOnce(value) => {
+            out.push(OPEN | ABSENT_OWN);
+            write_value(out, value);
+        }
         Op::Add(amount) if !amount.is_nothing() => {
             out.push(ADD_TO_NOTHING);
             write_number(out, amount);
+        }
+        Op::Append(element) => {
+            out.extend([OPEN | ABSENT_DERIVED | LIST, 0, 0, 0, 1]);
+            write_value(out, element);
+        }
+        Op::Remove(element) => {
+            out.extend([OPEN | LIST, 0, 1]);
+            write_value(out, element);
+            out.extend([0, 0]);
+        }
+        Op::Union(elements) if elements.len() == 1 => {
+            out.extend([OPEN | ABSENT_DERIVED | LIST, 1, 0, 1]);
+            elements.iter().for_each(|element| write_value(out, element));
+            out.push(0);
         }
         _ => write_chain(out, &Chain::of(op.clone())),
     }
@@ -123,26 +136,35 @@ impl ChainBytes<'_> {
 impl<'a> ChainBytes<'a> {
     /// Checks the bytes of a chain. Allocates only for the rare shapes.
     pub(crate) fn check(bytes: &'a [u8]) -> Read<Self> {
+        let chain = Self(bytes);
+        if chain.as_count().is_some_and(|count| count != 0) {
+            return Ok(chain);
+        }
         let mut reader = Reader::new(bytes);
         match reader.u8()? {
             UNSET => {}
             SET => check_value(&mut reader)?,
             ADD_TO_NOTHING => {
-                check_number(&mut reader)?;
-                if read_number(&mut Reader::new(bytes.get(1..).unwrap_or_default()))?.is_nothing() {
+                if read_number(&mut reader)?.is_nothing() {
                     return Err(Malformed("a lane that does nothing"));
                 }
             }
-            // Sorted, unique, derived or not: whether it is canonical shows when it is written again.
-            _ => {
-                let chain = read_chain(bytes)?;
-                let mut again = Vec::with_capacity(bytes.len());
-                write_chain(&mut again, &chain);
-                let canonical = again == bytes && !chain.is_identity() && is_normal(&chain);
-                return if canonical { Ok(Self(bytes)) } else { Err(Malformed("a chain that is not canonical")) };
+            flags => {
+                if !check_open(&mut reader, flags)? {
+                    return Self::check_rewritten(bytes);
+                }
             }
         }
         if reader.is_empty() { Ok(Self(bytes)) } else { Err(Malformed("bytes after a chain")) }
+    }
+
+    /// Sorted, unique, derived or not: for all shapes, whether a chain is canonical shows when it is written again.
+    fn check_rewritten(bytes: &'a [u8]) -> Read<Self> {
+        let chain = read_chain(bytes)?;
+        let mut again = Vec::with_capacity(bytes.len());
+        write_chain(&mut again, &chain);
+        let canonical = again == bytes && !chain.is_identity() && is_normal(&chain);
+        if canonical { Ok(Self(bytes)) } else { Err(Malformed("a chain that is not canonical")) }
     }
 
     pub(crate) fn as_bytes(self) -> &'a [u8] {
@@ -168,14 +190,127 @@ impl<'a> ChainBytes<'a> {
         self.kind() == UNSET || (self.kind() >= OPEN && self.kind() & (ABSENT_OWN | ABSENT_DERIVED) == 0)
     }
 
+    /// The amount, if all this chain does is to add an integer of one byte. Most additions do.
+    pub(crate) fn as_count(self) -> Option<i8> {
+        match self.0 {
+            [ADD_TO_NOTHING, rest @ ..] => small_integer(rest),
+            _ => None,
+        }
+    }
+
     /// The amount, if all this chain does is to add one.
     pub(crate) fn as_add(self) -> Option<Number> {
-        (self.kind() == ADD_TO_NOTHING).then(|| read_number(&mut Reader::new(self.0.get(1..)?)).ok()).flatten()
+        if self.kind() == ADD_TO_NOTHING { self.number() } else { None }
+    }
+
+    /// The number behind the first byte, if there is one.
+    fn number(self) -> Option<Number> {
+        read_number(&mut Reader::new(self.0.get(1..)?)).ok()
+    }
+
+    /// The value, if the state is known to be one.
+    pub(crate) fn set_bytes(self) -> Option<ValueBytes<'a>> {
+        self.0.split_first().filter(|(kind, _)| **kind == SET).map(|(_, value)| ValueBytes::new(value))
+    }
+
+    /// What a number takes, if it takes anything. For open chains.
+    pub(crate) fn add_lane(self) -> Option<Number> {
+        let mut reader = self.lane(ADD)?;
+        read_number(&mut reader).ok()
+    }
+
+    /// What a list takes, if it takes anything; nothing at all if that is more than so many values.
+    pub(crate) fn list_lane(self, max: usize) -> Option<Option<ListLane<'a>>> {
+        let Some(mut reader) = self.lane(LIST) else { return Some(None) };
+        let dedupe = reader.u8().ok()? != 0;
+        let mut values = || ValueBytes::sequence(&mut reader, max);
+        let (removed, head, tail) = (values()?, values()?, values()?);
+        Some(Some(ListLane { removed, dedupe, head, tail }))
+    }
+
+    /// Whether an object takes anything.
+    pub(crate) fn has_merge_lane(self) -> bool {
+        self.kind() & (OPEN | MERGE) == OPEN | MERGE
+    }
+
+    /// The bytes from a lane on, if this open chain has that lane.
+    fn lane(self, lane: u8) -> Option<Reader<'a>> {
+        let mut reader = Reader::new(self.0);
+        let flags = reader.u8().ok().filter(|flags| flags & (OPEN | lane) == OPEN | lane)?;
+        if flags & ABSENT_OWN != 0 {
+            check_value(&mut reader).ok()?;
+        }
+        if lane == LIST && flags & ADD != 0 {
+            check_value(&mut reader).ok()?;
+        }
+        Some(reader)
     }
 
     pub(crate) fn decode(self) -> Read<Chain> {
         read_chain(self.0)
     }
+}
+
+/// Appends the chain that sets a number.
+pub(crate) fn write_set_number(out: &mut Vec<u8>, number: &Number) {
+    out.push(SET);
+    write_number(out, number);
+}
+
+/// Appends the chain that sets a list.
+pub(crate) fn write_set_list(out: &mut Vec<u8>, elements: &[ValueBytes<'_>]) {
+    out.push(SET);
+    ValueBytes::write_list(out, elements);
+}
+
+/// Appends the chain that sets a value.
+pub(crate) fn write_set(out: &mut Vec<u8>, value: ValueBytes<'_>) {
+    out.push(SET);
+    out.extend_from_slice(value.as_bytes());
+}
+
+/// What an open chain does to a list, as bytes.
+pub(crate) struct ListLane<'a> {
+    pub(crate) removed: Vec<ValueBytes<'a>>,
+    pub(crate) dedupe: bool,
+    pub(crate) head: Vec<ValueBytes<'a>>,
+    pub(crate) tail: Vec<ValueBytes<'a>>,
+}
+
+/// Walks over an open chain behind its flags without allocating. Says whether it is canonical, or that only writing it
+/// again can tell.
+fn check_open(reader: &mut Reader<'_>, flags: u8) -> Read<bool> {
+    let lanes = (flags & (ADD | LIST | MERGE)).count_ones();
+    let absent = flags & (ABSENT_OWN | ABSENT_DERIVED);
+    let unknown = flags & OPEN == 0 || flags & 0x60 != 0;
+    if unknown || (lanes == 0 && absent != ABSENT_OWN) || absent == ABSENT_OWN | ABSENT_DERIVED {
+        return Err(Malformed("a chain of an unknown kind"));
+    }
+    if (absent == ABSENT_OWN && lanes == 1) || (absent == ABSENT_DERIVED && lanes != 1) {
+        return Ok(false);
+    }
+    if absent == ABSENT_OWN {
+        check_value(reader)?;
+    }
+    if flags & ADD != 0 && read_number(reader)?.is_nothing() {
+        return Err(Malformed("a lane that does nothing"));
+    }
+    if flags & LIST != 0 {
+        let dedupe = reader.u8()?;
+        let (removed, head, tail) = (check_sequence(reader)?, check_sequence(reader)?, check_sequence(reader)?);
+        let does_nothing = removed == 0 && dedupe == 0 && tail == 0;
+        if dedupe > 1 || does_nothing || (dedupe == 0 && head > 0) {
+            return Err(Malformed("a list edit of an unknown kind"));
+        }
+        // One alone is sorted and unique.
+        if removed > 1 || head > 1 {
+            return Ok(false);
+        }
+    }
+    if flags & MERGE != 0 {
+        return check_entries(reader).map(|()| true);
+    }
+    Ok(true)
 }
 
 fn read_chain(bytes: &[u8]) -> Read<Chain> {

@@ -13,8 +13,9 @@ mod operand;
 mod row;
 mod value;
 
-pub(crate) use chain::write_add;
+pub(crate) use chain::{ChainBytes, ListLane, write_op, write_set, write_set_list, write_set_number};
 pub(crate) use operand::{Entry, Operand, OperandWriter, encode_update};
 #[cfg(any(test, feature = "laws"))]
 pub(crate) use operand::{is_readable, quarantine_of};
 pub(crate) use row::{decode_profile, decode_property, inspect, row_exists};
+pub(crate) use value::{ValueBytes, ValueKind};

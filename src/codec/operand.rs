@@ -35,7 +35,8 @@ const ALL_FLAGS: u8 = 63;
 /// One property of an operand.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry<'a> {
-    pub(crate) name: &'a str,
+    /// UTF-8. Bytes sort as the text does.
+    pub(crate) name: &'a [u8],
     pub(crate) chain: ChainBytes<'a>,
 }
 
@@ -43,27 +44,67 @@ pub(crate) struct Entry<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Operand<'a> {
     pub(crate) presence: Presence,
-    pub(crate) quarantine: Vec<&'a [u8]>,
+    pub(crate) quarantine: Quarantine<'a>,
     entries: Reader<'a>,
 }
+
+/// What stands in quarantine, oldest first.
+#[derive(Clone, Debug)]
+pub(crate) struct Quarantine<'a> {
+    left: usize,
+    reader: Reader<'a>,
+}
+
+impl<'a> Quarantine<'a> {
+    fn read(reader: &mut Reader<'a>) -> Read<Self> {
+        let left = reader.len()?;
+        if left == 0 {
+            return Err(Malformed("a quarantine without content"));
+        }
+        let quarantine = Self { left, reader: reader.clone() };
+        for _ in 0..left {
+            reader.slice()?;
+        }
+        Ok(quarantine)
+    }
+
+    const fn empty() -> Self {
+        Self { left: 0, reader: Reader::new(&[]) }
+    }
+}
+
+impl<'a> Iterator for Quarantine<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.left = self.left.checked_sub(1)?;
+        self.reader.slice().ok()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Quarantine<'_> {}
 
 impl<'a> Operand<'a> {
     /// Takes an operand apart and checks all of it, appending its entries to `entries`. On failure nothing is appended.
     pub(crate) fn check(bytes: &'a [u8], entries: &mut Vec<Entry<'a>>) -> Read<Self> {
         let before = entries.len();
         let operand = Self::head(bytes)?;
-        let checked = operand.check_entries(entries);
-        if checked.is_err() {
+        if let Err(malformed) = operand.check_entries(entries) {
             entries.truncate(before);
+            return Err(malformed);
         }
-        checked.map(|()| operand)
+        Ok(operand)
     }
 
     fn check_entries(&self, entries: &mut Vec<Entry<'a>>) -> Read<()> {
-        let mut last: Option<&str> = None;
+        let mut last: Option<&[u8]> = None;
         let mut reader = self.entries.clone();
         while !reader.is_empty() {
-            let name = reader.str()?;
+            let name = reader.text()?;
             if last.is_some_and(|last| last >= name) {
                 return Err(Malformed("names that do not ascend"));
             }
@@ -85,6 +126,7 @@ impl<'a> Operand<'a> {
     }
 
     /// Reads everything but the entries.
+    #[inline]
     pub(super) fn head(bytes: &'a [u8]) -> Read<Self> {
         let mut reader = Reader::new(bytes);
         match reader.u8()? {
@@ -99,16 +141,7 @@ impl<'a> Operand<'a> {
             return Err(Malformed("an operand with unknown flags"));
         }
         let presence = read_presence(&mut reader, flags)?;
-        let mut quarantine = Vec::new();
-        if flags & QUARANTINE != 0 {
-            let count = reader.len()?;
-            if count == 0 {
-                return Err(Malformed("a quarantine without content"));
-            }
-            for _ in 0..count {
-                quarantine.push(reader.slice()?);
-            }
-        }
+        let quarantine = if flags & QUARANTINE != 0 { Quarantine::read(&mut reader)? } else { Quarantine::empty() };
         Ok(Self { presence, quarantine, entries: reader })
     }
 
@@ -118,6 +151,7 @@ impl<'a> Operand<'a> {
     }
 }
 
+#[inline]
 fn read_presence(reader: &mut Reader<'_>, flags: u8) -> Read<Presence> {
     let known = flags & KNOWN != 0;
     let exists = flags & EXISTS != 0;
@@ -175,23 +209,23 @@ impl OperandWriter {
     }
 
     /// Copies a chain.
-    pub(crate) fn copy(&mut self, name: &str, chain: ChainBytes<'_>) {
-        put_slice(&mut self.out, name.as_bytes());
+    pub(crate) fn copy(&mut self, name: &[u8], chain: ChainBytes<'_>) {
+        put_slice(&mut self.out, name);
         put_slice(&mut self.out, chain.as_bytes());
     }
 
     /// Writes a chain, unless it does nothing.
-    pub(crate) fn chain(&mut self, name: &str, chain: &Chain) {
+    pub(crate) fn chain(&mut self, name: &[u8], chain: &Chain) {
         if !chain.is_identity() {
             self.entry(name, |out| write_chain(out, chain));
         }
     }
 
     /// Writes what `write` appends as the chain of `name`.
-    pub(crate) fn entry(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn entry(&mut self, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
         self.scratch.clear();
         write(&mut self.scratch);
-        put_slice(&mut self.out, name.as_bytes());
+        put_slice(&mut self.out, name);
         put_slice(&mut self.out, &self.scratch);
     }
 
@@ -209,10 +243,10 @@ pub(crate) fn encode_update(update: &Update) -> Vec<u8> {
     ops.sort_by(|a, b| a.0.cmp(&b.0));
     for run in ops.chunk_by(|a, b| a.0 == b.0) {
         match run {
-            [(name, op)] => writer.entry(name, |out| write_op(out, op)),
+            [(name, op)] => writer.entry(name.as_bytes(), |out| write_op(out, op)),
             [(name, _), ..] => {
                 let chains = run.iter().map(|(_, op)| Chain::of(op.clone())).collect();
-                writer.chain(name, &Chain::compose(chains));
+                writer.chain(name.as_bytes(), &Chain::compose(chains));
             }
             [] => {}
         }
@@ -230,5 +264,5 @@ pub(crate) fn is_readable(bytes: &[u8]) -> bool {
 #[cfg(any(test, feature = "laws"))]
 pub(crate) fn quarantine_of(bytes: &[u8]) -> Vec<Vec<u8>> {
     let operand = Operand::check(bytes, &mut Vec::new());
-    operand.map(|operand| operand.quarantine.iter().map(|bytes| bytes.to_vec()).collect()).unwrap_or_default()
+    operand.map(|operand| operand.quarantine.map(<[u8]>::to_vec).collect()).unwrap_or_default()
 }

@@ -35,7 +35,7 @@ fn read_profile(bytes: &[u8]) -> Read<Option<Profile>> {
     let Presence::Known(life) = row.presence else {
         return Err(Malformed("an operand where a row must be"));
     };
-    if life.is_none() && row.quarantine.is_empty() {
+    if life.is_none() && row.quarantine.len() == 0 {
         return Ok(None);
     }
     let mut properties: Vec<(String, Value)> = Vec::new();
@@ -46,11 +46,14 @@ fn read_profile(bytes: &[u8]) -> Read<Option<Profile>> {
             return Err(Malformed("names that do not ascend"));
         }
         properties.push((name.to_owned(), read_value(&mut value)?));
+        if !value.is_empty() {
+            return Err(Malformed("bytes after a value"));
+        }
     }
     Ok(Some(Profile {
         properties: Object::from_sorted(properties),
         last_seen: life.and_then(|life| life.last_seen).map(Timestamp::from_seconds),
-        quarantine: row.quarantine.iter().map(|bytes| bytes.to_vec()).collect(),
+        quarantine: row.quarantine.map(<[u8]>::to_vec).collect(),
     }))
 }
 
@@ -114,5 +117,5 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<RowInfo> {
 /// As [`decode_profile`].
 pub(crate) fn row_exists(bytes: &[u8]) -> Result<bool> {
     let row = Operand::head(bytes).map_err(corrupt)?;
-    Ok(row.presence != Presence::Known(None) || !row.quarantine.is_empty())
+    Ok(row.presence != Presence::Known(None) || row.quarantine.len() > 0)
 }

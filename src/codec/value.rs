@@ -21,7 +21,7 @@ use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode};
 use num_bigint::BigInt;
 
-use super::bytes::{Malformed, Read, Reader};
+use super::bytes::{Malformed, Read, Reader, put_varint};
 use crate::limits::VALUE_DEPTH_MAX;
 use crate::model::{EXPONENT_MIN, Number, Object, Parts, Value};
 
@@ -35,8 +35,10 @@ const STRING: u8 = 6;
 const LIST: u8 = 7;
 const OBJECT: u8 = 8;
 
-/// No single value is decoded beyond this many bytes.
-const VALUE_BYTES_MAX: usize = 1 << 30;
+/// No single value is decoded beyond this many bytes as bincode counts them: by the widest form of each number, up to
+/// 16 times of what is there. So this is above all that memory holds, or a list could be written and not read again.
+/// What keeps a hostile length from taking memory is `slice`, which wants to see the bytes first.
+const VALUE_BYTES_MAX: usize = usize::MAX >> 1;
 
 type Config = Configuration<LittleEndian, Varint, Limit<VALUE_BYTES_MAX>>;
 
@@ -89,12 +91,35 @@ fn read_nested(reader: &mut Reader<'_>, depth: usize) -> Read<Value> {
     Ok(value)
 }
 
-/// Reads one number.
+/// Reads one number. Counters are what folds do most, so this goes past bincode and allocates only for large ones.
 pub(crate) fn read_number(reader: &mut Reader<'_>) -> Read<Number> {
-    match read_value(reader)? {
-        Value::Number(number) => Ok(number),
-        _ => Err(Malformed("not a number where one must be")),
+    let tag = reader.u8()?;
+    read_tagged_number(tag, reader)
+}
+
+/// The integer that these bytes are, if they are one of one byte.
+pub(crate) fn small_integer(bytes: &[u8]) -> Option<i8> {
+    match bytes {
+        [INTEGER, zigzag @ 0..=250] => Some((zigzag >> 1) as i8 ^ -((zigzag & 1) as i8)),
+        _ => None,
     }
+}
+
+fn read_tagged_number(tag: u8, reader: &mut Reader<'_>) -> Read<Number> {
+    let number = match tag {
+        INTEGER => Number::from_small_parts(reader.signed()?, 0, false),
+        FLOAT => {
+            let exponent = read_exponent(reader.varint()?).ok_or(Malformed("an exponent out of range"))?;
+            Number::from_small_parts(reader.signed()?, exponent, true)
+        }
+        LARGE => {
+            let float = reader.u8()?;
+            let exponent = reader.varint()?;
+            large(float, exponent, reader.slice()?)
+        }
+        _ => return Err(Malformed("not a number where one must be")),
+    };
+    number.ok_or(Malformed("a number that is not canonical"))
 }
 
 /// Reads one object.
@@ -110,30 +135,26 @@ pub(crate) fn check_value(reader: &mut Reader<'_>) -> Read<()> {
     check_nested(reader, 0)
 }
 
-/// Walks over one number.
-pub(crate) fn check_number(reader: &mut Reader<'_>) -> Read<()> {
-    match reader.rest().first() {
-        Some(&(INTEGER | FLOAT | LARGE)) => check_value(reader),
-        _ => Err(Malformed("not a number where one must be")),
+/// Walks over counted values that stand, or will stand, in a list, and says how many there are.
+pub(crate) fn check_sequence(reader: &mut Reader<'_>) -> Read<u128> {
+    let count = reader.varint()?;
+    (0..count).try_for_each(|_| check_nested(reader, 1))?;
+    Ok(count)
+}
+
+/// Walks over an object that is not empty.
+pub(crate) fn check_entries(reader: &mut Reader<'_>) -> Read<()> {
+    match reader.rest() {
+        [OBJECT, count, ..] if *count > 0 => check_value(reader),
+        _ => Err(Malformed("not an object with entries where one must be")),
     }
 }
 
 fn check_nested(reader: &mut Reader<'_>, depth: usize) -> Read<()> {
     match reader.u8()? {
         NULL | FALSE | TRUE => Ok(()),
-        INTEGER => reader.signed().map(|_| ()),
-        FLOAT => {
-            let exponent = read_exponent(reader.varint()?).ok_or(Malformed("an exponent out of range"))?;
-            let odd = reader.signed()? & 1 == 1;
-            if exponent == 0 || odd { Ok(()) } else { Err(Malformed("a number that is not canonical")) }
-        }
-        LARGE => {
-            let float = reader.u8()?;
-            let exponent = reader.varint()?;
-            let mantissa = reader.slice()?;
-            large(float, exponent, mantissa).map(|_| ()).ok_or(Malformed("a number that is not canonical"))
-        }
-        STRING => reader.str().map(|_| ()),
+        tag @ (INTEGER | FLOAT | LARGE) => read_tagged_number(tag, reader).map(|_| ()),
+        STRING => reader.text().map(|_| ()),
         LIST => {
             let depth = deeper(depth).ok_or(Malformed("a value that nests too deep"))?;
             let count = reader.varint()?;
@@ -142,9 +163,9 @@ fn check_nested(reader: &mut Reader<'_>, depth: usize) -> Read<()> {
         OBJECT => {
             let depth = deeper(depth).ok_or(Malformed("a value that nests too deep"))?;
             let count = reader.varint()?;
-            let mut last: Option<&str> = None;
+            let mut last: Option<&[u8]> = None;
             for _ in 0..count {
-                let name = reader.str()?;
+                let name = reader.text()?;
                 if last.is_some_and(|last| last >= name) {
                     return Err(Malformed("names that do not ascend"));
                 }
@@ -154,6 +175,85 @@ fn check_nested(reader: &mut Reader<'_>, depth: usize) -> Read<()> {
             Ok(())
         }
         _ => Err(Malformed("a value with an unknown tag")),
+    }
+}
+
+/// The bytes of one value, known to be canonical.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ValueBytes<'a>(&'a [u8]);
+
+/// The types of values that operators act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ValueKind {
+    Number,
+    List,
+    Object,
+    Other,
+}
+
+impl<'a> ValueBytes<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// Splits counted values off, if they are at most so many.
+    pub(super) fn sequence(reader: &mut Reader<'a>, max: usize) -> Option<Vec<Self>> {
+        let count = reader.len().ok().filter(|count| *count <= max)?;
+        let mut values = Vec::with_capacity(count);
+        for _ in 0..count {
+            let bytes = reader.rest();
+            check_value(reader).ok()?;
+            values.push(Self(bytes.get(..bytes.len() - reader.rest().len())?));
+        }
+        Some(values)
+    }
+
+    pub(crate) fn kind(self) -> ValueKind {
+        match self.0.first() {
+            Some(&(INTEGER | FLOAT | LARGE)) => ValueKind::Number,
+            Some(&LIST) => ValueKind::List,
+            Some(&OBJECT) => ValueKind::Object,
+            _ => ValueKind::Other,
+        }
+    }
+
+    pub(crate) fn decode(self) -> Read<Value> {
+        read_value(&mut Reader::new(self.0))
+    }
+
+    pub(crate) fn number(self) -> Read<Number> {
+        read_number(&mut Reader::new(self.0))
+    }
+
+    /// The elements, if this is a list of at most so many.
+    pub(crate) fn elements(self, max: usize) -> Option<Vec<Self>> {
+        let mut reader = Reader::new(self.0);
+        reader.u8().ok().filter(|tag| *tag == LIST)?;
+        Self::sequence(&mut reader, max)
+    }
+
+    /// Whether two values are equal as JSON is. Texts, truth values and null are if their bytes are. Where there may be
+    /// numbers, `1` equals `1.0` and has other bytes.
+    pub(crate) fn equals(self, other: Self) -> bool {
+        if self.0 == other.0 {
+            return true;
+        }
+        let numeric = |value: Self| value.kind() != ValueKind::Other;
+        if !numeric(self) || !numeric(other) {
+            return false;
+        }
+        matches!((self.decode(), other.decode()), (Ok(a), Ok(b)) if a == b)
+    }
+
+    /// Appends the list of these elements.
+    pub(super) fn write_list(out: &mut Vec<u8>, elements: &[Self]) {
+        out.push(LIST);
+        put_varint(out, elements.len() as u64);
+        elements.iter().for_each(|element| out.extend_from_slice(element.0));
+    }
+
+    pub(super) fn as_bytes(self) -> &'a [u8] {
+        self.0
     }
 }
 
@@ -250,8 +350,7 @@ impl Decode<Depth> for Value {
             LARGE => {
                 let float = u8::decode(decoder)?;
                 let exponent = u128::decode(decoder)?;
-                let mantissa = <Vec<u8> as Decode<Depth>>::decode(decoder)?;
-                large(float, exponent, &mantissa).map(Self::Number).ok_or(REFUSED)?
+                slice(decoder, |mantissa| large(float, exponent, mantissa))?.into()
             }
             STRING => Self::String(string(decoder)?),
             LIST => {
@@ -297,16 +396,20 @@ fn exponent<D: Decoder<Context = Depth>>(decoder: &mut D) -> Result<i16, DecodeE
     read_exponent(u128::decode(decoder)?).ok_or(REFUSED)
 }
 
-/// Text behind its length. The bytes must be there before memory is taken for them.
 fn string<D: Decoder<Context = Depth>>(decoder: &mut D) -> Result<String, DecodeError> {
+    slice(decoder, |bytes| std::str::from_utf8(bytes).ok().map(str::to_owned))
+}
+
+/// What `read` makes of bytes behind their length. They must be there before any memory is taken for them.
+fn slice<D: Decoder<Context = Depth>, T>(
+    decoder: &mut D,
+    read: impl FnOnce(&[u8]) -> Option<T>,
+) -> Result<T, DecodeError> {
     let len = usize::try_from(u64::decode(decoder)?).map_err(|_| REFUSED)?;
+    let thing = decoder.reader().peek_read(len).and_then(read).ok_or(REFUSED)?;
     decoder.claim_bytes_read(len)?;
-    let text = match decoder.reader().peek_read(len) {
-        Some(bytes) => std::str::from_utf8(bytes).map_err(|_| REFUSED)?.to_owned(),
-        None => return Err(REFUSED),
-    };
     decoder.reader().consume(len);
-    Ok(text)
+    Ok(thing)
 }
 
 fn enter<D: Decoder<Context = Depth>>(decoder: &mut D) -> Result<usize, DecodeError> {
@@ -335,6 +438,9 @@ mod tests {
             let decoded = read_value(&mut reader).unwrap();
             prop_assert!(decoded.is_identical(&value));
             prop_assert!(reader.is_empty());
+            if let Value::Number(number) = &value {
+                prop_assert!(read_number(&mut Reader::new(&encoded)).unwrap().is_identical(number));
+            }
             let mut walker = Reader::new(&encoded);
             prop_assert_eq!(check_value(&mut walker), Ok(()));
             prop_assert!(walker.is_empty());
@@ -363,11 +469,20 @@ mod tests {
     }
 
     #[test]
+    fn integers_of_one_byte_are_known_at_sight() {
+        for integer in -200..200_i64 {
+            let fits = i8::try_from(integer).ok().filter(|_| (-125..=125).contains(&integer));
+            assert_eq!(small_integer(&bytes(&integer.into())), fits);
+        }
+    }
+
+    #[test]
     fn hostile_lengths_and_depths_are_refused() {
         let huge = [STRING, 253, 255, 255, 255, 255, 255, 255, 255, 127];
+        let large = [LARGE, 0, 0, 252, 255, 255, 255, 63];
         let deep = [LIST, 1].repeat(100_000);
         let many = [LIST, 253, 255, 255, 255, 255, 255, 255, 255, 127];
-        for hostile in [&huge[..], &deep, &many] {
+        for hostile in [&huge[..], &large, &deep, &many] {
             assert!(read_value(&mut Reader::new(hostile)).is_err());
             assert!(check_value(&mut Reader::new(hostile)).is_err());
         }

@@ -3,7 +3,7 @@
 use arbitrary::{Arbitrary, Unstructured};
 
 use super::{full, partial};
-use crate::codec::{decode_profile, encode_update, inspect, is_readable, quarantine_of};
+use crate::codec::{Operand, OperandWriter, decode_profile, encode_update, inspect, is_readable, quarantine_of};
 use crate::model::Profile;
 use crate::ops::Update;
 
@@ -88,8 +88,22 @@ fn run(mut base: Option<Vec<u8>>, mut operands: Vec<Vec<u8>>, steps: &[Step]) ->
     Ok(full(base.as_deref(), &slices(&operands)))
 }
 
-/// Merges any bytes at all: nothing panics, the results can be read, what cannot be read stands in quarantine byte for
-/// byte and in order, and what can be read takes effect.
+/// Decodes bytes that can be read and writes them again: not one byte differs.
+fn check_canonical(bytes: &[u8]) -> Result<(), String> {
+    let mut entries = Vec::new();
+    let Ok(operand) = Operand::check(bytes, &mut entries) else { return Ok(()) };
+    let mut writer = OperandWriter::new(operand.presence, &operand.quarantine.collect::<Vec<_>>(), bytes.len());
+    for entry in entries {
+        let chain = entry.chain.decode();
+        let chain = chain.map_err(|error| format!("{:?} is checked and not decoded: {error:?}", entry.chain))?;
+        writer.chain(entry.name, &chain);
+    }
+    let again = writer.finish();
+    if again == bytes { Ok(()) } else { Err(format!("read {bytes:02x?}, written {again:02x?}")) }
+}
+
+/// Merges any bytes at all: nothing panics, what can be read is canonical, and so are the results. What cannot be read
+/// stands in quarantine byte for byte and in order, and what can be read takes effect.
 ///
 /// # Errors
 ///
@@ -107,6 +121,9 @@ pub fn check_total(base: Option<&[u8]>, operands: &[&[u8]]) -> Result<(), String
     }
 
     let inputs = || base.into_iter().chain(operands.iter().copied());
+    for input in inputs().chain([row.as_slice(), &composed]) {
+        check_canonical(input)?;
+    }
     let expected: Vec<Vec<u8>> = inputs()
         .flat_map(|input| if is_readable(input) { quarantine_of(input) } else { vec![input.to_vec()] })
         .collect();

@@ -25,11 +25,15 @@
 
 #[cfg(any(test, feature = "laws"))]
 pub(crate) mod laws;
+mod present;
+mod runs;
 
-use crate::codec::{self, Entry, Operand, OperandWriter, write_add};
+use runs::Runs;
+
+use crate::codec::{self, ChainBytes, Entry, Operand, OperandWriter, write_op};
 use crate::error::Result;
-use crate::model::{Number, Profile};
-use crate::ops::{Chain, Presence, Update};
+use crate::model::{Number, Profile, Value};
+use crate::ops::{Chain, Op, Presence, Update};
 
 /// The operand of one update. `docs/FORMAT.md` shows its bytes. Limits are not checked: see [`Update::admit`].
 #[must_use]
@@ -64,8 +68,8 @@ pub(crate) fn quarantine_all(base: Option<&[u8]>, operands: &[&[u8]]) -> Vec<u8>
     let row = base.and_then(|base| Operand::check(base, &mut entries).ok());
     let presence = row.as_ref().map_or(Presence::Known(None), |row| row.presence);
     let unread_base = base.filter(|_| row.is_none());
-    let kept = row.map(|row| row.quarantine).unwrap_or_default();
-    let quarantine: Vec<&[u8]> = kept.into_iter().chain(unread_base).chain(operands.iter().copied()).collect();
+    let kept = row.into_iter().flat_map(|row| row.quarantine);
+    let quarantine: Vec<&[u8]> = kept.chain(unread_base).chain(operands.iter().copied()).collect();
     let mut writer = OperandWriter::new(presence, &quarantine, 256);
     entries.iter().for_each(|entry| writer.copy(entry.name, entry.chain));
     writer.finish()
@@ -74,15 +78,21 @@ pub(crate) fn quarantine_all(base: Option<&[u8]>, operands: &[&[u8]]) -> Vec<u8>
 fn combine<'a>(start: Presence, inputs: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut presence = start;
     let mut quarantine: Vec<&[u8]> = Vec::new();
+    // The properties of the latest row, and what came after it.
+    let mut row: Vec<Entry<'_>> = Vec::new();
+    let mut runs = Runs::default();
     let mut entries: Vec<Entry<'_>> = Vec::new();
     let mut bytes = 0;
     for input in inputs {
         bytes += input.len();
-        let before = entries.len();
+        entries.clear();
         match Operand::check(input, &mut entries) {
             Ok(operand) => {
                 if matches!(operand.presence, Presence::Known(_)) {
-                    entries.drain(..before);
+                    std::mem::swap(&mut row, &mut entries);
+                    runs.clear();
+                } else {
+                    runs.extend(&entries);
                 }
                 presence = presence.then(operand.presence);
                 quarantine.extend(operand.quarantine);
@@ -90,54 +100,93 @@ fn combine<'a>(start: Presence, inputs: impl Iterator<Item = &'a [u8]>) -> Vec<u
             Err(_) => quarantine.push(input),
         }
     }
-    // Stable, so the chains of one property stay oldest first; runs that ascend already cost nothing.
-    entries.sort_by(|a, b| a.name.cmp(b.name));
-    let known = match presence {
-        Presence::Known(None) => {
-            // Where there is no profile there is no property.
-            entries.clear();
-            true
-        }
-        Presence::Known(Some(_)) => true,
-        Presence::Open { .. } => false,
-    };
+    let known = matches!(presence, Presence::Known(_));
     let mut writer = OperandWriter::new(presence, &quarantine, bytes + 16);
-    for run in entries.chunk_by(|a, b| a.name == b.name) {
-        merge_property(&mut writer, known, run);
+    // Where there is no profile there is no property.
+    if presence != Presence::Known(None) {
+        merge_entries(&mut writer, known, &row, &runs);
     }
     writer.finish()
 }
 
-/// Writes what a run of chains on one property comes to. If the state before is known, it is absence.
-fn merge_property(writer: &mut OperandWriter, known: bool, run: &[Entry<'_>]) {
+/// Merges two sorted lists: the properties of a row, and what happened to properties since.
+fn merge_entries(writer: &mut OperandWriter, known: bool, row: &[Entry<'_>], runs: &Runs<'_>) {
+    let mut row = row.iter().peekable();
+    for run in runs.iter() {
+        while let Some(entry) = row.next_if(|entry| entry.name < run.name) {
+            writer.copy(entry.name, entry.chain);
+        }
+        let base = row.next_if(|entry| entry.name == run.name);
+        merge_property(writer, known, run.name, base.map(|entry| entry.chain), &run.chains);
+    }
+    row.for_each(|entry| writer.copy(entry.name, entry.chain));
+}
+
+/// Writes what chains on one property come to. If the state before them is known, it is the base, or absence.
+fn merge_property(
+    writer: &mut OperandWriter,
+    known: bool,
+    name: &[u8],
+    base: Option<ChainBytes<'_>>,
+    chains: &[ChainBytes<'_>],
+) {
     // Nothing before a known state matters.
-    let from = run.iter().rposition(|entry| entry.chain.is_known()).unwrap_or(0);
-    let Some(run @ [first, rest @ ..]) = run.get(from..) else { return };
-    if rest.is_empty() && (first.chain.is_set() || !known) {
-        return writer.copy(first.name, first.chain);
-    }
-    if !known
-        && !first.chain.is_known()
-        && let Some(sum) = sum_of_adds(run)
-    {
-        // Counters are the longest runs there are, and this path allocates nothing.
-        return writer.entry(first.name, |out| write_add(out, sum));
-    }
-    let chain = Chain::compose(run.iter().map(decode).collect());
-    let chain = if known { Chain::Known(chain.apply(None)) } else { chain };
-    if !(known && matches!(chain, Chain::Known(None))) {
-        writer.chain(first.name, &chain);
+    let (base, chains) = match chains.iter().rposition(|chain| chain.is_known()) {
+        Some(at) => (chains.get(at).copied(), chains.get(at + 1..).unwrap_or_default()),
+        None => (base, chains),
+    };
+    match (base, chains) {
+        (Some(base), []) if base.is_set() || !known => writer.copy(name, base),
+        // In a row, what is absent is not written.
+        (Some(_), []) => {}
+        (Some(base), chains) => match base.set_bytes() {
+            Some(value) => writer.entry(name, |out| present::fold(out, value, chains)),
+            None => match settle(chains) {
+                Some(value) => set(writer, name, value),
+                None if known => {}
+                None => writer.copy(name, base),
+            },
+        },
+        (None, [only]) if !known => writer.copy(name, *only),
+        (None, chains) if known => settle(chains).into_iter().for_each(|value| set(writer, name, value)),
+        (None, chains) => match sum_of(chains) {
+            Some(sum) => writer.entry(name, |out| write_op(out, &Op::Add(sum))),
+            None => writer.chain(name, &Chain::compose(chains.iter().map(decode).collect())),
+        },
     }
 }
 
-/// The sum, if every chain of the run only adds.
-fn sum_of_adds(run: &[Entry<'_>]) -> Option<Number> {
-    run.iter().try_fold(Number::from(0), |sum, entry| Some(&sum + &entry.chain.as_add()?))
+fn set(writer: &mut OperandWriter, name: &[u8], value: Value) {
+    writer.entry(name, |out| write_op(out, &Op::Set(value)));
 }
 
-fn decode(entry: &Entry<'_>) -> Chain {
+/// The sum, if all that a run does is to add. Counters are the longest runs there are, and this allocates nothing.
+fn sum_of(chains: &[ChainBytes<'_>]) -> Option<Number> {
+    let mut sum = Number::from(0);
+    let mut counted = 0_i128;
+    for chain in chains {
+        match chain.as_count() {
+            Some(count) => counted += i128::from(count),
+            None => sum = &sum + &chain.as_add()?,
+        }
+    }
+    Some(&sum + &Number::from(counted))
+}
+
+/// What a run makes of nothing.
+fn settle(chains: &[ChainBytes<'_>]) -> Option<Value> {
+    if let Some(sum) = sum_of(chains) {
+        return Some(sum.into());
+    }
+    let mut chains = chains.iter().map(decode);
+    let first = chains.find_map(|chain| chain.apply(None))?;
+    // No chain of the rest is known, so what is present from here on stays present.
+    Chain::compose(chains.map(Chain::of_present).collect()).apply(Some(first))
+}
+
+fn decode(chain: &ChainBytes<'_>) -> Chain {
     // The bytes were checked on the way in. Should the checker and the decoder ever disagree, the property is left as
     // it was rather than the engine stopped; the fuzzers compare the two.
-    debug_assert!(entry.chain.decode().is_ok(), "a checked chain decodes");
-    entry.chain.decode().unwrap_or_else(|_| Chain::identity())
+    debug_assert!(chain.decode().is_ok(), "a checked chain decodes");
+    chain.decode().unwrap_or_else(|_| Chain::identity())
 }

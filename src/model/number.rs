@@ -241,6 +241,13 @@ impl std::ops::Add for &Number {
     fn add(self, other: &Number) -> Number {
         let float = self.is_float() || other.is_float();
         let (a, b) = (self.exponent(), other.exponent());
+        if a == 0
+            && b == 0
+            && let (Parts::Small(m), Parts::Small(n)) = (self.parts().0, other.parts().0)
+            && let Some(sum) = m.checked_add(n)
+        {
+            return Number::small(sum, 0, float);
+        }
         let exponent = a.min(b);
         // At most 1074 each: one of them is zero.
         let (shift_a, shift_b) = ((a - exponent) as u32, (b - exponent) as u32);

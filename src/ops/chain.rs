@@ -105,8 +105,20 @@ impl Chain {
             (_, next @ Self::Known(_)) => next,
             (Self::Known(state), next) => Self::Known(next.apply(state)),
             (Self::Open { absent: first, lanes: done }, Self::Open { absent, lanes }) => {
-                Self::Open { absent: Self::Open { absent, lanes: lanes.clone() }.apply(first), lanes: done.then(lanes) }
+                let absent = match first {
+                    None => absent,
+                    Some(value) => Some(lanes.clone().apply(value)),
+                };
+                Self::Open { absent, lanes: done.then(lanes) }
             }
+        }
+    }
+
+    /// The same where it meets no absence. Composing such runs costs less.
+    pub(crate) fn of_present(self) -> Self {
+        match self {
+            Self::Open { lanes, .. } => Self::Open { absent: None, lanes },
+            known @ Self::Known(_) => known,
         }
     }
 

@@ -19,6 +19,7 @@ use super::fault;
 use super::format::{self, Found};
 use super::glue::{MergeCounts, Operator};
 use super::options::{self, DEFAULT_FAMILY, EngineSettings, Table};
+use super::steady;
 use crate::error::{Error, ErrorKind, Result};
 
 pub(super) type Raw = DBWithThreadMode<MultiThreaded>;
@@ -26,9 +27,6 @@ pub(super) type Handle<'e> = Arc<BoundColumnFamily<'e>>;
 
 /// Keys of one batched read. It bounds what a read pins in memory.
 pub(crate) const READ_KEYS_MAX: usize = 1024;
-
-/// How often a reader tries to open a store whose files change under it.
-const READER_TRIES: u32 = 100;
 
 /// RocksDB's own number of levels, which we leave alone.
 const LEVELS: usize = 7;
@@ -94,23 +92,8 @@ impl Engine {
         if matches!(mode, Mode::ReadWrite { .. }) {
             return Self::open_once(path, mode, table);
         }
-        // A writer goes on meanwhile. It may delete a file between our reading of its name and our opening it; or a
-        // log, whose operands are then nowhere that we looked. It writes the manifest first, so if that did not
-        // change, nothing was deleted that we needed.
-        let mut tries = 0;
-        loop {
-            let edition = format::edition(path);
-            let opened = Self::open_once(path, mode.clone(), table.clone());
-            if edition.is_some() && format::edition(path) == edition {
-                return opened;
-            }
-            tries += 1;
-            if tries == READER_TRIES {
-                let unsteady =
-                    || Error::new(ErrorKind::Io, format!("the store changes too fast to open path={path:?}"));
-                return opened.and_then(|_| Err(unsteady()));
-            }
-        }
+        // A writer goes on meanwhile.
+        steady::read(path, || Self::open_once(path, mode.clone(), table.clone()))
     }
 
     fn open_once(path: &Path, mode: Mode, table: Table) -> Result<Self> {

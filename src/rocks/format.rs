@@ -209,13 +209,6 @@ fn database(path: &Path) -> Result<Database> {
     Ok(orphan.map_or(Database::Absent, |name| Database::Orphaned(name.to_owned())))
 }
 
-/// What changes with every file that a writer adds or gives up: which manifest is current, and how long it is.
-pub(super) fn edition(path: &Path) -> Option<(String, u64)> {
-    let current = fs::read_to_string(path.join("CURRENT")).ok()?;
-    let manifest = fs::metadata(path.join(current.trim_end())).ok()?;
-    Some((current, manifest.len()))
-}
-
 /// Whether a file of RocksDB may hold data. `MANIFEST-000001` does not: RocksDB writes it first, points CURRENT
 /// at it, and replaces it before the first write, so alone it is a store that a crash ended at birth.
 fn is_data(name: &str) -> bool {

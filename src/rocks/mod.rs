@@ -12,6 +12,7 @@
 //! batch      the unit of commit
 //! snapshot   a moment that stays        scan    a cursor that knows "ended" from "failed"
 //! backup     copies that can be trusted  fault   what an error of RocksDB means to a caller
+//! steady     reading files that another process writes
 //! ```
 
 mod backup;
@@ -23,6 +24,7 @@ mod glue;
 mod options;
 mod scan;
 mod snapshot;
+mod steady;
 
 #[cfg(test)]
 mod tests;

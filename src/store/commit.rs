@@ -119,20 +119,20 @@ impl fmt::Debug for Commit {
 
 /// Who takes from the queue.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Led {
+enum LedBy {
     #[default]
-    ByNobody,
+    Nobody,
     /// By a caller, for its own request.
-    ByCaller,
+    Caller,
     /// By the committer thread, until the queue is empty.
-    ByCommitter,
+    Committer,
 }
 
 #[derive(Default)]
 struct Queue {
     requests: VecDeque<Request>,
     bytes: usize,
-    led: Led,
+    led_by: LedBy,
     closed: bool,
 }
 
@@ -184,18 +184,18 @@ impl Committer {
     pub(super) fn run(&self, store: &Store, parker: &Parker) {
         loop {
             let mut queue = self.queue.lock();
-            if queue.requests.is_empty() && queue.led == Led::ByCommitter {
-                queue.led = Led::ByNobody;
+            if queue.requests.is_empty() && queue.led_by == LedBy::Committer {
+                queue.led_by = LedBy::Nobody;
             }
-            match queue.led {
-                Led::ByCommitter => {
+            match queue.led_by {
+                LedBy::Committer => {
                     let requests = queue.take();
                     drop(queue);
                     self.space.notify_all();
                     self.serve(store, requests);
                 }
-                Led::ByNobody if queue.closed => return,
-                Led::ByNobody | Led::ByCaller => {
+                LedBy::Nobody if queue.closed => return,
+                LedBy::Nobody | LedBy::Caller => {
                     drop(queue);
                     parker.park();
                 }
@@ -206,8 +206,8 @@ impl Committer {
     /// Ends the leadership of a caller.
     fn hand_over(&self) {
         let mut queue = self.queue.lock();
-        queue.led = if queue.requests.is_empty() { Led::ByNobody } else { Led::ByCommitter };
-        let wake = queue.led == Led::ByCommitter || queue.closed;
+        queue.led_by = if queue.requests.is_empty() { LedBy::Nobody } else { LedBy::Committer };
+        let wake = queue.led_by == LedBy::Committer || queue.closed;
         drop(queue);
         if wake {
             self.unparker.unpark();
@@ -235,8 +235,8 @@ impl Store {
             return Err(closed());
         }
         let ticket = Arc::clone(&request.ticket);
-        if queue.led == Led::ByNobody {
-            queue.led = Led::ByCaller;
+        if queue.led_by == LedBy::Nobody {
+            queue.led_by = LedBy::Caller;
             drop(queue);
             committer.serve(self, vec![request]);
             committer.hand_over();
@@ -260,9 +260,9 @@ impl Store {
             return Err(closed());
         }
         queue.push(request);
-        let wake = queue.led == Led::ByNobody;
+        let wake = queue.led_by == LedBy::Nobody;
         if wake {
-            queue.led = Led::ByCommitter;
+            queue.led_by = LedBy::Committer;
         }
         drop(queue);
         if wake {

@@ -82,7 +82,7 @@ pub(crate) enum Command {
 
 /// Apply updates from files: objects, arrays or lines of them, plain or gzipped, and exports.
 ///
-/// Records are applied in order, each alone: one that is refused costs itself only. What was applied survives a crash of
+/// Records are applied in order, each alone: a refused one costs itself only. What was applied survives a crash of
 /// the process at once, and power loss once the last line is printed, because all of it is synced then (with --sync,
 /// from the moment it is counted). The last line is one JSON object with the figures.
 #[derive(Debug, Flags)]

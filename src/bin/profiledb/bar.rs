@@ -15,7 +15,7 @@ pub(crate) fn of(bytes: Option<u64>) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return none();
     }
-    let bar = ProgressBar::with_draw_target(bytes, ProgressDrawTarget::stderr());
+    let bar = ProgressBar::with_draw_target(bytes, ProgressDrawTarget::stderr_with_hz(10));
     let template =
         if bytes.is_some() { "  [{bar:32}] {percent:>3}%  {msg}, {eta} left" } else { "  {spinner} {elapsed}  {msg}" };
     if let Ok(style) = ProgressStyle::with_template(template) {

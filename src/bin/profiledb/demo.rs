@@ -106,9 +106,8 @@ fn one_user(db: &Db) -> Told {
     for (name, value) in before.properties().iter() {
         say(format!("     {name:<12} {value}"))?;
     }
-    let update = format!(
-        r#"{{"$distinct_id":"{id}","$add":{{"commits":1}},"$union":{{"areas":["docs"]}},"$set":{{"last_area":"docs"}}}}"#
-    );
+    let change = r#""$add":{"commits":1},"$union":{"areas":["docs"]},"$set":{"last_area":"docs"}"#;
+    let update = format!(r#"{{"$distinct_id":"{id}",{change}}}"#);
     say(format!(
         "\n   They come back and write documentation. One update, as any client library sends it:\n\n     {update}\n"
     ))?;
@@ -194,9 +193,11 @@ fn look(db: &Db) -> Result<(u64, u64, f64), Failure> {
 fn laziness(db: &Db) -> Told {
     say("4. Work that waits\n")?;
     let (pending, most, micros) = look(db)?;
-    say("   Writes only leave notes. Folding them is put off until a read, or until files are rewritten anyway:\n")?;
+    say("   Writes only leave notes, put together where they meet on the way in. Folding them into profiles is left")?;
+    say("   to reads, and to the moment when files are rewritten anyway:\n")?;
     let line = |pending, most, micros: f64| {
-        format!("{:>7} updates wait, {:>3} on the busiest profile; a read takes {micros:5.1} us", count(pending), most)
+        let pending = count(pending).to_string();
+        format!("{pending:>6} updates wait, {most:>3} on the busiest profile; a read takes {micros:4.1} us")
     };
     say(format!("     now                {}", line(pending, most, micros)))?;
     db.compact()?;
@@ -230,8 +231,9 @@ fn groups(db: &Db) -> Told {
     busiest.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     say(format!("   {} mail domains, kept beside the users. Those that touched most of the code:\n", busiest.len()))?;
     for (areas, id, profile) in busiest.iter().take(3) {
-        let since = show(profile, "first_area");
-        say(format!("     {id:<26} {areas} areas; the first was {since}, last seen {}", show(profile, "last_commit")))?;
+        let text = |name| profile.get(name).and_then(Value::as_str).unwrap_or_default();
+        let (first, last) = (text("first_area"), text("last_commit"));
+        say(format!("     {id:<12} {areas} areas, {first} first of all; last seen {last}"))?;
     }
     say("")
 }

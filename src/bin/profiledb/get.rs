@@ -27,7 +27,7 @@ pub(crate) fn run(dir: &Path, kind: Kind, id: &str, format: Option<Format>) -> R
             Ok(out.flush()?)
         }
         format => {
-            let mut rows = Rows::new(format, ["property", "value"])?;
+            let mut rows = Rows::new(format, ["property", "value"])?.fit();
             for (name, value) in properties(&profile) {
                 rows.row(&[("property", name.into()), ("value", value)])?;
             }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! reader thread: read, unpack, parse  --chunks of records-->  this thread: submit, in order  -->  the store commits
-//!                                                             settle the oldest: count it, or report why it was refused
+//!                                                             settle the oldest: count it, or say why not
 //! ```
 //!
 //! Every record is a submission of its own, so that one over a limit is refused alone; the store puts many into one
@@ -31,13 +31,13 @@ use crate::open;
 use crate::print;
 
 /// Records that change threads together.
-const CHUNK: usize = 128;
+const CHUNK: usize = 64;
 
 /// Chunks that the reader may be ahead.
-const CHUNKS_AHEAD: usize = 8;
+const CHUNKS_AHEAD: usize = 16;
 
 /// Records that may be submitted and not settled.
-const IN_FLIGHT: usize = 8_192;
+const IN_FLIGHT: usize = 32_768;
 
 /// The figures of an import.
 #[derive(Debug, Default, Serialize)]

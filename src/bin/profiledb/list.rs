@@ -41,7 +41,7 @@ pub(crate) fn run(dir: &Path, list: &List) -> Result<(), Failure> {
         None => Vec::new(),
     };
     let id_field = kind.id_field();
-    let mut rows = Rows::new(format, std::iter::once(id_field.to_owned()).chain(header))?;
+    let mut rows = Rows::new(format, std::iter::once(id_field.to_owned()).chain(header))?.fit();
     let mut profiles = scan();
     for row in profiles.by_ref().take(limit) {
         let (id, profile) = row?;

@@ -64,6 +64,8 @@ impl Serialize for AsObject<'_, '_> {
 pub(crate) struct Rows {
     format: Format,
     columns: Vec<String>,
+    /// How wide a table may be.
+    width: Option<usize>,
     rows: u64,
     out: BufWriter<StdoutLock<'static>>,
     table: Vec<Vec<Option<Value>>>,
@@ -73,13 +75,19 @@ impl Rows {
     /// The columns are those of a table or CSV. JSON prints each row as it is given.
     pub(crate) fn new(format: Format, columns: impl IntoIterator<Item = impl Into<String>>) -> Result<Self, Failure> {
         let columns: Vec<String> = columns.into_iter().map(Into::into).collect();
-        let mut rows = Self { format, columns, rows: 0, out: stdout(), table: Vec::new() };
+        let mut rows = Self { format, columns, width: None, rows: 0, out: stdout(), table: Vec::new() };
         if format == Format::Csv {
             let header: Vec<Cow<'_, str>> = rows.columns.iter().map(|name| name.as_str().into()).collect();
             let header = record(&header)?;
             rows.out.write_all(&header)?;
         }
         Ok(rows)
+    }
+
+    /// Cuts a table to the width of the terminal, if there is one.
+    pub(crate) fn fit(mut self) -> Self {
+        self.width = io::stdout().is_terminal().then(|| usize::from(console::Term::stdout().size().1));
+        self
     }
 
     pub(crate) fn row(&mut self, cells: &[Named<'_>]) -> Result<(), Failure> {
@@ -118,7 +126,7 @@ impl Rows {
             Format::Json => self.out.write_all(if self.rows == 0 { b"[]\n" } else { b"\n]\n" })?,
             Format::Table if self.rows == 0 => self.out.write_all(b"no rows\n")?,
             Format::Table => {
-                let left_out = draw(&mut self.out, &self.columns, &self.table, terminal_width())?;
+                let left_out = draw(&mut self.out, &self.columns, &self.table, self.width)?;
                 self.out.flush()?;
                 if !left_out.is_empty() {
                     let _ = writeln!(
@@ -154,10 +162,6 @@ const CELL_WIDTHS: [usize; 3] = [48, 32, 20];
 
 const GAP: usize = 2;
 
-fn terminal_width() -> Option<usize> {
-    io::stdout().is_terminal().then(|| usize::from(console::Term::stdout().size().1))
-}
-
 /// Draws a table, and returns the columns that did not fit.
 fn draw<'c>(
     out: &mut impl Write,
@@ -188,12 +192,14 @@ fn draw<'c>(
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     let cut = |text: &str| console::truncate_str(text, cap, "...").into_owned();
-    table.set_header(columns.iter().take(kept).map(|name| Cell::new(cut(name))));
+    let cell = |text: &str, right: bool| {
+        Cell::new(cut(text)).set_alignment(if right { CellAlignment::Right } else { CellAlignment::Left })
+    };
+    // A name stands where the numbers below it stand.
+    let right = |at: usize| cells.iter().any(|row| row.get(at).is_some_and(|(_, right)| *right));
+    table.set_header(columns.iter().take(kept).enumerate().map(|(at, name)| cell(name, right(at))));
     for row in &cells {
-        table.add_row(row.iter().take(kept).map(|(text, right)| {
-            let align = if *right { CellAlignment::Right } else { CellAlignment::Left };
-            Cell::new(cut(text)).set_alignment(align)
-        }));
+        table.add_row(row.iter().take(kept).map(|(text, right)| cell(text, *right)));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, GAP as u16));

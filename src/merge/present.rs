@@ -1,0 +1,91 @@
+//! Folding onto a value that is there, on bytes.
+//!
+//! No operator but `$set` and `$unset` changes the type of a present value, and each type has its own lane. So the
+//! value says which lane of the chains matters, and mostly that is enough to fold without decoding: a sum for a number;
+//! for a short list its elements as slices, compared as bytes; and a copy for anything that no lane touches. Longer
+//! lists and objects are decoded and composed.
+
+use crate::codec::{
+    ChainBytes, ListLane, ValueBytes, ValueKind, write_op, write_set, write_set_list, write_set_number,
+};
+use crate::model::{Number, Value};
+use crate::ops::{Chain, Op};
+
+/// Lists up to this long are searched, element by element.
+const ELEMENTS_MAX: usize = 48;
+
+/// Appends the chain that sets what open chains make of a value.
+pub(super) fn fold(out: &mut Vec<u8>, value: ValueBytes<'_>, chains: &[ChainBytes<'_>]) {
+    match value.kind() {
+        ValueKind::Number => match value.number() {
+            Ok(number) => write_set_number(out, &sum(number, chains)),
+            Err(_) => compose(out, value, chains),
+        },
+        ValueKind::List => match list(value, chains) {
+            Some(elements) => write_set_list(out, &elements),
+            None => compose(out, value, chains),
+        },
+        ValueKind::Object if chains.iter().any(|chain| chain.has_merge_lane()) => compose(out, value, chains),
+        ValueKind::Object | ValueKind::Other => write_set(out, value),
+    }
+}
+
+/// The way that always works.
+fn compose(out: &mut Vec<u8>, value: ValueBytes<'_>, chains: &[ChainBytes<'_>]) {
+    let edits = chains.iter().map(|chain| super::decode(chain).of_present()).collect();
+    // Checked bytes decode; were it otherwise, null is what is left of the value, and the fuzzers would have said so.
+    let value = value.decode().unwrap_or_default();
+    let value = Chain::compose(edits).apply(Some(value)).unwrap_or(Value::Null);
+    write_op(out, &Op::Set(value));
+}
+
+fn sum(start: Number, chains: &[ChainBytes<'_>]) -> Number {
+    let mut sum = start;
+    let mut counted = 0_i128;
+    for chain in chains {
+        match chain.as_count() {
+            Some(count) => counted += i128::from(count),
+            None => {
+                if let Some(amount) = chain.add_lane() {
+                    sum = &sum + &amount;
+                }
+            }
+        }
+    }
+    if counted == 0 { sum } else { &sum + &Number::from(counted) }
+}
+
+/// The elements of the list after all edits, if they are few.
+fn list<'a>(value: ValueBytes<'a>, chains: &[ChainBytes<'a>]) -> Option<Vec<ValueBytes<'a>>> {
+    let mut elements = value.elements(ELEMENTS_MAX)?;
+    // Whether no two elements are known to be equal: then a union has to look at its own elements only.
+    let mut unique = false;
+    for chain in chains {
+        let Some(ListLane { removed, dedupe, head, tail }) = chain.list_lane(ELEMENTS_MAX)? else { continue };
+        if !removed.is_empty() {
+            elements.retain(|element| !removed.iter().any(|gone| gone.equals(*element)));
+        }
+        if dedupe {
+            if !unique {
+                let all = std::mem::take(&mut elements);
+                all.into_iter().for_each(|element| push_new(&mut elements, element));
+                unique = true;
+            }
+            head.into_iter().for_each(|element| push_new(&mut elements, element));
+        }
+        if !tail.is_empty() {
+            elements.extend(tail);
+            unique = false;
+        }
+        if elements.len() > ELEMENTS_MAX {
+            return None;
+        }
+    }
+    Some(elements)
+}
+
+fn push_new<'a>(elements: &mut Vec<ValueBytes<'a>>, element: ValueBytes<'a>) {
+    if !elements.iter().any(|there| there.equals(element)) {
+        elements.push(element);
+    }
+}

@@ -1,0 +1,487 @@
+//! The command line, from outside: what it prints, how it ends, and what is in the store afterwards.
+#![cfg(feature = "cli")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use profiledb::{Change, Db, Durability, ProfileKey, Update};
+use serde_json::{Value as Json, json};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_profiledb");
+const HISTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/history/updates.ndjson.gz");
+
+/// A store in a directory of its own, and the command that works on it.
+struct Bench {
+    dir: tempfile::TempDir,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+struct Ended {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+impl Ended {
+    #[track_caller]
+    fn ok(self) -> String {
+        assert_eq!((self.code, self.err.as_str()), (0, ""), "{}", self.out);
+        self.out
+    }
+
+    /// Failed with one line that names what is wrong.
+    #[track_caller]
+    fn failed(self, named: &[&str]) -> Self {
+        assert_eq!(self.code, 1, "{self:?}");
+        assert!(self.err.starts_with("profiledb: error: ") && self.err.lines().count() == 1, "{self:?}");
+        named.iter().for_each(|name| assert!(self.err.contains(name), "{name} in {self:?}"));
+        self
+    }
+
+    /// The figures of an import, without the times.
+    #[track_caller]
+    fn figures(&self) -> (u64, u64, u64) {
+        let line = self.out.lines().last().unwrap_or_else(|| panic!("no figures: {self:?}"));
+        let sum: Json = serde_json::from_str(line).unwrap();
+        assert!(sum["seconds"].is_number() && sum["per_second"].is_number());
+        let figure = |name: &str| sum[name].as_u64().unwrap();
+        (figure("applied"), figure("rejected"), figure("notes"))
+    }
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn with_history() -> Self {
+        let bench = Self::new();
+        assert_eq!(bench.run(&["import", HISTORY]).figures(), (109_466, 0, 0));
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        fs::write(self.path(name), content).unwrap();
+        self.path(name).display().to_string()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.args(args).current_dir(self.dir.path()).env("PROFILEDB_DIR", self.path("store"));
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Ended {
+        self.command(args).stdin(Stdio::null()).output().unwrap().into()
+    }
+
+    fn feed(&self, args: &[&str], input: &[u8]) -> Ended {
+        let (input, mut command) = (input.to_vec(), self.command(args));
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let feeder = std::thread::spawn(move || stdin.write_all(&input));
+        let output = child.wait_with_output().unwrap();
+        // A command that refuses early leaves the rest unread.
+        let _ = feeder.join().unwrap();
+        output.into()
+    }
+
+    fn export(&self) -> String {
+        self.run(&["export"]).ok()
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut writer = GzEncoder::new(Vec::new(), Compression::fast());
+    writer.write_all(bytes).unwrap();
+    writer.finish().unwrap()
+}
+
+fn lines(text: &str) -> Vec<Json> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+const ALICE: &str = r#"{"$distinct_id":"alice","$time":1700000000,"$set":{"plan":"pro","tags":["a","b"]}}"#;
+const ALICE_OUT: &str =
+    r#"{"$distinct_id":"alice","$properties":{"$last_seen":"2023-11-14T22:13:20","plan":"pro","tags":["a","b"]}}"#;
+
+#[test]
+fn one_profile_through_all_verbs() {
+    let bench = Bench::new();
+    assert_eq!(bench.run(&["update", ALICE]).figures(), (1, 0, 0));
+    assert_eq!(bench.run(&["get", "alice"]).ok().trim_end(), ALICE_OUT);
+    assert!(bench.run(&["get", "alice", "--format", "json"]).ok().contains("\n    \"plan\": \"pro\",\n"));
+    let expected = "property   value\n$last_seen 2023-11-14T22:13:20\nplan pro\ntags [\"a\",\"b\"]\n";
+    let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(squeezed(&bench.run(&["get", "alice", "--format", "table"]).ok()), squeezed(expected));
+
+    let acme = r#"{"$group_key":"company","$group_id":"acme","$set":{"tier":"gold"},"$time":0}"#;
+    assert_eq!(bench.feed(&["update", "-"], acme.as_bytes()).figures(), (1, 0, 0));
+    assert!(bench.run(&["get", "acme", "--group", "company"]).ok().starts_with("{\"$group_key\":\"company\""));
+    bench.run(&["get", "acme"]).failed(&["acme", "users"]);
+    bench.run(&["get", "bob"]).failed(&["bob"]);
+    bench.run(&["get", "bob", "--group", "company"]).failed(&["bob", "groups:company"]);
+
+    assert_eq!(bench.run(&["delete", "alice", "bob"]).ok(), "{\"deleted\":2}\n");
+    assert_eq!(bench.run(&["delete", "acme", "--group", "company"]).ok(), "{\"deleted\":1}\n");
+    assert_eq!(bench.export(), "");
+}
+
+#[test]
+fn one_update_may_be_strict_or_forgiven() {
+    let bench = Bench::new();
+    let doubtful = r#"{"$distinct_id":"a","$add":{"n":"3","m":"many"}}"#;
+    assert_eq!(bench.run(&["update", doubtful]).figures(), (1, 0, 1));
+    let strict = bench.run(&["update", "--strict", doubtful]);
+    assert_eq!((strict.code, strict.figures()), (2, (0, 1, 0)));
+    assert!(strict.err.contains("$add.") && strict.err.contains("\"id\":\"a\""), "{}", strict.err);
+    let group = r#"{"$group_key":"k","$group_id":"g","$add":{"n":1}}"#;
+    assert_eq!(bench.run(&["update", group]).code, 2);
+    assert_eq!(bench.run(&["update", "--add-on-groups", group]).code, 0);
+}
+
+#[test]
+fn input_comes_in_every_shape() {
+    let bench = Bench::new();
+    let line = |id: &str| format!(r#"{{"$distinct_id":"{id}","$set":{{"x":1}}}}"#);
+    let plain = bench.file("plain.ndjson", format!("{}\n{}\n", line("a"), line("b")));
+    let array = bench.file("array.json", format!("[{},\n {}]", line("c"), line("d")));
+    let packed = bench.file("packed.gz", gzip(line("e").as_bytes()));
+    assert_eq!(bench.run(&["import", &plain, &array, &packed]).figures(), (5, 0, 0));
+    assert_eq!(bench.feed(&["import", "-"], line("f").as_bytes()).figures(), (1, 0, 0));
+    assert_eq!(bench.feed(&["import", "-", "--sync"], &gzip(line("g").as_bytes())).figures(), (1, 0, 0));
+    assert_eq!(bench.feed(&["import", "-"], b"").figures(), (0, 0, 0));
+    let ids: Vec<_> = lines(&bench.run(&["list"]).ok()).iter().map(|row| row["$distinct_id"].clone()).collect();
+    assert_eq!(ids, ["a", "b", "c", "d", "e", "f", "g"]);
+}
+
+/// Refused for the line itself, and for what is in the store: both are named by place, and cost nobody else anything.
+#[test]
+fn what_is_refused_is_refused_alone_and_said_why() {
+    let bench = Bench::new();
+    let mut input = String::new();
+    let wide = |from: u32| {
+        let names: serde_json::Map<String, Json> = (from..from + 1_500).map(|n| (format!("p{n}"), n.into())).collect();
+        json!({"$distinct_id": "wide", "$set": names}).to_string() + "\n"
+    };
+    input += &wide(0);
+    input += "{\"$distinct_id\":\"\",\"$set\":{\"x\":1}}\n";
+    input += &wide(1_000);
+    input += "{\"$distinct_id\":\"a\",\"$jump\":{\"x\":1}}\n";
+    input += "{\"$distinct_id\":\"b\",\"$set\":{\"x\":\n";
+    input += "{\"$distinct_id\":\"c\",\"$set\":{\"x\":1}}\n";
+    let file = bench.file("mixed.ndjson", &input);
+    let ended = bench.run(&["import", &file, "--rejects", "rejects.ndjson"]);
+    assert_eq!((ended.code, ended.figures(), ended.err.as_str()), (2, (2, 4, 0), ""));
+    let rejects = lines(&fs::read_to_string(bench.path("rejects.ndjson")).unwrap());
+    let seen: Vec<_> = rejects.iter().map(|reject| (reject["line"].as_u64(), reject["id"].as_str())).collect();
+    assert_eq!(seen, [(Some(2), None), (Some(3), Some("wide")), (Some(4), Some("a")), (Some(5), None)]);
+    for (reject, reason) in rejects.iter().zip(["$distinct_id", "at most 2000 properties", "$jump", ""]) {
+        assert!(reject["reason"].as_str().unwrap().contains(reason), "{reject}");
+        assert_eq!((reject["file"].as_str(), reject["index"].is_u64()), (Some(file.as_str()), true));
+    }
+    let ended = bench.run(&["import", &file, "--unbounded"]);
+    assert_eq!(ended.figures(), (3, 3, 0));
+    assert_eq!(lines(&ended.err).len(), 3, "without a file, rejects go to the standard error");
+}
+
+#[test]
+fn what_was_exported_imports_byte_for_byte() {
+    let bench = Bench::with_history();
+    bench.run(&["update", r#"{"$group_key":"k","$group_id":"g","$set":{"x":"\u0000\u20ac\ud83d\ude00","y":0.1}}"#]);
+    let exported = bench.export();
+    assert_eq!(exported.lines().count(), 1_503);
+    let second = ["--db", "second"];
+    let with = |args: &[&'static str]| [args, &second].concat();
+    assert_eq!(bench.feed(&with(&["import", "--unbounded", "-"]), exported.as_bytes()).figures(), (1_503, 0, 0));
+    assert_eq!(bench.run(&with(&["export"])).ok(), exported);
+
+    bench.run(&["export", "--output", "all.ndjson.gz"]).ok();
+    assert_eq!(fs::read(bench.path("all.ndjson.gz")).unwrap()[..2], [0x1f, 0x8b]);
+    assert!(!bench.path("all.ndjson.gz.part").exists());
+    assert_eq!(bench.run(&["import", "all.ndjson.gz", "--unbounded", "--db", "third"]).code, 0);
+    assert_eq!(bench.run(&["export", "--db", "third"]).ok(), exported);
+    let users = bench.run(&["export", "--users"]).ok();
+    let groups = ["domain", "k"].map(|key| bench.run(&["export", "--group", key]).ok());
+    assert_eq!(users + &groups.concat(), exported);
+    bench.run(&["export", "--output", "no/such/place"]).failed(&["no/such/place"]);
+}
+
+#[test]
+fn lists_have_columns_and_a_limit() {
+    let bench = Bench::new();
+    let input = r#"{"$distinct_id":"a","$time":0,"$set":{"n":1,"s":"x,\"y\"","l":[1,{"k":null}]}}
+        {"$distinct_id":"b\u001b[2J","$time":0,"$set":{"n":2.5}}
+        {"$distinct_id":"c","$ignore_time":true,"$set":{"s":"z"}}"#;
+    assert_eq!(bench.feed(&["import", "-"], input.as_bytes()).figures(), (3, 0, 0));
+    let list = |args: &[&str]| bench.run(&[&["list"], args].concat()).ok();
+    assert_eq!(
+        list(&["--format", "csv"]),
+        "$distinct_id,$last_seen,l,n,s\n\
+         a,1970-01-01T00:00:00,\"[1,{\"\"k\"\":null}]\",1,\"x,\"\"y\"\"\"\n\
+         b\u{1b}[2J,1970-01-01T00:00:00,,2.5,\nc,,,,z\n"
+    );
+    assert_eq!(list(&["--columns", "s,n", "--limit", "1"]), "{\"$distinct_id\":\"a\",\"s\":\"x,\\\"y\\\"\",\"n\":1}\n");
+    assert_eq!(list(&["--columns", "nothing", "--prefix", "c"]), "{\"$distinct_id\":\"c\"}\n");
+    let rows: Vec<Json> = serde_json::from_str(&list(&["--format", "json"])).unwrap();
+    assert_eq!((rows.len(), &rows[0]["l"]), (3, &json!([1, {"k": null}])));
+    assert_eq!(list(&["--format", "json", "--prefix", "q"]), "[]\n");
+    let table = list(&["--format", "table"]);
+    assert!(table.contains(r"b\u{1b}[2J") && !table.contains('\u{1b}'), "nothing reaches the terminal raw: {table}");
+    assert_eq!(list(&["--group", "nobody"]), "");
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let bench = Bench::with_history();
+    for verb in ["list", "export", "list --format csv"] {
+        let script = format!("\"$0\" {verb} | head -1; exec 3>&1");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, PROGRAM]).env("PROFILEDB_DIR", bench.path("store"));
+        let ended = Ended::from(command.output().unwrap());
+        assert_eq!((ended.code, ended.err.as_str(), ended.out.lines().count()), (0, "", 1), "{verb}");
+    }
+}
+
+#[test]
+fn reports_agree_before_and_after_compaction() {
+    let bench = Bench::with_history();
+    let tables = bench.run(&["tables"]).ok();
+    assert_eq!(tables, "{\"table\":\"users\",\"profiles\":1162}\n{\"table\":\"groups:domain\",\"profiles\":340}\n");
+    assert_eq!(lines(&bench.run(&["stats"]).ok()).len(), 2);
+    let before: Json = serde_json::from_str(&bench.run(&["check", "--format", "json"]).ok()).unwrap();
+    let exported = bench.export();
+    let compacted: Json = serde_json::from_str(&bench.run(&["compact"]).ok()).unwrap();
+    assert_eq!(compacted["tables"], 2);
+    let after = lines(&bench.run(&["check"]).ok()).remove(0);
+    for (before, after) in before["tables"].as_array().unwrap().iter().zip(after["tables"].as_array().unwrap()) {
+        assert!(before["pending_operands"].as_u64() > Some(0) && after["pending_operands"] == 0, "{before} {after}");
+        assert_eq!((&before["profiles"], &before["properties"]), (&after["profiles"], &after["properties"]));
+    }
+    assert_eq!((&before["sound"], &after["sound"]), (&json!(true), &json!(true)));
+    assert!(bench.run(&["check", "--format", "table"]).ok().ends_with("\nsound\n"));
+    assert_eq!(bench.run(&["check", "--format", "csv"]).ok().lines().count(), 3);
+    assert_eq!(bench.export(), exported);
+}
+
+#[test]
+fn backups_restore() {
+    let bench = Bench::with_history();
+    let exported = bench.export();
+    let made: Json = serde_json::from_str(&bench.run(&["backup", "backups"]).ok()).unwrap();
+    bench.run(&["delete", "00197f3a3d530342"]).ok();
+    let backups = lines(&bench.run(&["backups", "backups"]).ok());
+    assert_eq!((backups.len(), &backups[0]["id"]), (1, &made["id"]));
+    bench.run(&["restore", "backups", "--db", "restored"]).ok();
+    assert_eq!(bench.run(&["export", "--db", "restored"]).ok(), exported);
+    bench.run(&["restore", "backups"]).failed(&["must be empty", "store"]);
+    bench.run(&["restore", "nothing", "--db", "new"]).failed(&["nothing"]);
+    bench.run(&["backups", "nothing"]).failed(&["nothing"]);
+    bench.run(&["backup", "store"]).failed(&["holds a store, not a backup"]);
+}
+
+#[test]
+fn without_a_store_nothing_is_made() {
+    let bench = Bench::new();
+    let reading = ["get x", "list", "export", "tables", "stats", "check"];
+    for verb in reading.iter().chain(&["compact", "delete x", "backup b"]) {
+        let args: Vec<&str> = verb.split(' ').collect();
+        bench.run(&args).failed(&["no store at ", "store; \"profiledb import FILE --db "]);
+    }
+    bench.run(&["import", HISTORY, "missing.ndjson"]).failed(&["missing.ndjson"]);
+    bench.run(&["import", "."]).failed(&["directory"]);
+    bench.run(&["update", " "]).failed(&["no update"]);
+    assert_eq!(fs::read_dir(bench.dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn bad_input_names_the_thing_and_changes_nothing() {
+    let bench = Bench::new();
+    assert_eq!(bench.run(&["update", ALICE]).code, 0);
+    let refused: [(&[u8], &str); 7] = [
+        (br#"{"$distinct_id":"alice","$set":{"plan":"fr"#, "line"),
+        (b"{\"$distinct_id\":\"alice\",\"$set\":{\"plan\":\"\xff\"}}", "utf-8"),
+        (br#"{"$distinct_id":"","$set":{"plan":"free"}}"#, "$distinct_id"),
+        (br#"{"$distinct_id":"alice","$jump":{"plan":"free"}}"#, "$jump"),
+        (br#"{"$distinct_id":"alice"}"#, "operator"),
+        (br#"{"$distinct_id":"alice","$set":{"plan":"free","deep":{"a":{"b":{"c":{"d":1}}}}}}"#, "$set.deep"),
+        (b"plan,free", "line"),
+    ];
+    for (input, named) in refused {
+        let ended = bench.feed(&["import", "-"], input);
+        assert_eq!((ended.code, ended.figures().0), (2, 0), "{ended:?}");
+        assert!(ended.err.contains(named), "{named} in {ended:?}");
+    }
+    let mut torn = gzip(ALICE.as_bytes());
+    torn.truncate(torn.len() / 2);
+    bench.feed(&["import", "-"], &torn).failed(&["cannot read -"]);
+    for args in [["get", ""], ["delete", ""], ["update", ""]] {
+        bench.run(&args).failed(&[]);
+    }
+    bench.run(&["get", "alice", "--group", ""]).failed(&["$group_key"]);
+    let usage = bench.run(&["import"]);
+    assert_eq!((usage.code, usage.out.as_str()), (1, ""), "2 is for refused records");
+    assert_eq!(bench.run(&["--help"]).code, 0);
+    assert_eq!(bench.export().trim_end(), ALICE_OUT);
+}
+
+#[test]
+fn what_came_before_a_failure_is_applied_and_counted() {
+    let bench = Bench::new();
+    let mut input = gzip(ALICE.as_bytes());
+    input.extend_from_slice(&gzip(&[b' '; 10_000])[..12]);
+    let ended = bench.feed(&["import", "-"], &input).failed(&["cannot read -"]);
+    assert_eq!(ended.figures(), (1, 0, 0));
+    assert_eq!(bench.export().trim_end(), ALICE_OUT);
+}
+
+#[test]
+fn other_directories_are_left_alone() {
+    let bench = Bench::new();
+    let foreign = |name: &str, file: &str, content: &str| {
+        fs::create_dir(bench.path(name)).unwrap();
+        fs::write(bench.path(name).join(file), content).unwrap();
+    };
+    foreign("photos", "cat.jpg", "meow");
+    foreign("newer", "PROFILEDB", "profiledb\nformat 99\noperators 1\n");
+    bench.file("file", "");
+    for (dir, named) in [("photos", "not a profiledb store"), ("newer", "newer version"), ("file", "not a directory")] {
+        for args in [vec!["list"], vec!["import", HISTORY], vec!["compact"]] {
+            bench.run(&[&args[..], &["--db", dir]].concat()).failed(&[named, dir]);
+        }
+    }
+    bench.run(&["import", HISTORY, "--db", "file/below"]).failed(&["file/below"]);
+    assert_eq!(fs::read_dir(bench.path("photos")).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(bench.path("newer")).unwrap().count(), 1);
+}
+
+#[test]
+fn one_process_writes_and_others_read() {
+    let bench = Bench::new();
+    let db = Db::open(bench.path("store")).unwrap();
+    db.users().update("alice", Update::new().set("x", 1).ignore_time()).unwrap();
+    for args in [vec!["import", HISTORY], vec!["update", ALICE], vec!["compact"], vec!["delete", "alice"]] {
+        bench.run(&args).failed(&["in use", "another process", "store"]);
+    }
+    assert_eq!(bench.run(&["list"]).ok(), "{\"$distinct_id\":\"alice\",\"x\":1}\n");
+    db.users().update("alice", Update::new().add("x", 1).ignore_time()).unwrap();
+    assert_eq!(bench.run(&["get", "alice"]).ok(), "{\"$distinct_id\":\"alice\",\"$properties\":{\"x\":2}}\n");
+    bench.run(&["check"]).ok();
+    db.users().update("alice", Update::new().add("x", 1).ignore_time()).unwrap();
+    drop(db);
+    assert_eq!(bench.run(&["list"]).ok(), "{\"$distinct_id\":\"alice\",\"x\":3}\n");
+}
+
+/// Readers come and go while files are written, folded and removed under them, and each sees one whole moment.
+#[test]
+fn readers_beside_a_busy_writer_see_a_store() {
+    let bench = Bench::new();
+    bench.run(&["update", ALICE]);
+    let db = Db::builder().durability(Durability::Buffered).memtable_bytes(64 << 10).open(bench.path("store")).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in (0..).take_while(|_| !done.load(Ordering::Relaxed)) {
+                let batch = (0..500).map(|id| {
+                    let update = Update::new().set("n", n).add("updates", 1);
+                    (ProfileKey::user(format!("u{id}")).unwrap(), Change::Update(update))
+                });
+                db.write(batch.collect()).unwrap();
+                if n % 8 == 7 { db.compact().unwrap() } else { db.flush().unwrap() }
+            }
+        });
+        // Also when the reader panics, or the writer would never end.
+        let _stop = Stop(&done);
+        let mut latest = 0;
+        for _ in 0..60 {
+            assert_eq!(bench.run(&["get", "alice"]).ok().trim_end(), ALICE_OUT);
+            let rows = lines(&bench.run(&["list", "--prefix", "u", "--columns", "n,updates"]).ok());
+            let moments: BTreeSet<u64> = rows.iter().map(|row| row["n"].as_u64().unwrap()).collect();
+            let is_whole = |row: &Json| row["updates"].as_u64() == row["n"].as_u64().map(|n| n + 1);
+            assert!(rows.iter().all(is_whole), "updates are missing: {:?}", rows[0]);
+            let now = moments.first().copied().unwrap_or_default();
+            assert!(moments.len() <= 1 && [0, 500].contains(&rows.len()), "of one moment: {moments:?}");
+            assert!(now >= latest, "what was there once stays there: {now} after {latest}");
+            latest = now;
+        }
+        assert!(latest > 0);
+    });
+}
+
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A disk that is full, as far as files of some size go: writes fail in the middle of an import. What was counted as
+/// applied is there afterwards, and the store works as soon as there is space.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_loses_nothing_that_was_acknowledged() {
+    let bench = Bench::new();
+    bench.run(&["update", ALICE]);
+    let input: String = (0..20_000)
+        .map(|n| format!("{{\"$distinct_id\":\"u{n:05}\",\"$set\":{{\"n\":{n},\"text\":\"{}\"}}}}\n", "x".repeat(200)))
+        .collect();
+    let file = bench.file("many.ndjson", input);
+    let script = r#"trap "" XFSZ; ulimit -f "$1"; exec "$0" import "$2""#;
+    let mut full = Command::new("sh");
+    full.args(["-c", script, PROGRAM, "2048", &file]).env("PROFILEDB_DIR", bench.path("store"));
+    let ended = Ended::from(full.output().unwrap()).failed(&["File too large", "many.ndjson"]);
+    let (applied, rejected, _) = ended.figures();
+    assert!((1..20_000).contains(&applied) && rejected == 0, "{ended:?}");
+
+    let users = lines(&bench.run(&["list", "--columns", "n"]).ok());
+    assert!(users.len() as u64 > applied, "acknowledged {applied}, found {}", users.len());
+    for (n, user) in users[1..].iter().enumerate() {
+        assert_eq!(user, &json!({"$distinct_id": format!("u{n:05}"), "n": n}), "a prefix of the input, without holes");
+    }
+    assert_eq!(bench.run(&["get", "alice"]).ok().trim_end(), ALICE_OUT);
+    bench.run(&["check"]).ok();
+    assert_eq!(bench.run(&["import", &file]).figures(), (20_000, 0, 0));
+    assert_eq!(bench.run(&["list"]).ok().lines().count(), 20_001);
+}
+
+#[test]
+fn the_tour_runs_anywhere_and_tidies_up() {
+    let bench = Bench::new();
+    let temporary = bench.path("tmp");
+    fs::create_dir(&temporary).unwrap();
+    let tour = |args: &[&str]| Ended::from(bench.command(args).env("TMPDIR", &temporary).output().unwrap()).ok();
+    let told = tour(&["demo"]);
+    for part in
+        ["109,466 updates", "0.9999999999999999", "profiledb 1.0\n", "after compaction", "temporary store is removed"]
+    {
+        assert!(told.contains(part), "{part} in {told}");
+    }
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
+    assert!(tour(&["demo", "--keep"]).contains(&temporary.display().to_string()));
+    let kept = fs::read_dir(&temporary).unwrap().next().unwrap().unwrap().path().join("store");
+    assert_eq!(tables(&bench, &kept), 2);
+}
+
+fn tables(bench: &Bench, store: &Path) -> usize {
+    bench.run(&["tables", "--db", &store.display().to_string()]).ok().lines().count()
+}

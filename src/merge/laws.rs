@@ -153,7 +153,9 @@ fn slices(owned: &[Vec<u8>]) -> Vec<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::operand;
     use super::*;
+    use crate::model::Timestamp;
     use crate::ops::laws::{any_update, edge_ops, edge_values};
     use proptest::prelude::*;
 
@@ -215,6 +217,20 @@ mod tests {
             let (base, rest) = if with_base { (Some(operands[0]), &operands[1..]) } else { (None, &operands[..]) };
             prop_assert_eq!(check_total(base, rest), Ok(()));
         }
+    }
+
+    #[test]
+    fn a_row_among_operands_ends_what_was_before_it() {
+        // RocksDB never does this. An engine with nothing but an associative merge would.
+        let before = operand(&Update::new().set("a", 1).append("l", "x").at(Timestamp::from_seconds(9)));
+        let row = full(None, &[&operand(&Update::new().set("b", 2).append("l", "y"))]);
+        let after = operand(&Update::new().add("b", 1).append("l", "z").append("a", 0));
+        let expected = full(Some(&row), &[&after]);
+        assert_eq!(full(None, &[&before, &row, &after]), expected);
+        assert_eq!(full(Some(&expected), &[&before, &partial(&[&row, &after])]), expected);
+        assert_eq!(partial(&[&partial(&[&before, &row]), &after]), expected);
+        let profile = decode_profile(&expected).unwrap().unwrap();
+        assert_eq!(serde_json::to_string(&profile).unwrap(), r#"{"a":[0],"b":3,"l":["y","z"]}"#);
     }
 
     #[test]

@@ -139,7 +139,7 @@ fn one_profile_through_all_verbs() {
     assert!(bench.run(&["get", "acme", "--group", "company"]).ok().starts_with("{\"$group_key\":\"company\""));
     bench.run(&["get", "acme"]).failed(&["acme", "users"]);
     bench.run(&["get", "bob"]).failed(&["bob"]);
-    bench.run(&["get", "bob", "--group", "company"]).failed(&["bob", "groups:company"]);
+    bench.run(&["get", "bob", "--group", "company"]).failed(&["bob", "group:company"]);
 
     assert_eq!(bench.run(&["delete", "alice", "bob"]).ok(), "{\"deleted\":2}\n");
     assert_eq!(bench.run(&["delete", "acme", "--group", "company"]).ok(), "{\"deleted\":1}\n");
@@ -266,7 +266,7 @@ fn a_reader_that_leaves_is_no_error() {
 fn reports_agree_before_and_after_compaction() {
     let bench = Bench::with_history();
     let tables = bench.run(&["tables"]).ok();
-    assert_eq!(tables, "{\"table\":\"users\",\"profiles\":1162}\n{\"table\":\"groups:domain\",\"profiles\":340}\n");
+    assert_eq!(tables, "{\"table\":\"users\",\"profiles\":1162}\n{\"table\":\"group:domain\",\"profiles\":340}\n");
     assert_eq!(lines(&bench.run(&["stats"]).ok()).len(), 2);
     let before: Json = serde_json::from_str(&bench.run(&["check", "--format", "json"]).ok()).unwrap();
     let exported = bench.export();

@@ -3,16 +3,16 @@
 use profiledb::{Object, Timestamp, Update, Value};
 
 /// A generator of numbers that a seed determines (splitmix64).
-pub struct Seeded(u64);
+pub(crate) struct Seeded(u64);
 
 impl Seeded {
     /// A generator that always gives the same numbers.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -20,17 +20,17 @@ impl Seeded {
     }
 
     /// A number below `end`.
-    pub fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
     }
 
     /// A lower-case word of so many letters.
-    pub fn word(&mut self, letters: usize) -> String {
+    pub(crate) fn word(&mut self, letters: usize) -> String {
         (0..letters).map(|_| char::from(b'a' + self.below(26) as u8)).collect()
     }
 
     /// A value like those that profiles hold: half of them strings, then numbers, then the rest.
-    pub fn value(&mut self) -> Value {
+    pub(crate) fn value(&mut self) -> Value {
         match self.below(12) {
             0..=4 => self.word(12).into(),
             5 => "2024-02-29T12:34:56".into(),
@@ -44,23 +44,23 @@ impl Seeded {
 }
 
 /// The time of every update here.
-pub fn time() -> Timestamp {
+pub(crate) fn time() -> Timestamp {
     Timestamp::from_seconds(1_700_000_000)
 }
 
 /// The name of the property with this number; `property 0` is a counter and `property 1` a list, see [`profile`].
-pub fn property(number: usize) -> String {
+pub(crate) fn property(number: usize) -> String {
     format!("property {number:04}")
 }
 
 /// An update that makes a profile of so many properties: a counter, a list, and then what profiles hold.
-pub fn profile(properties: usize) -> Update {
+pub(crate) fn profile(properties: usize) -> Update {
     let mut seeded = Seeded::new(properties as u64);
     let update = Update::new().at(time()).set(property(0), 1).set(property(1), vec!["first", "second"]);
     (2..properties).fold(update, |update, number| update.set(property(number), seeded.value()))
 }
 
 /// Borrows what a merge takes borrowed.
-pub fn slices(owned: &[Vec<u8>]) -> Vec<&[u8]> {
+pub(crate) fn slices(owned: &[Vec<u8>]) -> Vec<&[u8]> {
     owned.iter().map(Vec::as_slice).collect()
 }

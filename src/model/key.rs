@@ -56,7 +56,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::User => f.write_str("users"),
-            Self::Group(key) => write!(f, "groups:{key}"),
+            Self::Group(key) => write!(f, "group:{key}"),
         }
     }
 }

@@ -40,7 +40,7 @@ impl CheckReport {
 #[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct TableReport {
-    /// `users`, or `groups:` and the group key.
+    /// `users`, or `group:` and the group key.
     pub table: String,
     /// Profiles that exist.
     pub profiles: u64,

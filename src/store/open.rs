@@ -252,7 +252,7 @@ impl Store {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct TableStats {
-    /// `users`, or `groups:` and the group key.
+    /// `users`, or `group:` and the group key.
     pub table: String,
     /// Profiles, roughly: every pending operand counts as one more.
     pub profiles_estimate: u64,

@@ -6,7 +6,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -397,6 +398,8 @@ fn readers_beside_a_busy_writer_see_a_store() {
     let bench = Bench::new();
     bench.run(&["update", ALICE]);
     let db = Db::builder().durability(Durability::Buffered).memtable_bytes(64 << 10).open(bench.path("store")).unwrap();
+    // How long a reader took last, in microseconds.
+    let reading = AtomicU64::new(20_000);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -406,13 +409,20 @@ fn readers_beside_a_busy_writer_see_a_store() {
                     (ProfileKey::user(format!("u{id}")).unwrap(), Change::Update(update))
                 });
                 db.write(batch.collect()).unwrap();
-                if n % 8 == 7 { db.compact().unwrap() } else { db.flush().unwrap() }
+                if n % 8 == 7 {
+                    db.compact().unwrap()
+                } else {
+                    db.flush().unwrap()
+                }
+                // As busy as can be, and yet there are moments in which a store can be opened whole.
+                std::thread::sleep(Duration::from_micros(reading.load(Ordering::Relaxed)));
             }
         });
         // Also when the reader panics, or the writer would never end.
         let _stop = Stop(&done);
         let mut latest = 0;
         for _ in 0..60 {
+            let started = Instant::now();
             assert_eq!(bench.run(&["get", "alice"]).ok().trim_end(), ALICE_OUT);
             let rows = lines(&bench.run(&["list", "--prefix", "u", "--columns", "n,updates"]).ok());
             let moments: BTreeSet<u64> = rows.iter().map(|row| row["n"].as_u64().unwrap()).collect();
@@ -422,6 +432,7 @@ fn readers_beside_a_busy_writer_see_a_store() {
             assert!(moments.len() <= 1 && [0, 500].contains(&rows.len()), "of one moment: {moments:?}");
             assert!(now >= latest, "what was there once stays there: {now} after {latest}");
             latest = now;
+            reading.store(started.elapsed().as_micros() as u64, Ordering::Relaxed);
         }
         assert!(latest > 0);
     });

@@ -10,10 +10,12 @@ use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// How often files are read before giving up. It takes a writer that flushes all the time to come near it.
-const TRIES: usize = 200;
+/// How often files are read before giving up. Only a writer that flushes more often than they can be read comes near
+/// it, and no memtable of a sensible size does that.
+const TRIES: usize = 500;
 
-/// How often a failure may be the doing of a writer, whose last removals can follow its last append.
+/// How often a failure may be the doing of a writer although the MANIFEST stayed: its last removals can follow its
+/// last append.
 const FAILURES: usize = 20;
 
 /// Which MANIFEST holds, and how long it is.
@@ -32,13 +34,14 @@ pub(super) fn read<R>(path: &Path, mut read: impl FnMut() -> Result<R>) -> Resul
     for _ in 0..TRIES {
         let before = mark(path);
         let outcome = read();
-        let is_steady = before.is_some() && before == mark(path);
+        let after = mark(path);
+        let is_steady = before == after;
         match outcome {
-            Ok(read) if is_steady => return Ok(read),
+            Ok(read) if is_steady && after.is_some() => return Ok(read),
             Ok(_) => {}
             Err(error) => {
                 let may_be_the_writer = matches!(error.kind(), ErrorKind::Io | ErrorKind::Corrupt);
-                failures += 1;
+                failures += usize::from(is_steady);
                 if !may_be_the_writer || failures >= FAILURES {
                     return Err(error);
                 }

@@ -249,9 +249,12 @@ fn pending_operands_fold_in_readers_beside_a_writer() {
 /// opened, none of it twice, and batches whole.
 #[test]
 fn readers_open_beside_a_busy_writer() {
-    use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+    use std::time::{Duration, Instant};
 
     let bench = Bench::new();
+    // How long a reader took last, in microseconds.
+    let opening = AtomicU64::new(20_000);
     let db = builder().memtable_bytes(64 << 10).fold_after(3).open(bench.store()).unwrap();
     let (written, done) = (AtomicI64::new(0), AtomicBool::new(false));
     let numbers = [ProfileKey::user("n").unwrap(), ProfileKey::group("company", "n").unwrap()];
@@ -283,15 +286,19 @@ fn readers_open_beside_a_busy_writer() {
                 (0..20).for_each(|_| write());
                 db.flush().unwrap();
                 db.compact().unwrap();
+                // As busy as can be, and yet there are moments in which a store can be opened whole.
+                std::thread::sleep(Duration::from_micros(opening.load(Ordering::SeqCst)));
             }
         });
         let secondary = builder().open_secondary(bench.store(), bench.path("scratch")).unwrap();
         for _ in 0..100 {
+            let started = Instant::now();
             let before = written.load(Ordering::SeqCst);
             see(&builder().open_read_only(bench.store()).unwrap(), before);
             let before = written.load(Ordering::SeqCst);
             secondary.catch_up().unwrap();
             see(&secondary, before);
+            opening.store(started.elapsed().as_micros() as u64, Ordering::SeqCst);
         }
     });
 }

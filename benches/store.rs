@@ -15,7 +15,10 @@ use std::path::Path;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use profiledb::{Batch, Change, Db, Durability, ProfileKey, Update, merge};
-use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, MergeOperands, Options, WriteBatch};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, MergeOperands, Options,
+    WriteBatch,
+};
 
 /// Profiles in every store of this bench.
 const PROFILES: u64 = 100_000;
@@ -100,17 +103,27 @@ fn options(with_operator: bool, cache_bytes: usize) -> Options {
 }
 
 fn open_raw(path: &Path, with_operator: bool, cache_bytes: usize) -> DB {
-    let db = DB::open(&options(with_operator, cache_bytes), path).unwrap();
+    let mut options = options(with_operator, cache_bytes);
+    options.create_missing_column_families(true);
+    let family = ColumnFamilyDescriptor::new(USERS, options.clone());
+    let db = DB::open_cf_descriptors(&options, path, [family]).unwrap();
     for n in 0..PROFILES {
-        db.put(id(n), merge::full(None, &[&merge::operand(&first(n))])).unwrap();
+        db.put_cf(users(&db), id(n), merge::full(None, &[&merge::operand(&first(n))])).unwrap();
     }
-    db.compact_range::<&[u8], &[u8]>(None, None);
+    db.compact_range_cf::<&[u8], &[u8]>(users(&db), None, None);
     db
 }
 
+/// Profiles stand in a column family of their own, there as here.
+const USERS: &str = "users";
+
+fn users(db: &DB) -> &ColumnFamily {
+    db.cf_handle(USERS).unwrap()
+}
+
 fn read_modify_write(db: &DB, batch: &mut WriteBatch, id: &str, operand: &[u8]) {
-    let row = db.get_pinned(id).unwrap();
-    batch.put(id, merge::full(row.as_deref(), &[operand]));
+    let row = db.get_pinned_cf(users(db), id).unwrap();
+    batch.put_cf(users(db), id, merge::full(row.as_deref(), &[operand]));
 }
 
 fn writes(c: &mut Criterion) {
@@ -141,7 +154,7 @@ fn writes(c: &mut Criterion) {
                 || operands(size),
                 |operands| {
                     let mut batch = WriteBatch::default();
-                    operands.iter().for_each(|(id, operand)| batch.merge(id, operand));
+                    operands.iter().for_each(|(id, operand)| batch.merge_cf(users(&db), id, operand));
                     db.write(batch).unwrap();
                 },
                 BatchSize::SmallInput,
@@ -170,32 +183,37 @@ fn writes(c: &mut Criterion) {
 fn reads(c: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap();
     let db = open_ours(&dir.path().join("ours"));
-    let users = db.users();
+    let ours = db.users();
     let raw = open_raw(&dir.path().join("raw"), true, ALL);
 
     let mut group = c.benchmark_group("get");
     let mut ids = Ids(2);
-    group.bench_function("ours", |b| b.iter(|| black_box(users.get(&id(ids.next())).unwrap())));
+    group.bench_function("ours", |b| b.iter(|| black_box(ours.get(&id(ids.next())).unwrap())));
     let mut ids = Ids(2);
     group.bench_function("ours_one_property", |b| {
-        b.iter(|| black_box(users.get_property(&id(ids.next()), "plan").unwrap()));
+        b.iter(|| black_box(ours.get_property(&id(ids.next()), "plan").unwrap()));
     });
     let mut ids = Ids(2);
-    group.bench_function("raw_get", |b| b.iter(|| black_box(raw.get_pinned(id(ids.next())).unwrap().unwrap().len())));
+    group.bench_function("raw_get", |b| {
+        b.iter(|| black_box(raw.get_pinned_cf(users(&raw), id(ids.next())).unwrap().unwrap().len()))
+    });
     let mut ids = Ids(2);
     group.bench_function("raw_get_decoded", |b| {
-        b.iter(|| black_box(merge::profile(&raw.get_pinned(id(ids.next())).unwrap().unwrap()).unwrap()));
+        b.iter(|| {
+            black_box(merge::profile(&raw.get_pinned_cf(users(&raw), id(ids.next())).unwrap().unwrap()).unwrap())
+        });
     });
     group.finish();
 
     let mut group = c.benchmark_group("scan");
     group.sample_size(20);
     group.throughput(Throughput::Elements(PROFILES));
-    group.bench_function("ours", |b| {
-        b.iter(|| users.iter().map(|row| row.unwrap().1.properties().len()).sum::<usize>())
-    });
+    group
+        .bench_function("ours", |b| b.iter(|| ours.iter().map(|row| row.unwrap().1.properties().len()).sum::<usize>()));
     group.bench_function("raw_iterator", |b| {
-        b.iter(|| raw.iterator(rocksdb::IteratorMode::Start).map(|row| row.unwrap().1.len()).sum::<usize>());
+        b.iter(|| {
+            raw.iterator_cf(users(&raw), rocksdb::IteratorMode::Start).map(|row| row.unwrap().1.len()).sum::<usize>()
+        });
     });
     group.finish();
 }

@@ -131,8 +131,9 @@ impl Db {
 
     fn admit(&self, batch: Batch) -> Result<Vec<Write>> {
         let mut writes = Vec::with_capacity(batch.changes.len());
+        let now = (self.0.options.clock)();
         for (key, change) in batch.changes {
-            writes.extend(self.0.admit(key, change)?);
+            writes.extend(self.0.admit(key, change, now)?);
         }
         Ok(writes)
     }

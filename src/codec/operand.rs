@@ -19,7 +19,7 @@
 
 use super::bytes::{Malformed, Read, Reader, put_signed, put_slice, put_varint};
 use super::chain::{ChainBytes, write_chain, write_op};
-use crate::ops::{Chain, Life, Presence, Update};
+use crate::ops::{Chain, Life, Op, Presence, Update};
 
 /// Tag and version of operands and rows.
 const VERSION_1: u8 = 0xA1;
@@ -180,7 +180,6 @@ fn seconds(reader: &mut Reader<'_>) -> Read<i64> {
 /// Writes an operand or row: the head first, then entries in ascending order of their names.
 pub(crate) struct OperandWriter {
     out: Vec<u8>,
-    scratch: Vec<u8>,
 }
 
 impl OperandWriter {
@@ -205,7 +204,7 @@ impl OperandWriter {
             put_varint(&mut out, quarantine.len() as u64);
             quarantine.iter().for_each(|bytes| put_slice(&mut out, bytes));
         }
-        Self { out, scratch: Vec::new() }
+        Self { out }
     }
 
     /// Copies a chain.
@@ -223,10 +222,20 @@ impl OperandWriter {
 
     /// Writes what `write` appends as the chain of `name`.
     pub(crate) fn entry(&mut self, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
-        self.scratch.clear();
-        write(&mut self.scratch);
         put_slice(&mut self.out, name);
-        put_slice(&mut self.out, &self.scratch);
+        let at = self.out.len();
+        // Most chains are short, so their length takes the one byte that is left for it here.
+        self.out.push(0);
+        write(&mut self.out);
+        let len = self.out.len().saturating_sub(at + 1);
+        match u8::try_from(len) {
+            Ok(short @ 0..=250) => self.out.get_mut(at).into_iter().for_each(|byte| *byte = short),
+            _ => {
+                let mut length = Vec::new();
+                put_varint(&mut length, len as u64);
+                self.out.splice(at..=at, length);
+            }
+        }
     }
 
     pub(crate) fn finish(self) -> Vec<u8> {
@@ -237,8 +246,13 @@ impl OperandWriter {
 /// The operand of one update.
 pub(crate) fn encode_update(update: &Update) -> Vec<u8> {
     let presence = Presence::of(update.creates(), update.stamp());
-    let mut writer = OperandWriter::new(presence, &[], 64);
-    let mut ops: Vec<&(String, crate::ops::Op)> = update.ops().iter().collect();
+    let mut writer = OperandWriter::new(presence, &[], 128);
+    let ops = update.ops();
+    if ops.is_sorted_by(|a, b| a.0 < b.0) {
+        ops.iter().for_each(|(name, op)| writer.entry(name.as_bytes(), |out| write_op(out, op)));
+        return writer.finish();
+    }
+    let mut ops: Vec<&(String, Op)> = ops.iter().collect();
     // Stable: operators on one property keep their order.
     ops.sort_by(|a, b| a.0.cmp(&b.0));
     for run in ops.chunk_by(|a, b| a.0 == b.0) {

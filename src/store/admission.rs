@@ -6,7 +6,7 @@ use super::family::family_of;
 use super::open::Store;
 use crate::error::{Error, Result};
 use crate::merge;
-use crate::model::{Kind, ProfileKey};
+use crate::model::{Kind, ProfileKey, Timestamp};
 use crate::ops::{Change, Op, Update};
 
 /// What a write survives once it is acknowledged.
@@ -39,7 +39,9 @@ impl Write {
 
 impl Store {
     /// Admits a change: checks it against the limits, stamps it and encodes it. An update without any operator is none.
-    pub(crate) fn admit(&self, key: ProfileKey, change: Change) -> Result<Option<Write>> {
+    ///
+    /// `now` is the time of an update that brings none, and the latest that any may bring.
+    pub(crate) fn admit(&self, key: ProfileKey, change: Change, now: Timestamp) -> Result<Option<Write>> {
         let update = match change {
             Change::Delete => None,
             Change::Update(update) => {
@@ -48,7 +50,7 @@ impl Store {
                 if update.is_empty() {
                     return Ok(None);
                 }
-                update.clamp_time((self.options.clock)());
+                update.clamp_time(now);
                 Some(update)
             }
         };

@@ -12,6 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::admission::{Durability, Write};
 use super::commit::Request;
 use super::names::{self, Seen};
@@ -30,6 +32,9 @@ const COUNTED_MAX: usize = COUNTERS * 64;
 #[expect(clippy::disallowed_types, reason = "looked up by key only, never iterated")]
 type Index<'r> = std::collections::HashMap<(&'r str, &'r [u8]), usize>;
 
+/// One operand per key and group is the rule.
+type Operands<'r> = SmallVec<[&'r [u8]; 2]>;
+
 /// What a leader keeps between batches.
 pub(super) struct Leader {
     /// Operands per key since its row was last written, by hash.
@@ -44,7 +49,7 @@ struct Slot<'r> {
     key: &'r [u8],
     /// Whether the profile was deleted before these operands.
     deleted: bool,
-    operands: Vec<&'r [u8]>,
+    operands: Operands<'r>,
 }
 
 impl Slot<'_> {
@@ -74,7 +79,7 @@ struct Undo<'r> {
     deleted: bool,
     operands: usize,
     /// The operands that a delete made pointless.
-    dropped: Option<Vec<&'r [u8]>>,
+    dropped: Option<Operands<'r>>,
 }
 
 impl Leader {
@@ -190,7 +195,7 @@ impl<'r> Group<'r> {
         let next = self.slots.len();
         let at = *self.index.entry((&write.family, &write.key)).or_insert(next);
         if at == next {
-            let slot = Slot { family: &write.family, key: &write.key, deleted: false, operands: Vec::new() };
+            let slot = Slot { family: &write.family, key: &write.key, deleted: false, operands: Operands::new() };
             self.slots.push(slot);
         }
         let Some(slot) = self.slots.get_mut(at) else { return Ok(()) };

@@ -19,7 +19,7 @@ fn open(path: &Path, fold_after: u16) -> Running {
 }
 
 fn change(store: &Running, id: &str, change: impl Into<Change>) {
-    let write = store.admit(ProfileKey::user(id).unwrap(), change.into()).unwrap();
+    let write = store.admit(ProfileKey::user(id).unwrap(), change.into(), Timestamp::from_seconds(1_000)).unwrap();
     store.write(write.into_iter().collect(), Durability::Buffered).unwrap();
 }
 

@@ -9,14 +9,14 @@
 //! slip in between the read and the write.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use super::admission::{Durability, Write};
 use super::commit::Request;
-use super::names::{self, Seen};
+use super::names::{self, Names, Seen};
 use super::open::Store;
 use crate::codec;
 use crate::error::{Error, Result};
@@ -29,8 +29,27 @@ const COUNTERS: usize = 1 << 16;
 /// After so many operands all counters start again, so that keys that are not hot never come to be folded.
 const COUNTED_MAX: usize = COUNTERS * 64;
 
+/// Slots by the hash of their key. Two keys of one hash stand at that hash and the next free number after it.
 #[expect(clippy::disallowed_types, reason = "looked up by key only, never iterated")]
-type Index<'r> = std::collections::HashMap<(&'r str, &'r [u8]), usize>;
+type Index = std::collections::HashMap<u64, usize, BuildHasherDefault<Hashed>>;
+
+/// Takes a number that is a hash already.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
 
 /// One operand per key and group is the rule.
 type Operands<'r> = SmallVec<[&'r [u8]; 2]>;
@@ -47,6 +66,7 @@ pub(super) struct Leader {
 struct Slot<'r> {
     family: &'r Arc<str>,
     key: &'r [u8],
+    hash: u64,
     /// Whether the profile was deleted before these operands.
     deleted: bool,
     operands: Operands<'r>,
@@ -68,7 +88,8 @@ impl Slot<'_> {
 
 struct Group<'r> {
     slots: Vec<Slot<'r>>,
-    index: Index<'r>,
+    index: Index,
+    hasher: RandomState,
     /// Names that this group is the first to use.
     fresh: BTreeMap<&'r Arc<str>, BTreeSet<&'r str>>,
 }
@@ -89,8 +110,16 @@ impl Leader {
 
     /// Commits a group. One outcome per request: a request over a limit fails alone, a failing engine fails them all.
     pub(super) fn commit(&mut self, store: &Store, requests: &[Request]) -> Vec<Result<()>> {
-        let mut group = Group::with_capacity(requests.iter().map(|request| request.writes.len()).sum());
-        let mut outcomes: Vec<Result<()>> = requests.iter().map(|request| group.add(store, request)).collect();
+        let writes = requests.iter().map(|request| request.writes.len()).sum();
+        let mut group = Group {
+            slots: Vec::with_capacity(writes),
+            index: Index::with_capacity_and_hasher(writes, BuildHasherDefault::new()),
+            hasher: self.hasher.clone(),
+            fresh: BTreeMap::new(),
+        };
+        let known = store.names.read();
+        let mut outcomes: Vec<_> = requests.iter().map(|request| group.add(store, &known, request)).collect();
+        drop(known);
         let sync = requests.iter().any(|request| request.durability == Durability::Synced);
         store.counters.count(requests, group.slots.len());
         if let Err(error) = self.write(store, &group, sync) {
@@ -156,8 +185,7 @@ impl Leader {
             self.counted = 0;
         }
         self.counted += 1;
-        let hash = self.hasher.hash_one((slot.family, slot.key));
-        let Some(pending) = self.pending.get_mut(hash as usize % COUNTERS) else { return false };
+        let Some(pending) = self.pending.get_mut(slot.hash as usize % COUNTERS) else { return false };
         *pending = pending.saturating_add(1);
         let hot = *pending > fold_after;
         if hot || slot.deleted {
@@ -168,14 +196,10 @@ impl Leader {
 }
 
 impl<'r> Group<'r> {
-    fn with_capacity(writes: usize) -> Self {
-        Self { slots: Vec::with_capacity(writes), index: Index::with_capacity(writes), fresh: BTreeMap::new() }
-    }
-
     /// Adds a request, or leaves the group as it was.
-    fn add(&mut self, store: &Store, request: &'r Request) -> Result<()> {
+    fn add(&mut self, store: &Store, known: &Names, request: &'r Request) -> Result<()> {
         let mut undo: Vec<Undo<'r>> = Vec::new();
-        let added = request.writes.iter().try_for_each(|write| self.add_write(store, write, &mut undo));
+        let added = request.writes.iter().try_for_each(|write| self.add_write(store, known, write, &mut undo));
         if added.is_err() {
             for Undo { at, deleted, operands, dropped } in undo.into_iter().rev() {
                 if let Some(slot) = self.slots.get_mut(at) {
@@ -190,14 +214,9 @@ impl<'r> Group<'r> {
         added
     }
 
-    fn add_write(&mut self, store: &Store, write: &'r Write, undo: &mut Vec<Undo<'r>>) -> Result<()> {
-        let counted = self.must_be_counted(store, write);
-        let next = self.slots.len();
-        let at = *self.index.entry((&write.family, &write.key)).or_insert(next);
-        if at == next {
-            let slot = Slot { family: &write.family, key: &write.key, deleted: false, operands: Operands::new() };
-            self.slots.push(slot);
-        }
+    fn add_write(&mut self, store: &Store, known: &Names, write: &'r Write, undo: &mut Vec<Undo<'r>>) -> Result<()> {
+        let counted = self.must_be_counted(store, known, write);
+        let at = self.find_or_add(write);
         let Some(slot) = self.slots.get_mut(at) else { return Ok(()) };
         let before = if counted { slot.properties(&store.engine())? } else { 0 };
         let (deleted, operands) = (slot.deleted, slot.operands.len());
@@ -221,13 +240,30 @@ impl<'r> Group<'r> {
         Ok(())
     }
 
+    fn find_or_add(&mut self, write: &'r Write) -> usize {
+        let Write { family, key, .. } = write;
+        let hash = self.hasher.hash_one(key);
+        let next = self.slots.len();
+        let mut place = hash;
+        loop {
+            let at = *self.index.entry(place).or_insert(next);
+            match self.slots.get(at) {
+                Some(slot) if slot.key == key && slot.family == family => return at,
+                Some(_) => place = place.wrapping_add(1),
+                None => {
+                    self.slots.push(Slot { family, key, hash, deleted: false, operands: Operands::new() });
+                    return at;
+                }
+            }
+        }
+    }
+
     /// Takes the names of a write into account, and says whether it must be counted against its row.
-    fn must_be_counted(&mut self, store: &Store, write: &'r Write) -> bool {
+    fn must_be_counted(&mut self, store: &Store, known: &Names, write: &'r Write) -> bool {
         if !write.creates {
             return false;
         }
         let bounded = store.options.limits.properties_max < usize::MAX;
-        let known = store.names.read();
         let seen = known.get(&write.family);
         if seen.is_some_and(|seen| seen.wide) {
             return bounded;

@@ -99,7 +99,12 @@
 )]
 #![cfg_attr(
     not(feature = "rocksdb"),
-    allow(dead_code, unused_imports, reason = "the pure core alone has no store above it to use it")
+    allow(
+        dead_code,
+        unused_imports,
+        rustdoc::broken_intra_doc_links,
+        reason = "the pure core alone has no store above it to use it or to be linked to"
+    )
 )]
 
 mod codec;

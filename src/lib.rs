@@ -127,8 +127,8 @@ pub use db::{Backup, Batch, Builder, Db, Snapshot, Stats, Table};
 pub use store::{CheckReport, Commit, Durability, Finding, Profiles, TableReport, TableStats, View, WriteStats};
 
 pub use error::{Error, ErrorKind, Result};
-pub use limits::{ID_BYTES_MAX, Limits, VALUE_DEPTH_MAX};
-pub use model::{Kind, NotFinite, Number, Object, Profile, ProfileKey, Timestamp, Value};
+pub use limits::{GROUP_IDS_MAX, ID_BYTES_MAX, Limits, VALUE_DEPTH_MAX};
+pub use model::{Event, Kind, NotFinite, Number, Object, Profile, ProfileKey, Timestamp, Value};
 pub use ops::{Change, Op, Update};
 
 /// The law of the algebra as callable code, for tests and fuzzers.

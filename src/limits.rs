@@ -10,7 +10,11 @@ pub const VALUE_DEPTH_MAX: usize = 64;
 /// The longest id of a profile, in bytes. The engine's keys are bounded, so ids are.
 pub const ID_BYTES_MAX: usize = 65_535;
 
-/// What an update may contain. [`Limits::mixpanel`] is the default everywhere.
+/// Groups of one kind that an event or a user can belong to; those listed after them do not join. Source: Mixpanel,
+/// Group Analytics (300).
+pub const GROUP_IDS_MAX: usize = 300;
+
+/// What an update or an event may contain. [`Limits::mixpanel`] is the default everywhere.
 ///
 /// ```
 /// use profiledb::Limits;
@@ -42,6 +46,21 @@ pub struct Limits {
     pub update_bytes_max: usize,
     /// Update objects in one request body; a larger body is refused whole. Source: User Profile Limits (2,000).
     pub updates_per_request_max: usize,
+    /// Properties of one event; more are refused. Source: Mixpanel, Import Events (255).
+    pub event_properties_max: usize,
+    /// Elements of a list in an event; more are refused. Source: Import Events (fewer than 255).
+    pub event_list_max: usize,
+    /// Size of one list or object in an event as compact JSON, in bytes; larger ones are refused. Source: Supported
+    /// Data Types (8 KB).
+    pub event_nested_bytes_max: usize,
+    /// Size of one event on the wire, in bytes; larger ones are refused. Source: Import Events (1 MB).
+    pub event_bytes_max: usize,
+    /// The earliest time of an event, in seconds since the epoch; earlier ones are refused. Source: Import Events
+    /// (1971-01-01).
+    pub event_seconds_min: i64,
+    /// How far ahead of the clock an event may lie, in seconds; what lies beyond is refused. Source: Import Events
+    /// (one hour).
+    pub event_ahead_seconds_max: i64,
 }
 
 impl Limits {
@@ -57,6 +76,12 @@ impl Limits {
             object_depth_max: 3,
             update_bytes_max: 1024 * 1024,
             updates_per_request_max: 2_000,
+            event_properties_max: 255,
+            event_list_max: 254,
+            event_nested_bytes_max: 8 * 1024,
+            event_bytes_max: 1024 * 1024,
+            event_seconds_min: 31_536_000,
+            event_ahead_seconds_max: 3_600,
         }
     }
 
@@ -72,6 +97,12 @@ impl Limits {
             object_depth_max: usize::MAX,
             update_bytes_max: usize::MAX,
             updates_per_request_max: usize::MAX,
+            event_properties_max: usize::MAX,
+            event_list_max: usize::MAX,
+            event_nested_bytes_max: usize::MAX,
+            event_bytes_max: usize::MAX,
+            event_seconds_min: i64::MIN,
+            event_ahead_seconds_max: i64::MAX,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Bytes of values, chains, operands and rows. `docs/FORMAT.md` shows every one of them.
+//! Bytes of values, chains, operands, rows and events. `docs/FORMAT.md` shows every one of them.
 //!
 //! Encodings are canonical: equal things have equal bytes, and bytes that are not canonical are not readable. So two
 //! folds can be compared as bytes, and whatever a merge does not touch it copies.
@@ -9,11 +9,17 @@
 
 mod bytes;
 mod chain;
+mod event;
 mod operand;
 mod row;
 mod value;
 
+pub(crate) use bytes::Malformed;
 pub(crate) use chain::{ChainBytes, ListLane, write_op, write_set, write_set_list, write_set_number};
+pub(crate) use event::{
+    EventBytes, EventKey, check_event, corrupt_event, day_of, day_prefix, decode_event, encode_event, event_key,
+    unescape, user_prefix,
+};
 pub(crate) use operand::{Entry, Operand, OperandWriter, encode_update};
 #[cfg(any(test, feature = "laws"))]
 pub(crate) use operand::{is_readable, quarantine_of};

@@ -196,6 +196,14 @@ impl<'a> ValueBytes<'a> {
         Self(bytes)
     }
 
+    /// The bytes of exactly one value, once they are checked.
+    #[inline]
+    pub(super) fn checked(bytes: &'a [u8]) -> Read<Self> {
+        let mut reader = Reader::new(bytes);
+        check_value(&mut reader)?;
+        if reader.is_empty() { Ok(Self(bytes)) } else { Err(Malformed("bytes after a value")) }
+    }
+
     /// Splits counted values off, if they are at most so many.
     pub(super) fn sequence(reader: &mut Reader<'a>, max: usize) -> Option<Vec<Self>> {
         let count = reader.len().ok().filter(|count| *count <= max)?;

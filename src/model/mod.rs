@@ -1,7 +1,8 @@
-//! The nouns: values, exact numbers, profiles and their keys, points in time.
+//! The nouns: values, exact numbers, profiles and their keys, events, points in time.
 //!
 //! This floor knows nothing of operators, bytes or storage. It may import only `error` and `limits`.
 
+mod event;
 mod key;
 mod number;
 mod object;
@@ -9,6 +10,7 @@ mod profile;
 mod time;
 mod value;
 
+pub use event::Event;
 pub use key::{Kind, ProfileKey};
 pub use number::{NotFinite, Number};
 pub use object::Object;
@@ -16,4 +18,5 @@ pub use profile::Profile;
 pub use time::Timestamp;
 pub use value::Value;
 
+pub(crate) use event::is_reserved_in_event;
 pub(crate) use number::{EXPONENT_MIN, Parts};

@@ -22,6 +22,8 @@ pub struct Timestamp(i64);
 /// Numbers above this are milliseconds, others are seconds: 1e11 s is the year 5138, 1e11 ms is 1973.
 const SECONDS_MAX: f64 = 1e11;
 
+const DAY_MILLIS: i64 = 86_400_000;
+
 /// The years 0000 to 9999 are what the text form can hold.
 const RANGE_SECONDS: std::ops::RangeInclusive<i64> = -62_167_219_200..=253_402_207_200;
 
@@ -44,7 +46,7 @@ impl Timestamp {
     ///
     /// [`Invalid`](crate::ErrorKind::Invalid) when the number is no time within the years 0000 to 9999.
     pub fn from_number(number: f64) -> Result<Self> {
-        let millis = if number.abs() > SECONDS_MAX { number } else { number * 1_000.0 };
+        let millis = if number.abs() > SECONDS_MAX { number } else { (number * 1_000.0).round() };
         let time = Self(millis as i64);
         if millis.is_finite() && RANGE_SECONDS.contains(&time.seconds()) {
             Ok(time)
@@ -66,6 +68,26 @@ impl Timestamp {
             .map_err(|error| {
                 Error::invalid(format!("not a time of the shape YYYY-MM-DDTHH:MM:SS value={text:?}")).because(error)
             })
+    }
+
+    /// The first moment of a day, which is counted from 1970-01-01 in UTC.
+    pub(crate) fn of_day(day: i32) -> Self {
+        Self(i64::from(day) * DAY_MILLIS)
+    }
+
+    /// The day in UTC, counted from 1970-01-01, and the milliseconds since it began. Saturates at the ends of what
+    /// days can count, which lie far outside of the years 0000 to 9999.
+    pub(crate) fn day_and_millis(self) -> (i32, u32) {
+        match i32::try_from(self.0.div_euclid(DAY_MILLIS)) {
+            Ok(day) => (day, self.0.rem_euclid(DAY_MILLIS) as u32),
+            Err(_) if self.0 < 0 => (i32::MIN, 0),
+            Err(_) => (i32::MAX, (DAY_MILLIS - 1) as u32),
+        }
+    }
+
+    /// Whether this lies in the years 0000 to 9999, which is what the text form can hold.
+    pub(crate) fn has_text(self) -> bool {
+        RANGE_SECONDS.contains(&self.seconds())
     }
 
     /// Milliseconds since the epoch.

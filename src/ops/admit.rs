@@ -67,13 +67,18 @@ fn admit_op(op: &mut Op, limits: &Limits) -> Result<()> {
 }
 
 fn admit_value(value: &mut Value, limits: &Limits) -> Result<()> {
+    admit_value_within(value, limits, limits.nested_bytes_max)
+}
+
+/// Checks a value, of which a list or an object has at most so many bytes as JSON.
+pub(super) fn admit_value_within(value: &mut Value, limits: &Limits, nested_bytes_max: usize) -> Result<()> {
     admit_nested(value, limits, 0, 0)?;
     let nested = matches!(value, Value::List(_) | Value::Object(_));
-    if nested && limits.nested_bytes_max < usize::MAX {
+    if nested && nested_bytes_max < usize::MAX {
         let bytes = json_bytes(value);
-        if bytes > limits.nested_bytes_max {
+        if bytes > nested_bytes_max {
             let kind = value.type_name();
-            let message = format!("{kind} has at most {} bytes as JSON bytes={bytes}", limits.nested_bytes_max);
+            let message = format!("{kind} has at most {nested_bytes_max} bytes as JSON bytes={bytes}");
             return Err(Error::limit(message));
         }
     }
@@ -108,7 +113,7 @@ fn admit_nested(value: &mut Value, limits: &Limits, depth: usize, objects: usize
 }
 
 /// Cuts a text to so many characters, never inside one.
-fn cut(text: &mut String, chars_max: usize) {
+pub(super) fn cut(text: &mut String, chars_max: usize) {
     // A text of so many bytes cannot have more characters.
     if text.len() > chars_max
         && let Some((end, _)) = text.char_indices().nth(chars_max)

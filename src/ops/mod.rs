@@ -47,6 +47,7 @@
 mod admit;
 mod apply;
 mod chain;
+mod event;
 mod fold;
 #[cfg(any(test, feature = "laws"))]
 pub(crate) mod laws;
@@ -58,5 +59,6 @@ pub use op::{Change, Op, Update};
 
 pub(crate) use admit::{is_reserved, json_bytes};
 pub(crate) use chain::{Chain, Lanes};
+pub(crate) use event::is_bad_id;
 pub(crate) use list::ListEdit;
 pub(crate) use presence::{Life, Presence};

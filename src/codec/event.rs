@@ -1,0 +1,332 @@
+//! Events: keys that sort in join order, and values whose properties can be found without decoding the others.
+//!
+//! ```text
+//! key    | day: 4 | distinct_id, escaped | 0x00 | milliseconds of the day: 4 | hash of event and $insert_id: 8 |
+//! value  | 0xE1 | name | $insert_id | property: name, length and bytes of the value | ...
+//! ```
+//!
+//! Integers in keys are big-endian; the day is counted from 1970-01-01 in UTC with its sign bit flipped. In an id the
+//! bytes 0x00 and 0x01 become 0x01 0x01 and 0x01 0x02, so that 0x00 ends it and keys sort as ids do. The hash is
+//! XXH3-64 with seed 0 over the length of the name (8 bytes, little-endian), the name and the `$insert_id`: an event
+//! that is sent again lands on its own key. Name, `$insert_id` and property names are texts behind their length;
+//! properties ascend by name and fill the rest.
+
+use std::borrow::Cow;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::bytes::{Malformed, Read, Reader, put_slice, put_varint};
+use super::value::{ValueBytes, check_value, read_value, write_value};
+use crate::error::{Error, Result};
+use crate::model::{Event, Object, Timestamp};
+
+/// Tag and version of events.
+const VERSION_1: u8 = 0xE1;
+
+const DAY: usize = 4;
+
+/// What stands behind the id: its end, the milliseconds, the hash.
+const TAIL: usize = 1 + 4 + 8;
+
+/// The key of an event, taken apart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EventKey<'a> {
+    /// The day, as it stands in the key.
+    pub(crate) day: [u8; DAY],
+    /// The id as it stands in the key. Ids sort, and are equal, as these bytes are.
+    pub(crate) escaped: &'a [u8],
+    /// Milliseconds since the day began.
+    pub(crate) millis: u32,
+}
+
+impl<'a> EventKey<'a> {
+    #[inline]
+    pub(crate) fn read(key: &'a [u8]) -> Read<Self> {
+        const SHORT: Malformed = Malformed("the key of an event is too short");
+        let (day, rest) = key.split_first_chunk().ok_or(SHORT)?;
+        let (escaped, tail) = rest.split_at_checked(rest.len().wrapping_sub(TAIL)).ok_or(SHORT)?;
+        let [0, a, b, c, d, ..] = tail else {
+            return Err(Malformed("the key of an event whose id does not end"));
+        };
+        Ok(Self { day: *day, escaped, millis: u32::from_be_bytes([*a, *b, *c, *d]) })
+    }
+
+    pub(crate) fn time(&self) -> Timestamp {
+        let day = Timestamp::of_day((u32::from_be_bytes(self.day) ^ (1 << 31)) as i32);
+        Timestamp::from_millis(day.millis().saturating_add(i64::from(self.millis)))
+    }
+
+    /// The id.
+    pub(crate) fn id(&self) -> Read<Cow<'a, str>> {
+        unescape(self.escaped)
+    }
+}
+
+/// The id that these bytes of a key stand for.
+pub(crate) fn unescape(escaped: &[u8]) -> Read<Cow<'_, str>> {
+    if !escaped.contains(&1) {
+        return std::str::from_utf8(escaped).map(Cow::Borrowed).map_err(|_| Malformed("an id that is not UTF-8"));
+    }
+    let mut id = Vec::with_capacity(escaped.len());
+    let mut bytes = escaped.iter();
+    while let Some(byte) = bytes.next() {
+        id.push(match byte {
+            1 => match bytes.next() {
+                Some(code @ 1..=2) => code - 1,
+                _ => return Err(Malformed("an id with an unknown escape")),
+            },
+            byte => *byte,
+        });
+    }
+    String::from_utf8(id).map(Cow::Owned).map_err(|_| Malformed("an id that is not UTF-8"))
+}
+
+/// Appends an id as it stands in keys, without its end.
+pub(crate) fn escape(out: &mut Vec<u8>, id: &str) {
+    for byte in id.bytes() {
+        match byte {
+            0 | 1 => out.extend([1, byte + 1]),
+            _ => out.push(byte),
+        }
+    }
+}
+
+/// How the keys of a day begin.
+pub(crate) fn day_prefix(day: i32) -> [u8; DAY] {
+    (day as u32 ^ (1 << 31)).to_be_bytes()
+}
+
+/// The day of a key that begins like this.
+pub(crate) fn day_of(prefix: [u8; DAY]) -> i32 {
+    (u32::from_be_bytes(prefix) ^ (1 << 31)) as i32
+}
+
+/// How the keys of a user on a day begin.
+pub(crate) fn user_prefix(day: [u8; DAY], id: &str) -> Vec<u8> {
+    let mut key = Vec::with_capacity(DAY + id.len() + TAIL);
+    key.extend(day);
+    escape(&mut key, id);
+    key.push(0);
+    key
+}
+
+/// The key of an event.
+pub(crate) fn event_key(event: &Event) -> Vec<u8> {
+    let (day, millis) = event.time().day_and_millis();
+    let mut key = user_prefix(day_prefix(day), event.distinct_id());
+    key.extend(millis.to_be_bytes());
+    let insert_id = event.insert_id().unwrap_or_default();
+    let mut identity = Vec::with_capacity(8 + event.name().len() + insert_id.len());
+    identity.extend((event.name().len() as u64).to_le_bytes());
+    identity.extend(event.name().as_bytes());
+    identity.extend(insert_id.as_bytes());
+    key.extend(xxh3_64(&identity).to_be_bytes());
+    key
+}
+
+/// The value of an event.
+pub(crate) fn encode_event(event: &Event) -> Vec<u8> {
+    let mut out = Vec::with_capacity(128);
+    out.push(VERSION_1);
+    put_slice(&mut out, event.name().as_bytes());
+    put_slice(&mut out, event.insert_id().unwrap_or_default().as_bytes());
+    let mut bytes = Vec::new();
+    for (name, value) in event.properties().iter() {
+        bytes.clear();
+        write_value(&mut bytes, value);
+        put_slice(&mut out, name.as_bytes());
+        put_varint(&mut out, bytes.len() as u64);
+        out.extend_from_slice(&bytes);
+    }
+    out
+}
+
+/// The value of an event, taken apart as far as its head.
+#[derive(Clone, Debug)]
+pub(crate) struct EventBytes<'a> {
+    pub(crate) name: &'a [u8],
+    insert_id: &'a [u8],
+    entries: Reader<'a>,
+}
+
+impl<'a> EventBytes<'a> {
+    #[inline]
+    pub(crate) fn read(value: &'a [u8]) -> Read<Self> {
+        let mut reader = Reader::new(value);
+        match reader.u8()? {
+            VERSION_1 => {}
+            version if version >> 4 == VERSION_1 >> 4 => {
+                return Err(Malformed("written by a version that this one does not know"));
+            }
+            _ => return Err(Malformed("not an event")),
+        }
+        Ok(Self { name: reader.text()?, insert_id: reader.text()?, entries: reader })
+    }
+
+    pub(crate) fn name(&self) -> Read<&'a str> {
+        std::str::from_utf8(self.name).map_err(|_| Malformed("text that is not UTF-8"))
+    }
+
+    pub(crate) fn insert_id(&self) -> Read<&'a str> {
+        std::str::from_utf8(self.insert_id).map_err(|_| Malformed("text that is not UTF-8"))
+    }
+
+    /// Calls `found` with the position in `wanted` and the value of each property that is there. `wanted` ascends.
+    #[inline]
+    pub(crate) fn pick(&self, wanted: &[Box<str>], mut found: impl FnMut(usize, ValueBytes<'a>)) -> Read<()> {
+        let mut entries = self.entries.clone();
+        let mut wanted = wanted.iter().enumerate().peekable();
+        while !entries.is_empty() && wanted.peek().is_some() {
+            let (name, value) = (entries.slice()?, entries.slice()?);
+            while wanted.next_if(|(_, wanted)| wanted.as_bytes() < name).is_some() {}
+            if let Some((at, _)) = wanted.next_if(|(_, wanted)| wanted.as_bytes() == name) {
+                found(at, ValueBytes::checked(value)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn properties(&self) -> Read<Object> {
+        let mut properties: Vec<(String, _)> = Vec::new();
+        let mut entries = self.entries.clone();
+        while !entries.is_empty() {
+            let name = entries.str()?;
+            if properties.last().is_some_and(|(last, _)| last.as_str() >= name) {
+                return Err(Malformed("names that do not ascend"));
+            }
+            let mut value = Reader::new(entries.slice()?);
+            properties.push((name.to_owned(), read_value(&mut value)?));
+            if !value.is_empty() {
+                return Err(Malformed("bytes after a value"));
+            }
+        }
+        Ok(Object::from_sorted(properties))
+    }
+}
+
+/// Checks every byte of an event.
+///
+/// # Errors
+///
+/// As [`decode_event`].
+pub(crate) fn check_event(key: &[u8], value: &[u8]) -> Result<()> {
+    let check = || {
+        EventKey::read(key)?.id()?;
+        let event = EventBytes::read(value)?;
+        let mut last: Option<&[u8]> = None;
+        let mut entries = event.entries;
+        while !entries.is_empty() {
+            let name = entries.text()?;
+            if last.is_some_and(|last| last >= name) {
+                return Err(Malformed("names that do not ascend"));
+            }
+            last = Some(name);
+            let mut value = Reader::new(entries.slice()?);
+            check_value(&mut value)?;
+            if !value.is_empty() {
+                return Err(Malformed("bytes after a value"));
+            }
+        }
+        Ok(())
+    };
+    check().map_err(|malformed| corrupt_event(key, malformed))
+}
+
+/// Decodes an event.
+///
+/// # Errors
+///
+/// [`Corrupt`](crate::ErrorKind::Corrupt) when the bytes are no event, or one of a version that this one does not know.
+pub(crate) fn decode_event(key: &[u8], value: &[u8]) -> Result<Event> {
+    let decode = || {
+        let (key, value) = (EventKey::read(key)?, EventBytes::read(value)?);
+        Ok(Event {
+            name: value.name()?.to_owned(),
+            distinct_id: key.id()?.into_owned(),
+            time: key.time(),
+            insert_id: Some(value.insert_id()?.to_owned()),
+            properties: value.properties()?,
+            invalid: None,
+        })
+    };
+    decode().map_err(|malformed| corrupt_event(key, malformed))
+}
+
+/// The error that names an event which cannot be read.
+pub(crate) fn corrupt_event(key: &[u8], Malformed(what): Malformed) -> Error {
+    let place = match EventKey::read(key) {
+        Ok(parts) => format!("time={} distinct_id={:?}", parts.time(), String::from_utf8_lossy(parts.escaped)),
+        Err(_) => format!("key={key:02x?}"),
+    };
+    Error::corrupt(format!("the event cannot be read: {what} {place}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ids() -> impl Strategy<Value = String> {
+        // Small letters of trouble, so that prefixes and escapes meet.
+        proptest::collection::vec(prop::sample::select(vec!['\0', '\u{1}', '\u{2}', 'a', 'b', 'é']), 0..5)
+            .prop_map(|letters| letters.into_iter().collect())
+    }
+
+    proptest! {
+        #[test]
+        fn keys_sort_by_day_id_and_time(a in (ids(), any::<i32>(), 0..1_000_u32), b in (ids(), any::<i32>(), 0..1_000_u32)) {
+            let event = |(id, day, millis): &(String, i32, u32)| {
+                let time = Timestamp::of_day(*day / 1_000_000).millis() + i64::from(*millis);
+                Event::new("e", id, Timestamp::from_millis(time)).id("i")
+            };
+            let parts = |event: &Event| (event.time.day_and_millis().0, event.distinct_id.clone(), event.time);
+            let (a, b) = (event(&a), event(&b));
+            prop_assert_eq!(event_key(&a).cmp(&event_key(&b)), parts(&a).cmp(&parts(&b)));
+            let key = event_key(&a);
+            let read = EventKey::read(&key).unwrap();
+            prop_assert_eq!(read.id().unwrap().into_owned(), a.distinct_id.clone());
+            prop_assert_eq!(read.time(), a.time);
+            prop_assert!(key.starts_with(&user_prefix(read.day, &a.distinct_id)));
+            prop_assert_eq!(decode_event(&key, &encode_event(&a)).unwrap(), a);
+        }
+
+        #[test]
+        fn no_bytes_make_a_reader_panic(key: Vec<u8>, mut value: Vec<u8>, tagged: bool) {
+            if tagged && let Some(first) = value.first_mut() {
+                *first = VERSION_1;
+            }
+            let decoded = decode_event(&key, &value);
+            prop_assert_eq!(decoded.is_ok(), check_event(&key, &value).is_ok());
+            if let Ok(event) = EventBytes::read(&value) {
+                let _ = event.pick(&["a".into(), "b".into()], |_, _| {});
+            }
+        }
+    }
+
+    #[test]
+    fn another_name_or_insert_id_is_another_key() {
+        let key = |name: &str, id: &str| event_key(&Event::new(name, "u", Timestamp::from_seconds(0)).id(id));
+        let keys = [key("ab", "c"), key("a", "bc"), key("abc", "d"), key("ab", "d")];
+        for (at, key) in keys.iter().enumerate() {
+            assert!(!keys[..at].contains(key));
+        }
+        assert_eq!(key("a", "b"), key("a", "b"));
+    }
+
+    #[test]
+    fn properties_are_picked_where_they_are() {
+        let event = Event::new("e", "u", Timestamp::from_seconds(0)).set("b", 1).set("d", "x").set("f", true);
+        let value = encode_event(&event);
+        let wanted: Vec<Box<str>> = ["a", "b", "c", "f", "g"].map(Into::into).into();
+        let mut found = Vec::new();
+        let event = EventBytes::read(&value).unwrap();
+        event.pick(&wanted, |at, value| found.push((at, value.decode().unwrap()))).unwrap();
+        assert_eq!(found, [(1, 1.into()), (3, true.into())]);
+        // Damage in what is picked is seen, damage in what is skipped is not looked for.
+        let mut damaged = value.clone();
+        *damaged.last_mut().unwrap() = 99;
+        let event = EventBytes::read(&damaged).unwrap();
+        assert!(event.pick(&["b".into()], |_, _| {}).is_ok());
+        assert!(event.pick(&["f".into()], |_, _| {}).is_err());
+    }
+}

@@ -1,0 +1,193 @@
+//! An event: something that a user did.
+
+use std::fmt::Display;
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use super::{Object, Timestamp, Value};
+use crate::error::{Error, Result};
+
+/// Names that stand among the properties of an event on the wire and are not properties of it. The first two are
+/// kept beside them, the others are only of use on the way in.
+const RESERVED: [&str; 5] = ["time", "distinct_id", "$insert_id", "token", "ip"];
+
+/// Whether a property of an event of this name belongs to the envelope.
+pub(crate) fn is_reserved_in_event(name: &str) -> bool {
+    RESERVED.contains(&name)
+}
+
+/// Something that a user did: a name, who, when, and properties. Events are kept as they came; profiles are joined
+/// onto them when someone asks.
+///
+/// Two events with the same name, user, time and [`insert_id`](Self::insert_id) are one event that was sent twice:
+/// the later one replaces the earlier one.
+///
+/// As JSON it is what Mixpanel's `/import` takes.
+///
+/// ```
+/// use profiledb::{Event, Timestamp};
+///
+/// let time = Timestamp::parse("2023-11-14T22:13:20")?;
+/// let event = Event::new("purchase", "alice", time).set("amount", 12.5).set("company", ["acme"]).id("a-1");
+/// assert_eq!(
+///     serde_json::to_string(&event).expect("an event is JSON"),
+///     concat!(
+///         r#"{"event":"purchase","properties":{"time":1700000000,"distinct_id":"alice","$insert_id":"a-1","#,
+///         r#""amount":12.5,"company":["acme"]}}"#,
+///     ),
+/// );
+/// # Ok::<(), profiledb::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub(crate) name: String,
+    pub(crate) distinct_id: String,
+    pub(crate) time: Timestamp,
+    pub(crate) insert_id: Option<String>,
+    pub(crate) properties: Object,
+    pub(crate) invalid: Option<Error>,
+}
+
+impl Event {
+    /// An event without properties.
+    #[must_use]
+    pub fn new(name: impl Into<String>, distinct_id: impl Into<String>, time: Timestamp) -> Self {
+        Self {
+            name: name.into(),
+            distinct_id: distinct_id.into(),
+            time,
+            insert_id: None,
+            properties: Object::new(),
+            invalid: None,
+        }
+    }
+
+    /// Sets a property. A value that no JSON can carry (NaN, an infinity) is reported when the event is appended, so
+    /// that building one stays free of `?`.
+    #[must_use]
+    pub fn set<V: TryInto<Value, Error: Display>>(mut self, name: impl Into<String>, value: V) -> Self {
+        let name = name.into();
+        match value.try_into() {
+            Ok(value) => {
+                self.properties.insert(name, value);
+            }
+            Err(error) => {
+                self.invalid.get_or_insert_with(|| Error::invalid(error.to_string()).at(name));
+            }
+        }
+        self
+    }
+
+    /// The `$insert_id`: what tells this event from others of the same name, user and time. An event without one gets
+    /// one that is its own when it is appended, so sending it again appends it again.
+    #[must_use]
+    pub fn id(mut self, insert_id: impl Into<String>) -> Self {
+        self.insert_id = Some(insert_id.into());
+        self
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Who did it. Empty for events that belong to nobody; they join no profile.
+    #[must_use]
+    pub fn distinct_id(&self) -> &str {
+        &self.distinct_id
+    }
+
+    /// When, in milliseconds.
+    #[must_use]
+    pub fn time(&self) -> Timestamp {
+        self.time
+    }
+
+    /// What tells it from others of the same name, user and time. Always there in an event that was stored.
+    #[must_use]
+    pub fn insert_id(&self) -> Option<&str> {
+        self.insert_id.as_deref()
+    }
+
+    /// Its properties.
+    #[must_use]
+    pub fn properties(&self) -> &Object {
+        &self.properties
+    }
+
+    /// The value of one property.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.properties.get(name)
+    }
+
+    /// What was wrong with a value that was set.
+    pub(crate) fn take_invalid(&mut self) -> Result<()> {
+        self.invalid.take().map_or(Ok(()), Err)
+    }
+}
+
+/// Two events are equal when all that is stored of them is, numbers by value.
+impl PartialEq for Event {
+    fn eq(&self, other: &Self) -> bool {
+        let key = |event: &Self| (event.time, event.invalid.is_some());
+        key(self) == key(other)
+            && (&self.name, &self.distinct_id, &self.insert_id) == (&other.name, &other.distinct_id, &other.insert_id)
+            && self.properties == other.properties
+    }
+}
+
+impl Serialize for Event {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        struct Properties<'e>(&'e Event);
+
+        impl Serialize for Properties<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let event = self.0;
+                let mut map = serializer.serialize_map(None)?;
+                map.serialize_entry("time", &WireTime(event.time))?;
+                map.serialize_entry("distinct_id", &event.distinct_id)?;
+                event.insert_id.iter().try_for_each(|id| map.serialize_entry("$insert_id", id))?;
+                event.properties.iter().try_for_each(|(name, value)| map.serialize_entry(name, value))?;
+                map.end()
+            }
+        }
+
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry("event", &self.name)?;
+        map.serialize_entry("properties", &Properties(self))?;
+        map.end()
+    }
+}
+
+/// Seconds where they say it all; otherwise milliseconds where those are large enough to be taken for such, and
+/// seconds with a fraction before 1973.
+struct WireTime(Timestamp);
+
+impl Serialize for WireTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let millis = self.0.millis();
+        match self.0.seconds() {
+            seconds if seconds.saturating_mul(1_000) == millis => serializer.serialize_i64(seconds),
+            _ if Timestamp::from_number(millis as f64).is_ok_and(|time| time == self.0) => {
+                serializer.serialize_i64(millis)
+            }
+            _ => serializer.serialize_f64(millis as f64 / 1e3),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_on_the_wire_read_back_as_they_were() {
+        for millis in [0, 1, 999, 86_400_000, 99_999_999_999, 100_000_000_001, 1_700_000_000_123, 1_700_000_000_000] {
+            let time = Timestamp::from_millis(millis);
+            let text = serde_json::to_string(&WireTime(time)).unwrap();
+            assert_eq!(Timestamp::from_number(text.parse().unwrap()).unwrap(), time, "{text}");
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The door for events: what an event must satisfy before it is appended.
+
+use super::admit::{admit_value_within, cut};
+use crate::error::{Error, Result};
+use crate::limits::{ID_BYTES_MAX, Limits};
+use crate::model::{Event, Object, Timestamp, Value, is_reserved_in_event};
+
+/// Ids that broken clients send for everyone, so that they name nobody. Source: Mixpanel, Import Events.
+const BAD_IDS: [&str; 17] = [
+    "00000000-0000-0000-0000-000000000000",
+    "anon",
+    "anonymous",
+    "nil",
+    "none",
+    "null",
+    "n/a",
+    "na",
+    "undefined",
+    "unknown",
+    "<nil>",
+    "0",
+    "-1",
+    "true",
+    "false",
+    "[]",
+    "{}",
+];
+
+/// Whether this id is one that broken clients send for everyone. Upper and lower case are the same here.
+pub(crate) fn is_bad_id(id: &str) -> bool {
+    id.len() <= 36 && BAD_IDS.iter().any(|bad| bad.eq_ignore_ascii_case(id))
+}
+
+impl Event {
+    /// Checks the event against `limits` and cuts what is to be cut. The store does this with every event. `now` is
+    /// what the time may not lie far ahead of.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid) for an event without a name, an id that names nobody, a reserved name, a
+    /// number that is not finite or a time out of bounds, and [`LimitExceeded`](crate::ErrorKind::LimitExceeded) for
+    /// too many properties or a value that is too large. The error names the field.
+    pub fn admit(mut self, limits: &Limits, now: Timestamp) -> Result<Self> {
+        self.take_invalid()?;
+        if self.name.is_empty() {
+            return Err(Error::invalid("event, missing or empty").at("event"));
+        }
+        cut(&mut self.name, limits.string_chars_max);
+        admit_id("distinct_id", &self.distinct_id)?;
+        if let Some(id) = &self.insert_id {
+            admit_id("$insert_id", id)?;
+            if id.is_empty() {
+                return Err(Error::invalid("$insert_id is empty").at("$insert_id"));
+            }
+        }
+        admit_time(self.time, limits, now)?;
+        let count = self.properties.len();
+        if count > limits.event_properties_max {
+            let message = format!("an event has at most {} properties properties={count}", limits.event_properties_max);
+            return Err(Error::limit(message).at("properties"));
+        }
+        self.properties = admit_properties(std::mem::take(&mut self.properties), limits)?;
+        Ok(self)
+    }
+}
+
+fn admit_id(field: &str, id: &str) -> Result<()> {
+    if is_bad_id(id) {
+        return Err(Error::invalid(format!("an id that names nobody value={id:?}")).at(field));
+    }
+    if id.len() > ID_BYTES_MAX {
+        return Err(Error::invalid(format!("an id has at most {ID_BYTES_MAX} bytes len={}", id.len())).at(field));
+    }
+    Ok(())
+}
+
+fn admit_time(time: Timestamp, limits: &Limits, now: Timestamp) -> Result<()> {
+    let refused = |what: String| Err(Error::invalid(what).at("time"));
+    if !time.has_text() {
+        return refused(format!("not a time millis={}", time.millis()));
+    }
+    if time.seconds() < limits.event_seconds_min {
+        let min = Timestamp::from_seconds(limits.event_seconds_min);
+        return refused(format!("the time lies before {min} value={time}"));
+    }
+    if time.seconds() > now.seconds().saturating_add(limits.event_ahead_seconds_max) {
+        let seconds = limits.event_ahead_seconds_max;
+        return refused(format!("the time lies more than {seconds} s in the future value={time}"));
+    }
+    Ok(())
+}
+
+fn admit_properties(properties: Object, limits: &Limits) -> Result<Object> {
+    let mut admitted = Vec::with_capacity(properties.len());
+    let mut sorted = true;
+    for (mut name, mut value) in properties {
+        if name.is_empty() {
+            return Err(Error::invalid("a property name is empty").at(""));
+        }
+        if is_reserved_in_event(&name) {
+            return Err(Error::invalid("the name is reserved and cannot be stored as a property").at(name));
+        }
+        let long = matches!(&value, Value::List(elements) if elements.len() > limits.event_list_max);
+        if long {
+            let message = format!("a list in an event has at most {} elements", limits.event_list_max);
+            return Err(Error::limit(message).at(name));
+        }
+        if let Err(error) = admit_value_within(&mut value, limits, limits.event_nested_bytes_max) {
+            return Err(error.at(name));
+        }
+        cut(&mut name, limits.name_chars_max);
+        sorted &= admitted.last().is_none_or(|(last, _): &(String, Value)| *last < name);
+        admitted.push((name, value));
+    }
+    // Two names can only have become one by being cut.
+    Ok(if sorted { Object::from_sorted(admitted) } else { admitted.into_iter().collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
+
+    fn event() -> Event {
+        Event::new("purchase", "alice", NOW)
+    }
+
+    fn refusal(event: Event) -> (bool, String) {
+        let error = event.admit(&Limits::mixpanel(), NOW).unwrap_err();
+        (error.is_limit_exceeded(), error.field().unwrap_or_default().to_owned())
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused_by_name() {
+        let at = |seconds| Event::new("e", "u", Timestamp::from_seconds(seconds));
+        for (bad, field) in [
+            (Event::new("", "alice", NOW), "event"),
+            (Event::new("e", "Anonymous", NOW), "distinct_id"),
+            (Event::new("e", "x".repeat(70_000), NOW), "distinct_id"),
+            (event().id(""), "$insert_id"),
+            (event().id("null"), "$insert_id"),
+            (at(31_535_999), "time"),
+            (at(NOW.seconds() + 3_601), "time"),
+            (at(i64::MAX), "time"),
+            (event().set("x", f64::NAN), "x"),
+            (event().set("", 1), ""),
+            (event().set("time", 1), "time"),
+        ] {
+            assert_eq!(refusal(bad), (false, field.to_owned()));
+        }
+        let bomb = (0..256).fold(event(), |event, n| event.set(format!("p{n}"), n));
+        assert_eq!(refusal(bomb), (true, "properties".into()));
+        assert_eq!(refusal(event().set("l", vec![0; 255])), (true, "l".into()));
+        assert_eq!(refusal(event().set("l", vec!["x".repeat(255); 40])), (true, "l".into()));
+        let deep = (0..4).fold(Value::from(1), |inner, _| Object::from_iter([("x", inner)]).into());
+        assert_eq!(refusal(event().set("o", deep)), (true, "o".into()));
+    }
+
+    #[test]
+    fn what_fits_passes_and_what_is_long_is_cut() {
+        for fine in [
+            Event::new("e", "", NOW),
+            Event::new("e", "u", Timestamp::from_seconds(31_536_000)),
+            Event::new("e", "u", Timestamp::from_seconds(NOW.seconds() + 3_600)),
+            (0..255).fold(event(), |event, n| event.set(format!("p{n}"), n)),
+            event().set("l", vec![0; 254]).id("a b"),
+        ] {
+            fine.admit(&Limits::mixpanel(), NOW).unwrap();
+        }
+        let long = event().set("n".repeat(300), "x".repeat(300)).set(format!("{}z", "n".repeat(299)), 2);
+        let admitted = long.admit(&Limits::mixpanel(), NOW).unwrap();
+        // Of two names that are one when they are cut, the one that sorts last wins.
+        assert_eq!(admitted.properties().iter().collect::<Vec<_>>(), [("n".repeat(255).as_str(), &2.into())]);
+        let long = event().set("s", "x".repeat(300)).admit(&Limits::unbounded(), NOW).unwrap();
+        assert_eq!(long.get("s"), Some(&"x".repeat(300).into()));
+        Event::new("e", "u", Timestamp::from_seconds(0)).admit(&Limits::unbounded(), NOW).unwrap();
+    }
+}

@@ -12,6 +12,7 @@ mod chain;
 mod event;
 mod operand;
 mod row;
+mod tuple;
 mod value;
 
 pub(crate) use bytes::Malformed;
@@ -24,4 +25,5 @@ pub(crate) use operand::{Entry, Operand, OperandWriter, encode_update};
 #[cfg(any(test, feature = "laws"))]
 pub(crate) use operand::{is_readable, quarantine_of};
 pub(crate) use row::{decode_profile, decode_property, inspect, row_exists};
+pub(crate) use tuple::{project_event, project_row, project_value, tuple_value};
 pub(crate) use value::{ValueBytes, ValueKind};

@@ -26,7 +26,7 @@ pub(crate) fn decode_property(bytes: &[u8], name: &str) -> Result<Option<Value>>
     find(bytes, name).map_err(corrupt)
 }
 
-fn corrupt(Malformed(what): Malformed) -> Error {
+pub(super) fn corrupt(Malformed(what): Malformed) -> Error {
     Error::corrupt(format!("the row cannot be read: {what}"))
 }
 
@@ -58,7 +58,7 @@ fn read_profile(bytes: &[u8]) -> Read<Option<Profile>> {
 }
 
 /// The name and the value of the next entry of a row.
-fn entry<'a>(entries: &mut Reader<'a>) -> Read<(&'a str, Reader<'a>)> {
+pub(super) fn entry<'a>(entries: &mut Reader<'a>) -> Read<(&'a str, Reader<'a>)> {
     let name = entries.str()?;
     let mut chain = Reader::new(entries.slice()?);
     if chain.u8()? != ChainBytes::SET {

@@ -240,6 +240,29 @@ impl<'a> ValueBytes<'a> {
         Self::sequence(&mut reader, max)
     }
 
+    /// The text, if this is a string.
+    pub(crate) fn text(self) -> Option<&'a str> {
+        let mut reader = Reader::new(self.0);
+        reader.u8().ok().filter(|tag| *tag == STRING)?;
+        reader.str().ok()
+    }
+
+    /// The ids of groups that this value lists: a scalar is one, a list is as many as it has scalars. What is no id,
+    /// null, `""` and what nests, is passed over.
+    pub(crate) fn ids(self, mut each: impl FnMut(&str)) {
+        if let Some(text) = self.text() {
+            if !text.is_empty() {
+                each(text);
+            }
+            return;
+        }
+        match self.decode() {
+            Ok(Value::List(elements)) => elements.iter().filter_map(Value::id_text).for_each(|id| each(&id)),
+            Ok(value) => value.id_text().iter().for_each(|id| each(id)),
+            Err(_) => {}
+        }
+    }
+
     /// Whether two values are equal as JSON is. Texts, truth values and null are if their bytes are. Where there may be
     /// numbers, `1` equals `1.0` and has other bytes.
     pub(crate) fn equals(self, other: Self) -> bool {

@@ -7,6 +7,9 @@ use super::{Object, Timestamp, Value};
 /// The name under which the time of the last update shows among the properties.
 pub(crate) const LAST_SEEN: &str = "$last_seen";
 
+/// The name under which the time of the first event shows among the properties.
+pub(crate) const FIRST_EVENT: &str = "$mp_first_event_time";
+
 /// The latest state of one profile: its properties, when it was last updated, and what could not be read.
 ///
 /// As JSON it is the object that Mixpanel calls `$properties`, with `$last_seen` among them.

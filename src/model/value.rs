@@ -1,5 +1,6 @@
 //! What a property can hold: any JSON.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 
@@ -100,6 +101,16 @@ impl Value {
         match self {
             Self::Object(object) => Some(object),
             _ => None,
+        }
+    }
+
+    /// The text that this value is as the id of a group, if it can be one. Clients send numbers for ids that look like
+    /// numbers, and expect them to equal the string.
+    pub(crate) fn id_text(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::String(text) if !text.is_empty() => Some(Cow::Borrowed(text)),
+            Self::Number(_) | Self::Bool(_) => Some(Cow::Owned(self.to_string())),
+            Self::Null | Self::String(_) | Self::List(_) | Self::Object(_) => None,
         }
     }
 

@@ -1,0 +1,188 @@
+//! Projections: the values of a few properties of an event or a row, in the order asked for, and nothing else.
+//!
+//! ```text
+//! per property:  0x00                        it is not there
+//!                length of the value, value  it is
+//! ```
+//!
+//! These bytes are never stored. Equal projections have equal bytes, so a join can tell them apart by number.
+
+use super::bytes::{Malformed, Read, Reader, put_varint};
+use super::event::EventBytes;
+use super::operand::Operand;
+use super::row::{corrupt, entry};
+use super::value::{ValueBytes, write_value};
+use crate::error::Result;
+use crate::model::{LAST_SEEN, Timestamp, Value};
+use crate::ops::Presence;
+
+/// Appends a projection, property by property.
+struct TupleWriter<'o> {
+    out: &'o mut Vec<u8>,
+    next: usize,
+}
+
+impl TupleWriter<'_> {
+    fn put(&mut self, at: usize, value: ValueBytes<'_>) {
+        self.skip_to(at);
+        put_varint(self.out, value.as_bytes().len() as u64);
+        self.out.extend_from_slice(value.as_bytes());
+        self.next = at + 1;
+    }
+
+    fn skip_to(&mut self, at: usize) {
+        self.out.resize(self.out.len() + at.saturating_sub(self.next), 0);
+        self.next = self.next.max(at);
+    }
+}
+
+/// Appends the projection of an event onto properties whose names ascend.
+#[inline]
+pub(crate) fn project_event(event: &EventBytes<'_>, names: &[Box<str>], out: &mut Vec<u8>) -> Read<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let mut writer = TupleWriter { out, next: 0 };
+    event.pick(names, |at, value| writer.put(at, value))?;
+    writer.skip_to(names.len());
+    Ok(())
+}
+
+/// Appends the projection of a row onto properties whose names ascend, `$last_seen` among them if it is asked for.
+/// Appends nothing and says so when the row is that of an absent profile.
+///
+/// # Errors
+///
+/// [`Corrupt`](crate::ErrorKind::Corrupt) when the bytes are no row, or one of a version that this one does not know.
+pub(crate) fn project_row(row: &[u8], names: &[Box<str>], out: &mut Vec<u8>) -> Result<bool> {
+    let start = out.len();
+    pick_row(row, names, out).map_err(|malformed| {
+        out.truncate(start);
+        corrupt(malformed)
+    })
+}
+
+fn pick_row(row: &[u8], names: &[Box<str>], out: &mut Vec<u8>) -> Read<bool> {
+    let row = Operand::head(row)?;
+    let Presence::Known(life) = row.presence else {
+        return Err(Malformed("an operand where a row must be"));
+    };
+    let Some(life) = life else { return Ok(false) };
+    let mut writer = TupleWriter { out, next: 0 };
+    let mut seen = Vec::new();
+    if let Some(seconds) = life.last_seen
+        && names.iter().any(|name| &**name == LAST_SEEN)
+    {
+        write_value(&mut seen, &Value::from(Timestamp::from_seconds(seconds).to_string()));
+    }
+    let mut entries = row.entries();
+    let mut wanted = names.iter().enumerate().peekable();
+    while let Some((_, next)) = wanted.peek() {
+        if entries.is_empty() && seen.is_empty() {
+            break;
+        }
+        if !seen.is_empty() && &***next == LAST_SEEN {
+            if let Some((at, _)) = wanted.next() {
+                writer.put(at, ValueBytes::checked(&seen)?);
+            }
+            seen.clear();
+            continue;
+        }
+        if entries.is_empty() {
+            wanted.next();
+            continue;
+        }
+        let (name, value) = entry(&mut entries)?;
+        while let Some((at, wanted)) = wanted.next_if(|(_, wanted)| &***wanted <= name) {
+            if &**wanted == name {
+                writer.put(at, ValueBytes::checked(value.rest())?);
+            } else if !seen.is_empty() && &**wanted == LAST_SEEN {
+                writer.put(at, ValueBytes::checked(&seen)?);
+                seen.clear();
+            }
+        }
+    }
+    writer.skip_to(names.len());
+    Ok(true)
+}
+
+/// Appends the projection that has this value only.
+pub(crate) fn project_value(value: &Value, out: &mut Vec<u8>) {
+    let mut bytes = Vec::new();
+    write_value(&mut bytes, value);
+    put_varint(out, bytes.len() as u64);
+    out.extend(bytes);
+}
+
+/// A value of a projection by its place.
+#[inline]
+pub(crate) fn tuple_value(tuple: &[u8], at: usize) -> Option<ValueBytes<'_>> {
+    let mut reader = Reader::new(tuple);
+    for _ in 0..at {
+        reader.slice().ok()?;
+    }
+    let bytes = reader.slice().ok()?;
+    if bytes.is_empty() { None } else { Some(ValueBytes::new(bytes)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{encode_event, encode_update};
+    use crate::merge;
+    use crate::model::Event;
+    use crate::ops::Update;
+    use proptest::prelude::*;
+
+    const NAMES: [&str; 7] = ["$a", "$last_seen", "$z", "a", "b", "c", "d"];
+
+    fn decoded(tuple: &[u8], len: usize) -> Vec<Option<Value>> {
+        (0..len).map(|at| tuple_value(tuple, at).map(|value| value.decode().unwrap())).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_projection_is_what_decoding_everything_gives(
+            present in prop::collection::btree_set(0..NAMES.len(), 0..6),
+            wanted in prop::collection::btree_set(0..NAMES.len(), 0..6),
+            stamped: bool,
+        ) {
+            let wanted: Vec<Box<str>> = wanted.into_iter().map(|at| NAMES[at].into()).collect();
+            let present: Vec<&str> = present.into_iter().map(|at| NAMES[at]).filter(|name| *name != LAST_SEEN).collect();
+            let mut update = Update::new().create();
+            let mut event = Event::new("e", "u", Timestamp::from_seconds(7));
+            for name in &present {
+                update = update.set(*name, *name);
+                event = event.set(*name, *name);
+            }
+            if stamped {
+                update = update.at(Timestamp::from_seconds(0));
+            }
+            let expect = |name: &str| -> Option<Value> { present.contains(&name).then(|| name.into()) };
+            let value = encode_event(&event);
+            let mut tuple = Vec::new();
+            project_event(&EventBytes::read(&value).unwrap(), &wanted, &mut tuple).unwrap();
+            let all: Vec<_> = wanted.iter().map(|name| expect(name)).collect();
+            prop_assert_eq!(decoded(&tuple, wanted.len()), all);
+
+            let row = merge::full(None, &[&encode_update(&update)]);
+            let mut tuple = Vec::new();
+            prop_assert!(project_row(&row, &wanted, &mut tuple).unwrap());
+            let seen = |name: &str| if name == LAST_SEEN { stamped.then(|| "1970-01-01T00:00:00".into()) } else { expect(name) };
+            let all: Vec<_> = wanted.iter().map(|name| seen(name)).collect();
+            prop_assert_eq!(decoded(&tuple, wanted.len()), all);
+        }
+    }
+
+    #[test]
+    fn absence_and_damage_are_two_things() {
+        let absent = merge::full(None, &[&encode_update(&Update::new().unset("x"))]);
+        let mut out = vec![9];
+        assert!(!project_row(&absent, &["x".into()], &mut out).unwrap());
+        let row = merge::full(None, &[&encode_update(&Update::new().set("x", "y"))]);
+        let damaged = &row[..row.len() - 1];
+        assert!(project_row(damaged, &["x".into()], &mut out).unwrap_err().is_corrupt());
+        assert!(project_row(&encode_update(&Update::new().set("x", 1)), &[], &mut out).unwrap_err().is_corrupt());
+        assert_eq!(out, [9]);
+    }
+}

@@ -1,0 +1,164 @@
+//! Names of what can be selected, grouped by and measured.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+use crate::model::Kind;
+
+/// A property of an event, or of a profile that is joined onto it.
+///
+/// | text | what |
+/// |---|---|
+/// | `event.NAME` | the event's own property; see below for computed ones |
+/// | `user.NAME` | a property of the profile of the event's user |
+/// | `group:KEY.NAME` | a property of the groups that the event itself lists under its property `KEY` |
+/// | `user:KEY.NAME` | a property of the groups that the *user's profile* lists under its property `KEY` |
+///
+/// The last two are not the same: that a user belongs to a company does not make an event one of that company.
+/// A key ends at the first dot in the text; keys with dots need [`Field::group`] or [`Field::user_group`].
+///
+/// Computed properties of events: `$event_name`, `$distinct_id`, `$insert_id`, `$time` (text of the shape
+/// `YYYY-MM-DDTHH:MM:SS`) and `$day` (`YYYY-MM-DD`), both in UTC. `distinct_id`, `time` and `event` are accepted as
+/// well. Computed properties of profiles: `$last_seen` and `$mp_first_event_time`.
+///
+/// ```
+/// use profiledb::join::Field;
+///
+/// let field: Field = "group:company.tier".parse()?;
+/// assert_eq!(field, Field::group("company", "tier")?);
+/// assert!("tier".parse::<Field>().is_err());
+/// # Ok::<(), profiledb::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Field {
+    /// A property of the event.
+    Event(String),
+    /// A property of the user's profile.
+    User(String),
+    /// A property of the groups that the event belongs to.
+    #[non_exhaustive]
+    Group {
+        /// The group key.
+        key: String,
+        /// The property.
+        name: String,
+    },
+    /// A property of the groups that the user belongs to.
+    #[non_exhaustive]
+    UserGroup {
+        /// The group key.
+        key: String,
+        /// The property.
+        name: String,
+    },
+}
+
+impl Field {
+    /// `event.NAME`.
+    #[must_use]
+    pub fn event(name: impl Into<String>) -> Self {
+        Self::Event(name.into())
+    }
+
+    /// `user.NAME`.
+    #[must_use]
+    pub fn user(name: impl Into<String>) -> Self {
+        Self::User(name.into())
+    }
+
+    /// `group:KEY.NAME`.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid) when the key can be no group key.
+    pub fn group(key: impl Into<String>, name: impl Into<String>) -> Result<Self> {
+        let key = key.into();
+        Kind::group(key.as_str())?;
+        Ok(Self::Group { key, name: name.into() })
+    }
+
+    /// `user:KEY.NAME`.
+    ///
+    /// # Errors
+    ///
+    /// As [`group`](Self::group).
+    pub fn user_group(key: impl Into<String>, name: impl Into<String>) -> Result<Self> {
+        let key = key.into();
+        Kind::group(key.as_str())?;
+        Ok(Self::UserGroup { key, name: name.into() })
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Event(name) => write!(f, "event.{name}"),
+            Self::User(name) => write!(f, "user.{name}"),
+            Self::Group { key, name } => write!(f, "group:{key}.{name}"),
+            Self::UserGroup { key, name } => write!(f, "user:{key}.{name}"),
+        }
+    }
+}
+
+impl FromStr for Field {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let refused = || {
+            let shapes = "event.NAME, user.NAME, group:KEY.NAME or user:KEY.NAME";
+            Error::invalid(format!("not a field: {shapes} value={text:?}"))
+        };
+        let (place, name) = text.split_once('.').filter(|(_, name)| !name.is_empty()).ok_or_else(refused)?;
+        match place.split_once(':') {
+            None if place == "event" => Ok(Self::event(name)),
+            None if place == "user" => Ok(Self::user(name)),
+            Some(("group", key)) => Self::group(key, name),
+            Some(("user", key)) => Self::user_group(key, name),
+            _ => Err(refused()),
+        }
+    }
+}
+
+/// Parses the text.
+impl TryFrom<&str> for Field {
+    type Error = Error;
+
+    fn try_from(text: &str) -> Result<Self> {
+        text.parse()
+    }
+}
+
+/// Parses the text.
+impl TryFrom<&String> for Field {
+    type Error = Error;
+
+    fn try_from(text: &String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl TryFrom<&Field> for Field {
+    type Error = Error;
+
+    fn try_from(field: &Field) -> Result<Self> {
+        Ok(field.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_survive() {
+        for text in ["event.amount", "user.$email", "user.a.b", "group:company.tier", "user:company.a.b", "event.$day"] {
+            assert_eq!(text.parse::<Field>().unwrap().to_string(), text);
+        }
+        for bad in ["", "plan", "user", "user.", "group:.tier", "group.tier", "profile.x", "group:company", "event:x.y"] {
+            let error = bad.parse::<Field>().unwrap_err();
+            assert!(error.is_invalid(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What is measured of a segment.
+
+use std::fmt;
+
+use super::field::Field;
+use crate::codec::{ValueBytes, ValueKind};
+use crate::error::{Error, Result};
+use crate::model::{Number, Value};
+
+/// What is measured of a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Measure {
+    /// Events.
+    Count,
+    /// Users. Events of nobody, with an empty `distinct_id`, are nobody's.
+    Uniques,
+    /// The exact sum of the numbers of a field, rounded once. What is no number does not count.
+    Sum(Field),
+    /// The least value of a field, of those of the least type: truth values, numbers, strings. Lists and objects do not
+    /// count.
+    Min(Field),
+    /// The greatest value of a field, of those of the greatest type.
+    Max(Field),
+    /// The exact sum of the numbers of a field by their count.
+    Avg(Field),
+}
+
+impl Measure {
+    pub(super) fn field(&self) -> Option<&Field> {
+        match self {
+            Self::Count | Self::Uniques => None,
+            Self::Sum(field) | Self::Min(field) | Self::Max(field) | Self::Avg(field) => Some(field),
+        }
+    }
+}
+
+impl fmt::Display for Measure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count => f.write_str("count"),
+            Self::Uniques => f.write_str("uniques"),
+            Self::Sum(field) => write!(f, "sum({field})"),
+            Self::Min(field) => write!(f, "min({field})"),
+            Self::Max(field) => write!(f, "max({field})"),
+            Self::Avg(field) => write!(f, "avg({field})"),
+        }
+    }
+}
+
+/// One measure of one segment.
+#[derive(Clone, Debug)]
+pub(super) enum Accumulator {
+    Count(u64),
+    Sum(Total),
+    Avg(Total),
+    Min(Option<Value>),
+    Max(Option<Value>),
+}
+
+/// The exact sum of some numbers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Total {
+    /// Small integers, which are most.
+    small: i128,
+    /// Everything else.
+    rest: Option<Number>,
+    count: u64,
+}
+
+impl Total {
+    fn add(&mut self, number: Number) {
+        self.count += 1;
+        match number.as_i64().and_then(|small| self.small.checked_add(i128::from(small))) {
+            Some(small) => self.small = small,
+            None => {
+                self.rest = Some(match &self.rest {
+                    Some(rest) => rest + &number,
+                    None => number,
+                });
+            }
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        let count = self.count + other.count;
+        self.add_exactly(other.sum());
+        self.count = count;
+    }
+
+    fn add_exactly(&mut self, number: Number) {
+        self.rest = Some(match &self.rest {
+            Some(rest) => rest + &number,
+            None => number,
+        });
+    }
+
+    fn sum(&self) -> Number {
+        let small = Number::from(self.small);
+        self.rest.as_ref().map_or_else(|| small.clone(), |rest| rest + &small)
+    }
+}
+
+impl Accumulator {
+    pub(super) fn new(measure: &Measure) -> Self {
+        match measure {
+            Measure::Count | Measure::Uniques => Self::Count(0),
+            Measure::Sum(_) => Self::Sum(Total::default()),
+            Measure::Avg(_) => Self::Avg(Total::default()),
+            Measure::Min(_) => Self::Min(None),
+            Measure::Max(_) => Self::Max(None),
+        }
+    }
+
+    #[inline]
+    pub(super) fn count(&mut self, more: u64) {
+        if let Self::Count(count) = self {
+            *count += more;
+        }
+    }
+
+    #[inline]
+    pub(super) fn take(&mut self, value: ValueBytes<'_>) -> Result<()> {
+        let corrupt = |_| Error::corrupt("a value that was checked cannot be read");
+        match self {
+            Self::Count(_) => {}
+            Self::Sum(total) | Self::Avg(total) => {
+                if value.kind() == ValueKind::Number {
+                    total.add(value.number().map_err(corrupt)?);
+                }
+            }
+            Self::Min(_) | Self::Max(_) => self.take_value(value.decode().map_err(corrupt)?),
+        }
+        Ok(())
+    }
+
+    pub(super) fn take_value(&mut self, value: Value) {
+        let plain = !matches!(value, Value::Null | Value::List(_) | Value::Object(_));
+        match (self, value) {
+            (Self::Sum(total) | Self::Avg(total), Value::Number(number)) => total.add(number),
+            (Self::Min(least), value) if plain && least.as_ref().is_none_or(|least| value < *least) => {
+                *least = Some(value);
+            }
+            (Self::Max(most), value) if plain && most.as_ref().is_none_or(|most| value > *most) => {
+                *most = Some(value);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        match (self, other) {
+            (Self::Count(count), Self::Count(more)) => *count += more,
+            (Self::Sum(total), Self::Sum(more)) | (Self::Avg(total), Self::Avg(more)) => total.merge(more),
+            (this @ (Self::Min(_) | Self::Max(_)), Self::Min(value) | Self::Max(value)) => {
+                value.iter().for_each(|value| this.take_value(value.clone()));
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn value(&self) -> Value {
+        match self {
+            Self::Count(count) => (*count).into(),
+            Self::Sum(total) => Value::Number(total.sum()),
+            Self::Avg(total) if total.count == 0 => Value::Null,
+            Self::Avg(total) => {
+                let mean = total.sum().as_f64() / total.count as f64;
+                Value::try_from(mean).unwrap_or_default()
+            }
+            Self::Min(value) | Self::Max(value) => value.clone().unwrap_or_default(),
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! The engine of a join: pieces of work, and workers that turn them into blocks.
+//!
+//! ```text
+//! unit     days            a few days of the log: lookup, merge, and hash with the whole table in memory
+//!          a part          the users between two ids, over all days: hash with that part of the table in memory
+//!          a source        the caller's own events, in one pass
+//!
+//! worker   unit -> read events -> filter on events -> join -> filter on everything -> block
+//! ```
+//!
+//! A worker owns all it touches but the engine, which is shared and does not change.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use super::block::{Block, Joined};
+use super::filter::{Filter, Verdicts};
+use super::layout::{Dim, Layout, Via};
+use super::plan::{Counters, Plan, Strategy};
+use super::resolve::{Build, Cursor, Resolver, Rows, read_rows};
+use super::source::{Source, Tables};
+use crate::codec::{self, EventBytes, EventKey};
+use crate::error::Result;
+use crate::limits::GROUP_IDS_MAX;
+use crate::model::Timestamp;
+
+/// What is asked of the events before anything is joined.
+#[derive(Debug, Default)]
+pub(super) struct Scope {
+    /// From here on.
+    pub(super) from: Option<Timestamp>,
+    /// Up to here, exclusive.
+    pub(super) to: Option<Timestamp>,
+    /// These only; none means all.
+    pub(super) names: Vec<Box<[u8]>>,
+}
+
+impl Scope {
+    /// The least key in it.
+    pub(super) fn first_key(&self) -> Vec<u8> {
+        self.from.map_or_else(Vec::new, |from| codec::day_prefix(from.day_and_millis().0).into())
+    }
+
+    /// The least key behind it, if any is.
+    pub(super) fn end_key(&self) -> Option<Vec<u8>> {
+        let last = Timestamp::from_millis(self.to?.millis().saturating_sub(1));
+        last.day_and_millis().0.checked_add(1).map(|day| codec::day_prefix(day).into())
+    }
+
+    /// Whether an event of this time and name is in it.
+    pub(super) fn has(&self, time: Timestamp, name: &[u8]) -> bool {
+        self.has_time(time) && self.has_name(name)
+    }
+
+    fn has_time(&self, time: Timestamp) -> bool {
+        self.from.is_none_or(|from| time >= from) && self.to.is_none_or(|to| time < to)
+    }
+
+    fn has_name(&self, name: &[u8]) -> bool {
+        self.names.is_empty() || self.names.iter().any(|known| **known == *name)
+    }
+}
+
+/// Where units come from.
+pub(super) enum Units {
+    /// Ranges of keys that begin with these days, each up to the next.
+    Days { starts: Vec<Vec<u8>>, next: AtomicUsize },
+    /// Parts of a table.
+    Parts(Mutex<Splitter>),
+    /// The caller's events.
+    Single(Mutex<Option<Box<dyn Source>>>),
+}
+
+/// Cuts a table into parts by reading it once. Workers take turns, so while one reads a part the others join theirs.
+pub(super) struct Splitter {
+    rows: Option<Box<dyn Source>>,
+    /// Where the next part begins, and the row there.
+    start: Vec<u8>,
+    carried: Option<(Vec<u8>, Vec<u8>)>,
+    number: usize,
+}
+
+impl Splitter {
+    pub(super) fn new(rows: Box<dyn Source>) -> Self {
+        Self { rows: Some(rows), start: Vec::new(), carried: None, number: 0 }
+    }
+}
+
+/// A part of a table, read.
+struct Part {
+    number: usize,
+    rows: Rows,
+    start: Vec<u8>,
+    end: Option<Vec<u8>>,
+}
+
+/// Everything that workers share.
+pub(super) struct Engine {
+    pub(super) tables: Arc<dyn Tables>,
+    pub(super) layout: Arc<Layout>,
+    pub(super) scope: Scope,
+    pub(super) filter: Filter,
+    pub(super) inner: bool,
+    pub(super) plan: Plan,
+    pub(super) units: Units,
+    /// Tables that were read whole, by their place in the layout.
+    pub(super) builds: Vec<Option<Arc<Build>>>,
+    pub(super) counters: Counters,
+    pub(super) stop: AtomicBool,
+}
+
+/// A unit that a worker works on.
+struct Unit {
+    number: usize,
+    source: Box<dyn Source>,
+    /// The ids between which events count, as they stand in keys.
+    low: Vec<u8>,
+    high: Option<Vec<u8>>,
+}
+
+impl Engine {
+    /// The tables that are read in parts, the one that says where parts begin first.
+    fn parted(&self) -> impl Iterator<Item = usize> {
+        self.plan.tables.iter().enumerate().filter(|(_, table)| table.in_parts).map(|(dim, _)| dim)
+    }
+
+    /// Reads the next part of the table, up to a number of rows.
+    fn next_part(&self, splitter: &Mutex<Splitter>) -> Result<Option<Part>> {
+        let Some(dim) = self.parted().next().and_then(|dim| self.layout.dims.get(dim)) else { return Ok(None) };
+        let mut splitter = splitter.lock();
+        let splitter = &mut *splitter;
+        let Some(source) = &mut splitter.rows else { return Ok(None) };
+        let mut rows = Rows::default();
+        if let Some((id, row)) = splitter.carried.take() {
+            rows.push(dim, &id, &row)?;
+        }
+        let mut read = 0;
+        let mut end = None;
+        while let Some((id, row)) = source.next()? {
+            read += 1;
+            if rows.len() as u64 >= self.plan.part_rows {
+                end = Some(id.to_vec());
+                splitter.carried = Some((id.to_vec(), row.to_vec()));
+                break;
+            }
+            rows.push(dim, id, row)?;
+        }
+        self.counters.rows_read.add(read);
+        let start = std::mem::replace(&mut splitter.start, end.clone().unwrap_or_default());
+        let number = splitter.number;
+        splitter.number += 1;
+        if end.is_none() {
+            splitter.rows = None;
+        }
+        Ok(Some(Part { number, rows, start, end }))
+    }
+
+    fn resolver(&self, dim: usize) -> Resolver {
+        let strategy = self.plan.tables.get(dim).map(|table| table.strategy);
+        match (strategy, self.builds.get(dim)) {
+            (_, Some(Some(build))) => Resolver::Hash(Arc::clone(build)),
+            (Some(Strategy::Merge), _) => Resolver::Merge(Cursor::default()),
+            _ => Resolver::Lookup,
+        }
+    }
+}
+
+/// Turns units into blocks.
+pub(super) struct Worker {
+    engine: Arc<Engine>,
+    unit: Option<Unit>,
+    /// The unit that was worked on last.
+    number: usize,
+    resolvers: Vec<Resolver>,
+    /// Events of the next block. It grows, so that the first rows come soon.
+    events_max: usize,
+    verdicts: Verdicts,
+}
+
+/// Events of the first block and of a grown one, and bytes of one.
+const EVENTS_FIRST: usize = 32;
+const EVENTS_MAX: usize = 2_048;
+const BYTES_MAX: usize = 512 << 10;
+
+impl Worker {
+    pub(super) fn new(engine: &Arc<Engine>) -> Self {
+        let resolvers = (0..engine.layout.dims.len()).map(|dim| engine.resolver(dim)).collect();
+        let verdicts = engine.filter.verdicts();
+        Self { engine: Arc::clone(engine), unit: None, number: 0, resolvers, events_max: EVENTS_FIRST, verdicts }
+    }
+
+    pub(super) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// The unit of the last block, or failure.
+    pub(super) fn unit(&self) -> usize {
+        self.number
+    }
+
+    /// Whether the last block was the last of its unit.
+    pub(super) fn unit_ended(&self) -> bool {
+        self.unit.is_none()
+    }
+
+    /// Fills a block with the next events that pass everything; nothing after the last. A block may come out without
+    /// an event.
+    pub(super) fn next(&mut self, block: &mut Block) -> Result<Option<()>> {
+        block.clear();
+        if self.engine.stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let unit = match self.unit.take() {
+            Some(unit) => unit,
+            None => match self.take()? {
+                Some(unit) => unit,
+                None => return Ok(None),
+            },
+        };
+        self.number = unit.number;
+        self.unit = self.fill(unit, block)?;
+        self.events_max = (self.events_max * 2).min(EVENTS_MAX);
+        if !block.slots.is_empty() {
+            self.join(block)?;
+            let engine = &*self.engine;
+            engine.filter.keep(block, engine.inner, &mut self.verdicts)?;
+            engine.counters.blocks.add(1);
+            engine.counters.rows.add(block.kept.len() as u64);
+        }
+        Ok(Some(()))
+    }
+
+    /// Takes the next unit.
+    fn take(&mut self) -> Result<Option<Unit>> {
+        let engine = Arc::clone(&self.engine);
+        let unit = match &engine.units {
+            Units::Days { starts, next } => {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some(from) = starts.get(number) else { return Ok(None) };
+                let end = engine.scope.end_key();
+                let to = starts.get(number + 1).or(end.as_ref());
+                let source = engine.tables.events(from, to.map(Vec::as_slice))?;
+                Unit { number, source, low: Vec::new(), high: None }
+            }
+            Units::Parts(splitter) => match engine.next_part(splitter)? {
+                Some(part) => self.enter(part)?,
+                None => return Ok(None),
+            },
+            Units::Single(source) => {
+                let Some(source) = source.lock().take() else { return Ok(None) };
+                Unit { number: 0, source, low: Vec::new(), high: None }
+            }
+        };
+        engine.counters.units.add(1);
+        Ok(Some(unit))
+    }
+
+    /// Makes the tables of a part ready, and its events.
+    fn enter(&mut self, part: Part) -> Result<Unit> {
+        let Part { number, rows, start, end } = part;
+        let engine = Arc::clone(&self.engine);
+        let mut first = Some(rows);
+        for dim in engine.parted() {
+            let Some(spec) = engine.layout.dims.get(dim) else { continue };
+            let rows = match first.take() {
+                Some(rows) => rows,
+                None => {
+                    let range = (start.as_slice(), end.as_deref());
+                    let rows = read_rows(&*engine.tables, spec, range, usize::MAX, &engine.counters)?;
+                    rows.unwrap_or_default()
+                }
+            };
+            engine.counters.parts.add(1);
+            if let Some(resolver) = self.resolvers.get_mut(dim) {
+                *resolver = Resolver::Hash(Arc::new(Build::new(&rows)?));
+            }
+        }
+        let escaped = |id: &[u8]| {
+            let mut out = Vec::with_capacity(id.len());
+            codec::escape(&mut out, id);
+            out
+        };
+        let (low, high) = (escaped(&start), end.as_deref().map(escaped));
+        let end = engine.scope.end_key();
+        let source = engine.tables.events(&engine.scope.first_key(), end.as_deref())?;
+        Ok(Unit { number, source, low, high })
+    }
+
+    /// Reads events into a block. Gives the unit back when there may be more.
+    fn fill(&mut self, mut unit: Unit, block: &mut Block) -> Result<Option<Unit>> {
+        let engine = &*self.engine;
+        let mut read = 0_u64;
+        let more = loop {
+            if block.slots.len() >= self.events_max || block.bytes.len() >= BYTES_MAX {
+                break true;
+            }
+            let Some((key, value)) = unit.source.next()? else { break false };
+            read += 1;
+            let parts = EventKey::read(key).map_err(|malformed| codec::corrupt_event(key, malformed))?;
+            // Outside of the ids of this part: on to where they begin, today or tomorrow.
+            let behind = unit.high.as_deref().is_some_and(|high| parts.escaped >= high);
+            if behind || parts.escaped < unit.low.as_slice() {
+                let day = codec::day_of(parts.day).checked_add(i32::from(behind));
+                let Some(day) = day else { break false };
+                let jump = [&codec::day_prefix(day)[..], &unit.low].concat();
+                unit.source.seek(&jump)?;
+                engine.counters.seeks.add(1);
+                continue;
+            }
+            if !engine.scope.has_time(parts.time()) {
+                continue;
+            }
+            let event = EventBytes::read(value).map_err(|malformed| codec::corrupt_event(key, malformed))?;
+            if !engine.scope.has_name(event.name) {
+                continue;
+            }
+            let pushed = block.push(key, parts.escaped, &event, value);
+            pushed.map_err(|malformed| codec::corrupt_event(key, malformed))?;
+            if !engine.filter.keeps_event(block)? {
+                block.pop();
+            }
+            // A filter that nothing passes must not keep a consumer that has gone.
+            if read.is_multiple_of(4_096) && engine.stop.load(Ordering::Relaxed) {
+                break false;
+            }
+        };
+        engine.counters.events_read.add(read);
+        Ok(more.then_some(unit))
+    }
+
+    /// Joins every table onto a block.
+    fn join(&mut self, block: &mut Block) -> Result<()> {
+        let engine = Arc::clone(&self.engine);
+        for (at, (dim, resolver)) in engine.layout.dims.iter().zip(&mut self.resolvers).enumerate() {
+            let mut joined = block.joined.get_mut(at).map(std::mem::take).unwrap_or_default();
+            let ids: Vec<Cow<'_, [u8]>> = match &dim.via {
+                Via::User => run_ids(block)?,
+                Via::Group(_) | Via::UserGroup(_) => {
+                    group_ids(block, dim, &mut joined);
+                    Vec::new()
+                }
+            };
+            if dim.via == Via::User {
+                resolver.resolve(&*engine.tables, dim, &ids, &mut joined, &engine.counters)?;
+            } else {
+                let (bytes, ends) = (std::mem::take(&mut joined.ids), std::mem::take(&mut joined.id_ends));
+                let starts = std::iter::once(&0).chain(&ends);
+                let id = |(from, to): (&u32, &u32)| bytes.get(*from as usize..*to as usize).unwrap_or_default();
+                let ids: Vec<Cow<'_, [u8]>> = starts.zip(&ends).map(|ends| Cow::Borrowed(id(ends))).collect();
+                resolver.resolve(&*engine.tables, dim, &ids, &mut joined, &engine.counters)?;
+                drop(ids);
+                (joined.ids, joined.id_ends) = (bytes, ends);
+            }
+            if let Some(place) = block.joined.get_mut(at) {
+                *place = joined;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The ids of the users of a block, run by run.
+fn run_ids(block: &Block) -> Result<Vec<Cow<'_, [u8]>>> {
+    let id = |run: &u32| {
+        let Some(slot) = block.slots.get(*run as usize) else { return Ok(Cow::Borrowed(&[][..])) };
+        Ok(match block.distinct_id(slot)? {
+            Cow::Borrowed(id) => Cow::Borrowed(id.as_bytes()),
+            Cow::Owned(id) => Cow::Owned(id.into_bytes()),
+        })
+    };
+    block.runs.iter().map(id).collect()
+}
+
+/// Collects the ids of the groups of each event, or of each run where the user's profile has them. One that is listed
+/// twice counts once.
+fn group_ids(block: &Block, dim: &Dim, joined: &mut Joined) {
+    let Some(column) = dim.ids else { return };
+    let by_run = matches!(dim.via, Via::UserGroup(_));
+    let count = if by_run { block.runs.len() } else { block.slots.len() };
+    for at in 0..count {
+        let slot = if by_run { block.runs.get(at).map(|run| *run as usize) } else { Some(at) };
+        let first = joined.id_ends.len();
+        if let Some(value) = slot.and_then(|slot| block.slots.get(slot)).and_then(|slot| block.stored(slot, column)) {
+            let mut listed = 0;
+            value.ids(|id| {
+                listed += 1;
+                let known = (first..joined.id_ends.len()).any(|at| joined.id(at) == id);
+                if listed <= GROUP_IDS_MAX && !known {
+                    joined.ids.extend_from_slice(id.as_bytes());
+                    joined.id_ends.push(joined.ids.len() as u32);
+                }
+            });
+        }
+        joined.ends.push(joined.id_ends.len() as u32);
+    }
+}

@@ -44,7 +44,8 @@ pub struct Limits {
     /// Size of one update object on the wire, in bytes; larger ones are refused. Source: Mixpanel, User
     /// Profile Limits (1 MB).
     pub update_bytes_max: usize,
-    /// Update objects in one request body; a larger body is refused whole. Source: User Profile Limits (2,000).
+    /// Update objects, or events, in one request body; a larger body is refused whole. Source: User Profile Limits,
+    /// Import Events (2,000).
     pub updates_per_request_max: usize,
     /// Properties of one event; more are refused. Source: Mixpanel, Import Events (255).
     pub event_properties_max: usize,

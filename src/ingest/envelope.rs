@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::reject::Reject;
-use crate::model::{Number, Value};
+use crate::model::{Number, Object, Value};
 
 /// The operators, in the order in which several of them in one object are applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,10 +103,10 @@ pub(super) struct Envelope {
 }
 
 /// Why a text gave no envelope.
-pub(super) enum Unread {
+pub enum Unread {
     /// It is no JSON, so its neighbours are not to be trusted either.
     Damaged(Reject),
-    /// It is JSON, but no object.
+    /// It is JSON, but it says nothing that can be taken.
     Other(Reject),
 }
 
@@ -118,18 +118,38 @@ impl From<Unread> for Reject {
     }
 }
 
+impl From<Reject> for Unread {
+    fn from(reject: Reject) -> Self {
+        Self::Other(reject)
+    }
+}
+
+/// Reads the text of one value, whatever it is.
+pub(super) fn value_of(bytes: &[u8]) -> Result<Value, Unread> {
+    serde_json::from_str(text_of(bytes)?).map_err(|error| broken(&error))
+}
+
+/// The object that a record has to be.
+pub(super) fn object_of(value: Value) -> Result<Object, Reject> {
+    match value {
+        Value::Object(object) => Ok(object),
+        other => Err(Reject::invalid(format!("a record is a json object type={}", bare(&other)))),
+    }
+}
+
+fn text_of(bytes: &[u8]) -> Result<&str, Unread> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let reason = format!("the record is not valid utf-8 offset={}", error.valid_up_to());
+        Unread::Damaged(Reject::invalid(reason))
+    })
+}
+
 impl Envelope {
     /// Reads the text of one object.
     pub(super) fn from_slice(bytes: &[u8]) -> Result<Self, Unread> {
-        let text = std::str::from_utf8(bytes).map_err(|error| {
-            let reason = format!("the record is not valid utf-8 offset={}", error.valid_up_to());
-            Unread::Damaged(Reject::invalid(reason))
-        })?;
+        let text = text_of(bytes)?;
         if !text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
-            return match serde_json::from_str(text) {
-                Ok(value) => Self::from_value(value).map_err(Unread::Other),
-                Err(error) => Err(broken(&error)),
-            };
+            return Ok(Self::from_value(value_of(bytes)?)?);
         }
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let envelope = deserializer.deserialize_map(EnvelopeVisitor).map_err(|error| broken(&error))?;
@@ -139,11 +159,8 @@ impl Envelope {
 
     /// Takes a decoded object apart.
     pub(super) fn from_value(value: Value) -> Result<Self, Reject> {
-        let Value::Object(object) = value else {
-            return Err(Reject::invalid(format!("a record is a json object type={}", bare(&value))));
-        };
         let mut envelope = Self::default();
-        for (name, value) in object {
+        for (name, value) in object_of(value)? {
             envelope.put(Slot::of(&name), value);
         }
         Ok(envelope)
@@ -177,7 +194,7 @@ pub(super) fn bare(value: &Value) -> &'static str {
 }
 
 /// Whether a flag of the envelope is on: `true`, `1`, `"1"` and `"true"` are what client libraries send.
-fn is_on(value: &Value) -> bool {
+pub(super) fn is_on(value: &Value) -> bool {
     match value {
         Value::Bool(on) => *on,
         Value::Number(number) => *number == Number::from(1),

@@ -188,13 +188,10 @@ fn a_line_of_ten_megabytes_is_one_reject() {
     assert!(outcomes[0].is_ok() && outcomes[2].is_ok());
     let reject = outcomes[1].as_ref().unwrap_err();
     assert_eq!((reject.kind, reject.line, reject.index), (crate::ErrorKind::LimitExceeded, Some(2), 1));
-    assert_eq!(reject.reason, "an update object has at most 1048576 bytes bytes=10000036");
+    assert_eq!(reject.reason, "a record has at most 1048576 bytes bytes=10000036");
     // One that never ends, and one at the very limit.
     let found = frames_of(format!("{{\"a\":\"{}\n{{}}", "x".repeat(100)).as_bytes(), 50);
-    assert_eq!(
-        found,
-        [(1, Err("an update object has at most 50 bytes bytes=106".to_owned())), (2, Ok("{}".to_owned()))]
-    );
+    assert_eq!(found, [(1, Err("a record has at most 50 bytes bytes=106".to_owned())), (2, Ok("{}".to_owned()))]);
     let exact = format!("{{\"a\":\"{}\"}}", "x".repeat(42));
     assert_eq!(frames_of(exact.as_bytes(), 50), [(1, Ok(exact.clone()))]);
     assert!(frames_of(exact.as_bytes(), 49)[0].1.is_err());

@@ -1,7 +1,9 @@
-//! Wire formats: bytes that clients send to [`Record`]s that the store applies, and profiles back to lines.
+//! Wire formats: bytes that clients send to [`Record`]s that the store applies and [`EventRecord`]s that it appends,
+//! and profiles back to lines.
 //!
 //! ```text
-//! bytes --gunzip--> frame.rs --one object--> envelope.rs --keys sorted out--> record.rs --operand.rs--> Record
+//! bytes --gunzip--> frame.rs --one object-+-> envelope.rs --keys sorted out--> record.rs --operand.rs--> Record
+//!                                         '-> event.rs --------------------------------------------> EventRecord
 //! ```
 //!
 //! An update object names a profile, says one operator, and may carry modifiers:
@@ -11,9 +13,16 @@
 //! {"$token":"t", "$group_key":"company", "$group_id":"acme", "$set":{"plan":"pro"}}
 //! ```
 //!
-//! It is read whole or not at all: an object with one bad operand changes nothing and becomes a [`Reject`], which
-//! names the line, the id and the field. What is merely useless becomes a [`Note`] beside the record. [`Rules`] say
-//! how much is forgiven; the limits apply here, at the door, so that nobody downstream has to check again.
+//! An event names what happened, and among its properties who did it, when, and which event it is:
+//!
+//! ```text
+//! {"event":"purchase", "properties":{"time":1700000000, "distinct_id":"alice", "$insert_id":"a-1", "amount":12.5}}
+//! ```
+//!
+//! An object is read whole or not at all: one with one bad operand or property changes nothing and becomes a
+//! [`Reject`], which names the line, the id and the field. What is merely useless becomes a [`Note`] beside the record.
+//! [`Rules`] say how much is forgiven; the limits apply here, at the door, so that nobody downstream has to check
+//! again.
 //!
 //! | where the sources of the format leave a choice | lenient (the default)            | strict |
 //! |------------------------------------------------|----------------------------------|--------|
@@ -34,24 +43,49 @@
 //! dropped without a word wherever they stand inside an operand, because several client libraries put them there.
 //! `$ip`, `$ignore_alias`, `$latitude` and `$longitude` are accepted and have no effect.
 //!
+//! | in an event                                    | lenient (the default)            | strict |
+//! |------------------------------------------------|----------------------------------|--------|
+//! | `distinct_id` is a number or a boolean         | its text                         | same   |
+//! | `distinct_id` is `""`                          | an event of nobody               | same   |
+//! | `distinct_id` names nobody: `"anon"`, `0`, ..  | error                            | same   |
+//! | `time` as a string that is a number            | the number                       | error  |
+//! | `time` as a date in ISO 8601                   | that time, in UTC by default     | error  |
+//! | `time` before 1971                             | error                            | same   |
+//! | `time` more than an hour after [`Rules::now`]  | `now`, with a note               | error  |
+//! | no `$insert_id`                                | the store makes one              | error  |
+//! | `$insert_id` is null, `""` or names nobody     | the store makes one, with a note | error  |
+//! | `$insert_id` is a number                       | its text                         | same   |
+//! | `$insert_id` is not 1 to 36 of `[A-Za-z0-9-]`  | kept, with a note                | error  |
+//! | `$ignore` is true                              | error                            | same   |
+//!
+//! `token` and `ip` among the properties of an event are dropped without a word, as is everything beside `event` and
+//! `properties`. All other names are properties, also those that begin with a dollar.
+//!
 //! This room is pure. It reads no clock and does no I/O but what a given reader does; it knows no store.
 
 mod envelope;
+mod event;
 mod frame;
+#[cfg(any(test, feature = "laws"))]
+pub(crate) mod laws;
 mod operand;
 mod reader;
 mod record;
 mod reject;
 mod rules;
+mod scalar;
 mod wire;
 
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+mod event_contract;
+#[cfg(test)]
 mod layouts;
 
+pub use event::EventRecord;
 pub use frame::{Frame, Framer};
-pub use reader::{Records, parse_request};
+pub use reader::{EventRecords, Records, Wire, parse_events, parse_request};
 pub use record::{Note, Record};
 pub use reject::{Outcome, Reject};
 pub use rules::{Endpoint, Rules};

@@ -50,11 +50,7 @@ impl Build<'_> {
 
     /// Notes what is forgiven, or refuses it under strict rules.
     fn doubt(&mut self, field: String, reason: String, consequence: &str) -> Result<(), Reject> {
-        if self.rules.is_strict() {
-            return Err(Reject::at(field, reason));
-        }
-        self.notes.push(Note { field, reason: format!("{consequence}: {reason}") });
-        Ok(())
+        self.rules.doubt(&mut self.notes, Reject::at(field, reason), consequence)
     }
 
     fn set(&mut self, operator: Operator, operand: Value) -> Result<(), Reject> {

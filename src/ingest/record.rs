@@ -2,11 +2,13 @@
 
 use serde::Serialize;
 
-use super::envelope::{Envelope, Operator, bare};
-use super::operand::{Build, excerpt, numeric, storable};
+use super::envelope::{Envelope, Operator, Unread, bare};
+use super::operand::{Build, excerpt, storable};
+use super::reader::{Parse, Wire, from_slice};
 use super::reject::{Outcome, Reject};
 use super::rules::{Endpoint, Rules};
-use crate::error::ErrorKind;
+use super::scalar::{id_text, missing, time_of};
+use crate::limits::Limits;
 use crate::model::{Kind, ProfileKey, Timestamp, Value};
 use crate::ops::{Change, Op, Update};
 
@@ -39,7 +41,7 @@ pub struct Record {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Note {
-    /// The operator and the property, as in `$add.logins`.
+    /// The operator and the property, as in `$add.logins`, or the place in an event, as in `properties.time`.
     pub field: String,
     /// What became of it, and why.
     pub reason: String,
@@ -54,11 +56,7 @@ impl Record {
     /// [`update_bytes_max`](crate::Limits::update_bytes_max), is no valid JSON object in UTF-8, or says something
     /// that cannot be applied.
     pub fn from_slice(bytes: &[u8], rules: &Rules) -> Outcome {
-        let bytes_max = rules.bounds().update_bytes_max;
-        if bytes.len() > bytes_max {
-            return Err(Reject::new(ErrorKind::LimitExceeded, None, too_long(bytes_max, bytes.len() as u64)));
-        }
-        Self::from_envelope(Envelope::from_slice(bytes)?, rules)
+        from_slice(bytes, rules)
     }
 
     /// Reads one update object that was decoded already.
@@ -70,7 +68,7 @@ impl Record {
         Self::from_envelope(Envelope::from_value(value)?, rules)
     }
 
-    pub(super) fn from_envelope(mut envelope: Envelope, rules: &Rules) -> Outcome {
+    fn from_envelope(mut envelope: Envelope, rules: &Rules) -> Outcome {
         let key = identify(&mut envelope, rules)?;
         match change(envelope, key.kind(), rules) {
             Ok((change, notes)) => Ok(Self { key, change, notes }),
@@ -79,8 +77,18 @@ impl Record {
     }
 }
 
-pub(super) fn too_long(bytes_max: usize, bytes: u64) -> String {
-    format!("an update object has at most {bytes_max} bytes bytes={bytes}")
+impl Wire for Record {}
+
+impl Parse for Record {
+    const PLURAL: &str = "updates";
+
+    fn bytes_max(limits: &Limits) -> usize {
+        limits.update_bytes_max
+    }
+
+    fn parse(text: &[u8], rules: &Rules) -> Result<Self, Unread> {
+        Self::from_envelope(Envelope::from_slice(text)?, rules).map_err(Unread::Other)
+    }
 }
 
 /// Decides whose update it is.
@@ -88,7 +96,7 @@ fn identify(envelope: &mut Envelope, rules: &Rules) -> Result<ProfileKey, Reject
     let group = envelope.group_key.is_some() || envelope.group_id.is_some();
     if envelope.distinct_id.is_some() && group {
         let reject = Reject::at("$distinct_id", "an object is about a user or about a group, not both");
-        return Err(match id_text("$distinct_id", envelope.distinct_id.take()) {
+        return Err(match profile_id("$distinct_id", envelope.distinct_id.take()) {
             Ok(id) => reject.about(&id),
             Err(_) => reject,
         });
@@ -99,9 +107,9 @@ fn identify(envelope: &mut Envelope, rules: &Rules) -> Result<ProfileKey, Reject
         Endpoint::Groups => true,
     };
     if !group {
-        return Ok(ProfileKey::user(id_text("$distinct_id", envelope.distinct_id.take())?)?);
+        return Ok(ProfileKey::user(profile_id("$distinct_id", envelope.distinct_id.take())?)?);
     }
-    let id = id_text("$group_id", envelope.group_id.take());
+    let id = profile_id("$group_id", envelope.group_id.take());
     let key = match envelope.group_key.take() {
         Some(Value::String(key)) => Kind::group(key).map_err(Reject::from),
         None | Some(Value::Null) => Err(missing("$group_key")),
@@ -114,33 +122,14 @@ fn identify(envelope: &mut Envelope, rules: &Rules) -> Result<ProfileKey, Reject
     }
 }
 
-fn missing(field: &str) -> Reject {
-    Reject::at(field, format!("{field}, missing or empty"))
-}
-
-/// The text of an id. Clients send numbers for ids that look like numbers, and expect them to equal the string.
-fn id_text(field: &'static str, value: Option<Value>) -> Result<String, Reject> {
-    match value {
-        None | Some(Value::Null) => Err(missing(field)),
-        Some(Value::String(text)) if text.is_empty() => Err(missing(field)),
-        Some(Value::String(text)) => Ok(text),
-        Some(Value::Bool(value)) => Ok(value.to_string()),
-        // Such a number was rounded by the parser: two ids could become one, and two people with them.
-        Some(Value::Number(number))
-            if number.as_f64().abs() >= 2_f64.powi(63) && number.as_i64().is_none() && number.as_u64().is_none() =>
-        {
-            Err(Reject::at(field, format!("an id beyond 64 bits has to be a string value={number}")))
-        }
-        Some(Value::Number(number)) => Ok(number.to_string()),
-        Some(other @ (Value::List(_) | Value::Object(_))) => {
-            Err(Reject::at(field, format!("an id is a string, a number or a boolean type={}", bare(&other))))
-        }
-    }
+/// The id of a profile, which has to have one.
+fn profile_id(field: &str, value: Option<Value>) -> Result<String, Reject> {
+    id_text(field, value)?.filter(|id| !id.is_empty()).ok_or_else(|| missing(field))
 }
 
 /// Decides what happens.
 fn change(mut envelope: Envelope, kind: &Kind, rules: &Rules) -> Result<(Change, Vec<Note>), Reject> {
-    let time = envelope.time.take().map(|time| sent_at(time, rules)).transpose()?;
+    let time = envelope.time.take().map(|time| time_of("$time", &time, rules)).transpose()?;
     let operands = std::mem::take(&mut envelope.operands);
     if operands.is_empty() {
         return match (envelope.properties.take(), envelope.unknown.take()) {
@@ -208,23 +197,6 @@ fn admit(update: Update, place: Option<&str>, rules: &Rules) -> Result<Update, R
         }
         reject
     })
-}
-
-/// When an update happened, by its own account.
-fn sent_at(time: Value, rules: &Rules) -> Result<Timestamp, Reject> {
-    let number = match &time {
-        Value::Number(number) => Some(number.clone()),
-        Value::String(text) if !rules.is_strict() => numeric(text),
-        _ => None,
-    };
-    let Some(number) = number else {
-        let shown = match &time {
-            Value::String(text) => format!("value={:?}", excerpt(text)),
-            other => format!("type={}", bare(other)),
-        };
-        return Err(Reject::at("$time", format!("$time is a number of seconds or milliseconds {shown}")));
-    };
-    Timestamp::from_number(number.as_f64()).map_err(|error| Reject { field: Some("$time".into()), ..error.into() })
 }
 
 /// The `$last_seen` that stands among properties, if one does.

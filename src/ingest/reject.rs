@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::Record;
 use crate::error::{Error, ErrorKind};
 
-/// One record of the input: applicable, or rejected with the reason.
-pub type Outcome = std::result::Result<Record, Reject>;
+/// One record of the input, an update unless it is said: applicable, or rejected with the reason.
+pub type Outcome<T = Record> = std::result::Result<T, Reject>;
 
 /// A record that was not taken, and why. Nothing of it is applied.
 ///
@@ -37,10 +37,14 @@ pub struct Reject {
     pub line: Option<u64>,
     /// The place of the record in the input, counted from 0; rejects count too.
     pub index: u64,
-    /// The id of the profile, when it could be read.
+    /// The id of the profile, or of who did what an event tells, when it could be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// The envelope key, or the operator and the property as in `$add.logins`.
+    /// The `$insert_id` of an event, when it could be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub insert_id: Option<Box<str>>,
+    /// The envelope key, the operator and the property as in `$add.logins`, or the place in an event as in
+    /// `properties.time`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
     /// What is wrong: lower case, with values as `key=value` at the end.
@@ -49,7 +53,7 @@ pub struct Reject {
 
 impl Reject {
     pub(super) fn new(kind: ErrorKind, field: Option<String>, reason: String) -> Self {
-        Self { kind, line: None, index: 0, id: None, field, reason }
+        Self { kind, line: None, index: 0, id: None, insert_id: None, field, reason }
     }
 
     /// Invalid input that is about no field.

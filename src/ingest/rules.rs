@@ -1,6 +1,9 @@
 //! How input is read: what is forgiven, which endpoint it came to, which limits hold.
 
+use super::record::Note;
+use super::reject::Reject;
 use crate::limits::Limits;
+use crate::model::Timestamp;
 
 /// Where an object was sent, which decides whose update it is when the object does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -28,6 +31,7 @@ pub struct Rules {
     add_on_groups: bool,
     endpoint: Endpoint,
     limits: Limits,
+    now: Option<Timestamp>,
 }
 
 impl Rules {
@@ -58,10 +62,18 @@ impl Rules {
         self
     }
 
-    /// The limits that every update has to keep. Default: [`Limits::mixpanel`].
+    /// The limits that every update and every event has to keep. Default: [`Limits::mixpanel`].
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// What time it is, which events may lie only so far ahead of. Default: nobody knows, and no event lies too far
+    /// ahead; the store looks again, at a clock.
+    #[must_use]
+    pub fn now(mut self, now: Timestamp) -> Self {
+        self.now = Some(now);
         self
     }
 
@@ -81,5 +93,19 @@ impl Rules {
 
     pub(super) fn bounds(&self) -> &Limits {
         &self.limits
+    }
+
+    pub(super) fn known_now(&self) -> Option<Timestamp> {
+        self.now
+    }
+
+    /// Notes what is forgiven and what becomes of it, or refuses it under strict rules.
+    pub(super) fn doubt(&self, notes: &mut Vec<Note>, reject: Reject, consequence: &str) -> Result<(), Reject> {
+        if self.strict {
+            return Err(reject);
+        }
+        let Reject { field, reason, .. } = reject;
+        notes.push(Note { field: field.unwrap_or_default(), reason: format!("{consequence}: {reason}") });
+        Ok(())
     }
 }

@@ -161,19 +161,17 @@ impl Serialize for Event {
     }
 }
 
-/// Seconds where they say it all; otherwise milliseconds where those are large enough to be taken for such, and
-/// seconds with a fraction before 1973.
+/// Seconds where they say it all and are taken for such; otherwise milliseconds where those are large enough to be
+/// taken for such, and seconds with a fraction about 1970.
 struct WireTime(Timestamp);
 
 impl Serialize for WireTime {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let millis = self.0.millis();
-        match self.0.seconds() {
-            seconds if seconds.saturating_mul(1_000) == millis => serializer.serialize_i64(seconds),
-            _ if Timestamp::from_number(millis as f64).is_ok_and(|time| time == self.0) => {
-                serializer.serialize_i64(millis)
-            }
-            _ => serializer.serialize_f64(millis as f64 / 1e3),
+        let (seconds, millis) = (self.0.seconds(), self.0.millis());
+        let reads_back = |number: i64| Timestamp::from_number(number as f64).is_ok_and(|time| time == self.0);
+        match [seconds, millis].into_iter().find(|number| reads_back(*number)) {
+            Some(number) => serializer.serialize_i64(number),
+            None => serializer.serialize_f64(millis as f64 / 1e3),
         }
     }
 }
@@ -184,9 +182,24 @@ mod tests {
 
     #[test]
     fn times_on_the_wire_read_back_as_they_were() {
-        for millis in [0, 1, 999, 86_400_000, 99_999_999_999, 100_000_000_001, 1_700_000_000_123, 1_700_000_000_000] {
+        for (millis, wire) in [
+            (0, "0"),
+            (1, "0.001"),
+            (999, "0.999"),
+            (-1, "-0.001"),
+            (86_400_000, "86400"),
+            (99_999_999_999, "99999999.999"),
+            (100_000_000_001, "100000000001"),
+            (1_700_000_000_000, "1700000000"),
+            (1_700_000_000_123, "1700000000123"),
+            (-62_167_219_199_999, "-62167219199999"),
+            // So many seconds would be taken for milliseconds.
+            (100_000_000_000_000, "100000000000"),
+            (100_000_000_001_000, "100000000001000"),
+        ] {
             let time = Timestamp::from_millis(millis);
             let text = serde_json::to_string(&WireTime(time)).unwrap();
+            assert_eq!(text, wire);
             assert_eq!(Timestamp::from_number(text.parse().unwrap()).unwrap(), time, "{text}");
         }
     }

@@ -55,19 +55,17 @@ impl Timestamp {
         }
     }
 
-    /// From text of the shape `YYYY-MM-DDTHH:MM:SS` or `YYYY-MM-DD` in UTC; a fraction and a `Z` are accepted.
+    /// From text of the shape `YYYY-MM-DDTHH:MM:SS` or `YYYY-MM-DD` in UTC; a fraction, a `Z` and an offset such as
+    /// `+01:00` are accepted.
     ///
     /// # Errors
     ///
     /// [`Invalid`](crate::ErrorKind::Invalid) when the text has another shape or names no real time.
     pub fn parse(text: &str) -> Result<Self> {
         let bare = text.strip_suffix(['Z', 'z']).unwrap_or(text);
-        bare.parse::<jiff::civil::DateTime>()
-            .and_then(|civil| jiff::tz::Offset::UTC.to_timestamp(civil))
-            .map(|time| Self(time.as_millisecond()))
-            .map_err(|error| {
-                Error::invalid(format!("not a time of the shape YYYY-MM-DDTHH:MM:SS value={text:?}")).because(error)
-            })
+        read_civil(bare).map(|time| Self(time.as_millisecond())).map_err(|error| {
+            Error::invalid(format!("not a time of the shape YYYY-MM-DDTHH:MM:SS value={text:?}")).because(error)
+        })
     }
 
     /// The first moment of a day, which is counted from 1970-01-01 in UTC.
@@ -100,6 +98,18 @@ impl Timestamp {
     #[must_use]
     pub const fn seconds(self) -> i64 {
         self.0.div_euclid(1_000)
+    }
+}
+
+/// Reads a date and a time, which are in UTC unless an offset says otherwise. A zone by name alone is refused: what
+/// it means depends on a database.
+fn read_civil(text: &str) -> std::result::Result<jiff::Timestamp, jiff::Error> {
+    let pieces = jiff::fmt::temporal::Pieces::parse(text)?;
+    let civil = pieces.date().to_datetime(pieces.time().unwrap_or_default());
+    match (pieces.to_numeric_offset(), pieces.time_zone_annotation()) {
+        (Some(offset), _) => offset.to_timestamp(civil),
+        (None, None) => jiff::tz::Offset::UTC.to_timestamp(civil),
+        (None, Some(_)) => text.parse(),
     }
 }
 
@@ -139,7 +149,11 @@ mod tests {
         }
         assert_eq!(Timestamp::parse("2024-01-02").unwrap().to_string(), "2024-01-02T00:00:00");
         assert_eq!(Timestamp::parse("2024-01-02T03:04:05.678Z").unwrap().to_string(), "2024-01-02T03:04:05");
-        for bad in ["", "yesterday", "2024-02-30T00:00:00", "12:00"] {
+        for offset in ["2024-01-02T03:04:05+01:30", "2024-01-02 03:04:05+01:30[Somewhere]", "2024-01-01T20:34:05.5-05"]
+        {
+            assert_eq!(Timestamp::parse(offset).unwrap().to_string(), "2024-01-02T01:34:05");
+        }
+        for bad in ["", "yesterday", "2024-02-30T00:00:00", "12:00", "2024-01-02T03:04:05[Europe/Berlin]"] {
             assert!(Timestamp::parse(bad).unwrap_err().message().contains(bad));
         }
         assert_eq!(Timestamp::from_seconds(i64::MAX).to_string(), "9999-12-30T22:00:00");

@@ -41,6 +41,13 @@ impl Event {
     /// number that is not finite or a time out of bounds, and [`LimitExceeded`](crate::ErrorKind::LimitExceeded) for
     /// too many properties or a value that is too large. The error names the field.
     pub fn admit(mut self, limits: &Limits, now: Timestamp) -> Result<Self> {
+        self.admit_in_place(limits, now)?;
+        Ok(self)
+    }
+
+    /// The same for a caller who wants to know afterwards whose event was refused. Of a refused one no more than the
+    /// ids is as it was.
+    pub(crate) fn admit_in_place(&mut self, limits: &Limits, now: Timestamp) -> Result<()> {
         self.take_invalid()?;
         if self.name.is_empty() {
             return Err(Error::invalid("event, missing or empty").at("event"));
@@ -60,7 +67,7 @@ impl Event {
             return Err(Error::limit(message).at("properties"));
         }
         self.properties = admit_properties(std::mem::take(&mut self.properties), limits)?;
-        Ok(self)
+        Ok(())
     }
 }
 
@@ -83,9 +90,15 @@ fn admit_time(time: Timestamp, limits: &Limits, now: Timestamp) -> Result<()> {
         let min = Timestamp::from_seconds(limits.event_seconds_min);
         return refused(format!("the time lies before {min} value={time}"));
     }
+    admit_ahead(time, limits, now)
+}
+
+/// Refuses a time that lies too far ahead of `now`.
+pub(crate) fn admit_ahead(time: Timestamp, limits: &Limits, now: Timestamp) -> Result<()> {
     if time.seconds() > now.seconds().saturating_add(limits.event_ahead_seconds_max) {
         let seconds = limits.event_ahead_seconds_max;
-        return refused(format!("the time lies more than {seconds} s in the future value={time}"));
+        let message = format!("the time lies more than {seconds} s in the future value={time}");
+        return Err(Error::invalid(message).at("time"));
     }
     Ok(())
 }

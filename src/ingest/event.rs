@@ -1,0 +1,227 @@
+//! What one event object says: who did what, when, and which event it is.
+//!
+//! ```text
+//! {"event":"purchase", "properties":{"time":1700000000, "distinct_id":"alice", "$insert_id":"a-1", "amount":12.5}}
+//! ```
+
+use super::envelope::{Unread, bare, is_on, object_of, value_of};
+use super::operand::excerpt;
+use super::reader::{Parse, Wire, from_slice};
+use super::record::Note;
+use super::reject::{Outcome, Reject};
+use super::rules::Rules;
+use super::scalar::{id_text, missing, time_of};
+use crate::limits::{ID_BYTES_MAX, Limits};
+use crate::model::{Event, Object, Timestamp, Value};
+use crate::ops::{admit_ahead, is_bad_id};
+
+const TIME: &str = "properties.time";
+const DISTINCT_ID: &str = "properties.distinct_id";
+const INSERT_ID: &str = "properties.$insert_id";
+
+/// The longest `$insert_id` of the documented form, in bytes. Source: Mixpanel, Import Events.
+const INSERT_ID_BYTES_MAX: usize = 36;
+
+/// One event object, read and admitted: it can be appended as it is.
+///
+/// ```
+/// use profiledb::{Timestamp, ingest::{EventRecord, Rules}};
+///
+/// let text = br#"{"event":"visit","properties":{"time":4102444800,"distinct_id":"alice","$insert_id":""}}"#;
+/// let now = Timestamp::from_seconds(1_700_000_000);
+/// let record = EventRecord::from_slice(text, &Rules::new().now(now))?;
+/// assert_eq!((record.event.time(), record.event.insert_id()), (now, None));
+/// let forgiven: Vec<_> = record.notes.iter().map(|note| note.field.as_str()).collect();
+/// assert_eq!(forgiven, ["properties.time", "properties.$insert_id"]);
+/// # Ok::<(), profiledb::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct EventRecord {
+    /// What happened.
+    pub event: Event,
+    /// What was forgiven. Empty under strict rules.
+    pub notes: Vec<Note>,
+}
+
+impl EventRecord {
+    /// Reads the JSON text of one event object.
+    ///
+    /// # Errors
+    ///
+    /// A [`Reject`] without a line, when the text is longer than [`event_bytes_max`](Limits::event_bytes_max), is no
+    /// valid JSON object in UTF-8, or says something that cannot be appended.
+    pub fn from_slice(bytes: &[u8], rules: &Rules) -> Outcome<Self> {
+        from_slice(bytes, rules)
+    }
+
+    /// Reads one event object that was decoded already.
+    ///
+    /// # Errors
+    ///
+    /// A [`Reject`] without a line, when it says something that cannot be appended.
+    pub fn from_value(value: Value, rules: &Rules) -> Outcome<Self> {
+        let mut object = object_of(value)?;
+        let name = name_of(object.remove("event"));
+        let properties = match object.remove("properties") {
+            Some(Value::Object(properties)) => properties,
+            // Of what is no event at all the name is missed first.
+            other => return Err(name.err().unwrap_or_else(|| no_properties(other.as_ref()))),
+        };
+        let mut record = Self { event: Event::new("", "", Timestamp::from_seconds(0)), notes: Vec::new() };
+        match record.fill(name, Parts::of(properties), rules) {
+            Ok(()) => Ok(record),
+            Err(reject) => Err(record.blame(reject)),
+        }
+    }
+
+    fn fill(&mut self, name: Result<String, Reject>, parts: Parts, rules: &Rules) -> Result<(), Reject> {
+        // The ids come first, so that whatever is wrong can be said of somebody's event.
+        let user = id_text(DISTINCT_ID, parts.distinct_id).map(|id| {
+            let found = id.is_some();
+            self.event.distinct_id = id.unwrap_or_default();
+            found
+        });
+        let given = parts.insert_id.is_some();
+        let insert_id = id_text(INSERT_ID, parts.insert_id).map(|id| self.event.insert_id = id);
+        self.event.name = name?;
+        if parts.ignore {
+            return Err(Reject::at("properties.$ignore", "the event asks to be dropped"));
+        }
+        if !user? {
+            return Err(missing(DISTINCT_ID));
+        }
+        self.event.time = self.time(parts.time, rules)?;
+        insert_id?;
+        self.doubt_insert_id(given, rules)?;
+        self.event.properties = parts.properties;
+        self.admit(rules)
+    }
+
+    /// When it happened. What cannot have happened yet happened now.
+    fn time(&mut self, value: Option<Value>, rules: &Rules) -> Result<Timestamp, Reject> {
+        let value = value.filter(|value| !value.is_null()).ok_or_else(|| missing(TIME))?;
+        let time = match (time_of(TIME, &value, rules), value) {
+            (Err(reject), Value::String(text)) if !rules.is_strict() => Timestamp::parse(&text).map_err(|_| reject)?,
+            (time, _) => time?,
+        };
+        if let Some(now) = rules.known_now()
+            && let Err(error) = admit_ahead(time, rules.bounds(), now)
+        {
+            let reject = Reject { field: Some(TIME.to_owned()), ..error.into() };
+            rules.doubt(&mut self.notes, reject, "set to now")?;
+            return Ok(now);
+        }
+        Ok(time)
+    }
+
+    /// Leaves out an `$insert_id` that tells no event from another: under it they would all become one.
+    fn doubt_insert_id(&mut self, given: bool, rules: &Rules) -> Result<(), Reject> {
+        let doubt = |notes: &mut Vec<Note>, reason: String, consequence: &str| {
+            rules.doubt(notes, Reject::at(INSERT_ID, reason), consequence)
+        };
+        match self.event.insert_id.as_deref() {
+            // The store makes one.
+            None if !given && !rules.is_strict() => {}
+            None | Some("") => {
+                rules.doubt(&mut self.notes, missing(INSERT_ID), "left out")?;
+                self.event.insert_id = None;
+            }
+            Some(id) if is_bad_id(id) => {
+                doubt(&mut self.notes, format!("an id that names nobody value={id:?}"), "left out")?;
+                self.event.insert_id = None;
+            }
+            Some(id) if !has_documented_form(id) => {
+                let form = format!("$insert_id has at most {INSERT_ID_BYTES_MAX} letters, digits and dashes");
+                doubt(&mut self.notes, format!("{form} value={:?}", excerpt(id)), "kept")?;
+            }
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    fn admit(&mut self, rules: &Rules) -> Result<(), Reject> {
+        let limits = rules.bounds();
+        let crowded = self.event.properties.len() > limits.event_properties_max;
+        // Where nobody knows the time, everything has happened.
+        let now = rules.known_now().unwrap_or(Timestamp::from_millis(i64::MAX));
+        self.event.admit_in_place(limits, now).map_err(|error| {
+            let mut reject = Reject::from(error);
+            // The door speaks of the event itself only if it has too many properties: its name is known to be there.
+            if let Some(field) = reject.field.as_mut().filter(|field| !(crowded && *field == "properties")) {
+                field.insert_str(0, "properties.");
+            }
+            reject
+        })
+    }
+
+    /// The reject, with whose event it was and which.
+    fn blame(self, mut reject: Reject) -> Reject {
+        let is_shown = |id: &String| (1..=ID_BYTES_MAX).contains(&id.len());
+        reject.id = Some(self.event.distinct_id).filter(is_shown);
+        reject.insert_id = self.event.insert_id.filter(is_shown).map(String::into_boxed_str);
+        reject
+    }
+}
+
+impl Wire for EventRecord {}
+
+impl Parse for EventRecord {
+    const PLURAL: &str = "events";
+
+    fn bytes_max(limits: &Limits) -> usize {
+        limits.event_bytes_max
+    }
+
+    fn parse(text: &[u8], rules: &Rules) -> Result<Self, Unread> {
+        Ok(Self::from_value(value_of(text)?, rules)?)
+    }
+}
+
+/// What stands among the properties, sorted by what it is to us.
+#[derive(Default)]
+struct Parts {
+    time: Option<Value>,
+    distinct_id: Option<Value>,
+    insert_id: Option<Value>,
+    ignore: bool,
+    properties: Object,
+}
+
+impl Parts {
+    fn of(properties: Object) -> Self {
+        let mut parts = Self::default();
+        for (name, value) in properties {
+            match name.as_str() {
+                "time" => parts.time = Some(value),
+                "distinct_id" => parts.distinct_id = Some(value),
+                "$insert_id" => parts.insert_id = Some(value),
+                // The store knows no projects and no addresses.
+                "token" | "ip" => {}
+                "$ignore" if is_on(&value) => parts.ignore = true,
+                _ => drop(parts.properties.insert(name, value)),
+            }
+        }
+        parts
+    }
+}
+
+fn name_of(value: Option<Value>) -> Result<String, Reject> {
+    const FIELD: &str = "event";
+    match value {
+        Some(Value::String(name)) if !name.is_empty() => Ok(name),
+        None | Some(Value::Null | Value::String(_)) => Err(missing(FIELD)),
+        Some(other) => Err(Reject::at(FIELD, format!("event is a string type={}", bare(&other)))),
+    }
+}
+
+fn no_properties(value: Option<&Value>) -> Reject {
+    const FIELD: &str = "properties";
+    match value {
+        None | Some(Value::Null) => missing(FIELD),
+        Some(other) => Reject::at(FIELD, format!("properties is an object type={}", bare(other))),
+    }
+}
+
+fn has_documented_form(id: &str) -> bool {
+    id.len() <= INSERT_ID_BYTES_MAX && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}

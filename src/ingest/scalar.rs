@@ -1,0 +1,50 @@
+//! Ids and times, which clients send in more than one shape.
+
+use super::envelope::bare;
+use super::operand::{excerpt, numeric};
+use super::reject::Reject;
+use super::rules::Rules;
+use crate::model::{Timestamp, Value};
+
+/// Something of the envelope is not there. The reason names it without the path to it.
+pub(super) fn missing(field: &str) -> Reject {
+    let name = field.rsplit('.').next().unwrap_or(field);
+    Reject::at(field, format!("{name}, missing or empty"))
+}
+
+/// The text of an id, or none for one that is missing or null. Clients send numbers for ids that look like numbers,
+/// and expect them to equal the string.
+pub(super) fn id_text(field: &str, value: Option<Value>) -> Result<Option<String>, Reject> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(Value::Bool(value)) => Ok(Some(value.to_string())),
+        // Such a number was rounded by the parser: two ids could become one, and two people with them.
+        Some(Value::Number(number))
+            if number.as_f64().abs() >= 2_f64.powi(63) && number.as_i64().is_none() && number.as_u64().is_none() =>
+        {
+            Err(Reject::at(field, format!("an id beyond 64 bits has to be a string value={number}")))
+        }
+        Some(Value::Number(number)) => Ok(Some(number.to_string())),
+        Some(other @ (Value::List(_) | Value::Object(_))) => {
+            Err(Reject::at(field, format!("an id is a string, a number or a boolean type={}", bare(&other))))
+        }
+    }
+}
+
+/// A point in time: a number, whose size tells its unit, or under lenient rules text that is one.
+pub(super) fn time_of(field: &str, value: &Value, rules: &Rules) -> Result<Timestamp, Reject> {
+    let number = match value {
+        Value::Number(number) => Some(number.clone()),
+        Value::String(text) if !rules.is_strict() => numeric(text),
+        _ => None,
+    };
+    let Some(number) = number else {
+        let shown = match value {
+            Value::String(text) => format!("value={:?}", excerpt(text)),
+            other => format!("type={}", bare(other)),
+        };
+        return Err(Reject::at(field, format!("a time is a number of seconds or milliseconds {shown}")));
+    };
+    Timestamp::from_number(number.as_f64()).map_err(|error| Reject { field: Some(field.into()), ..error.into() })
+}

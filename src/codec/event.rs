@@ -82,11 +82,11 @@ pub(crate) fn unescape(escaped: &[u8]) -> Read<Cow<'_, str>> {
 }
 
 /// Appends an id as it stands in keys, without its end.
-pub(crate) fn escape(out: &mut Vec<u8>, id: &str) {
-    for byte in id.bytes() {
+pub(crate) fn escape(out: &mut Vec<u8>, id: &[u8]) {
+    for byte in id {
         match byte {
             0 | 1 => out.extend([1, byte + 1]),
-            _ => out.push(byte),
+            _ => out.push(*byte),
         }
     }
 }
@@ -105,7 +105,7 @@ pub(crate) fn day_of(prefix: [u8; DAY]) -> i32 {
 pub(crate) fn user_prefix(day: [u8; DAY], id: &str) -> Vec<u8> {
     let mut key = Vec::with_capacity(DAY + id.len() + TAIL);
     key.extend(day);
-    escape(&mut key, id);
+    escape(&mut key, id.as_bytes());
     key.push(0);
     key
 }

@@ -12,18 +12,20 @@ mod chain;
 mod event;
 mod operand;
 mod row;
+mod stamp;
 mod tuple;
 mod value;
 
 pub(crate) use bytes::Malformed;
 pub(crate) use chain::{ChainBytes, ListLane, write_op, write_set, write_set_list, write_set_number};
 pub(crate) use event::{
-    EventBytes, EventKey, check_event, corrupt_event, day_of, day_prefix, decode_event, encode_event, event_key,
+    EventBytes, EventKey, check_event, corrupt_event, day_of, day_prefix, decode_event, encode_event, escape, event_key,
     unescape, user_prefix,
 };
 pub(crate) use operand::{Entry, Operand, OperandWriter, encode_update};
 #[cfg(any(test, feature = "laws"))]
 pub(crate) use operand::{is_readable, quarantine_of};
 pub(crate) use row::{decode_profile, decode_property, inspect, row_exists};
+pub(crate) use stamp::decode_stamp;
 pub(crate) use tuple::{project_event, project_row, project_value, tuple_value};
-pub(crate) use value::{ValueBytes, ValueKind};
+pub(crate) use value::{ValueBytes, ValueKind, write_value};

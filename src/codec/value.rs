@@ -192,7 +192,8 @@ pub(crate) enum ValueKind {
 }
 
 impl<'a> ValueBytes<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    /// Bytes that were checked before.
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
@@ -240,6 +241,10 @@ impl<'a> ValueBytes<'a> {
         Self::sequence(&mut reader, max)
     }
 
+    pub(crate) fn is_null(self) -> bool {
+        self.0 == [NULL]
+    }
+
     /// The text, if this is a string.
     pub(crate) fn text(self) -> Option<&'a str> {
         let mut reader = Reader::new(self.0);
@@ -283,7 +288,7 @@ impl<'a> ValueBytes<'a> {
         elements.iter().for_each(|element| out.extend_from_slice(element.0));
     }
 
-    pub(super) fn as_bytes(self) -> &'a [u8] {
+    pub(crate) fn as_bytes(self) -> &'a [u8] {
         self.0
     }
 }

@@ -255,9 +255,11 @@ impl Aggregator {
             let code = joined.codes.get(run).copied().unwrap_or(NO_ROW);
             if memo.place(code).is_some_and(|known| known.is_none()) {
                 let cells = self.cells_of(joined.tuple(code), fields)?;
-                let segments = cells.chunks(fields.len()).map(|key| self.segment(key)).collect::<Result<_>>()?;
-                memo.place(code).into_iter().for_each(|place| *place = Some(segments));
-                // Borrowed again below, because what is known does not change.
+                let segments: Result<_> = cells.chunks(fields.len()).map(|key| self.segment(key)).collect();
+                let segments = segments?;
+                if let Some(place) = memo.place(code) {
+                    *place = Some(segments);
+                }
             }
             let known = memo.place(code).and_then(|known| known.as_deref()).unwrap_or_default();
             for segment in known {
@@ -298,7 +300,9 @@ impl Aggregator {
         for code in codes {
             if source.memo.place(*code).is_some_and(|known| known.is_none()) {
                 let cells = self.cells_of(joined.tuple(*code), &source.fields)?;
-                source.memo.place(*code).into_iter().for_each(|place| *place = Some(cells.into()));
+                if let Some(place) = source.memo.place(*code) {
+                    *place = Some(cells.into());
+                }
             }
             let known = source.memo.place(*code).and_then(|known| known.as_deref()).unwrap_or_default();
             for cells in known.chunks(width) {

@@ -62,8 +62,8 @@ impl Scope for Row<'_> {
 }
 
 impl Filter {
-    /// Splits an expression. The layout must have been made for its fields.
-    pub(super) fn new(expr: Option<&Expr>, layout: &Layout) -> Self {
+    /// Splits expressions. The layout must have been made for its fields.
+    pub(super) fn new(exprs: &[Expr], layout: &Layout) -> Self {
         let part = |expr: Expr| {
             let columns: Vec<Column> =
                 expr.references().iter().map(|reference| layout.column(&field_of(reference))).collect();
@@ -78,7 +78,7 @@ impl Filter {
             };
             Part { expr, columns, looks_at }
         };
-        Self { parts: expr.into_iter().flat_map(Expr::conjuncts).map(part).collect() }
+        Self { parts: exprs.iter().flat_map(Expr::conjuncts).map(part).collect() }
     }
 
     pub(super) fn verdicts(&self) -> Verdicts {

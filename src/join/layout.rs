@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::field::Field;
 use super::source::Table;
-use crate::error::Result;
 use crate::model::{FIRST_EVENT, Kind};
 
 /// How events come to the rows of a table.
@@ -87,7 +86,7 @@ fn table_of(via: &Via, name: &str) -> Table {
 
 impl Layout {
     /// Works out what these fields need, besides tables that are to be joined anyway.
-    pub(super) fn new<'f>(fields: impl IntoIterator<Item = &'f Field>, on: &[Via], select: &[Field]) -> Result<Self> {
+    pub(super) fn new<'f>(fields: impl IntoIterator<Item = &'f Field>, on: &[Via], select: &'f [Field]) -> Self {
         let mut events: BTreeSet<Box<str>> = BTreeSet::new();
         let mut dims: BTreeMap<(Via, Table), BTreeSet<Box<str>>> = BTreeMap::new();
         for via in on {
@@ -131,7 +130,7 @@ impl Layout {
             layout.dims.push(Dim { via, table, ids, names: names.into_iter().collect() });
         }
         layout.select = select.iter().map(|field| (field.clone(), layout.column(field))).collect();
-        Ok(layout)
+        layout
     }
 
     /// Where a field is found.

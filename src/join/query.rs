@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use parking_lot::Mutex;
 
-use super::aggregate::{Aggregate, Answer, aggregate};
+use super::aggregate::{Aggregate, aggregate};
+use super::answer::Answer;
 use super::block::Block;
 use super::field::Field;
 use super::filter::{Filter, field_of};
@@ -74,7 +75,7 @@ pub struct Join {
     source: Option<Box<dyn Source>>,
     scope: Scope,
     select: Vec<Field>,
-    filter: Option<Expr>,
+    filter: Vec<Expr>,
     on: Vec<Via>,
     inner: bool,
     wishes: Wishes,
@@ -92,7 +93,7 @@ impl Join {
             source: None,
             scope: Scope::default(),
             select: Vec::new(),
-            filter: None,
+            filter: Vec::new(),
             on: Vec::new(),
             inner: false,
             wishes,
@@ -152,12 +153,7 @@ impl Join {
     #[must_use]
     pub fn filter<E: TryInto<Expr, Error: Into<Error>>>(mut self, expr: E) -> Self {
         match expr.try_into() {
-            Ok(expr) => {
-                self.filter = Some(match self.filter.take() {
-                    Some(first) => first.and(expr),
-                    None => expr,
-                });
-            }
+            Ok(expr) => self.filter.push(expr),
             Err(error) => self.refuse(error.into()),
         }
         self
@@ -269,7 +265,7 @@ impl Join {
         }
         let filter_fields: Vec<Field> =
             self.filter.iter().flat_map(|expr| expr.references().iter().map(field_of)).collect();
-        let mut layout = Layout::new(filter_fields.iter().chain(more), &self.on, &self.select)?;
+        let mut layout = Layout::new(filter_fields.iter().chain(more), &self.on, &self.select);
         layout.whole_events |= self.whole_events;
         for dim in &layout.dims {
             let kind = dim.via.kind();
@@ -280,7 +276,7 @@ impl Join {
             }
         }
         let layout = Arc::new(layout);
-        let filter = Filter::new(self.filter.as_ref(), &layout);
+        let filter = Filter::new(&self.filter, &layout);
         let counters = Counters::default();
         if self.wishes.single_pass {
             self.wishes.threads = 1;
@@ -324,6 +320,15 @@ impl fmt::Debug for Join {
             .field("inner", &self.inner)
             .field("wishes", &self.wishes)
             .finish_non_exhaustive()
+    }
+}
+
+/// Parses the text.
+impl TryFrom<&str> for Expr {
+    type Error = Error;
+
+    fn try_from(text: &str) -> Result<Self> {
+        text.parse()
     }
 }
 

@@ -147,6 +147,17 @@ impl Number {
         matches!(self.0, Repr::Small { high: 0, low: 0, .. })
     }
 
+    /// The same number as one that never met a float, if it is whole.
+    pub(crate) fn without_float(self) -> Self {
+        if self.exponent() != 0 || !self.is_float() {
+            return self;
+        }
+        match self.parts().0 {
+            Parts::Small(mantissa) => Self::small(mantissa, 0, false),
+            Parts::Big(mantissa) => Self::normal_big(mantissa.clone(), 0, false),
+        }
+    }
+
     /// Whether two numbers are equal and read alike.
     pub(crate) fn is_identical(&self, other: &Self) -> bool {
         self.is_float() == other.is_float() && self == other

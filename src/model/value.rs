@@ -114,6 +114,19 @@ impl Value {
         }
     }
 
+    /// The same value with whole numbers as integers, so that equal values are identical.
+    pub(crate) fn without_floats(self) -> Self {
+        match self {
+            Self::Number(number) => Self::Number(number.without_float()),
+            Self::List(elements) => Self::List(elements.into_iter().map(Self::without_floats).collect()),
+            Self::Object(object) => {
+                let entries = object.into_iter().map(|(name, value)| (name, value.without_floats()));
+                Self::Object(Object::from_sorted(entries.collect()))
+            }
+            other => other,
+        }
+    }
+
     /// The name of the type, for messages.
     #[must_use]
     pub fn type_name(&self) -> &'static str {

@@ -254,11 +254,15 @@ pub(crate) fn decode_event(key: &[u8], value: &[u8]) -> Result<Event> {
 
 /// The error that names an event which cannot be read.
 pub(crate) fn corrupt_event(key: &[u8], Malformed(what): Malformed) -> Error {
-    let place = match EventKey::read(key) {
+    Error::corrupt(format!("the event cannot be read: {what} {}", event_place(key)))
+}
+
+/// Which event it is, as the end of a message.
+pub(crate) fn event_place(key: &[u8]) -> String {
+    match EventKey::read(key) {
         Ok(parts) => format!("time={} distinct_id={:?}", parts.time(), String::from_utf8_lossy(parts.escaped)),
         Err(_) => format!("key={key:02x?}"),
-    };
-    Error::corrupt(format!("the event cannot be read: {what} {place}"))
+    }
 }
 
 #[cfg(test)]

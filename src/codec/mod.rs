@@ -19,8 +19,8 @@ mod value;
 pub(crate) use bytes::Malformed;
 pub(crate) use chain::{ChainBytes, ListLane, write_op, write_set, write_set_list, write_set_number};
 pub(crate) use event::{
-    EventBytes, EventKey, check_event, corrupt_event, day_of, day_prefix, decode_event, encode_event, escape, event_key,
-    unescape, user_prefix,
+    EventBytes, EventKey, check_event, corrupt_event, day_of, day_prefix, decode_event, encode_event, escape,
+    event_key, event_place, unescape, user_prefix,
 };
 pub(crate) use operand::{Entry, Operand, OperandWriter, encode_update};
 #[cfg(any(test, feature = "laws"))]

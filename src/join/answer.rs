@@ -80,7 +80,8 @@ impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let head: Vec<String> = self.by.iter().chain(&self.measures).cloned().collect();
         let cells = |row: &Segment| -> Vec<String> {
-            let measured = row.measures.iter().map(|value| if value.is_null() { "-".into() } else { value.to_string() });
+            let measured =
+                row.measures.iter().map(|value| if value.is_null() { "-".into() } else { value.to_string() });
             row.by.iter().map(|value| shown(value.as_ref())).chain(measured).collect()
         };
         let lines: Vec<Vec<String>> = std::iter::once(head).chain(self.rows.iter().map(cells)).collect();

@@ -153,10 +153,12 @@ mod tests {
 
     #[test]
     fn texts_survive() {
-        for text in ["event.amount", "user.$email", "user.a.b", "group:company.tier", "user:company.a.b", "event.$day"] {
+        for text in ["event.amount", "user.$email", "user.a.b", "group:company.tier", "user:company.a.b", "event.$day"]
+        {
             assert_eq!(text.parse::<Field>().unwrap().to_string(), text);
         }
-        for bad in ["", "plan", "user", "user.", "group:.tier", "group.tier", "profile.x", "group:company", "event:x.y"] {
+        for bad in ["", "plan", "user", "user.", "group:.tier", "group.tier", "profile.x", "group:company", "event:x.y"]
+        {
             let error = bad.parse::<Field>().unwrap_err();
             assert!(error.is_invalid(), "{bad}");
         }

@@ -8,7 +8,8 @@ use super::field::Field;
 use super::interner::Interner;
 use super::layout::{Column, Layout, Via};
 use super::source::Table;
-use crate::error::Result;
+use crate::codec;
+use crate::error::{Error, Result};
 use crate::expr::{Expr, Place, Reference, Scope};
 use crate::model::Value;
 
@@ -54,6 +55,18 @@ struct Row<'b> {
     columns: &'b [Column],
 }
 
+impl Row<'_> {
+    fn passes(&self, expr: &Expr) -> Result<bool> {
+        expr.is_true(self).map_err(|error| match self.block.slots.get(self.slot) {
+            Some(slot) if !error.is_corrupt() => {
+                let place = codec::event_place(self.block.key(slot));
+                Error::new(error.kind(), format!("{} {place}", error.message()))
+            }
+            _ => error,
+        })
+    }
+}
+
 impl Scope for Row<'_> {
     fn value(&self, index: usize, _: &Reference) -> Result<Option<Cow<'_, Value>>> {
         let column = self.columns.get(index).copied().unwrap_or(Column::Nowhere);
@@ -90,7 +103,7 @@ impl Filter {
     pub(super) fn keeps_event(&self, block: &Block) -> Result<bool> {
         for part in self.parts.iter().filter(|part| part.looks_at == LooksAt::Event) {
             let slot = block.slots.len().saturating_sub(1);
-            if !part.expr.is_true(&Row { block, slot, columns: &part.columns })? {
+            if !(Row { block, slot, columns: &part.columns }.passes(&part.expr)?) {
                 return Ok(false);
             }
         }
@@ -111,7 +124,7 @@ impl Filter {
 
     fn keeps(&self, block: &Block, slot: usize, verdicts: &mut Verdicts) -> Result<bool> {
         for (part, (pool, known)) in self.parts.iter().zip(&mut verdicts.0) {
-            let ask = || part.expr.is_true(&Row { block, slot, columns: &part.columns });
+            let ask = || Row { block, slot, columns: &part.columns }.passes(&part.expr);
             let keeps = match part.looks_at {
                 LooksAt::Event => true,
                 LooksAt::Everything => ask()?,
@@ -150,7 +163,8 @@ fn has_rows(block: &Block, slot: usize) -> bool {
     block.layout.dims.iter().enumerate().all(|(at, dim)| {
         let codes = block.joined.get(at).and_then(|joined| joined.codes.get(block.codes(slot, at)));
         // That a user was ever seen says nothing about the profile.
-        matches!(dim.table, Table::FirstEvents(_)) || codes.is_some_and(|codes| codes.iter().any(|code| *code != NO_ROW))
+        matches!(dim.table, Table::FirstEvents(_))
+            || codes.is_some_and(|codes| codes.iter().any(|code| *code != NO_ROW))
     })
 }
 

@@ -49,7 +49,10 @@ pub(super) enum Column {
     /// In the projection of the event.
     Event(usize),
     /// In the projection of a row of a table.
-    Dim { dim: usize, at: usize },
+    Dim {
+        dim: usize,
+        at: usize,
+    },
     /// Nowhere. Only for a field that was not asked for when the layout was made.
     Nowhere,
 }

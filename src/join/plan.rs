@@ -160,7 +160,7 @@ impl Plan {
                 let by_threads = rows / (wishes.threads as u64 * 4).max(1);
                 let by_pieces = rows.saturating_mul(estimates.days.max(1)) / PIECES_MAX;
                 let by_memory = memory / row_bytes / (wishes.threads as u64 + 1);
-                part_rows = part_rows.min(by_threads.max(by_pieces).max(WHOLE_ROWS_MAX / 2).min(by_memory).max(64));
+                part_rows = part_rows.min(by_threads.max(by_pieces).max(WHOLE_ROWS_MAX / 2).min(by_memory).max(8));
             }
             let prices = Prices::new(&estimates, rows, if in_parts { rows / part_rows.max(1) + 1 } else { 0 });
             let (strategy, reason) = prices.choose(user, fits || in_parts, wishes.hint);

@@ -283,8 +283,13 @@ impl Join {
         }
         let (estimates, days) = match &self.source {
             Some(_) => {
-                let unknown =
-                    Estimates { events: UNKNOWN_EVENTS, days: 1, passing: 1.0, ids_per_event: 1.0, ..Estimates::default() };
+                let unknown = Estimates {
+                    events: UNKNOWN_EVENTS,
+                    days: 1,
+                    passing: 1.0,
+                    ids_per_event: 1.0,
+                    ..Estimates::default()
+                };
                 (unknown, None)
             }
             None => estimate(&*self.tables, &layout, &self.scope, &filter, &counters)?,
@@ -417,7 +422,8 @@ fn units(tables: &dyn Tables, layout: &Layout, plan: &Plan, scope: &Scope, days:
         let wanted = if plan.threads == 1 { 1 } else { (plan.threads * UNITS_PER_THREAD) as u64 };
         let step = count.div_ceil(wanted).max(1);
         starts.push(scope.first_key());
-        let days = (1..count.div_ceil(step)).filter_map(|unit| i32::try_from(i64::from(first) + (unit * step) as i64).ok());
+        let days =
+            (1..count.div_ceil(step)).filter_map(|unit| i32::try_from(i64::from(first) + (unit * step) as i64).ok());
         starts.extend(days.map(|day| codec::day_prefix(day).to_vec()));
     }
     Ok(Units::Days { starts, next: AtomicUsize::new(0) })

@@ -64,11 +64,8 @@ pub struct Rows {
 
 impl Rows {
     pub(super) fn new(engine: Arc<Engine>) -> Self {
-        let feed = if engine.plan.threads == 1 {
-            Ok(Feed::Own(Box::new(Worker::new(&engine))))
-        } else {
-            spawn(&engine)
-        };
+        let feed =
+            if engine.plan.threads == 1 { Ok(Feed::Own(Box::new(Worker::new(&engine)))) } else { spawn(&engine) };
         // A system that gives us no thread still has this one.
         let feed = feed.unwrap_or_else(|_| Feed::Own(Box::new(Worker::new(&engine))));
         Self { engine, feed, block: None, next: 0, ended: false }

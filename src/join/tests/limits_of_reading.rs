@@ -1,0 +1,296 @@
+//! How much is read and when, and what happens when reading fails or is given up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::join::{Aggregate, Each, Join, JoinStats, Memory, Sorted, Source, Strategy, Table, Tables, encode};
+use crate::merge;
+use crate::model::{Event, Kind, ProfileKey, Timestamp};
+use crate::ops::Update;
+
+const DAY: i64 = 86_400;
+
+fn time(day: i64, second: i64) -> Timestamp {
+    Timestamp::from_seconds((20_000 + day) * DAY + second)
+}
+
+fn user(n: usize) -> String {
+    format!("user-{n:05}")
+}
+
+fn row(plan: &str) -> Vec<u8> {
+    merge::full(None, &[&merge::operand(&Update::new().set("plan", plan))])
+}
+
+/// Some days of some users, each of whom does something every day.
+fn world(days: i64, users: usize) -> Memory {
+    let mut memory = Memory::new();
+    for day in 0..days {
+        for n in 0..users {
+            memory.event(&Event::new("visit", user(n), time(day, n as i64)).id("1"));
+        }
+    }
+    for n in 0..users {
+        memory.row(&ProfileKey::user(user(n)).unwrap(), row(if n % 2 == 0 { "pro" } else { "free" }));
+    }
+    memory
+}
+
+/// Tables that count what is read of the log, and fail or panic on the way when they are told to.
+struct Watched {
+    memory: Memory,
+    read: Arc<AtomicU64>,
+    alive: Arc<AtomicUsize>,
+    after: u64,
+    then: fn() -> Result<()>,
+}
+
+impl Watched {
+    fn new(memory: Memory, after: u64, then: fn() -> Result<()>) -> Self {
+        Self { memory, read: Arc::default(), alive: Arc::default(), after, then }
+    }
+}
+
+struct Counted {
+    source: Box<dyn Source>,
+    read: Arc<AtomicU64>,
+    alive: Arc<AtomicUsize>,
+    after: u64,
+    then: fn() -> Result<()>,
+}
+
+impl Source for Counted {
+    fn next(&mut self) -> Result<Option<(&[u8], &[u8])>> {
+        if self.read.fetch_add(1, Ordering::SeqCst) >= self.after {
+            (self.then)()?;
+        }
+        self.source.next()
+    }
+
+    fn seek(&mut self, key: &[u8]) -> Result<()> {
+        self.source.seek(key)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.alive.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Tables for Watched {
+    fn events(&self, from: &[u8], to: Option<&[u8]>) -> Result<Box<dyn Source>> {
+        self.alive.fetch_add(1, Ordering::SeqCst);
+        let (read, alive) = (Arc::clone(&self.read), Arc::clone(&self.alive));
+        let source = self.memory.events(from, to)?;
+        Ok(Box::new(Counted { source, read, alive, after: self.after, then: self.then }))
+    }
+
+    fn rows(&self, table: &Table, from: &[u8], to: Option<&[u8]>) -> Result<Box<dyn Source>> {
+        self.memory.rows(table, from, to)
+    }
+
+    fn lookup(&self, table: &Table, ids: &[&[u8]], each: &mut Each<'_>) -> Result<()> {
+        self.memory.lookup(table, ids, each)
+    }
+
+    fn has(&self, table: &Table) -> bool {
+        self.memory.has(table)
+    }
+
+    fn estimate_rows(&self, table: &Table) -> u64 {
+        self.memory.estimate_rows(table)
+    }
+
+    fn estimate_events(&self, from: &[u8], to: Option<&[u8]>) -> u64 {
+        self.memory.estimate_events(from, to)
+    }
+}
+
+fn run(join: Join) -> JoinStats {
+    let mut rows = join.select(["user.plan"]).rows().unwrap();
+    let plans: Vec<_> = rows.by_ref().map(|row| row.unwrap().get(0)).collect();
+    assert_eq!(plans.iter().filter(|plan| **plan == Some("pro".into())).count() * 2, plans.len());
+    rows.stats()
+}
+
+#[test]
+fn every_strategy_leaves_its_marks() {
+    let days = 9;
+    let tables: Arc<dyn Tables> = Arc::new(world(days, 3_000));
+    let events = 27_000;
+    let join = |way, threads| Join::new(Arc::clone(&tables)).strategy(way).threads(threads);
+
+    let lookup = run(join(Strategy::Lookup, 1));
+    // Every user once a day, and no user twice in one block; the last block of a day goes on into the next.
+    assert_eq!((lookup.lookups, lookup.rows_read, lookup.parts, lookup.passes), (events, 0, 0, 0));
+    assert!(lookup.blocks > 13, "{lookup:?}");
+
+    let merge = run(join(Strategy::Merge, 1));
+    assert_eq!((merge.lookups, merge.parts, merge.passes), (0, 0, days as u64));
+    assert!(merge.rows_read >= events, "{merge:?}");
+
+    let hash = run(join(Strategy::Hash, 1));
+    assert_eq!((hash.lookups, hash.parts, hash.seeks, hash.rows_read), (0, 0, 0, 3_000));
+
+    let parts = run(join(Strategy::Hash, 1).memory_bytes(64 << 10));
+    assert_eq!((parts.lookups, parts.rows_read), (0, 3_000));
+    assert!(parts.parts > 5 && parts.seeks > parts.parts * days as u64, "{parts:?}");
+
+    for threads in [2, 3] {
+        for (way, memory) in [(Strategy::Lookup, 32 << 20), (Strategy::Merge, 32 << 20), (Strategy::Hash, 64 << 10)] {
+            let stats = run(join(way, threads).memory_bytes(memory));
+            assert!(stats.units > 3 && stats.rows == events, "{way} {stats:?}");
+        }
+        assert!(run(join(Strategy::Merge, threads).ordered()).units > 3);
+    }
+
+    // Few of many users: the cursor over the table jumps.
+    let mut sparse = world(1, 3_000);
+    sparse = {
+        let mut memory = Memory::new();
+        (0..3_000).step_by(500).for_each(|n| memory.event(&Event::new("visit", user(n), time(0, 0)).id("1")));
+        (1..3_000).step_by(500).for_each(|n| memory.event(&Event::new("visit", user(n), time(0, 0)).id("1")));
+        (0..3_000)
+            .for_each(|n| memory.put(Table::Profiles(Kind::User), user(n).as_bytes(), row(["pro", "free"][n % 2])));
+        drop(sparse);
+        memory
+    };
+    let sparse = run(Join::new(Arc::new(sparse)).strategy(Strategy::Merge));
+    assert!(sparse.seeks >= 5 && sparse.rows_read < 200, "{sparse:?}");
+}
+
+#[test]
+fn the_first_row_comes_before_a_hundredth_was_read() {
+    for threads in [1, 2] {
+        for (way, ordered) in [
+            (None, false),
+            (Some(Strategy::Hash), false),
+            (Some(Strategy::Merge), true),
+            (Some(Strategy::Lookup), true),
+        ] {
+            let tables = Watched::new(world(50, 4_000), u64::MAX, || Ok(()));
+            let read = Arc::clone(&tables.read);
+            let mut join = Join::new(Arc::new(tables)).select(["user.plan"]).threads(threads);
+            join = if ordered { join.ordered() } else { join };
+            join = way.into_iter().fold(join, Join::strategy);
+            let mut rows = join.rows().unwrap();
+            rows.next().unwrap().unwrap();
+            // Workers of the other threads may go on while the first row is handed over, so only one can be held to it.
+            let first = read.load(Ordering::SeqCst);
+            assert!(threads > 1 || first < 2_000, "{way:?} ordered={ordered} read={first}");
+        }
+    }
+}
+
+#[test]
+fn a_consumer_that_stops_stops_the_workers() {
+    for (way, ordered) in [(Strategy::Lookup, true), (Strategy::Lookup, false), (Strategy::Hash, false)] {
+        let tables = Watched::new(world(60, 2_000), u64::MAX, || Ok(()));
+        let (read, alive) = (Arc::clone(&tables.read), Arc::clone(&tables.alive));
+        let mut join =
+            Join::new(Arc::new(tables)).select(["user.plan"]).threads(3).strategy(way).memory_bytes(64 << 10);
+        join = if ordered { join.ordered() } else { join };
+        let mut rows = join.rows().unwrap();
+        assert!(rows.by_ref().take(10).all(|row| row.is_ok()));
+        drop(rows);
+        // The workers are gone with the iterator, and with them everything they read from.
+        assert_eq!(alive.load(Ordering::SeqCst), 0, "{way} ordered={ordered}");
+        assert!(read.load(Ordering::SeqCst) < 100_000, "{way} ordered={ordered} {read:?}");
+    }
+}
+
+#[test]
+fn a_failure_reaches_the_consumer_and_is_the_last_item() {
+    let fail = || Err(Error::new(ErrorKind::Io, "the disk is gone"));
+    for threads in [1, 2, 3] {
+        for (way, ordered) in [(Strategy::Lookup, true), (Strategy::Merge, false), (Strategy::Hash, false)] {
+            let join = |then| {
+                let tables = Watched::new(world(30, 500), 9_000, then);
+                let join = Join::new(Arc::new(tables)).select(["user.plan"]).threads(threads).strategy(way);
+                let join = join.memory_bytes(32 << 10);
+                if ordered { join.ordered() } else { join }
+            };
+            let rows: Vec<_> = join(fail).rows().unwrap().collect();
+            let (last, before) = rows.split_last().unwrap();
+            assert_eq!(last.as_ref().unwrap_err().message(), "the disk is gone");
+            assert!(before.iter().all(Result::is_ok) && before.len() < 9_000);
+            let error = join(fail).aggregate(Aggregate::by(["user.plan"])).unwrap_err();
+            assert_eq!(error.message(), "the disk is gone");
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_panics_is_a_failure_and_no_end() {
+    let panic = || panic!("a defect in somebody's source");
+    for ordered in [false, true] {
+        let join = || {
+            let join = Join::new(Arc::new(Watched::new(world(30, 500), 9_000, panic))).threads(2);
+            if ordered { join.ordered() } else { join }
+        };
+        let rows: Vec<_> = join().rows().unwrap().collect();
+        let (last, before) = rows.split_last().unwrap();
+        assert!(last.as_ref().unwrap_err().message().contains("panicked"), "ordered={ordered}");
+        assert!(before.iter().all(Result::is_ok));
+        assert!(join().aggregate(Aggregate::new()).unwrap_err().message().contains("panicked"));
+    }
+}
+
+#[test]
+fn damage_stops_the_join_and_says_where() {
+    let mut memory = world(3, 100);
+    let (key, _) = encode(&Event::new("visit", user(42), time(1, 42)).id("1"));
+    let damaged_row = {
+        let mut memory = memory.clone();
+        memory.put(Table::Profiles(Kind::User), user(7).as_bytes(), b"\xa1?".to_vec());
+        memory
+    };
+    let damaged_event = {
+        memory = world(3, 100);
+        let mut rows: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        let mut events = memory.events(&[], None).unwrap();
+        while let Some((known, value)) = events.next().unwrap() {
+            rows.push((known.to_vec(), if known == key { b"\xe1\x05x".to_vec() } else { value.to_vec() }));
+        }
+        Sorted::new(rows)
+    };
+    for way in [Strategy::Lookup, Strategy::Merge, Strategy::Hash] {
+        let join = Join::new(Arc::new(memory.clone())).events_from(damaged_event.clone()).strategy(way);
+        let rows: Vec<_> = join.select(["user.plan"]).rows().unwrap().collect();
+        let error = rows.last().unwrap().as_ref().unwrap_err();
+        assert!(error.is_corrupt() && error.message().contains("user-00042"), "{error}");
+        assert!(error.message().contains("2024-10-05T00:00:42"), "{error}");
+
+        let read = || {
+            let join = Join::new(Arc::new(damaged_row.clone())).strategy(way).select(["user.plan"]);
+            Ok::<_, Error>(join.rows()?.collect::<Result<Vec<_>>>()?.len())
+        };
+        let error = read().unwrap_err();
+        assert!(error.is_corrupt() && error.message().contains("table=users id=\"user-00007\""), "{way} {error}");
+    }
+}
+
+#[test]
+fn events_that_do_not_ascend_are_refused() {
+    struct Backwards(Vec<(Vec<u8>, Vec<u8>)>, usize);
+
+    impl Source for Backwards {
+        fn next(&mut self) -> Result<Option<(&[u8], &[u8])>> {
+            self.1 += 1;
+            Ok(self.0.get(self.1 - 1).map(|(key, value)| (key.as_slice(), value.as_slice())))
+        }
+
+        fn seek(&mut self, _: &[u8]) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    let event = |n, second| encode(&Event::new("visit", user(n), time(0, second)).id("1"));
+    for wrong in [vec![event(2, 0), event(1, 0)], vec![event(1, 5), event(1, 5)], vec![event(1, 6), event(1, 5)]] {
+        let rows: Vec<_> = Join::new(Arc::new(world(1, 5))).events_from(Backwards(wrong, 0)).rows().unwrap().collect();
+        let error = rows.last().unwrap().as_ref().unwrap_err();
+        assert!(error.is_invalid() && error.message().contains("do not ascend"), "{error}");
+    }
+}

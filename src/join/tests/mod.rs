@@ -1,0 +1,5 @@
+//! Joins without a store.
+
+mod limits_of_reading;
+mod nested_loop;
+mod rules;

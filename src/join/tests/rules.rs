@@ -1,0 +1,198 @@
+//! What is joined with what, case by case.
+
+use std::sync::Arc;
+
+use crate::error::{ErrorKind, Result};
+use crate::expr::Expr;
+use crate::join::{Aggregate, Breakdown, Field, Join, Measure, Memory};
+use crate::merge;
+use crate::model::{Event, ProfileKey, Timestamp, Value};
+use crate::ops::Update;
+
+fn event(id: &str) -> Event {
+    Event::new("visit", id, Timestamp::from_seconds(1_700_000_000)).id("1")
+}
+
+fn row(memory: &mut Memory, key: Result<ProfileKey>, update: Update) {
+    memory.row(&key.unwrap(), merge::full(None, &[&merge::operand(&update)]));
+}
+
+fn user(memory: &mut Memory, id: &str, update: Update) {
+    row(memory, ProfileKey::user(id), update);
+}
+
+fn company(memory: &mut Memory, id: &str, update: Update) {
+    row(memory, ProfileKey::group("company", id), update);
+}
+
+fn counts(memory: &Memory, by: &str) -> Vec<(Option<Value>, u64)> {
+    let answer = Join::new(Arc::new(memory.clone())).aggregate(Aggregate::by([by])).unwrap();
+    answer
+        .rows()
+        .iter()
+        .map(|row| (row.by[0].clone(), row.measures[0].as_number().unwrap().as_u64().unwrap()))
+        .collect()
+}
+
+#[test]
+fn null_and_absence_are_not_set_and_the_empty_string_is() {
+    let mut memory = Memory::new();
+    for (id, update) in [
+        ("null", Update::new().set("plan", Value::Null)),
+        ("absent", Update::new().set("x", 1)),
+        ("empty", Update::new().set("plan", "")),
+        ("empty list", Update::new().set("plan", Vec::<String>::new())),
+        ("pro", Update::new().set("plan", "pro")),
+    ] {
+        memory.event(&event(id));
+        user(&mut memory, id, update);
+    }
+    memory.event(&event("nobody"));
+    assert_eq!(counts(&memory, "user.plan"), [(None, 4), (Some("".into()), 1), (Some("pro".into()), 1)]);
+    let answer = Join::new(Arc::new(memory)).aggregate(Aggregate::by(["user.plan"])).unwrap();
+    assert_eq!(
+        answer.to_string(),
+        "user.plan       count\n(not set)           4\n(empty string)      1\npro                 1\n"
+    );
+    let json = r#"{"segments":3,"rows":[{"user.plan":null,"count":4},{"user.plan":"","count":1},{"user.plan":"pro","count":1}]}"#;
+    assert_eq!(serde_json::to_string(&answer).unwrap(), json);
+}
+
+#[test]
+fn ids_are_case_sensitive_and_not_trimmed() {
+    let mut memory = Memory::new();
+    ["Ann", "ann", " ann"].iter().for_each(|id| memory.event(&event(id)));
+    user(&mut memory, "ann", Update::new().set("plan", "pro"));
+    assert_eq!(counts(&memory, "user.plan"), [(None, 2), (Some("pro".into()), 1)]);
+}
+
+#[test]
+fn elements_of_a_list_count_once_each() {
+    let mut memory = Memory::new();
+    memory.event(&event("ann"));
+    user(&mut memory, "ann", Update::new().set("roles", vec!["x", "y", "x"]));
+    assert_eq!(counts(&memory, "user.roles"), [(Some("x".into()), 1), (Some("y".into()), 1)]);
+    // A filter on the list keeps the event; which elements are shown is another question.
+    let roles = || Breakdown::new(Field::user("roles"));
+    let by = |breakdown: Breakdown| {
+        let join = Join::new(Arc::new(memory.clone())).filter(r#"any(r, user["roles"], r == "x")"#);
+        join.aggregate(Aggregate::by([breakdown])).unwrap().segments()
+    };
+    assert_eq!(by(roles()), 2);
+    assert_eq!(by(roles().keep(|role| *role == Value::from("x"))), 1);
+    assert_eq!(by(roles().keep(|role| *role == Value::from("none"))), 0);
+}
+
+#[test]
+fn three_hundred_groups_join_and_no_more() {
+    let mut memory = Memory::new();
+    let ids: Vec<String> = (0..301).map(|n| format!("g{n:03}")).collect();
+    memory.event(&event("ann").set("company", ids.clone()));
+    ids.iter().for_each(|id| company(&mut memory, id, Update::new().set("name", id.as_str())));
+    let names = counts(&memory, "group:company.name");
+    assert_eq!(names.len(), 300);
+    assert_eq!(names.last(), Some(&(Some("g299".into()), 1)));
+    let row = Join::new(Arc::new(memory)).on_groups("company").rows().unwrap().next().unwrap().unwrap();
+    assert_eq!(row.groups("company").len(), 300);
+}
+
+#[test]
+fn the_event_and_the_user_lead_to_groups_in_two_ways() {
+    let mut memory = Memory::new();
+    memory.event(&event("ann"));
+    memory.event(&event("bob").set("company", ["a", "b", "ghost"]));
+    user(&mut memory, "ann", Update::new().set("company", ["a"]));
+    user(&mut memory, "bob", Update::new().set("company", "b"));
+    company(&mut memory, "a", Update::new().set("tier", "gold").set("size", 5));
+    company(&mut memory, "b", Update::new().set("tier", "silver").set("size", 9));
+    let gold = || Some(Value::from("gold"));
+    let silver = || Some(Value::from("silver"));
+    // Ann's event is of no group, though she is; one of Bob's groups has no profile.
+    assert_eq!(counts(&memory, "group:company.tier"), [(None, 2), (gold(), 1), (silver(), 1)]);
+    assert_eq!(counts(&memory, "user:company.tier"), [(gold(), 1), (silver(), 1)]);
+    // Properties of one group stay together.
+    let by = Aggregate::by(["group:company.tier", "group:company.size"]);
+    let answer = Join::new(Arc::new(memory.clone())).aggregate(by).unwrap();
+    let pairs: Vec<_> = answer.rows().iter().map(|row| row.by.clone()).collect();
+    assert_eq!(pairs, [vec![None, None], vec![gold(), Some(5.into())], vec![silver(), Some(9.into())]]);
+
+    let rows = Join::new(Arc::new(memory)).select(["group:company.tier", "user:company.tier"]).ordered();
+    let rows: Vec<_> = rows.rows().unwrap().map(Result::unwrap).collect();
+    assert_eq!(rows[0].get(0), Some(Value::List(Vec::new())));
+    assert_eq!(rows[0].get(1), Some(vec!["gold"].into()));
+    let groups = rows[1].groups("company");
+    assert_eq!(
+        groups.iter().map(|group| (group.id(), group.exists())).collect::<Vec<_>>(),
+        [("a", true), ("b", true), ("ghost", false)]
+    );
+    assert_eq!((groups[1].get("tier"), groups[2].get("tier")), (silver(), None));
+    assert_eq!(rows[1].user_groups("company").len(), 1);
+    let json = r#"{"event":"visit","time":"2023-11-14T22:13:20","distinct_id":"bob","group:company.tier":["gold","silver",null],"user:company.tier":["silver"]}"#;
+    assert_eq!(serde_json::to_string(&rows[1]).unwrap(), json);
+}
+
+#[test]
+fn an_inner_join_drops_what_has_no_profile() {
+    let mut memory = Memory::new();
+    ["ann", "bob", ""].iter().for_each(|id| memory.event(&event(id).set("company", "a")));
+    memory.event(&event("cat"));
+    user(&mut memory, "ann", Update::new().set("plan", "pro"));
+    user(&mut memory, "cat", Update::new().set("plan", "pro"));
+    user(&mut memory, "bob", Update::new().unset("x"));
+    company(&mut memory, "a", Update::new().set("tier", "gold"));
+    let ids = |join: Join| -> Vec<String> {
+        join.ordered().rows().unwrap().map(|row| row.unwrap().distinct_id().into_owned()).collect()
+    };
+    let join = || Join::new(Arc::new(memory.clone()));
+    assert_eq!(ids(join().on_users()), ["", "ann", "bob", "cat"]);
+    assert_eq!(ids(join().on_users().inner()), ["ann", "cat"]);
+    assert_eq!(ids(join().on_users().on_groups("company").inner()), ["ann"]);
+    assert_eq!(ids(join().inner()), ["", "ann", "bob", "cat"]);
+    let row = join().on_users().ordered().rows().unwrap().nth(2).unwrap().unwrap();
+    assert_eq!(row.has_user(), Some(false));
+}
+
+#[test]
+fn measures_are_exact_and_of_one_thing() {
+    let mut memory = Memory::new();
+    for n in 0..10 {
+        memory.event(&event("ann").set("amount", 0.1).id(n.to_string()));
+    }
+    memory.event(&event("ann").set("amount", "12").id("text"));
+    let sum = |field| Join::new(Arc::new(memory.clone())).aggregate(Aggregate::new().measure(Measure::Sum(field)));
+    assert_eq!(sum(Field::event("amount")).unwrap().rows()[0].measures[0].to_string(), "1.0");
+    let error = sum(Field::group("company", "size").unwrap()).unwrap_err();
+    assert!(error.is_invalid() && error.message().contains("group:company.size"), "{error}");
+    let none = Join::new(Arc::new(Memory::new())).aggregate(Aggregate::new()).unwrap();
+    assert_eq!((none.segments(), none.to_string().as_str()), (1, "count\n    0\n"));
+}
+
+#[test]
+fn what_cannot_be_asked_is_refused() {
+    let join = || Join::new(Arc::new(Memory::new()));
+    let error = join().select(["group:company.tier"]).rows().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.message().contains("group_key=\"company\""), "{error}");
+    assert!(join().select(["plan"]).rows().unwrap_err().is_invalid());
+    assert!(join().filter("1 +").rows().unwrap_err().is_invalid());
+    assert!(join().aggregate(Aggregate::by(["plan"])).unwrap_err().is_invalid());
+    let error = "properties[\"a\"] and and".parse::<Expr>().unwrap_err();
+    assert!(error.message().contains("column="), "{error}");
+    // An expression that asks what makes no sense fails when it meets it.
+    let mut memory = Memory::new();
+    memory.event(&event("ann").set("amount", "12"));
+    let error = Join::new(Arc::new(memory)).filter(r#"properties["amount"] or true"#).rows().unwrap_err();
+    assert!(error.is_invalid() && error.message().contains("time=2023-11-14T22:13:20 distinct_id=\"ann\""), "{error}");
+}
+
+#[test]
+fn a_plan_says_why() {
+    let mut memory = Memory::new();
+    (0..50).for_each(|n| memory.event(&event(&format!("u{n}"))));
+    (0..50).for_each(|n| user(&mut memory, &format!("u{n}"), Update::new().set("plan", "pro")));
+    let plan = Join::new(Arc::new(memory)).select(["user.plan"]).explain().unwrap();
+    assert_eq!((plan.estimates.events, plan.estimates.days, plan.estimates.sample), (50, 1, 50));
+    let text = plan.to_string();
+    assert!(text.contains("join      users (about 50 rows): "), "{text}");
+    assert!(text.contains("lookup 150 us"), "{text}");
+}

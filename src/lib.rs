@@ -113,6 +113,8 @@ mod db;
 mod error;
 pub mod ingest;
 mod limits;
+#[cfg(feature = "rocksdb")]
+mod log;
 pub mod merge;
 mod model;
 mod ops;
@@ -122,9 +124,13 @@ mod rocks;
 mod store;
 
 #[cfg(feature = "rocksdb")]
-pub use db::{Backup, Batch, Builder, Db, Snapshot, Stats, Table};
+pub use db::{Backup, Batch, Builder, Db, EventLog, Snapshot, Stats, Table};
 #[cfg(feature = "rocksdb")]
-pub use store::{CheckReport, Commit, Durability, Finding, Profiles, TableReport, TableStats, View, WriteStats};
+pub use log::{EventView, Events};
+#[cfg(feature = "rocksdb")]
+pub use store::{
+    CheckReport, Commit, Durability, Finding, KnownIds, Profiles, TableReport, TableStats, View, WriteStats,
+};
 
 pub use error::{Error, ErrorKind, Result};
 pub use limits::{GROUP_IDS_MAX, ID_BYTES_MAX, Limits, VALUE_DEPTH_MAX};

@@ -274,7 +274,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn keys_sort_by_day_id_and_time(a in (ids(), any::<i32>(), 0..1_000_u32), b in (ids(), any::<i32>(), 0..1_000_u32)) {
+        fn keys_sort_by_day_id_and_time(
+            a in (ids(), any::<i32>(), 0..1_000_u32),
+            b in (ids(), any::<i32>(), 0..1_000_u32),
+        ) {
             let event = |(id, day, millis): &(String, i32, u32)| {
                 let time = Timestamp::of_day(*day / 1_000_000).millis() + i64::from(*millis);
                 Event::new("e", id, Timestamp::from_millis(time)).id("i")

@@ -1,4 +1,5 @@
-//! Bytes of values, chains, operands, rows, events and stamps, and the names of the families that hold them. `docs/FORMAT.md` shows every one of them.
+//! Bytes of values, chains, operands, rows, events and stamps, and the names of the families that hold them.
+//! `docs/FORMAT.md` shows every one of them.
 //!
 //! Encodings are canonical: equal things have equal bytes, and bytes that are not canonical are not readable. So two
 //! folds can be compared as bytes, and whatever a merge does not touch it copies.

@@ -73,8 +73,8 @@ impl EventLog {
         self.0.submit(one(event))
     }
 
-    /// Removes all events before this time: whole days at once, the day of the time event by event. The space comes back
-    /// as files are compacted. Times of first events stay, because they are of the first event ever seen.
+    /// Removes all events before this time: whole days at once, the day of the time event by event. The space comes
+    /// back as files are compacted. Times of first events stay, because they are of the first event ever seen.
     ///
     /// An event that is appended meanwhile may survive. Removing is done in steps: when it fails, or the process dies,
     /// some events are gone and others are not, and it can be repeated.
@@ -102,8 +102,8 @@ impl EventLog {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](ErrorKind::Invalid) when the id is empty or too long, [`ReadOnly`](ErrorKind::ReadOnly) when the store
-    /// was opened for reading, [`Io`](ErrorKind::Io) when the engine cannot read or write.
+    /// [`Invalid`](ErrorKind::Invalid) when the id is empty or too long, [`ReadOnly`](ErrorKind::ReadOnly) when the
+    /// store was opened for reading, [`Io`](ErrorKind::Io) when the engine cannot read or write.
     pub fn delete_user(&self, distinct_id: &str) -> Result<u64> {
         let key = ProfileKey::user(distinct_id)?;
         let store = &self.0.store;

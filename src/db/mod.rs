@@ -171,10 +171,11 @@ impl Db {
         Ok(work)
     }
 
-    /// Looks through the whole log for when each user, or each group of a kind, had its first event, and takes that into
-    /// account for `$mp_first_event_time`. Events that are appended are taken into account anyway, but those of groups
-    /// only from when their table is there; this makes the table first, if need be. It can be run again at any time, and
-    /// should be if events were being appended while it made the table. Events that cannot be read are passed over.
+    /// Looks through the whole log for when each user, or each group of a kind, had its first event, and takes that
+    /// into account for `$mp_first_event_time`. Events that are appended are taken into account anyway, but those of
+    /// groups only from when their table is there; this makes the table first, if need be. It can be run again at any
+    /// time, and should be if events were being appended while it made the table. Events that cannot be read are
+    /// passed over.
     ///
     /// It says how many events had an id of this kind.
     ///
@@ -218,8 +219,8 @@ impl Db {
         self.store.engine().flush()
     }
 
-    /// Folds every profile and rewrites every file, those of the log as well. Reads are fastest afterwards. It takes time and, for a while, up to
-    /// twice the space.
+    /// Folds every profile and rewrites every file, those of the log as well. Reads are fastest afterwards. It takes
+    /// time and, for a while, up to twice the space.
     ///
     /// # Errors
     ///
@@ -229,8 +230,8 @@ impl Db {
         self.store.compact()
     }
 
-    /// Walks every row, every pending operand and every event and reports what it finds. Checksums of the files are verified on the
-    /// way.
+    /// Walks every row, every pending operand and every event and reports what it finds. Checksums of the files are
+    /// verified on the way.
     ///
     /// # Errors
     ///

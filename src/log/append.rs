@@ -55,7 +55,7 @@ impl Appender {
         Ok(())
     }
 
-    /// An id that no other event has: unlike any other of this store since it was opened, and the salt is new each time.
+    /// An id that no other event has: the count is new for each event, and the salt for each time a store is opened.
     fn insert_id(&self) -> String {
         format!("{:016x}-{:x}", self.salt, self.next.fetch_add(1, Ordering::Relaxed))
     }

@@ -71,11 +71,13 @@ impl User {
     fn next<R>(&mut self, scan: &mut Scan, with: impl FnOnce(&[u8], &[u8]) -> R) -> Result<Option<R>> {
         loop {
             let Some((key, value)) = scan.next()? else { return Ok(None) };
+            let day = key.first_chunk().copied().unwrap_or_default();
+            if !self.prefix.starts_with(&day) {
+                self.prefix = user_prefix(day, &self.id);
+            }
             if key.starts_with(&self.prefix) {
                 return Ok(Some(with(key, value)));
             }
-            let day = key.first_chunk().copied().unwrap_or_default();
-            self.prefix = user_prefix(day, &self.id);
             // Had the user been there on that day, this key would not have been the next.
             if self.prefix.as_slice() < key {
                 let Some(next) = day_of(day).checked_add(1) else { return Ok(None) };

@@ -2,7 +2,7 @@
 //!
 //! The log is one family of its own, whose keys sort by day, user and time. Beside it stands, for users and for each
 //! kind of group, a family of the times of first events, which `$mp_first_event_time` is read from. An event and its
-//! times are [`Operation`](crate::rocks::Operation)s, which are committed together with whatever else the caller writes.
+//! times are [`Operation`](crate::rocks::Operation)s, which are committed together with what else the caller writes.
 //!
 //! ```text
 //! append    from an event to operations          first     times of first events from events that are there

@@ -27,7 +27,8 @@ impl EventView {
         Events::all(self.0.scan(EVENTS, Bound::Unbounded, Bound::Unbounded, Extent::Bulk))
     }
 
-    /// The events of a range of time, in the order of the log. Whole days are read, so a minute costs as much as its day.
+    /// The events of a range of time, in the order of the log. Whole days are read, so a minute costs as much as its
+    /// day.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;

@@ -2,8 +2,8 @@
 //!
 //! Writing goes through one door. The caller's thread admits an update and encodes it (`admission`); a leader commits
 //! for everyone who waits, in one batch, composing operands of one key on the way (`commit`, `group`). Reading goes
-//! through a [`View`]: of the store as it is, or of a snapshot. Operations on other families may be committed with those
-//! on profiles (`beside`). The times of first events are read here too, because they belong to profiles.
+//! through a [`View`]: of the store as it is, or of a snapshot. Operations on other families may be committed with
+//! those on profiles (`beside`). The times of first events are read here too, because they belong to profiles.
 //!
 //! This room speaks to `rocks` in bytes and family names and to its callers in keys and profiles. It may not name
 //! RocksDB, and it does not see the event log.

@@ -102,13 +102,13 @@ impl View {
     }
 
     /// When this user or group had its first event, whether or not there is a profile: the earliest time of all events
-    /// that were ever appended for it. Times of groups begin with their table, see
+    /// that were appended for it. Times of groups begin with their table, see
     /// [`Db::backfill_first_event_times`](crate::Db::backfill_first_event_times).
     ///
     /// # Errors
     ///
-    /// [`Corrupt`](crate::ErrorKind::Corrupt) when the time cannot be read, [`Io`](crate::ErrorKind::Io) when the engine
-    /// cannot read.
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) when the time cannot be read, [`Io`](crate::ErrorKind::Io) when the
+    /// engine cannot read.
     pub fn first_event_time(&self, id: &str) -> Result<Option<Timestamp>> {
         let decode = |stamp: Option<&[u8]>| stamp.map(codec::decode_stamp).transpose();
         self.source.read(&self.first, id.as_bytes(), decode)?.map_err(|error| self.blame(error, id.as_bytes()))
@@ -127,22 +127,17 @@ impl View {
     pub fn get_many<I: AsRef<str>>(&self, ids: &[I]) -> Result<Vec<Option<Profile>>> {
         let keys: Vec<&[u8]> = ids.iter().map(|id| id.as_ref().as_bytes()).collect();
         let decode = |_, row: Option<&[u8]>| row.map_or(Ok(None), codec::decode_profile);
-        let snapshot = match &self.source {
+        let (profiles, times) = match &self.source {
             // One call of the engine agrees with itself. More ids than it takes at once, or two families, need more.
-            Source::Live(store) if keys.len() <= READ_KEYS_MAX && !store.engine().has_family(&self.first) => None,
-            source => Some(source.snapshot()),
-        };
-        let profiles = match (&self.source, &snapshot) {
-            (Source::Live(store), None) => store.engine().read_many(&self.family, &keys, decode)?,
-            (source, snapshot) => {
-                let snapshot = snapshot.clone().unwrap_or_else(|| source.snapshot());
-                snapshot.read_many(&self.family, &keys, decode)?
+            Source::Live(store) if keys.len() <= READ_KEYS_MAX && !store.engine().has_family(&self.first) => {
+                (store.engine().read_many(&self.family, &keys, decode)?, Vec::new())
             }
-        };
-        let decode = |_, stamp: Option<&[u8]>| stamp.map(codec::decode_stamp).transpose();
-        let times = match &snapshot {
-            Some(snapshot) => snapshot.read_many(&self.first, &keys, decode)?,
-            None => Vec::new(),
+            source => {
+                let snapshot = source.snapshot();
+                let decode_time = |_, stamp: Option<&[u8]>| stamp.map(codec::decode_stamp).transpose();
+                let profiles = snapshot.read_many(&self.family, &keys, decode)?;
+                (profiles, snapshot.read_many(&self.first, &keys, decode_time)?)
+            }
         };
         let times = times.into_iter().chain(std::iter::repeat_with(|| Ok(None)));
         let joined = profiles.into_iter().zip(times).map(|(profile, time)| match profile? {
@@ -196,12 +191,12 @@ impl View {
         Profiles::new(self, &self.source.snapshot(), from, to, extent)
     }
 
-    /// The ids that are known at all, from a profile or only from events, in their byte order: each with its profile, if
-    /// it has one. Mixpanel's "All Users", where [`iter`](Self::iter) is its "User Profiles".
+    /// The ids that are known at all, from a profile or only from events, in their byte order: each with its profile,
+    /// if it has one. Mixpanel's "All Users", where [`iter`](Self::iter) is its "User Profiles".
     ///
-    /// An id is known from events since it had one, also when its events are gone; erasing a user
-    /// ([`EventLog::delete_user`](crate::EventLog::delete_user)) ends that. Groups are known from the events after their
-    /// table was made.
+    /// An id is known from events since it had one, also when its events are gone, until
+    /// [`EventLog::delete_user`](crate::EventLog::delete_user). Groups are known from the events after their table was
+    /// made.
     #[must_use]
     pub fn known(&self) -> KnownIds {
         KnownIds::new(self, &self.source.snapshot())

@@ -115,6 +115,8 @@ pub mod expr;
 pub mod ingest;
 pub mod join;
 mod limits;
+#[cfg(feature = "rocksdb")]
+mod log;
 pub mod merge;
 mod model;
 mod ops;
@@ -124,9 +126,13 @@ mod rocks;
 mod store;
 
 #[cfg(feature = "rocksdb")]
-pub use db::{Backup, Batch, Builder, Db, Snapshot, Stats, Table};
+pub use db::{Backup, Batch, Builder, Db, EventLog, Snapshot, Stats, Table};
 #[cfg(feature = "rocksdb")]
-pub use store::{CheckReport, Commit, Durability, Finding, Profiles, TableReport, TableStats, View, WriteStats};
+pub use log::{EventView, Events};
+#[cfg(feature = "rocksdb")]
+pub use store::{
+    CheckReport, Commit, Durability, Finding, KnownIds, Profiles, TableReport, TableStats, View, WriteStats,
+};
 
 pub use error::{Error, ErrorKind, Result};
 pub use expr::Expr;

@@ -6,7 +6,7 @@
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use profiledb::laws::check_total;
-use profiledb::{Update, merge};
+use profiledb::{Timestamp, Update, merge};
 
 #[derive(Arbitrary, Debug)]
 struct Input {
@@ -25,6 +25,8 @@ enum Piece {
     Operand(Vec<Update>, Vec<Damage>),
     /// A row, with some damage.
     Row(Vec<Update>, Vec<Damage>),
+    /// The time of an event, with some damage.
+    Stamp(i64, Vec<Damage>),
     /// An operand or row that already holds some of this in quarantine.
     Holding(bool, Vec<Vec<u8>>, Update),
 }
@@ -53,6 +55,7 @@ impl Piece {
             Self::Tagged(bytes) => [&[0xA1], bytes.as_slice()].concat(),
             Self::Operand(updates, damage) => damaged(merge::partial(&slices(&operands(updates))), damage),
             Self::Row(updates, damage) => damaged(merge::full(None, &slices(&operands(updates))), damage),
+            Self::Stamp(millis, damage) => damaged(merge::stamp(Timestamp::from_millis(*millis)), damage),
             Self::Holding(row, unreadable, update) => {
                 let mut operands = vec![merge::operand(update)];
                 operands.extend_from_slice(unreadable);

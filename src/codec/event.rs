@@ -63,7 +63,7 @@ impl<'a> EventKey<'a> {
 }
 
 /// The id that these bytes of a key stand for.
-pub(crate) fn unescape(escaped: &[u8]) -> Read<Cow<'_, str>> {
+fn unescape(escaped: &[u8]) -> Read<Cow<'_, str>> {
     if !escaped.contains(&1) {
         return std::str::from_utf8(escaped).map(Cow::Borrowed).map_err(|_| Malformed("an id that is not UTF-8"));
     }

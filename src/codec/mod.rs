@@ -1,4 +1,5 @@
-//! Bytes of values, chains, operands, rows and events. `docs/FORMAT.md` shows every one of them.
+//! Bytes of values, chains, operands, rows, events and stamps, and the names of the families that hold them.
+//! `docs/FORMAT.md` shows every one of them.
 //!
 //! Encodings are canonical: equal things have equal bytes, and bytes that are not canonical are not readable. So two
 //! folds can be compared as bytes, and whatever a merge does not touch it copies.
@@ -10,6 +11,7 @@
 mod bytes;
 mod chain;
 mod event;
+mod family;
 mod operand;
 mod row;
 mod stamp;
@@ -20,12 +22,13 @@ pub(crate) use bytes::Malformed;
 pub(crate) use chain::{ChainBytes, ListLane, write_op, write_set, write_set_list, write_set_number};
 pub(crate) use event::{
     EventBytes, EventKey, check_event, corrupt_event, day_of, day_prefix, decode_event, encode_event, escape,
-    event_key, event_place, unescape, user_prefix,
+    event_key, event_place, user_prefix,
 };
+pub(crate) use family::{EVENTS, GROUP_PREFIX, META, family_of, first_family_of, first_kind_of, kind_of};
 pub(crate) use operand::{Entry, Operand, OperandWriter, encode_update};
 #[cfg(any(test, feature = "laws"))]
 pub(crate) use operand::{is_readable, quarantine_of};
-pub(crate) use row::{decode_profile, decode_property, inspect, row_exists};
-pub(crate) use stamp::decode_stamp;
+pub(crate) use row::{decode_last_seen, decode_profile, decode_property, inspect, row_exists};
+pub(crate) use stamp::{decode_stamp, encode_stamp, read_stamp};
 pub(crate) use tuple::{project_event, project_row, project_value, tuple_value};
 pub(crate) use value::{ValueBytes, ValueKind, write_value};

@@ -53,8 +53,21 @@ fn read_profile(bytes: &[u8]) -> Read<Option<Profile>> {
     Ok(Some(Profile {
         properties: Object::from_sorted(properties),
         last_seen: life.and_then(|life| life.last_seen).map(Timestamp::from_seconds),
+        first_event: None,
         quarantine: row.quarantine.map(<[u8]>::to_vec).collect(),
     }))
+}
+
+/// When the profile of a row was last seen.
+///
+/// # Errors
+///
+/// As [`decode_profile`].
+pub(crate) fn decode_last_seen(bytes: &[u8]) -> Result<Option<Timestamp>> {
+    match Operand::head(bytes).map_err(corrupt)?.presence {
+        Presence::Known(life) => Ok(life.and_then(|life| life.last_seen).map(Timestamp::from_seconds)),
+        Presence::Open { .. } => Err(corrupt(Malformed("an operand where a row must be"))),
+    }
 }
 
 /// The name and the value of the next entry of a row.

@@ -6,6 +6,8 @@
 //! * **Total.** No input makes a merge fail or panic, because a failing merge turns the whole engine read-only. An
 //!   operand that cannot be read is kept, byte for byte, in the quarantine of the result.
 //! * **Deterministic.** The same operands give the same bytes however they are grouped: `laws` checks that.
+//! * **Apart.** Where every input is a *stamp*, the time of a first event, the result is the least of them. Stamps and
+//!   operands of profiles live in different families and do not meet; should they, stamps are what cannot be read.
 //! * **Sparing.** Entries are merged as sorted lists. A property that only one operand touches is copied.
 //!
 //! This room imports `error`, `model`, `ops` and `codec`. It knows nothing of RocksDB, and so the same bytes can be
@@ -32,7 +34,7 @@ use runs::Runs;
 
 use crate::codec::{self, ChainBytes, Entry, Operand, OperandWriter, write_op};
 use crate::error::Result;
-use crate::model::{Number, Profile, Value};
+use crate::model::{Number, Profile, Timestamp, Value};
 use crate::ops::{Chain, Op, Presence, Update};
 
 /// The operand of one update. `docs/FORMAT.md` shows its bytes. Limits are not checked: see [`Update::admit`].
@@ -50,16 +52,52 @@ pub fn profile(row: &[u8]) -> Result<Option<Profile>> {
     codec::decode_profile(row)
 }
 
+/// The operand that says when an id had an event. Stamps fold into the least of them.
+#[must_use]
+pub fn stamp(time: Timestamp) -> Vec<u8> {
+    codec::encode_stamp(time)
+}
+
+/// Decodes a stamp, or what stamps folded into.
+///
+/// # Errors
+///
+/// [`Corrupt`](crate::ErrorKind::Corrupt) when the bytes are no stamp, or one of a version that this one does not know.
+pub fn stamp_time(bytes: &[u8]) -> Result<Timestamp> {
+    codec::decode_stamp(bytes)
+}
+
 /// Folds a row (or none) and the operands after it, oldest first, into a row.
 #[must_use]
 pub fn full(base: Option<&[u8]>, operands: &[&[u8]]) -> Vec<u8> {
-    combine(Presence::Known(None), base.into_iter().chain(operands.iter().copied()))
+    let inputs = || base.into_iter().chain(operands.iter().copied());
+    earliest(inputs()).map_or_else(|| combine(Presence::Known(None), inputs()), <[u8]>::to_vec)
 }
 
 /// Composes operands, oldest first, into one operand.
 #[must_use]
 pub fn partial(operands: &[&[u8]]) -> Vec<u8> {
-    combine(Presence::Open { absent: None, stamp: None }, operands.iter().copied())
+    let inputs = || operands.iter().copied();
+    earliest(inputs()).map_or_else(|| combine(Presence::Open { absent: None, stamp: None }, inputs()), <[u8]>::to_vec)
+}
+
+/// The least of stamps, unless there is none or something else among them.
+fn earliest<'a>(mut inputs: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
+    let first = inputs.next()?;
+    let mut least = (codec::read_stamp(first).ok()?, first);
+    for input in inputs {
+        let time = codec::read_stamp(input).ok()?;
+        least = if time < least.0 { (time, input) } else { least };
+    }
+    Some(least.1)
+}
+
+/// Puts bytes that cannot be read behind others. Stamps side by side fold, as they might have before they came here.
+fn keep<'a>(quarantine: &mut Vec<&'a [u8]>, bytes: &'a [u8]) {
+    match quarantine.last().and_then(|last| earliest([*last, bytes].into_iter())) {
+        Some(least) => quarantine.last_mut().into_iter().for_each(|last| *last = least),
+        None => quarantine.push(bytes),
+    }
 }
 
 /// The row that keeps everything when a fold panicked: the base as it is, every operand in quarantine.
@@ -95,9 +133,9 @@ fn combine<'a>(start: Presence, inputs: impl Iterator<Item = &'a [u8]>) -> Vec<u
                     runs.extend(&entries);
                 }
                 presence = presence.then(operand.presence);
-                quarantine.extend(operand.quarantine);
+                operand.quarantine.for_each(|bytes| keep(&mut quarantine, bytes));
             }
-            Err(_) => quarantine.push(input),
+            Err(_) => keep(&mut quarantine, input),
         }
     }
     let known = matches!(presence, Presence::Known(_));

@@ -10,9 +10,10 @@ pub(crate) const LAST_SEEN: &str = "$last_seen";
 /// The name under which the time of the first event shows among the properties.
 pub(crate) const FIRST_EVENT: &str = "$mp_first_event_time";
 
-/// The latest state of one profile: its properties, when it was last updated, and what could not be read.
+/// The latest state of one profile: its properties, when it was last updated, when its first event was, and what could
+/// not be read.
 ///
-/// As JSON it is the object that Mixpanel calls `$properties`, with `$last_seen` among them.
+/// As JSON it is the object that Mixpanel calls `$properties`, with `$last_seen` and `$mp_first_event_time` among them.
 ///
 /// ```
 /// use profiledb::{Profile, Timestamp, Update};
@@ -26,11 +27,12 @@ pub(crate) const FIRST_EVENT: &str = "$mp_first_event_time";
 pub struct Profile {
     pub(crate) properties: Object,
     pub(crate) last_seen: Option<Timestamp>,
+    pub(crate) first_event: Option<Timestamp>,
     pub(crate) quarantine: Vec<Vec<u8>>,
 }
 
 impl Profile {
-    /// The properties, without `$last_seen`.
+    /// The properties, without `$last_seen` and `$mp_first_event_time`.
     #[must_use]
     pub fn properties(&self) -> &Object {
         &self.properties
@@ -46,6 +48,14 @@ impl Profile {
     #[must_use]
     pub fn last_seen(&self) -> Option<Timestamp> {
         self.last_seen
+    }
+
+    /// The time of the first event of this user or group that the store has ever seen, in milliseconds. It belongs to
+    /// the id and not to the profile: a profile that is deleted and made again has it again. None where the profile
+    /// did not come from a store.
+    #[must_use]
+    pub fn first_event_time(&self) -> Option<Timestamp> {
+        self.first_event
     }
 
     /// Operands that could not be read, oldest first, byte for byte. Empty unless something is badly wrong: they
@@ -71,18 +81,38 @@ impl Profile {
 impl Serialize for Profile {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        let mut last_seen = self.last_seen.map(|time| time.to_string());
+        // In the order of their names, among the others.
+        let times = [(LAST_SEEN, self.last_seen), (FIRST_EVENT, self.first_event)];
+        let mut times = times.into_iter().filter_map(|(name, time)| Some((name, time?.to_string()))).peekable();
         for (name, value) in self.properties.iter() {
-            if name > LAST_SEEN
-                && let Some(time) = last_seen.take()
-            {
-                map.serialize_entry(LAST_SEEN, &time)?;
+            while let Some((known, time)) = times.next_if(|(known, _)| *known < name) {
+                map.serialize_entry(known, &time)?;
             }
             map.serialize_entry(name, value)?;
         }
-        if let Some(time) = last_seen {
-            map.serialize_entry(LAST_SEEN, &time)?;
-        }
+        times.try_for_each(|(known, time)| map.serialize_entry(known, &time))?;
         map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_stand_where_their_names_belong() {
+        let (last, first) = (Some(Timestamp::from_seconds(1)), Some(Timestamp::from_millis(999)));
+        let json = |names: &[&str], last_seen, first_event| {
+            let properties = names.iter().map(|name| (*name, Value::Null)).collect();
+            serde_json::to_string(&Profile { properties, last_seen, first_event, quarantine: Vec::new() }).unwrap()
+        };
+        let (seen, began) =
+            (r#""$last_seen":"1970-01-01T00:00:01""#, r#""$mp_first_event_time":"1970-01-01T00:00:00""#);
+        assert_eq!(json(&[], last, first), format!("{{{seen},{began}}}"));
+        assert_eq!(
+            json(&["$a", "$m", "a"], last, first),
+            format!(r#"{{"$a":null,{seen},"$m":null,{began},"a":null}}"#)
+        );
+        assert_eq!(json(&["$z"], None, first), format!(r#"{{{began},"$z":null}}"#));
     }
 }

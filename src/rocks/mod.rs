@@ -30,7 +30,7 @@ mod steady;
 mod tests;
 
 pub(crate) use backup::{Backup, backup, backups, restore};
-pub(crate) use batch::Batch;
+pub(crate) use batch::{Action, Batch, Operation};
 pub(crate) use engine::{Engine, Mode, READ_KEYS_MAX};
 pub(crate) use glue::{Pending, probe};
 pub(crate) use options::EngineSettings;

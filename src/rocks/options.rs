@@ -135,6 +135,13 @@ pub(super) fn bulk_reads() -> ReadOptions {
     options
 }
 
+/// The options of a scan that is one of many: RocksDB reads ahead by itself, in steps that grow as the scan goes on.
+pub(super) fn stretch_reads() -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.fill_cache(false);
+    options
+}
+
 /// The options of a write.
 pub(super) fn writes(sync: bool) -> WriteOptions {
     let mut options = WriteOptions::default();

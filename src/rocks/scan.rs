@@ -18,6 +18,9 @@ use crate::error::{Error, Result};
 pub(crate) enum Extent {
     /// A few rows, which others may want as well: blocks go through the cache.
     Short,
+    /// A stretch of middling size, as one of many: leaves the cache to others, and reads ahead as far as it turns out
+    /// to go.
+    Stretch,
     /// Most of a range: reads ahead in large steps and leaves the cache to others.
     Bulk,
 }
@@ -69,6 +72,7 @@ impl Snapshot {
         }
         let mut reads = match extent {
             Extent::Short => ReadOptions::default(),
+            Extent::Stretch => options::stretch_reads(),
             Extent::Bulk => options::bulk_reads(),
         };
         self.bind(&mut reads);
@@ -106,7 +110,6 @@ impl Scan {
 
     /// Moves, so that the next row is the first whose key is not less than `key`, forward or back, within the bounds.
     /// A failed scan stays failed.
-    #[cfg(test)]
     pub(crate) fn seek(&mut self, key: &[u8]) {
         if self.cell.is_some() && !matches!(self.state, State::Failed(_)) {
             self.cursor(|rows| rows.seek(key));

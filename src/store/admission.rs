@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::family::family_of;
 use super::open::Store;
+use crate::codec::family_of;
 use crate::error::{Error, Result};
 use crate::merge;
 use crate::model::{Kind, ProfileKey, Timestamp};

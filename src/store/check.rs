@@ -1,17 +1,17 @@
 //! The checker: walks every row and every pending operand, and says what it found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use serde::Serialize;
 
 use super::open::Store;
-use crate::codec;
+use crate::codec::{self, family_of, first_family_of, first_kind_of, kind_of};
 use crate::error::Result;
 use crate::limits::Limits;
 use crate::model::{Kind, Value};
 use crate::ops::json_bytes;
-use crate::rocks::{Extent, Pending, probe};
+use crate::rocks::{Extent, Pending, Snapshot, probe};
 
 /// At most so many findings are listed per table; all are counted.
 const FINDINGS_MAX: usize = 100;
@@ -40,15 +40,17 @@ impl CheckReport {
 #[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct TableReport {
-    /// `users`, or `group:` and the group key.
+    /// `users`, or `group:` and the group key, or `events`, which is the log.
     pub table: String,
-    /// Profiles that exist.
+    /// Profiles that exist. None in the log.
     pub profiles: u64,
     /// Rows of absent profiles, which the next compaction may keep: they hold nothing.
     pub absent_rows: u64,
+    /// Events, in the log. In another table, ids that are known to have had one: they need no profile.
+    pub events: u64,
     /// Properties of all profiles together.
     pub properties: u64,
-    /// Bytes of all rows together.
+    /// Bytes of all rows, or of the values of all events, together.
     pub row_bytes: u64,
     /// Rows per version of the format.
     pub format_versions: BTreeMap<u8, u64>,
@@ -58,7 +60,7 @@ pub struct TableReport {
     pub most_pending: Option<(u64, String)>,
     /// Operands in quarantine.
     pub quarantined_operands: u64,
-    /// Rows that cannot be read.
+    /// Rows that cannot be read. Events and times of first events that cannot be read are counted here, too.
     pub unreadable_rows: u64,
     /// Profiles that are over a limit of the store as it was opened.
     pub over_limit: u64,
@@ -70,13 +72,24 @@ pub struct TableReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Finding {
-    /// The id of the profile.
+    /// The id of the profile; of an event, its `distinct_id`.
     pub id: String,
     /// What is the matter with it.
     pub what: String,
 }
 
 impl TableReport {
+    /// The report of another room that walked over something of its own.
+    pub(crate) fn named(table: &str) -> Self {
+        Self { table: table.to_owned(), ..Self::default() }
+    }
+
+    /// Counts a thing that cannot be read.
+    pub(crate) fn find_unreadable(&mut self, key: &[u8], what: &str) {
+        self.unreadable_rows += 1;
+        self.find(key, what.to_owned());
+    }
+
     fn find(&mut self, key: &[u8], what: String) {
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(Finding { id: String::from_utf8_lossy(key).into_owned(), what });
@@ -91,10 +104,7 @@ impl TableReport {
         }
         let info = match codec::inspect(row) {
             Ok(info) => info,
-            Err(error) => {
-                self.unreadable_rows += 1;
-                return self.find(key, error.message().to_owned());
-            }
+            Err(error) => return self.find_unreadable(key, error.message()),
         };
         *self.format_versions.entry(info.version).or_default() += 1;
         self.properties += info.properties as u64;
@@ -129,12 +139,23 @@ fn over_limit(row: &[u8], properties: usize, limits: &Limits) -> Vec<String> {
     over
 }
 
+fn check_first_times(snapshot: &Snapshot, kind: &Kind, report: &mut TableReport) -> Result<()> {
+    let mut scan = snapshot.scan(&first_family_of(kind), Bound::Unbounded, Bound::Unbounded, Extent::Bulk);
+    while let Some((key, stamp)) = scan.next()? {
+        report.events += 1;
+        if let Err(error) = codec::decode_stamp(stamp) {
+            report.find_unreadable(key, error.message());
+        }
+    }
+    Ok(())
+}
+
 impl Store {
-    /// Walks over everything under one snapshot.
-    pub(crate) fn check(&self) -> Result<CheckReport> {
-        let snapshot = self.engine().snapshot();
-        let walk = |family: &str, kind: &Kind| {
-            let mut report = TableReport { table: kind.to_string(), ..TableReport::default() };
+    /// Walks over all profiles and times of first events.
+    pub(crate) fn check(&self, snapshot: &Snapshot) -> Result<CheckReport> {
+        let walk = |kind: &Kind| {
+            let mut report = TableReport::named(&kind.to_string());
+            let family = &family_of(kind);
             probe(|probe| {
                 // The first row is folded when the scan is made, so the probe must be there by then.
                 let mut scan = snapshot.scan(family, Bound::Unbounded, Bound::Unbounded, Extent::Bulk);
@@ -145,10 +166,13 @@ impl Store {
                     report.row(key, row, pending, &self.options.limits);
                 }
             })
+            .and_then(|()| check_first_times(snapshot, kind, &mut report))
             .map(|()| report)
         };
-        let tables = self.profile_families();
-        let tables: Result<_> = tables.iter().map(|(family, kind)| walk(family, kind)).collect();
+        // An id can have a time without there being a profile of its kind.
+        let kinds = self.engine().families().into_iter();
+        let kinds: BTreeSet<Kind> = kinds.filter_map(|family| kind_of(&family).or(first_kind_of(&family))).collect();
+        let tables: Result<_> = kinds.iter().map(walk).collect();
         let engine_failure = self.engine().health().failure.map(|error| error.to_string());
         Ok(CheckReport { tables: tables?, engine_failure })
     }

@@ -23,25 +23,45 @@ use super::admission::{Durability, Write};
 use super::group::Leader;
 use super::open::Store;
 use crate::error::{Error, ErrorKind, Result};
+use crate::rocks::Operation;
 
-/// How much one batch takes from the queue, in bytes of keys and operands.
+/// How much one batch takes from the queue, in bytes of keys, operands and values.
 const GROUP_BYTES_MAX: usize = 4 << 20;
 
-/// How much may wait in the queue before `submit` itself waits, in bytes of keys and operands.
+/// How much may wait in the queue before `submit` itself waits, in bytes of keys, operands and values.
 const QUEUE_BYTES_MAX: usize = 16 << 20;
+
+/// What a request consists of.
+#[derive(Default)]
+pub(crate) struct Work {
+    /// Changes of profiles.
+    pub(crate) writes: Vec<Write>,
+    /// Operations beside them, in order.
+    pub(crate) beside: Vec<Operation>,
+}
+
+impl Work {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.beside.is_empty()
+    }
+
+    fn bytes(&self) -> usize {
+        let writes: usize = self.writes.iter().map(Write::bytes).sum();
+        writes + self.beside.iter().map(Operation::bytes).sum::<usize>()
+    }
+}
 
 /// Changes that are committed together or not at all.
 pub(super) struct Request {
-    pub(super) writes: Vec<Write>,
+    pub(super) work: Work,
     pub(super) durability: Durability,
     bytes: usize,
     ticket: Arc<Ticket>,
 }
 
 impl Request {
-    fn new(writes: Vec<Write>, durability: Durability) -> Self {
-        let bytes = writes.iter().map(Write::bytes).sum();
-        Self { writes, durability, bytes, ticket: Arc::default() }
+    fn new(work: Work, durability: Durability) -> Self {
+        Self { bytes: work.bytes(), work, durability, ticket: Arc::default() }
     }
 }
 
@@ -227,9 +247,9 @@ fn closed() -> Error {
 
 impl Store {
     /// Commits and waits.
-    pub(crate) fn write(&self, writes: Vec<Write>, durability: Durability) -> Result<()> {
+    pub(crate) fn write(&self, work: Work, durability: Durability) -> Result<()> {
         let committer = self.committer()?;
-        let request = Request::new(writes, durability);
+        let request = Request::new(work, durability);
         let mut queue = committer.queue.lock();
         if queue.closed {
             return Err(closed());
@@ -248,9 +268,9 @@ impl Store {
     }
 
     /// Queues, and waits only when too much is queued already.
-    pub(crate) fn submit(&self, writes: Vec<Write>, durability: Durability) -> Result<Commit> {
+    pub(crate) fn submit(&self, work: Work, durability: Durability) -> Result<Commit> {
         let committer = self.committer()?;
-        let request = Request::new(writes, durability);
+        let request = Request::new(work, durability);
         let commit = Commit(Arc::clone(&request.ticket));
         let mut queue = committer.queue.lock();
         while queue.bytes >= QUEUE_BYTES_MAX && !queue.closed {

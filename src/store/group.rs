@@ -15,6 +15,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::admission::{Durability, Write};
+use super::beside::{Plan, Stamps};
 use super::commit::Request;
 use super::names::{self, Names, Seen};
 use super::open::Store;
@@ -60,6 +61,7 @@ pub(super) struct Leader {
     pending: Vec<u16>,
     counted: usize,
     hasher: RandomState,
+    stamps: Stamps,
 }
 
 /// What a group does to one key.
@@ -105,12 +107,13 @@ struct Undo<'r> {
 
 impl Leader {
     pub(super) fn new() -> Self {
-        Self { pending: vec![0; COUNTERS], counted: 0, hasher: RandomState::new() }
+        let hasher = RandomState::new();
+        Self { pending: vec![0; COUNTERS], counted: 0, stamps: Stamps::new(hasher.clone()), hasher }
     }
 
     /// Commits a group. One outcome per request: a request over a limit fails alone, a failing engine fails them all.
     pub(super) fn commit(&mut self, store: &Store, requests: &[Request]) -> Vec<Result<()>> {
-        let writes = requests.iter().map(|request| request.writes.len()).sum();
+        let writes = requests.iter().map(|request| request.work.writes.len()).sum();
         let mut group = Group {
             slots: Vec::with_capacity(writes),
             index: Index::with_capacity_and_hasher(writes, BuildHasherDefault::new()),
@@ -120,21 +123,25 @@ impl Leader {
         let known = store.names.read();
         let mut outcomes: Vec<_> = requests.iter().map(|request| group.add(store, &known, request)).collect();
         drop(known);
+        let accepted = requests.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+        let plan = self.stamps.plan(accepted.flat_map(|(request, _)| &request.work.beside));
         let sync = requests.iter().any(|request| request.durability == Durability::Synced);
-        store.counters.count(requests, group.slots.len());
-        if let Err(error) = self.write(store, &group, sync) {
+        store.counters.count(requests, group.slots.len() + plan.keys());
+        if let Err(error) = self.write(store, &group, &plan, sync) {
             outcomes.iter_mut().filter(|outcome| outcome.is_ok()).for_each(|outcome| *outcome = Err(error.clone()));
+        } else {
+            self.stamps.committed(&plan);
         }
         outcomes
     }
 
-    fn write(&mut self, store: &Store, group: &Group<'_>, sync: bool) -> Result<()> {
+    fn write(&mut self, store: &Store, group: &Group<'_>, plan: &Plan<'_>, sync: bool) -> Result<()> {
         let engine = &store.engine();
         let mut families: Vec<&Arc<str>> = Vec::new();
-        for slot in &group.slots {
-            if !families.contains(&slot.family) {
-                engine.create_family(slot.family)?;
-                families.push(slot.family);
+        for family in group.slots.iter().map(|slot| slot.family).chain(plan.families()) {
+            if !families.contains(&family) {
+                engine.create_family(family)?;
+                families.push(family);
             }
         }
         let mut batch = engine.batch();
@@ -156,6 +163,7 @@ impl Leader {
                 operands => batch.merge(slot.family, slot.key, &merge::partial(operands))?,
             }
         }
+        plan.fill(engine, &mut batch)?;
         // What the register says must be there before the first update that relies on it, so it is in the same batch.
         let max = store.options.names_max();
         for (family, fresh) in &group.fresh {
@@ -199,7 +207,7 @@ impl<'r> Group<'r> {
     /// Adds a request, or leaves the group as it was.
     fn add(&mut self, store: &Store, known: &Names, request: &'r Request) -> Result<()> {
         let mut undo: Vec<Undo<'r>> = Vec::new();
-        let added = request.writes.iter().try_for_each(|write| self.add_write(store, known, write, &mut undo));
+        let added = request.work.writes.iter().try_for_each(|write| self.add_write(store, known, write, &mut undo));
         if added.is_err() {
             for Undo { at, deleted, operands, dropped } in undo.into_iter().rev() {
                 if let Some(slot) = self.slots.get_mut(at) {

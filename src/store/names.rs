@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::family::META;
+use crate::codec::META;
 use crate::error::Result;
 use crate::rocks::{Batch, Engine, Extent};
 

@@ -11,13 +11,13 @@ use serde::Serialize;
 
 use super::admission::Durability;
 use super::commit::{Committer, Request};
-use super::family::{META, family_of, kind_of};
 use super::group::Leader;
 use super::names::Names;
+use crate::codec::{EVENTS, META, family_of, kind_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::model::{Kind, Timestamp};
-use crate::rocks::{Engine, EngineSettings, Mode};
+use crate::rocks::{Action, Engine, EngineSettings, Mode};
 
 /// The most names that a table's register holds, whatever the limits say.
 const NAMES_MAX: usize = 1 << 16;
@@ -210,6 +210,17 @@ impl Store {
         })
     }
 
+    /// Whether the store takes writes at all.
+    pub(crate) fn writable(&self) -> Result<()> {
+        self.committer().map(|_| ())
+    }
+
+    /// Makes the table of a kind, unless it is there.
+    pub(crate) fn create_table(&self, kind: &Kind) -> Result<()> {
+        self.writable()?;
+        self.engine().create_family(&family_of(kind))
+    }
+
     /// The kinds of profiles that were ever written.
     pub(crate) fn kinds(&self) -> Vec<Kind> {
         let mut kinds: Vec<Kind> = self.engine().families().iter().filter_map(|family| kind_of(family)).collect();
@@ -223,18 +234,21 @@ impl Store {
         families.filter_map(|family| kind_of(&family).map(|kind| (family, kind))).collect()
     }
 
-    /// Folds and rewrites every table, so that no operand is pending afterwards.
+    /// Folds and rewrites every table, the log and the times of first events, so that no operand is pending afterwards.
     pub(crate) fn compact(&self) -> Result<()> {
-        self.committer()?;
-        self.profile_families().iter().try_for_each(|(family, _)| self.engine().compact(family))
+        self.writable()?;
+        let families = self.engine().families();
+        families.iter().filter(|family| *family != META).try_for_each(|family| self.engine().compact(family))
     }
 
     pub(crate) fn table_stats(&self) -> Vec<TableStats> {
         let names = self.names.read();
-        let stats = self.profile_families().into_iter().map(|(family, kind)| {
+        let tables = self.profile_families().into_iter().map(|(family, kind)| (family, kind.to_string()));
+        let log = self.engine().has_family(EVENTS).then(|| (EVENTS.to_owned(), EVENTS.to_owned()));
+        let stats = tables.chain(log).map(|(family, table)| {
             let stats = self.engine().family_stats(&family);
             TableStats {
-                table: kind.to_string(),
+                table,
                 profiles_estimate: stats.keys_estimate,
                 sst_bytes: stats.sst_bytes,
                 memtable_bytes: stats.memtable_bytes,
@@ -248,13 +262,13 @@ impl Store {
     }
 }
 
-/// What a table takes, as the engine estimates it.
+/// What a table, or the log, takes, as the engine estimates it.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct TableStats {
-    /// `users`, or `group:` and the group key.
+    /// `users`, or `group:` and the group key, or `events`, which is the log.
     pub table: String,
-    /// Profiles, roughly: every pending operand counts as one more.
+    /// Profiles, roughly: every pending operand counts as one more. In the log, events.
     pub profiles_estimate: u64,
     /// Bytes in files.
     pub sst_bytes: u64,
@@ -276,6 +290,8 @@ pub struct TableStats {
 pub struct WriteStats {
     /// Changes of single profiles.
     pub changes: u64,
+    /// Events, those that were sent again as well.
+    pub events: u64,
     /// Calls that brought them; a batch is one.
     pub requests: u64,
     /// Batches of the engine that carried them.
@@ -287,6 +303,7 @@ pub struct WriteStats {
 #[derive(Default)]
 pub(super) struct Counters {
     changes: AtomicU64,
+    events: AtomicU64,
     requests: AtomicU64,
     commits: AtomicU64,
     keys: AtomicU64,
@@ -294,8 +311,12 @@ pub(super) struct Counters {
 
 impl Counters {
     pub(super) fn count(&self, requests: &[Request], keys: usize) {
-        let changes: usize = requests.iter().map(|request| request.writes.len()).sum();
+        let changes: usize = requests.iter().map(|request| request.work.writes.len()).sum();
         self.changes.fetch_add(changes as u64, Ordering::Relaxed);
+        let beside = requests.iter().flat_map(|request| &request.work.beside);
+        // Nothing but events is put whole.
+        let events = beside.filter(|operation| matches!(operation.action, Action::Put(_))).count();
+        self.events.fetch_add(events as u64, Ordering::Relaxed);
         self.requests.fetch_add(requests.len() as u64, Ordering::Relaxed);
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.keys.fetch_add(keys as u64, Ordering::Relaxed);
@@ -307,6 +328,7 @@ impl Store {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         WriteStats {
             changes: read(&self.counters.changes),
+            events: read(&self.counters.events),
             requests: read(&self.counters.requests),
             commits: read(&self.counters.commits),
             keys: read(&self.counters.keys),

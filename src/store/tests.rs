@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::admission::Durability;
+use super::commit::Work;
 use super::open::{Access, Options, Running};
 use super::view::{Source, View};
 use crate::merge;
@@ -20,7 +21,8 @@ fn open(path: &Path, fold_after: u16) -> Running {
 
 fn change(store: &Running, id: &str, change: impl Into<Change>) {
     let write = store.admit(ProfileKey::user(id).unwrap(), change.into(), Timestamp::from_seconds(1_000)).unwrap();
-    store.write(write.into_iter().collect(), Durability::Buffered).unwrap();
+    let work = Work { writes: write.into_iter().collect(), ..Work::default() };
+    store.write(work, Durability::Buffered).unwrap();
 }
 
 fn poison(store: &Running, id: &str, operand: &[u8]) {
@@ -36,7 +38,7 @@ fn get(store: &Running, id: &str) -> Option<Profile> {
 
 /// What a check says about the table of users: operands in quarantine, and whose.
 fn quarantined(store: &Running) -> (u64, Vec<String>) {
-    let report = store.check().unwrap();
+    let report = store.check(&store.engine().snapshot()).unwrap();
     let users = report.tables.iter().find(|table| table.table == "users").unwrap();
     assert_eq!(users.unreadable_rows, 0);
     assert_eq!(report.is_sound(), users.quarantined_operands == 0);
@@ -99,7 +101,7 @@ fn unreadable_operands_of_nobody_are_kept_too() {
     change(&store, "ann", Update::new().set("plan", "pro"));
     let ann = get(&store, "ann").unwrap();
     assert_eq!((ann.get("plan"), ann.quarantine()), (Some(&"pro".into()), &kept[..]));
-    let report = store.check().unwrap();
+    let report = store.check(&store.engine().snapshot()).unwrap();
     assert_eq!((report.tables[0].profiles, report.tables[0].absent_rows), (2, 0));
     assert_eq!(store.engine().merge_counts().panics, 0);
 }

@@ -1,16 +1,15 @@
 //! Reading profiles: of the store as it is, or as it was when a snapshot was taken.
 
 use std::fmt;
-use std::iter::FusedIterator;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
-use super::family::family_of;
 use super::open::Store;
-use crate::codec;
+use super::scan::{KnownIds, Profiles};
+use crate::codec::{self, family_of, first_family_of};
 use crate::error::{Error, Result};
-use crate::model::{Kind, Profile, Value};
-use crate::rocks::{Extent, READ_KEYS_MAX, Scan, Snapshot};
+use crate::model::{FIRST_EVENT, Kind, LAST_SEEN, Profile, Timestamp, Value};
+use crate::rocks::{Extent, READ_KEYS_MAX, Snapshot};
 
 /// What a view reads.
 #[derive(Clone)]
@@ -44,12 +43,22 @@ pub struct View {
     source: Source,
     kind: Kind,
     family: Arc<str>,
+    /// Of the times of first events.
+    first: Arc<str>,
 }
 
 impl View {
     pub(crate) fn new(source: Source, kind: Kind) -> Self {
-        let family = family_of(&kind);
-        Self { source, kind, family }
+        let (family, first) = (family_of(&kind), first_family_of(&kind));
+        Self { source, kind, family, first }
+    }
+
+    pub(super) fn family(&self) -> &str {
+        &self.family
+    }
+
+    pub(super) fn first_family(&self) -> &str {
+        &self.first
     }
 
     /// The kind of profile that this is about.
@@ -58,7 +67,7 @@ impl View {
         &self.kind
     }
 
-    fn blame(&self, error: Error, id: &[u8]) -> Error {
+    pub(super) fn blame(&self, error: Error, id: &[u8]) -> Error {
         let id = String::from_utf8_lossy(id);
         Error::new(error.kind(), format!("{} table={} id={id:?}", error.message(), self.kind))
     }
@@ -70,17 +79,43 @@ impl View {
     /// [`Corrupt`](crate::ErrorKind::Corrupt) when its row cannot be read, [`Io`](crate::ErrorKind::Io) when the engine
     /// cannot read.
     pub fn get(&self, id: &str) -> Result<Option<Profile>> {
-        let decode = |row: Option<&[u8]>| row.map_or(Ok(None), codec::decode_profile);
-        self.source.read(&self.family, id.as_bytes(), decode)?.map_err(|error| self.blame(error, id.as_bytes()))
+        let Some(mut profile) = self.read(id, codec::decode_profile)? else { return Ok(None) };
+        // After the row: what was committed together with it is seen with it.
+        profile.first_event = self.first_event_time(id)?;
+        Ok(Some(profile))
     }
 
-    /// One property of a profile, without decoding the others.
+    /// One property of a profile, without decoding the others. `$last_seen` and `$mp_first_event_time` count as
+    /// properties here, as they do in JSON.
     ///
     /// # Errors
     ///
     /// As [`get`](Self::get).
     pub fn get_property(&self, id: &str, name: &str) -> Result<Option<Value>> {
-        let decode = |row: Option<&[u8]>| row.map_or(Ok(None), |row| codec::decode_property(row, name));
+        let text = |time: Option<Timestamp>| time.map(|time| time.to_string().into());
+        match name {
+            LAST_SEEN => self.read(id, codec::decode_last_seen).map(text),
+            FIRST_EVENT if self.contains(id)? => self.first_event_time(id).map(text),
+            FIRST_EVENT => Ok(None),
+            name => self.read(id, |row| codec::decode_property(row, name)),
+        }
+    }
+
+    /// When this user or group had its first event, whether or not there is a profile: the earliest time of all events
+    /// that were appended for it. Times of groups begin with their table, see
+    /// [`Db::backfill_first_event_times`](crate::Db::backfill_first_event_times).
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) when the time cannot be read, [`Io`](crate::ErrorKind::Io) when the
+    /// engine cannot read.
+    pub fn first_event_time(&self, id: &str) -> Result<Option<Timestamp>> {
+        let decode = |stamp: Option<&[u8]>| stamp.map(codec::decode_stamp).transpose();
+        self.source.read(&self.first, id.as_bytes(), decode)?.map_err(|error| self.blame(error, id.as_bytes()))
+    }
+
+    fn read<R>(&self, id: &str, decode: impl FnOnce(&[u8]) -> Result<Option<R>>) -> Result<Option<R>> {
+        let decode = |row: Option<&[u8]>| row.map_or(Ok(None), decode);
         self.source.read(&self.family, id.as_bytes(), decode)?.map_err(|error| self.blame(error, id.as_bytes()))
     }
 
@@ -92,16 +127,24 @@ impl View {
     pub fn get_many<I: AsRef<str>>(&self, ids: &[I]) -> Result<Vec<Option<Profile>>> {
         let keys: Vec<&[u8]> = ids.iter().map(|id| id.as_ref().as_bytes()).collect();
         let decode = |_, row: Option<&[u8]>| row.map_or(Ok(None), codec::decode_profile);
-        let profiles = match &self.source {
-            // More ids than the engine takes at once are several calls, so they need a snapshot to agree.
-            Source::Live(store) if keys.len() > READ_KEYS_MAX => {
-                store.engine().snapshot().read_many(&self.family, &keys, decode)?
+        let (profiles, times) = match &self.source {
+            // One call of the engine agrees with itself. More ids than it takes at once, or two families, need more.
+            Source::Live(store) if keys.len() <= READ_KEYS_MAX && !store.engine().has_family(&self.first) => {
+                (store.engine().read_many(&self.family, &keys, decode)?, Vec::new())
             }
-            Source::Live(store) => store.engine().read_many(&self.family, &keys, decode)?,
-            Source::Pinned(snapshot) => snapshot.read_many(&self.family, &keys, decode)?,
+            source => {
+                let snapshot = source.snapshot();
+                let decode_time = |_, stamp: Option<&[u8]>| stamp.map(codec::decode_stamp).transpose();
+                let profiles = snapshot.read_many(&self.family, &keys, decode)?;
+                (profiles, snapshot.read_many(&self.first, &keys, decode_time)?)
+            }
         };
-        let named = profiles.into_iter().zip(&keys);
-        named.map(|(profile, key)| profile.map_err(|error| self.blame(error, key))).collect()
+        let times = times.into_iter().chain(std::iter::repeat_with(|| Ok(None)));
+        let joined = profiles.into_iter().zip(times).map(|(profile, time)| match profile? {
+            Some(profile) => Ok(Some(Profile { first_event: time?, ..profile })),
+            None => Ok(None),
+        });
+        joined.zip(&keys).map(|(profile, key)| profile.map_err(|error| self.blame(error, key))).collect()
     }
 
     /// Whether there is a profile with this id.
@@ -145,8 +188,18 @@ impl View {
     }
 
     fn scan(&self, from: Bound<&[u8]>, to: Bound<&[u8]>, extent: Extent) -> Profiles {
-        let scan = self.source.snapshot().scan(&self.family, from, to, extent);
-        Profiles { scan, view: self.clone(), ended: false }
+        Profiles::new(self, &self.source.snapshot(), from, to, extent)
+    }
+
+    /// The ids that are known at all, from a profile or only from events, in their byte order: each with its profile,
+    /// if it has one. Mixpanel's "All Users", where [`iter`](Self::iter) is its "User Profiles".
+    ///
+    /// An id is known from events since it had one, also when its events are gone, until
+    /// [`EventLog::delete_user`](crate::EventLog::delete_user). Groups are known from the events after their table was
+    /// made.
+    #[must_use]
+    pub fn known(&self) -> KnownIds {
+        KnownIds::new(self, &self.source.snapshot())
     }
 }
 
@@ -164,49 +217,6 @@ fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
         *last += 1;
     }
     Some(end)
-}
-
-/// Profiles in the order of their ids, all of one moment. It owns its snapshot.
-///
-/// A row that cannot be read is an error item, and the scan goes on behind it. A scan that the engine cannot go on with
-/// yields one last error. An end without an error is the end.
-pub struct Profiles {
-    scan: Scan,
-    view: View,
-    ended: bool,
-}
-
-impl Iterator for Profiles {
-    type Item = Result<(String, Profile)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while !self.ended {
-            match self.scan.next() {
-                Ok(Some((key, row))) => {
-                    let id = String::from_utf8_lossy(key).into_owned();
-                    match codec::decode_profile(row) {
-                        Ok(None) => {}
-                        Ok(Some(profile)) => return Some(Ok((id, profile))),
-                        Err(error) => return Some(Err(self.view.blame(error, id.as_bytes()))),
-                    }
-                }
-                Ok(None) => self.ended = true,
-                Err(error) => {
-                    self.ended = true;
-                    return Some(Err(error));
-                }
-            }
-        }
-        None
-    }
-}
-
-impl FusedIterator for Profiles {}
-
-impl fmt::Debug for Profiles {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Profiles").field("view", &self.view).field("ended", &self.ended).finish_non_exhaustive()
-    }
 }
 
 #[cfg(test)]

@@ -36,10 +36,14 @@ pub(crate) fn run(dir: &Path, kind: Kind, id: &str, format: Option<Format>) -> R
     }
 }
 
-/// The properties, `$last_seen` first.
+/// The properties, `$last_seen` and `$mp_first_event_time` first.
 pub(crate) fn properties(profile: &Profile) -> impl Iterator<Item = (&str, Value)> {
     let last_seen = profile.last_seen().map(|time| ("$last_seen", time.to_string().into()));
-    last_seen.into_iter().chain(profile.properties().iter().map(|(name, value)| (name, value.clone())))
+    let first_event = profile.first_event_time().map(|time| ("$mp_first_event_time", time.to_string().into()));
+    last_seen
+        .into_iter()
+        .chain(first_event)
+        .chain(profile.properties().iter().map(|(name, value)| (name, value.clone())))
 }
 
 /// Says that a profile is not all there.

@@ -75,10 +75,11 @@ pub(crate) fn check(dir: &Path, format: Format) -> Result<ExitCode, Failure> {
 }
 
 fn rows(report: &CheckReport, format: Format) -> Result<(), Failure> {
-    let cells = |table: &TableReport| -> [Named<'static>; 9] {
+    let cells = |table: &TableReport| -> [Named<'static>; 10] {
         [
             ("table", table.table.clone().into()),
             ("profiles", table.profiles.into()),
+            ("events", table.events.into()),
             ("properties", table.properties.into()),
             ("row bytes", table.row_bytes.into()),
             ("pending", table.pending_operands.into()),

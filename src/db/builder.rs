@@ -1,0 +1,116 @@
+//! Settings for opening a store.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Db;
+#[cfg(doc)]
+use crate::error::ErrorKind;
+use crate::error::Result;
+use crate::limits::Limits;
+use crate::log::Appender;
+use crate::model::Timestamp;
+use crate::store::{Access, Durability, Options, Running};
+
+/// Settings for opening a store.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use profiledb::{Db, Durability, Limits};
+///
+/// let db = Db::builder()
+///     .durability(Durability::Buffered)
+///     .limits(Limits::unbounded())
+///     .block_cache_bytes(64 << 20)
+///     .open(dir.path().join("store"))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Builder(Options);
+
+impl Builder {
+    /// What updates and events may contain. Default: [`Limits::mixpanel`].
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.0.limits = limits;
+        self
+    }
+
+    /// What a write survives unless it says otherwise. Default: [`Durability::Synced`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.0.durability = durability;
+        self
+    }
+
+    /// Whether a missing or empty directory becomes a store. Default: yes.
+    pub fn create(mut self, create: bool) -> Self {
+        self.0.create = create;
+        self
+    }
+
+    /// After how many operands on one profile its row is written, so that reads of profiles that are updated all the
+    /// time stay fast. Default: 500. 0: never, until a compaction.
+    pub fn fold_after(mut self, operands: u16) -> Self {
+        self.0.fold_after = operands;
+        self
+    }
+
+    /// Memory for blocks of files, shared by all tables, in bytes. Default: 256 MB; at least 1 MB.
+    pub fn block_cache_bytes(mut self, bytes: usize) -> Self {
+        self.0.engine.block_cache_bytes = bytes;
+        self
+    }
+
+    /// Memory that a table collects writes in before they go to a file, in bytes. Default: 64 MB; 64 KB to 2 GB.
+    pub fn memtable_bytes(mut self, bytes: usize) -> Self {
+        self.0.engine.memtable_bytes = bytes;
+        self
+    }
+
+    /// Flushes and compactions at the same time. Default: the number of cores, at least 2; 1 to 256.
+    pub fn background_jobs(mut self, jobs: usize) -> Self {
+        self.0.engine.background_jobs = jobs;
+        self
+    }
+
+    /// Where the time comes from when an update brings none, and what no update may lie beyond
+    /// and no event far beyond. Default: the clock of
+    /// the system.
+    pub fn clock(mut self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        self.0.clock = Arc::new(clock);
+        self
+    }
+
+    /// Opens a store for reading and writing. One process at a time can.
+    ///
+    /// # Errors
+    ///
+    /// As [`Db::open`], and [`Invalid`](ErrorKind::Invalid) when a setting is out of bounds.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Db> {
+        self.open_as(path.as_ref(), Access::ReadWrite)
+    }
+
+    /// Opens a store for reading, as it is now, even while another process writes to it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Db::open`], and [`NotFound`](ErrorKind::NotFound) when there is no store.
+    pub fn open_read_only(self, path: impl AsRef<Path>) -> Result<Db> {
+        self.open_as(path.as_ref(), Access::ReadOnly)
+    }
+
+    /// Opens a store for reading beside a process that writes to it, whose later writes [`Db::catch_up`] takes in.
+    /// `scratch` is a directory for the reader's own log.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_read_only`](Self::open_read_only).
+    pub fn open_secondary(self, path: impl AsRef<Path>, scratch: impl AsRef<Path>) -> Result<Db> {
+        self.open_as(path.as_ref(), Access::Secondary { scratch: scratch.as_ref().to_owned() })
+    }
+
+    fn open_as(self, path: &Path, access: Access) -> Result<Db> {
+        let store = Arc::new(Running::open(path, access, self.0)?);
+        Ok(Db { store, appender: Arc::new(Appender::new()) })
+    }
+}

@@ -1,0 +1,68 @@
+//! One moment of the whole store.
+
+use std::fmt;
+
+#[cfg(doc)]
+use crate::error::ErrorKind;
+use crate::error::Result;
+use crate::log::EventView;
+use crate::model::Kind;
+use crate::rocks;
+use crate::store::{Source, View};
+
+/// One moment of the whole store: what was acknowledged before it was taken, and nothing after.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let db = profiledb::Db::open(dir.path().join("store"))?;
+/// use profiledb::Update;
+///
+/// db.users().update("alice", Update::new().set("plan", "free"))?;
+/// let before = db.snapshot();
+/// db.users().update("alice", Update::new().set("plan", "pro"))?;
+/// assert_eq!(before.users().get_property("alice", "plan")?, Some("free".into()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Snapshot(pub(super) rocks::Snapshot);
+
+impl Snapshot {
+    /// The number of the last change that it sees. Numbers grow by one with every change of one key.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.0.sequence()
+    }
+
+    /// The profiles of users.
+    #[must_use]
+    pub fn users(&self) -> View {
+        self.table(&Kind::User)
+    }
+
+    /// The profiles of the groups under a group key.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) when the key is empty, longer than 255 bytes or has a NUL in it.
+    pub fn groups(&self, group_key: impl Into<String>) -> Result<View> {
+        Ok(self.table(&Kind::group(group_key)?))
+    }
+
+    /// The profiles of a kind.
+    #[must_use]
+    pub fn table(&self, kind: &Kind) -> View {
+        View::new(Source::Pinned(self.0.clone()), kind.clone())
+    }
+
+    /// The event log.
+    #[must_use]
+    pub fn events(&self) -> EventView {
+        EventView::new(self.0.clone())
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").field("sequence", &self.sequence()).finish()
+    }
+}

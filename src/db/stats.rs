@@ -1,0 +1,46 @@
+//! Figures.
+
+use serde::Serialize;
+
+use crate::rocks;
+use crate::store::{TableStats, WriteStats};
+
+/// Figures of a store.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Table by table.
+    pub tables: Vec<TableStats>,
+    /// What was written since the store was opened.
+    pub writes: WriteStats,
+    /// Rows folded since the store was opened, on reads, flushes and compactions.
+    pub full_merges: u64,
+    /// Runs of operands composed since the store was opened, on flushes and compactions.
+    pub partial_merges: u64,
+    /// Operands that went into those.
+    pub operands_merged: u64,
+    /// Merges that panicked. Their operands are in quarantine. Always 0, unless there is a defect in this crate.
+    pub merge_panics: u64,
+    /// Failed flushes and compactions since the store was opened.
+    pub background_errors: u64,
+    /// Whether the engine holds writes back, because flushes or compactions cannot keep up or failed.
+    pub writes_stopped: bool,
+}
+
+/// One backup in a directory of backups.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Backup {
+    /// Its number.
+    pub id: u32,
+    /// When it was made, in seconds since the epoch.
+    pub timestamp: i64,
+    /// Its size, in bytes.
+    pub bytes: u64,
+}
+
+impl From<rocks::Backup> for Backup {
+    fn from(backup: rocks::Backup) -> Self {
+        Self { id: backup.id, timestamp: backup.timestamp, bytes: backup.bytes }
+    }
+}

@@ -1,0 +1,82 @@
+//! What makes events go, in pieces that are committed one by one.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::events::UserKeys;
+use crate::codec::{EVENTS, EventKey, day_prefix, first_family_of};
+use crate::error::Result;
+use crate::model::{Kind, Timestamp};
+use crate::rocks::{Action, Extent, Operation, Scan, Snapshot};
+
+/// How many events go at once.
+const PIECE: usize = 4096;
+
+/// The operation that removes all days before the one of this time, at once.
+pub(crate) fn whole_days_before(time: Timestamp) -> Operation {
+    let (day, _) = time.day_and_millis();
+    Operation { family: EVENTS.into(), key: Vec::new(), action: Action::DeleteRange(day_prefix(day).to_vec()) }
+}
+
+/// Removes the events of the day of a time that lie before it.
+pub(crate) struct DayErasure {
+    scan: Scan,
+    before: Timestamp,
+    events: Arc<str>,
+}
+
+impl DayErasure {
+    pub(crate) fn new(snapshot: &Snapshot, before: Timestamp) -> Self {
+        let (day, _) = before.day_and_millis();
+        let (first, end) = (day_prefix(day), day.checked_add(1).map(day_prefix));
+        let end = end.as_ref().map_or(Bound::Unbounded, |day| Bound::Excluded(day.as_slice()));
+        let scan = snapshot.scan(EVENTS, Bound::Included(&first), end, Extent::Stretch);
+        Self { scan, before, events: EVENTS.into() }
+    }
+
+    /// The next piece; none is empty.
+    pub(crate) fn next(&mut self) -> Result<Option<Vec<Operation>>> {
+        let mut piece = Vec::new();
+        while piece.len() < PIECE
+            && let Some((key, _)) = self.scan.next()?
+        {
+            if EventKey::read(key).is_ok_and(|key| key.time() < self.before) {
+                piece.push(gone(&self.events, key.to_vec()));
+            }
+        }
+        Ok((!piece.is_empty()).then_some(piece))
+    }
+}
+
+/// Removes the events of a user.
+pub(crate) struct UserErasure {
+    keys: UserKeys,
+    events: Arc<str>,
+}
+
+impl UserErasure {
+    pub(crate) fn new(snapshot: &Snapshot, id: &str) -> Self {
+        let scan = snapshot.scan(EVENTS, Bound::Unbounded, Bound::Unbounded, Extent::Short);
+        Self { keys: UserKeys::new(scan, id), events: EVENTS.into() }
+    }
+
+    /// The next piece; none is empty.
+    pub(crate) fn next(&mut self) -> Result<Option<Vec<Operation>>> {
+        let mut piece = Vec::new();
+        while piece.len() < PIECE
+            && let Some(key) = self.keys.next()?
+        {
+            piece.push(gone(&self.events, key));
+        }
+        Ok((!piece.is_empty()).then_some(piece))
+    }
+}
+
+/// The operation that forgets when an id had its first event.
+pub(crate) fn forget(kind: &Kind, id: &str) -> Operation {
+    Operation { family: first_family_of(kind), key: id.as_bytes().to_vec(), action: Action::Delete }
+}
+
+fn gone(events: &Arc<str>, key: Vec<u8>) -> Operation {
+    Operation { family: Arc::clone(events), key, action: Action::Delete }
+}

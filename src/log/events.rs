@@ -1,0 +1,134 @@
+//! Iterators over events.
+
+use std::fmt;
+use std::iter::FusedIterator;
+use std::ops::{Bound, RangeBounds};
+
+use crate::codec::{EventKey, day_of, day_prefix, decode_event, user_prefix};
+use crate::error::Result;
+use crate::model::{Event, Timestamp};
+use crate::rocks::Scan;
+
+/// Events, all of one moment. It owns its snapshot.
+///
+/// An event that cannot be read is an error item that names its time and `distinct_id`, and the scan goes on behind it.
+/// A scan that the engine cannot go on with yields one last error. An end without an error is the end.
+pub struct Events {
+    scan: Scan,
+    walk: Walk,
+    ended: bool,
+}
+
+enum Walk {
+    All,
+    Within(Bound<Timestamp>, Bound<Timestamp>),
+    Of(User),
+}
+
+/// A walk over the events of one user, from day to day.
+struct User {
+    id: String,
+    /// How the keys of this user begin on the day that the walk has come to.
+    prefix: Vec<u8>,
+}
+
+impl Events {
+    pub(super) fn all(scan: Scan) -> Self {
+        Self { scan, walk: Walk::All, ended: false }
+    }
+
+    pub(super) fn within(scan: Scan, from: Bound<Timestamp>, to: Bound<Timestamp>) -> Self {
+        Self { scan, walk: Walk::Within(from, to), ended: false }
+    }
+
+    pub(super) fn of_user(scan: Scan, id: &str) -> Self {
+        Self { scan, walk: Walk::Of(User::new(id)), ended: false }
+    }
+
+    fn step(&mut self) -> Result<Option<Result<Event>>> {
+        match &mut self.walk {
+            Walk::Of(user) => user.next(&mut self.scan, decode_event),
+            Walk::All => Ok(self.scan.next()?.map(|(key, value)| decode_event(key, value))),
+            Walk::Within(from, to) => {
+                while let Some((key, value)) = self.scan.next()? {
+                    // A key that cannot be read lies nowhere, and decoding says so.
+                    if EventKey::read(key).map_or(true, |key| (*from, *to).contains(&key.time())) {
+                        return Ok(Some(decode_event(key, value)));
+                    }
+                }
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl User {
+    fn new(id: &str) -> Self {
+        Self { id: id.to_owned(), prefix: user_prefix(day_prefix(i32::MIN), id) }
+    }
+
+    /// The next event of the user. Days on which there is none cost one or two seeks.
+    fn next<R>(&mut self, scan: &mut Scan, with: impl FnOnce(&[u8], &[u8]) -> R) -> Result<Option<R>> {
+        loop {
+            let Some((key, value)) = scan.next()? else { return Ok(None) };
+            let day = key.first_chunk().copied().unwrap_or_default();
+            if !self.prefix.starts_with(&day) {
+                self.prefix = user_prefix(day, &self.id);
+            }
+            if key.starts_with(&self.prefix) {
+                return Ok(Some(with(key, value)));
+            }
+            // Had the user been there on that day, this key would not have been the next.
+            if self.prefix.as_slice() < key {
+                let Some(next) = day_of(day).checked_add(1) else { return Ok(None) };
+                self.prefix = user_prefix(day_prefix(next), &self.id);
+            }
+            scan.seek(&self.prefix);
+        }
+    }
+}
+
+/// The keys of the events of one user.
+pub(super) struct UserKeys {
+    scan: Scan,
+    user: User,
+}
+
+impl UserKeys {
+    pub(super) fn new(scan: Scan, id: &str) -> Self {
+        Self { scan, user: User::new(id) }
+    }
+
+    pub(super) fn next(&mut self) -> Result<Option<Vec<u8>>> {
+        self.user.next(&mut self.scan, |key, _| key.to_vec())
+    }
+}
+
+impl Iterator for Events {
+    type Item = Result<Event>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        match self.step() {
+            Ok(Some(event)) => Some(event),
+            Ok(None) => {
+                self.ended = true;
+                None
+            }
+            Err(error) => {
+                self.ended = true;
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+impl FusedIterator for Events {}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").field("ended", &self.ended).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,95 @@
+//! Reading events as they were at one moment.
+
+use std::fmt;
+use std::ops::{Bound, RangeBounds};
+
+use super::events::Events;
+use crate::codec::{EVENTS, day_of, day_prefix};
+use crate::error::{Error, Result};
+use crate::model::Timestamp;
+use crate::rocks::{Extent, Snapshot};
+
+/// The read verbs on the event log, as it was at one moment. [`EventLog`](crate::EventLog) offers them on the log as it
+/// is, [`Snapshot`](crate::Snapshot) together with the profiles of that moment.
+///
+/// The order of the log is: by day in UTC, within a day by `distinct_id`, within a user by time.
+#[derive(Clone)]
+pub struct EventView(Snapshot);
+
+impl EventView {
+    pub(crate) fn new(snapshot: Snapshot) -> Self {
+        Self(snapshot)
+    }
+
+    /// All events, in the order of the log.
+    #[must_use]
+    pub fn iter(&self) -> Events {
+        Events::all(self.0.scan(EVENTS, Bound::Unbounded, Bound::Unbounded, Extent::Bulk))
+    }
+
+    /// The events of a range of time, in the order of the log. Whole days are read, so a minute costs as much as its
+    /// day.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use profiledb::{Db, Event, Timestamp};
+    ///
+    /// let log = Db::open(dir.path().join("store"))?.events();
+    /// for day in ["2024-01-01", "2024-01-02", "2024-01-03"] {
+    ///     log.append(Event::new("visit", "alice", Timestamp::parse(day)?))?;
+    /// }
+    /// let second = Timestamp::parse("2024-01-02")?;
+    /// assert_eq!(log.range(second..).count(), 2);
+    /// assert_eq!(log.range(..second).count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn range(&self, range: impl RangeBounds<Timestamp>) -> Events {
+        let (from, to) = (range.start_bound().cloned(), range.end_bound().cloned());
+        let day = |time: Timestamp| time.day_and_millis().0;
+        let first = match from {
+            Bound::Included(time) | Bound::Excluded(time) => Some(day_prefix(day(time))),
+            Bound::Unbounded => None,
+        };
+        let end = match to {
+            Bound::Included(time) | Bound::Excluded(time) => day(time).checked_add(1).map(day_prefix),
+            Bound::Unbounded => None,
+        };
+        let first = first.as_ref().map_or(Bound::Unbounded, |day| Bound::Included(day.as_slice()));
+        let end = end.as_ref().map_or(Bound::Unbounded, |day| Bound::Excluded(day.as_slice()));
+        Events::within(self.0.scan(EVENTS, first, end, Extent::Stretch), from, to)
+    }
+
+    /// The events of one user, in the order of time. It goes from day to day, so it costs a seek for each day that the
+    /// log has, whether or not the user was there.
+    #[must_use]
+    pub fn of_user(&self, distinct_id: &str) -> Events {
+        Events::of_user(self.0.scan(EVENTS, Bound::Unbounded, Bound::Unbounded, Extent::Short), distinct_id)
+    }
+
+    /// How many events there are on each day that has any: the first moment of the day, and how many. They are counted.
+    ///
+    /// # Errors
+    ///
+    /// [`Io`](crate::ErrorKind::Io) or [`Corrupt`](crate::ErrorKind::Corrupt) when the engine cannot read.
+    pub fn days(&self) -> Result<Vec<(Timestamp, u64)>> {
+        let mut days: Vec<([u8; 4], u64)> = Vec::new();
+        let mut scan = self.0.scan(EVENTS, Bound::Unbounded, Bound::Unbounded, Extent::Bulk);
+        while let Some((key, _)) = scan.next()? {
+            let Some(day) = key.first_chunk() else {
+                return Err(Error::corrupt(format!("the key of an event is too short key={key:02x?}")));
+            };
+            match days.last_mut() {
+                Some((last, count)) if last == day => *count += 1,
+                _ => days.push((*day, 1)),
+            }
+        }
+        Ok(days.into_iter().map(|(day, count)| (Timestamp::of_day(day_of(day)), count)).collect())
+    }
+}
+
+impl fmt::Debug for EventView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventView").field("sequence", &self.0.sequence()).finish()
+    }
+}

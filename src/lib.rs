@@ -111,6 +111,7 @@ mod codec;
 #[cfg(feature = "rocksdb")]
 mod db;
 mod error;
+pub mod expr;
 pub mod ingest;
 mod limits;
 pub mod merge;
@@ -127,6 +128,7 @@ pub use db::{Backup, Batch, Builder, Db, Snapshot, Stats, Table};
 pub use store::{CheckReport, Commit, Durability, Finding, Profiles, TableReport, TableStats, View, WriteStats};
 
 pub use error::{Error, ErrorKind, Result};
+pub use expr::Expr;
 pub use limits::{ID_BYTES_MAX, Limits, VALUE_DEPTH_MAX};
 pub use model::{Kind, NotFinite, Number, Object, Profile, ProfileKey, Timestamp, Value};
 pub use ops::{Change, Op, Update};

@@ -1,0 +1,184 @@
+//! What a tree is worth on one row.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+use super::arithmetic;
+use super::node::{Binary, Each, Node, Reference, Whole};
+use super::operand::Operand;
+use crate::error::{Error, Result};
+use crate::model::{Number, Value};
+
+/// What the references of an expression mean on one row.
+///
+/// ```
+/// use std::borrow::Cow;
+/// use profiledb::expr::{Expr, Place, Reference, Scope};
+/// use profiledb::{Object, Result, Value};
+///
+/// struct Row<'a> {
+///     event: &'a Object,
+///     profile: Option<&'a Object>,
+/// }
+///
+/// impl Scope for Row<'_> {
+///     fn value(&self, _index: usize, reference: &Reference) -> Result<Option<Cow<'_, Value>>> {
+///         let found = match reference.place {
+///             Place::Properties => self.event.get(&reference.name),
+///             Place::User => self.profile.and_then(|profile| profile.get(&reference.name)),
+///             Place::Event => None,
+///         };
+///         Ok(found.map(Cow::Borrowed))
+///     }
+/// }
+///
+/// let expr: Expr = r#"properties["amount"] * 2 > user["limit"] or not defined(user["limit"])"#.parse()?;
+/// let event = Object::from_iter([("amount", 30)]);
+/// let profile = Object::from_iter([("limit", 50)]);
+/// assert!(expr.is_true(&Row { event: &event, profile: Some(&profile) })?);
+/// assert!(expr.is_true(&Row { event: &event, profile: None })?);
+/// # Ok::<(), profiledb::Error>(())
+/// ```
+pub trait Scope {
+    /// The value of a reference, or `None` where there is no such property. `index` is the position of the reference in
+    /// [`Expr::references`](super::Expr::references), for those who looked them up before the first row.
+    ///
+    /// A reference that stands in an expression twice is asked for twice.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps a value from being read. The evaluation ends and hands it on.
+    fn value(&self, index: usize, reference: &Reference) -> Result<Option<Cow<'_, Value>>>;
+}
+
+/// The element that a variable of `any` or `all` stands for.
+struct Bound<'a> {
+    value: &'a Value,
+    outer: Option<&'a Bound<'a>>,
+}
+
+/// One row, as seen from one place in a tree.
+pub(super) struct Row<'a, S: ?Sized> {
+    scope: &'a S,
+    references: &'a [Reference],
+    bound: Option<&'a Bound<'a>>,
+}
+
+impl<'a, S: Scope + ?Sized> Row<'a, S> {
+    pub(super) fn new(scope: &'a S, references: &'a [Reference]) -> Self {
+        Self { scope, references, bound: None }
+    }
+
+    pub(super) fn eval(&self, node: &'a Node) -> Result<Option<Operand<'a>>> {
+        Ok(match node {
+            Node::Literal(value) => Some(Operand::borrowed(value)),
+            Node::Reference(index) => match self.references.get(*index) {
+                Some(reference) => self.scope.value(*index, reference)?.map(Operand::Plain),
+                None => None,
+            },
+            Node::Variable { up, .. } => {
+                let bound = (0..*up).fold(self.bound, |bound, _| bound.and_then(|bound| bound.outer));
+                bound.map(|bound| Operand::borrowed(bound.value))
+            }
+            Node::Not(inner) => match self.eval(inner)? {
+                Some(value) => Some(Operand::owned(!boolean(&value, "not")?)),
+                None => Some(Operand::owned(true)),
+            },
+            Node::Negate(inner) => number(self.eval(inner)?, arithmetic::negate),
+            Node::And(nodes) => Some(Operand::owned(self.any(nodes, "and", false)?.is_none())),
+            Node::Or(nodes) => Some(Operand::owned(self.any(nodes, "or", true)?.is_some())),
+            Node::Binary(binary, a, b) => self.binary(*binary, a, b)?,
+            Node::Among(inner, members) => self.eval(inner)?.map(|value| Operand::owned(value.is_among(members))),
+            Node::Whole(Whole::Floor, inner) => number(self.eval(inner)?, arithmetic::floor),
+            Node::Whole(Whole::Round, inner) => number(self.eval(inner)?, arithmetic::round),
+            Node::Whole(Whole::Ceil, inner) => number(self.eval(inner)?, arithmetic::ceil),
+            Node::Cast(cast, inner, default) => {
+                let value = match self.eval(inner)? {
+                    Some(value) => value.cast(*cast),
+                    None => Operand::cast_undefined(*cast),
+                };
+                match (value, default) {
+                    (None, Some(default)) => self.eval(default)?,
+                    (value, _) => value,
+                }
+            }
+            Node::Moment(time, _) => Some(Operand::Time(*time)),
+            Node::Defined(inner) => {
+                let value = self.eval(inner)?;
+                Some(Operand::owned(value.is_some_and(|value| !matches!(value.value(), Some(Value::Null)))))
+            }
+            Node::Each(each, _, list, test) => self.each(*each, list, test)?,
+        })
+    }
+
+    /// Whether this holds, as an operand of that operator: undefined does not, and nothing else has to be a boolean.
+    fn holds(&self, node: &'a Node, operator: &str) -> Result<bool> {
+        match self.eval(node)? {
+            Some(value) => boolean(&value, operator),
+            None => Ok(false),
+        }
+    }
+
+    /// The first of these that holds or does not hold, as wanted. What is after it is not looked at.
+    fn any(&self, nodes: &'a [Node], operator: &str, wanted: bool) -> Result<Option<&'a Node>> {
+        for node in nodes {
+            if self.holds(node, operator)? == wanted {
+                return Ok(Some(node));
+            }
+        }
+        Ok(None)
+    }
+
+    fn each(&self, each: Each, list: &'a Node, test: &'a Node) -> Result<Option<Operand<'a>>> {
+        let list = self.eval(list)?;
+        let Some(Value::List(elements)) = list.as_ref().and_then(Operand::value) else { return Ok(None) };
+        let decisive = each == Each::Any;
+        for value in elements {
+            let bound = Bound { value, outer: self.bound };
+            let row = Row { scope: self.scope, references: self.references, bound: Some(&bound) };
+            if row.holds(test, each.word())? == decisive {
+                return Ok(Some(Operand::owned(decisive)));
+            }
+        }
+        Ok(Some(Operand::owned(!decisive)))
+    }
+
+    fn binary(&self, binary: Binary, a: &'a Node, b: &'a Node) -> Result<Option<Operand<'a>>> {
+        let (a, b) = (self.eval(a)?, self.eval(b)?);
+        // What is not there equals nothing, not even what else is not there.
+        let (Some(a), Some(b)) = (a, b) else {
+            return Ok(match binary {
+                Binary::Equal => Some(Operand::owned(false)),
+                Binary::Unequal => Some(Operand::owned(true)),
+                _ => None,
+            });
+        };
+        let ordered = |test: fn(Ordering) -> bool| a.order(&b).map(|order| Operand::owned(test(order)));
+        let computed = |with: fn(&Number, &Number) -> Option<Number>| {
+            a.as_number().zip(b.as_number()).and_then(|(a, b)| with(a, b)).map(Operand::owned)
+        };
+        Ok(match binary {
+            Binary::Equal => Some(Operand::owned(a.equals(&b))),
+            Binary::Unequal => Some(Operand::owned(!a.equals(&b))),
+            Binary::Less => ordered(Ordering::is_lt),
+            Binary::AtMost => ordered(Ordering::is_le),
+            Binary::Greater => ordered(Ordering::is_gt),
+            Binary::AtLeast => ordered(Ordering::is_ge),
+            Binary::In => a.is_in(&b).map(Operand::owned),
+            Binary::Add => a.plus(&b),
+            Binary::Subtract => computed(arithmetic::difference),
+            Binary::Multiply => computed(arithmetic::product),
+            Binary::Divide => computed(arithmetic::quotient),
+            Binary::Remainder => computed(arithmetic::remainder),
+        })
+    }
+}
+
+fn number<'a>(value: Option<Operand<'a>>, with: fn(&Number) -> Option<Number>) -> Option<Operand<'a>> {
+    value?.as_number().and_then(with).map(Operand::owned)
+}
+
+fn boolean(value: &Operand<'_>, operator: &str) -> Result<bool> {
+    let complaint = || Error::invalid(format!("`{operator}` takes booleans, not {}", value.type_name()));
+    value.as_bool().ok_or_else(complaint)
+}

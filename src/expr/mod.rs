@@ -1,0 +1,288 @@
+//! Mixpanel's segmentation expressions: parsed once, evaluated on many rows.
+//!
+//! An [`Expr`] asks a [`Scope`] for the properties that it [references](Expr::references) and says what it is worth on
+//! that row: a value, or `None` for undefined. A filter keeps a row only when that is `true`.
+//!
+//! ```text
+//! expression  =  operand
+//!             |  expression (and | or) expression                              from the loosest ..
+//!             |  not expression
+//!             |  expression (== | != | < | <= | > | >= | in) expression        these do not chain
+//!             |  expression (+ | -) expression
+//!             |  expression (* | / | %) expression
+//!             |  - expression                                                  .. to the tightest; or before and
+//! operand     =  (properties | user | event) [ text ]
+//!             |  literal  |  ( expression )  |  variable
+//!             |  (floor | round | ceil | defined) ( expression )
+//!             |  (string | number | boolean | datetime) ( expression [, expression] )
+//!             |  (any | all) ( variable , expression , expression )
+//! literal     =  text  |  number  |  true  |  false  |  null  |  [ literal , .. ]
+//! ```
+//!
+//! Texts stand in either kind of quotes, with the escapes of JSON and `\'`. Words are understood in any case, and `=`
+//! as `==`. Undefined is what a property is that is not there; it is no value and cannot be written.
+//!
+//! | | is | undefined for |
+//! |---|---|---|
+//! | `a == b` | whether both are equal as JSON: `1 == 1.0`, `"1" != 1`, null is null; undefined equals nothing | |
+//! | `a != b` | the opposite, so true where one is undefined | |
+//! | `a < b` etc. | the order of two numbers, or of a datetime and another or a date | all else, two texts too |
+//! | `a in b` | whether text `a` is within text `b`, or `a` equals an element of list `b` | all else |
+//! | `a + b` | the exact sum of two numbers, or two texts in a row | all else |
+//! | `a - b`, `-a` | the exact difference | not numbers |
+//! | `a * b` | the product, exact within 127 bits, else that of the nearest doubles | not numbers; not finite |
+//! | `a / b` | an integer if all three are, else that of the nearest doubles | not numbers; by 0; not finite |
+//! | `a % b` | what division leaves, with the sign of `a`; exact for whole numbers | not numbers; by 0 |
+//! | `floor round ceil` | a whole number; halves go away from zero | not numbers |
+//! | `a and b`, `a or b` | undefined counts as false; what is not needed is not looked at | |
+//! | `not a` | true for undefined | |
+//! | `defined(a)` | whether there is a value and it is not null; `""` is one | |
+//! | `any(x, list, test)`, `all` | whether the test holds for one element, for each; undefined does not | not lists |
+//!
+//! `and`, `or`, `not` and the tests of `any` and `all` take booleans only: another value, null too, is an error that
+//! names the operator and the type. Nothing else fails on a row, but for the [`Scope`].
+//!
+//! | cast of | `string` | `number` | `boolean` | `datetime` |
+//! |---|---|---|---|---|
+//! | a text | itself | the number in it, or undefined | not `""` nor `"false"` | the date in it, or undefined |
+//! | a number | `"2"`, also of `2.0` | itself | not 0 | of seconds; of milliseconds above 1e11 |
+//! | a boolean | `"true"`, `"false"` | `1.0`, `0.0` | itself | undefined |
+//! | null | null | undefined | false | undefined |
+//! | a datetime | its text | its milliseconds | true | itself |
+//! | a list, an object | its JSON | undefined | true | undefined |
+//! | undefined | undefined | undefined | false | undefined |
+//!
+//! A second operand of a cast stands in where the first leaves undefined: `string(properties["plan"], "none")`.
+//!
+//! A datetime is a point in time with milliseconds. JSON has no such type, and dates are stored as texts of the shape
+//! `YYYY-MM-DD` or `YYYY-MM-DDTHH:MM:SS`. So beside a datetime, in `==`, `<` and `in`, such a text is that time, and
+//! `user["$last_seen"] >= datetime("2024-01-01")` means what it seems to. A number is a time only in `datetime(..)`,
+//! and two texts have no order. What [`Expr::eval`] hands out is the text, in whole seconds.
+
+mod arithmetic;
+mod eval;
+mod node;
+mod operand;
+#[cfg(test)]
+mod oracle;
+mod parse;
+mod print;
+#[cfg(test)]
+mod tests;
+mod token;
+
+pub use eval::Scope;
+pub use node::{Place, Reference};
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+use std::str::FromStr;
+
+use eval::Row;
+use node::{Node, level};
+use operand::Operand;
+use parse::Parser;
+use print::Printed;
+
+use crate::error::{Error, Result};
+use crate::model::Value;
+
+/// An expression, ready to be evaluated. [The module](self) has the language.
+///
+/// Two are equal if they are the same but for blanks, parentheses and the like. What [`Display`](fmt::Display) prints
+/// parses to an equal one.
+///
+/// ```
+/// use profiledb::Expr;
+///
+/// let expr: Expr = "(properties['plan'] = 'pro') AND not user[\"age\"] < 18".parse()?;
+/// assert_eq!(expr.to_string(), r#"properties["plan"] == "pro" and not user["age"] < 18"#);
+/// assert_eq!(expr, expr.to_string().parse()?);
+/// # Ok::<(), profiledb::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expr {
+    root: Node,
+    references: Vec<Reference>,
+}
+
+impl Expr {
+    /// The longest text of an expression, in bytes, as it is given and as it is printed.
+    pub const BYTES_MAX: usize = 1024 * 1024;
+
+    /// How deep operators, functions and lists may stand in each other. A row of `and` or of `or` is one level,
+    /// however long it is. Parentheses alone may be twice as deep.
+    pub const DEPTH_MAX: usize = 100;
+
+    /// Reads an expression.
+    ///
+    /// ```
+    /// use profiledb::Expr;
+    ///
+    /// let error = Expr::parse(r#"properties["plan"] == or"#).unwrap_err();
+    /// assert_eq!(
+    ///     error.message(),
+    ///     r#"found `or`, expected a value column=23 near="ties[\"plan\"] == or""#
+    /// );
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid) when the text is no expression, or beyond
+    /// [`BYTES_MAX`](Self::BYTES_MAX) or [`DEPTH_MAX`](Self::DEPTH_MAX). The message says what was found, what was
+    /// expected, and where: `column` counts characters from 1.
+    pub fn parse(text: &str) -> Result<Self> {
+        let bound = |bytes: usize| if bytes > Self::BYTES_MAX { Err(Self::too_long(bytes)) } else { Ok(()) };
+        bound(text.len())?;
+        let expr = Parser::new(text)?.parse()?;
+        let mut printed = Length(0);
+        write!(printed, "{expr}").map_err(|_| Self::too_long(printed.0))?;
+        bound(printed.0)?;
+        Ok(expr)
+    }
+
+    fn too_long(bytes: usize) -> Error {
+        Error::invalid(format!("an expression has at most {} bytes bytes={bytes}", Self::BYTES_MAX))
+    }
+
+    /// What the expression asks its [`Scope`] for: each reference once, in the order of first use.
+    ///
+    /// ```
+    /// use profiledb::Expr;
+    ///
+    /// let expr = Expr::parse(r#"user["b"] > properties["a"] and defined(user["b"])"#)?;
+    /// let names: Vec<String> = expr.references().iter().map(ToString::to_string).collect();
+    /// assert_eq!(names, [r#"user["b"]"#, r#"properties["a"]"#]);
+    /// # Ok::<(), profiledb::Error>(())
+    /// ```
+    #[must_use]
+    pub fn references(&self) -> &[Reference] {
+        &self.references
+    }
+
+    /// The value on one row; `None` is undefined.
+    ///
+    /// ```
+    /// use std::borrow::Cow;
+    /// use profiledb::expr::{Expr, Reference, Scope};
+    /// use profiledb::{Object, Result, Value};
+    ///
+    /// struct Row(Object);
+    ///
+    /// impl Scope for Row {
+    ///     fn value(&self, _index: usize, reference: &Reference) -> Result<Option<Cow<'_, Value>>> {
+    ///         Ok(self.0.get(&reference.name).map(Cow::Borrowed))
+    ///     }
+    /// }
+    ///
+    /// let row = Row(Object::from_iter([("price", 3)]));
+    /// assert_eq!(Expr::parse(r#"properties["price"] * 2"#)?.eval(&row)?, Some(6.into()));
+    /// assert_eq!(Expr::parse(r#"properties["price"] * properties["count"]"#)?.eval(&row)?, None);
+    /// # Ok::<(), profiledb::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid) when something that has to be a boolean is another value; and what the
+    /// scope fails with.
+    pub fn eval(&self, scope: &(impl Scope + ?Sized)) -> Result<Option<Value>> {
+        Ok(Row::new(scope, &self.references).eval(&self.root)?.map(Operand::into_value))
+    }
+
+    /// Whether the value on one row is `true`. Undefined is not, nor is any other value.
+    ///
+    /// ```
+    /// # use std::borrow::Cow;
+    /// # use profiledb::expr::{Expr, Reference, Scope};
+    /// # use profiledb::{Object, Result, Value};
+    /// # struct Row(Object);
+    /// # impl Scope for Row {
+    /// #     fn value(&self, _index: usize, reference: &Reference) -> Result<Option<Cow<'_, Value>>> {
+    /// #         Ok(self.0.get(&reference.name).map(Cow::Borrowed))
+    /// #     }
+    /// # }
+    /// let row = Row(Object::from_iter([("city", "Berlin")]));
+    /// assert!(Expr::parse(r#""lin" in properties["city"]"#)?.is_true(&row)?);
+    /// assert!(!Expr::parse(r#"properties["city"]"#)?.is_true(&row)?);
+    /// assert!(!Expr::parse(r#"properties["age"] >= 18"#)?.is_true(&row)?);
+    /// # Ok::<(), profiledb::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`eval`](Self::eval).
+    pub fn is_true(&self, scope: &(impl Scope + ?Sized)) -> Result<bool> {
+        Ok(Row::new(scope, &self.references).eval(&self.root)?.is_some_and(|value| value.as_bool() == Some(true)))
+    }
+
+    /// The conditions that `and` joins at the top, or the expression itself. Each has its own references.
+    ///
+    /// A row is kept by the expression if it is kept by all of them. Looked at in this order, up to the first that does
+    /// not hold, they fail where the expression fails, too: one that may be no boolean comes with `and true`.
+    ///
+    /// ```
+    /// use profiledb::Expr;
+    ///
+    /// let expr = Expr::parse(r#"user["plan"] == "pro" and (properties["n"] > 1 or user["n"] > 1) and user["vip"]"#)?;
+    /// let conditions: Vec<String> = expr.conjuncts().iter().map(ToString::to_string).collect();
+    /// assert_eq!(
+    ///     conditions,
+    ///     [r#"user["plan"] == "pro""#, r#"properties["n"] > 1 or user["n"] > 1"#, r#"user["vip"] and true"#]
+    /// );
+    /// # Ok::<(), profiledb::Error>(())
+    /// ```
+    #[must_use]
+    pub fn conjuncts(&self) -> Vec<Self> {
+        if !matches!(self.root, Node::And(_)) {
+            return vec![self.clone()];
+        }
+        let mut nodes = Vec::new();
+        self.root.split(&mut nodes);
+        nodes.into_iter().map(|node| self.part(node)).collect()
+    }
+
+    /// A part of this expression as one of its own.
+    fn part(&self, node: &Node) -> Self {
+        let mut root = node.clone();
+        // Where each reference of the whole stands among those of the part.
+        let mut moved = BTreeMap::new();
+        let mut references = Vec::new();
+        root.each_reference(&mut |index| {
+            let next = references.len();
+            let position = *moved.entry(*index).or_insert(next);
+            if position == next {
+                references.extend(self.references.get(*index).cloned());
+            }
+            *index = position;
+        });
+        if !root.is_boolean() {
+            root = Node::And(vec![root, Node::Literal(true.into())]);
+        }
+        Self { root, references }
+    }
+}
+
+/// A text that parses to the same expression.
+impl fmt::Display for Expr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", Printed { node: &self.root, references: &self.references, loosest: level::OR })
+    }
+}
+
+impl FromStr for Expr {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text)
+    }
+}
+
+/// Counts what is written.
+struct Length(usize);
+
+impl Write for Length {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 += text.len();
+        Ok(())
+    }
+}

@@ -1,0 +1,205 @@
+//! The tree of an expression. Its height is bounded by the parser, so walking it needs no care.
+
+use std::fmt;
+
+use crate::model::{Timestamp, Value};
+
+/// Whose property a [`Reference`] names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// `properties["x"]`: a property of the row itself, which is an event in a join and a profile in a query of them.
+    Properties,
+    /// `user["x"]`: a property of the profile beside it.
+    User,
+    /// `event["x"]`: something about the event that is not one of its properties, such as `$time`.
+    Event,
+}
+
+impl Place {
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Properties => "properties",
+            Self::User => "user",
+            Self::Event => "event",
+        }
+    }
+}
+
+/// A property that an expression asks for.
+///
+/// ```
+/// use profiledb::expr::{Expr, Place, Reference};
+///
+/// let expr: Expr = "user['plan'] == \"pro\"".parse()?;
+/// assert_eq!(expr.references(), [Reference { place: Place::User, name: "plan".into() }]);
+/// assert_eq!(expr.references()[0].to_string(), r#"user["plan"]"#);
+/// # Ok::<(), profiledb::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Reference {
+    /// Whose property.
+    pub place: Place,
+    /// The name of the property.
+    pub name: String,
+}
+
+/// As it stands in an expression.
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}]", self.place.word(), Value::from(self.name.as_str()))
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Node {
+    Literal(Value),
+    /// A position in the references of the expression.
+    Reference(usize),
+    /// The variable of the `up`-th `any` or `all` around this place, the innermost being 0.
+    Variable {
+        name: String,
+        up: usize,
+    },
+    Not(Box<Node>),
+    Negate(Box<Node>),
+    /// Two or more, so that a long row of them is not deep.
+    And(Vec<Node>),
+    Or(Vec<Node>),
+    Binary(Binary, Box<Node>, Box<Node>),
+    /// `in` a list of literals.
+    Among(Box<Node>, Members),
+    Whole(Whole, Box<Node>),
+    /// A cast, and what stands in when it leaves nothing.
+    Cast(Cast, Box<Node>, Option<Box<Node>>),
+    /// `datetime` of a literal, read once.
+    Moment(Timestamp, Value),
+    Defined(Box<Node>),
+    /// The list, and what is asked of its elements.
+    Each(Each, String, Box<Node>, Box<Node>),
+}
+
+/// A list of literals that is searched often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Members {
+    listed: Vec<Value>,
+    sorted: Vec<Value>,
+}
+
+impl Members {
+    pub(super) fn new(listed: Vec<Value>) -> Self {
+        let mut sorted = listed.clone();
+        sorted.sort_unstable();
+        Self { listed, sorted }
+    }
+
+    /// As they were written.
+    pub(super) fn listed(&self) -> &[Value] {
+        &self.listed
+    }
+
+    pub(super) fn contains(&self, value: &Value) -> bool {
+        self.sorted.binary_search(value).is_ok()
+    }
+}
+
+/// How tightly things bind, from the loosest.
+pub(super) mod level {
+    pub(in crate::expr) const OR: u8 = 1;
+    pub(in crate::expr) const AND: u8 = 2;
+    pub(in crate::expr) const NOT: u8 = 3;
+    pub(in crate::expr) const COMPARE: u8 = 4;
+    pub(in crate::expr) const ADD: u8 = 5;
+    pub(in crate::expr) const MULTIPLY: u8 = 6;
+    pub(in crate::expr) const NEGATE: u8 = 7;
+    pub(in crate::expr) const OPERAND: u8 = 8;
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum $name { $($variant),* }
+
+        impl $name {
+            pub(super) const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),* }
+            }
+
+            pub(super) fn of(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+words! {
+    /// What stands between two operands, but for `and` and `or`.
+    Binary {
+        Equal = "==", Unequal = "!=", Less = "<", AtMost = "<=", Greater = ">", AtLeast = ">=", In = "in",
+        Add = "+", Subtract = "-", Multiply = "*", Divide = "/", Remainder = "%",
+    }
+}
+
+words! {
+    /// Ways to a whole number.
+    Whole { Floor = "floor", Round = "round", Ceil = "ceil" }
+}
+
+words! {
+    Cast { String = "string", Number = "number", Boolean = "boolean", Datetime = "datetime" }
+}
+
+words! {
+    Each { Any = "any", All = "all" }
+}
+
+impl Binary {
+    pub(super) const fn level(self) -> u8 {
+        match self {
+            Self::Add | Self::Subtract => level::ADD,
+            Self::Multiply | Self::Divide | Self::Remainder => level::MULTIPLY,
+            _ => level::COMPARE,
+        }
+    }
+}
+
+impl Node {
+    /// Whether this is never a value but a boolean, so that `and` always takes it.
+    pub(super) fn is_boolean(&self) -> bool {
+        match self {
+            Self::Literal(value) => value.as_bool().is_some(),
+            Self::Not(_) | Self::And(_) | Self::Or(_) | Self::Among(..) | Self::Defined(_) | Self::Each(..) => true,
+            Self::Binary(binary, ..) => binary.level() == level::COMPARE,
+            Self::Cast(cast, ..) => *cast == Cast::Boolean,
+            Self::Reference(_) | Self::Variable { .. } | Self::Negate(_) | Self::Whole(..) | Self::Moment(..) => false,
+        }
+    }
+
+    /// Visits the positions of all references, in the order of the text.
+    pub(super) fn each_reference(&mut self, visit: &mut dyn FnMut(&mut usize)) {
+        match self {
+            Self::Reference(index) => visit(index),
+            Self::Literal(_) | Self::Variable { .. } | Self::Moment(..) => {}
+            Self::Not(a) | Self::Negate(a) | Self::Among(a, _) | Self::Whole(_, a) | Self::Defined(a) => {
+                a.each_reference(visit);
+            }
+            Self::And(nodes) | Self::Or(nodes) => nodes.iter_mut().for_each(|node| node.each_reference(visit)),
+            Self::Binary(_, a, b) | Self::Each(_, _, a, b) => {
+                a.each_reference(visit);
+                b.each_reference(visit);
+            }
+            Self::Cast(_, a, b) => {
+                a.each_reference(visit);
+                b.iter_mut().for_each(|node| node.each_reference(visit));
+            }
+        }
+    }
+
+    /// Takes an `and`, and those inside of it, apart.
+    pub(super) fn split<'a>(&'a self, into: &mut Vec<&'a Self>) {
+        match self {
+            Self::And(nodes) => nodes.iter().for_each(|node| node.split(into)),
+            node => into.push(node),
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The words of an expression.
+
+use crate::error::{Error, Result};
+use crate::model::{Number, Value};
+
+/// Every word that means something by itself. All are understood in any case; none can name a variable.
+const WORDS: &[&str] = &[
+    "and",
+    "or",
+    "not",
+    "in",
+    "true",
+    "false",
+    "null",
+    "properties",
+    "user",
+    "event",
+    "floor",
+    "round",
+    "ceil",
+    "string",
+    "number",
+    "boolean",
+    "datetime",
+    "defined",
+    "any",
+    "all",
+];
+
+/// How symbols are written, and what they mean. A longer one stands before its own beginning.
+const SYMBOLS: &[(&str, &str)] = &[
+    ("==", "=="),
+    ("!=", "!="),
+    ("<=", "<="),
+    (">=", ">="),
+    ("=", "=="),
+    ("<", "<"),
+    (">", ">"),
+    ("+", "+"),
+    ("-", "-"),
+    ("*", "*"),
+    ("/", "/"),
+    ("%", "%"),
+    ("(", "("),
+    (")", ")"),
+    ("[", "["),
+    ("]", "]"),
+    (",", ","),
+];
+
+/// How much of the text around a complaint is shown, in characters.
+const NEAR_BEFORE: usize = 16;
+const NEAR_AFTER: usize = 24;
+
+#[derive(Debug, PartialEq)]
+pub(super) enum Token<'t> {
+    Number(Number),
+    Text(String),
+    Word(&'static str),
+    Name(&'t str),
+    Symbol(&'static str),
+    End,
+}
+
+/// Where a token stands in the text, in bytes. That of the end is empty.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    pub(super) start: usize,
+    end: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Spot<'t> {
+    pub(super) token: Token<'t>,
+    pub(super) span: Span,
+}
+
+#[derive(Debug)]
+pub(super) struct Tokens<'t> {
+    text: &'t str,
+    at: usize,
+}
+
+impl<'t> Tokens<'t> {
+    pub(super) fn new(text: &'t str) -> Self {
+        Self { text, at: 0 }
+    }
+
+    fn rest(&self) -> &'t str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    /// Takes what `takes` accepts, character by character.
+    fn run(&mut self, mut takes: impl FnMut(char) -> bool) -> &'t str {
+        let rest = self.rest();
+        let end = rest.find(|c| !takes(c)).unwrap_or(rest.len());
+        self.at += end;
+        rest.get(..end).unwrap_or_default()
+    }
+
+    /// The next token; at the end of the text it is `End`, again and again.
+    pub(super) fn next(&mut self) -> Result<Spot<'t>> {
+        self.run(char::is_whitespace);
+        let start = self.at;
+        let token = match self.rest().chars().next() {
+            None => Token::End,
+            Some(quote @ ('"' | '\'')) => Token::Text(self.quoted(quote)?),
+            Some(c) if c.is_ascii_digit() => Token::Number(self.number()?),
+            Some(c) if is_name(c) => {
+                let name = self.run(|c| is_name(c) || c.is_ascii_digit());
+                let word = WORDS.iter().find(|word| word.eq_ignore_ascii_case(name));
+                word.map_or(Token::Name(name), |word| Token::Word(word))
+            }
+            Some(c) => {
+                let Some((written, symbol)) = SYMBOLS.iter().find(|(written, _)| self.rest().starts_with(written))
+                else {
+                    return Err(self.complaint(start, &format!("found {c:?}, which has no meaning here")));
+                };
+                self.at += written.len();
+                Token::Symbol(symbol)
+            }
+        };
+        Ok(Spot { token, span: Span { start, end: self.at } })
+    }
+
+    fn number(&mut self) -> Result<Number> {
+        let start = self.at;
+        let mut last = '0';
+        // The sign of an exponent belongs to the number; letters that do not are complained about.
+        let written = self.run(|c| {
+            let takes =
+                c.is_ascii_alphanumeric() || matches!(c, '.' | '_') || matches!((last, c), ('e' | 'E', '+' | '-'));
+            last = c;
+            takes
+        });
+        read_number(written)
+            .ok_or_else(|| self.complaint(start, &format!("found `{}`, which is no finite number", brief(written))))
+    }
+
+    fn quoted(&mut self, quote: char) -> Result<String> {
+        let start = self.at;
+        self.at += quote.len_utf8();
+        let mut text = String::new();
+        loop {
+            text.push_str(self.run(|c| c != quote && c != '\\'));
+            let end = self.at;
+            let mut rest = self.rest().chars();
+            match rest.next() {
+                None => return Err(self.complaint(start, "found a string without an end")),
+                Some('\\') => {
+                    let escape = self.escape(rest.as_str());
+                    let (c, length) = escape.ok_or_else(|| {
+                        self.complaint(end, r#"found `\`, expected one of \\ \" \' \/ \b \f \n \r \t \uXXXX"#)
+                    })?;
+                    text.push(c);
+                    self.at += 1 + length;
+                }
+                Some(quote) => {
+                    self.at += quote.len_utf8();
+                    return Ok(text);
+                }
+            }
+        }
+    }
+
+    /// The character that an escape stands for, and how long it is without its backslash.
+    fn escape(&self, rest: &str) -> Option<(char, usize)> {
+        let c = match rest.chars().next()? {
+            c @ ('\\' | '"' | '\'' | '/') => c,
+            'b' => '\u{8}',
+            'f' => '\u{c}',
+            'n' => '\n',
+            'r' => '\r',
+            't' => '\t',
+            'u' => {
+                let unit = |at: usize| {
+                    let digits = rest.get(at..at + 4)?;
+                    let are_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+                    are_hex.then(|| u16::from_str_radix(digits, 16).ok())?
+                };
+                let high = unit(1)?;
+                if let Ok(c) = char::try_from(u32::from(high)) {
+                    return Some((c, 5));
+                }
+                let low = rest.get(5..7).filter(|next| *next == "\\u").and_then(|_| unit(7))?;
+                let c = char::decode_utf16([high, low]).next()?.ok()?;
+                return Some((c, 11));
+            }
+            _ => return None,
+        };
+        Some((c, 1))
+    }
+
+    /// What a token was in the text.
+    pub(super) fn written(&self, span: Span) -> String {
+        match self.text.get(span.start..span.end).unwrap_or_default() {
+            "" => "the end".to_owned(),
+            written => format!("`{}`", brief(written)),
+        }
+    }
+
+    /// An error about this place in the text.
+    pub(super) fn complaint(&self, at: usize, what: &str) -> Error {
+        let (before, after) = self.text.split_at_checked(at).unwrap_or((self.text, ""));
+        let column = before.chars().count() + 1;
+        let skipped = (column - 1).saturating_sub(NEAR_BEFORE);
+        let near: String = before.chars().skip(skipped).chain(after.chars().take(NEAR_AFTER)).collect();
+        Error::invalid(format!("{what} column={column} near={near:?}"))
+    }
+}
+
+fn is_name(c: char) -> bool {
+    c.is_ascii_alphabetic() || matches!(c, '_' | '$')
+}
+
+fn brief(text: &str) -> String {
+    match text.char_indices().nth(NEAR_AFTER) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// A number as JSON reads it: an integer if it is one of 64 bits, else the nearest double. A leading `+`, and a dot
+/// without digits on one side, do no harm.
+pub(super) fn read_number(text: &str) -> Option<Number> {
+    let is_decimal = text.bytes().all(|c| c.is_ascii_digit() || matches!(c, b'+' | b'-' | b'.' | b'e' | b'E'));
+    if !is_decimal {
+        return None;
+    }
+    if let Ok(integer) = text.parse::<i64>() {
+        return Some(integer.into());
+    }
+    if let Ok(integer) = text.parse::<u64>() {
+        return Some(integer.into());
+    }
+    Number::try_from(text.parse::<f64>().ok()?).ok()
+}
+
+/// A number as it stands after reading it from its own text.
+pub(super) fn literal(number: Number) -> Option<Value> {
+    let fits = number.is_float() || number.as_i64().is_some() || number.as_u64().is_some();
+    let number = if fits { number } else { Number::try_from(number.as_f64()).ok()? };
+    Some(Value::Number(number))
+}

@@ -1,0 +1,286 @@
+//! The join beside a bare iterator of RocksDB over the same files.
+//!
+//! A million profiles of twelve properties, five million events in ninety days, ids skewed so that a tenth of the users
+//! has half of the events. Rivals take turns in one process on the same files, and what counts is the ratio of their
+//! medians:
+//!
+//! * `bare iterator`: RocksDB's own iterator over keys and values of all events, on as many threads, which does nothing
+//!   but add up lengths.
+//! * `joined scan`: every event as a row with one property of its user.
+//!
+//! Making the data takes a minute or two. `PROFILEDB_BENCH_DIR` names a directory to keep it in; with
+//! `PROFILEDB_BENCH_CSV` the same data is also written there as CSV, for `benches/join_duckdb.py`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::hint::black_box;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use profiledb::join::{Aggregate, Field, Join, Measure, Strategy};
+use profiledb::{Batch, Db, Durability, Event, Limits, ProfileKey, Timestamp, Update};
+use rocksdb::{ColumnFamilyDescriptor, DB, Options, ReadOptions};
+
+const PROFILES: u64 = 1_000_000;
+const EVENTS: u64 = 5_000_000;
+const DAYS: u64 = 90;
+const FIRST_DAY: i64 = 19_800;
+const ROUNDS: usize = 5;
+
+const NAMES: [&str; 5] = ["visit", "search", "purchase", "share", "sign in"];
+const PLANS: [&str; 4] = ["free", "free", "pro", "enterprise"];
+const COUNTRIES: [&str; 8] = ["DE", "FR", "US", "JP", "BR", "IN", "GB", "NG"];
+
+/// Splitmix64: the same data in every run.
+struct Seeded(u64);
+
+impl Seeded {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mix(self.0)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+fn mix(seed: u64) -> u64 {
+    let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// Busy users stand anywhere among the others.
+fn id(user: u64) -> String {
+    format!("{:016x}", mix(user))
+}
+
+struct User {
+    plan: &'static str,
+    country: &'static str,
+    age: u64,
+}
+
+fn user(user: u64) -> User {
+    let mut seeded = Seeded(user ^ 0x5eed);
+    User {
+        plan: PLANS[seeded.below(4) as usize],
+        country: COUNTRIES[seeded.below(8) as usize],
+        age: 18 + seeded.below(60),
+    }
+}
+
+fn profile(number: u64) -> Update {
+    let User { plan, country, age } = user(number);
+    Update::new()
+        .set("$name", format!("User Number {number}"))
+        .set("$email", format!("user-{number}@example.com"))
+        .set("plan", plan)
+        .set("country", country)
+        .set("age", age)
+        .set("verified", number.is_multiple_of(3))
+        .set("score", (number % 1_000) as f64 / 8.0)
+        .set("$os", "Linux")
+        .set("$browser", "Firefox")
+        .set("$browser_version", 128)
+        .set("teams", ["eng", "ops"])
+        .set("created", "2024-01-02T03:04:05")
+}
+
+struct Happened {
+    user: u64,
+    name: &'static str,
+    millis: i64,
+    amount: f64,
+}
+
+fn happened(seeded: &mut Seeded) -> Happened {
+    let user = (seeded.unit().powf(3.3) * PROFILES as f64) as u64;
+    let day = FIRST_DAY + seeded.below(DAYS) as i64;
+    Happened {
+        user,
+        name: NAMES[seeded.below(5) as usize],
+        millis: day * 86_400_000 + seeded.below(86_400_000) as i64,
+        amount: seeded.below(100_000) as f64 / 100.0,
+    }
+}
+
+fn event(number: u64, happened: &Happened) -> Event {
+    Event::new(happened.name, id(happened.user), Timestamp::from_millis(happened.millis))
+        .id(format!("{number:x}"))
+        .set("amount", happened.amount)
+        .set("area", "checkout")
+        .set("$browser", "Firefox")
+        .set("items", 1 + number % 7)
+}
+
+fn build(dir: &Path) {
+    let csv = std::env::var_os("PROFILEDB_BENCH_CSV").map(PathBuf::from);
+    let create = |name: &str| csv.as_ref().map(|dir| BufWriter::new(fs::File::create(dir.join(name)).unwrap()));
+    let (mut users, mut events) = (create("users.csv"), create("events.csv"));
+    let db = Db::builder().limits(Limits::unbounded()).durability(Durability::Buffered).open(dir).unwrap();
+    let mut batch = Batch::new();
+    let mut commit = |batch: &mut Batch, min: usize| {
+        if batch.len() >= min {
+            db.write(std::mem::take(batch)).unwrap();
+        }
+    };
+    for number in 0..PROFILES {
+        batch.update(ProfileKey::user(id(number)).unwrap(), profile(number));
+        commit(&mut batch, 1_000);
+        if let Some(users) = &mut users {
+            let User { plan, country, age } = user(number);
+            writeln!(users, "{},User Number {number},user-{number}@example.com,{plan},{country},{age}", id(number))
+                .unwrap();
+        }
+    }
+    let mut seeded = Seeded(1);
+    for number in 0..EVENTS {
+        let happened = happened(&mut seeded);
+        batch.event(event(number, &happened));
+        commit(&mut batch, 1_000);
+        if let Some(events) = &mut events {
+            let Happened { user, name, millis, amount } = happened;
+            writeln!(events, "{},{name},{millis},{amount},checkout,{}", id(user), 1 + number % 7).unwrap();
+        }
+    }
+    commit(&mut batch, 1);
+    db.compact().unwrap();
+    db.close().unwrap();
+}
+
+/// RocksDB alone, on the files of the store.
+struct Bare(DB);
+
+impl Bare {
+    fn open(dir: &Path) -> Self {
+        let options = Options::default();
+        let families = DB::list_cf(&options, dir).unwrap();
+        let families = families.iter().map(|name| ColumnFamilyDescriptor::new(name, Options::default()));
+        Self(DB::open_cf_descriptors_read_only(&options, dir, families, false).unwrap())
+    }
+
+    /// Adds up the lengths of everything, each thread some of the days.
+    fn scan(&self, threads: u64) -> u64 {
+        let prefix = |day: u64| ((FIRST_DAY as u64 + day) as u32 ^ (1 << 31)).to_be_bytes();
+        let part = |thread: u64| {
+            let mut reads = ReadOptions::default();
+            reads.fill_cache(false);
+            reads.set_iterate_upper_bound(prefix(DAYS * (thread + 1) / threads));
+            let mut rows = self.0.raw_iterator_cf_opt(self.0.cf_handle("events").unwrap(), reads);
+            rows.seek(prefix(DAYS * thread / threads));
+            let (mut count, mut bytes) = (0_u64, 0);
+            while let Some((key, value)) = rows.item() {
+                count += 1;
+                bytes += key.len() + value.len();
+                rows.next();
+            }
+            rows.status().unwrap();
+            black_box(bytes);
+            count
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads).map(|thread| scope.spawn(move || part(thread))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        })
+    }
+}
+
+fn day(day: u64) -> Timestamp {
+    Timestamp::from_millis((FIRST_DAY + day as i64) * 86_400_000)
+}
+
+fn joined_scan(db: &Db, threads: usize) -> u64 {
+    let (mut count, mut letters) = (0, 0);
+    for row in db.snapshot().join().select(["user.plan"]).threads(threads).rows().unwrap() {
+        letters += row.unwrap().text(0).map_or(0, str::len);
+        count += 1;
+    }
+    black_box(letters);
+    count
+}
+
+fn selective(join: Join) -> u64 {
+    join.between(day(45)..day(46))
+        .events(["purchase"])
+        .select(["user.plan"])
+        .rows()
+        .unwrap()
+        .map(|row| row.unwrap())
+        .count() as u64
+}
+
+fn by_plan(db: &Db, threads: usize) -> u64 {
+    let answer = db.snapshot().join().threads(threads).aggregate(Aggregate::by(["user.plan"])).unwrap();
+    answer.rows().iter().map(|row| row.measures[0].as_number().unwrap().as_u64().unwrap()).sum()
+}
+
+fn amount_by_country(db: &Db, threads: usize) -> u64 {
+    let join = db.snapshot().join().between(day(60)..).events(["purchase"]).filter(r#"user["plan"] == "pro""#);
+    let sum = Aggregate::by(["user.country"]).measure(Measure::Sum(Field::event("amount"))).measure(Measure::Count);
+    let answer = join.threads(threads).aggregate(sum).unwrap();
+    answer.rows().iter().map(|row| row.measures[1].as_number().unwrap().as_u64().unwrap()).sum()
+}
+
+fn main() {
+    // Cargo hands its own flags and everybody's filters to every benchmark.
+    let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
+    if wanted.is_some_and(|wanted| !"join".contains(&wanted)) {
+        return;
+    }
+    let temporary = tempfile::tempdir().unwrap();
+    let kept = std::env::var_os("PROFILEDB_BENCH_DIR").map(PathBuf::from);
+    let dir = kept.unwrap_or_else(|| temporary.path().join("store"));
+    if !dir.exists() {
+        let started = Instant::now();
+        build(&dir);
+        println!("join: {PROFILES} profiles, {EVENTS} events, made in {:.0} s", started.elapsed().as_secs_f64());
+    }
+    // The bare reader must not see a log of the store, which it would have to fold.
+    let bare = Bare::open(&dir);
+    let db = Db::builder().open_read_only(&dir).unwrap();
+    println!("join: {}", db.snapshot().join().select(["user.plan"]).threads(2).explain().unwrap());
+
+    type Run<'r> = Box<dyn Fn() -> u64 + 'r>;
+    let runs: Vec<(&str, Run<'_>)> = vec![
+        ("bare iterator, 1 thread", Box::new(|| bare.scan(1))),
+        ("joined scan, 1 thread", Box::new(|| joined_scan(&db, 1))),
+        ("bare iterator, 2 threads", Box::new(|| bare.scan(2))),
+        ("joined scan, 2 threads", Box::new(|| joined_scan(&db, 2))),
+        ("one day, one name", Box::new(|| selective(db.snapshot().join()))),
+        ("one day, one name, merge", Box::new(|| selective(db.snapshot().join().strategy(Strategy::Merge)))),
+        ("count by plan, 1 thread", Box::new(|| by_plan(&db, 1))),
+        ("count by plan, 2 threads", Box::new(|| by_plan(&db, 2))),
+        ("amount by country, 2 threads", Box::new(|| amount_by_country(&db, 2))),
+    ];
+    let mut times: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+    let mut counts = vec![0; runs.len()];
+    for round in 0..=ROUNDS {
+        for (at, (_, run)) in runs.iter().enumerate() {
+            let started = Instant::now();
+            counts[at] = run();
+            // The first round fills the page cache.
+            if round > 0 {
+                times.entry(at).or_default().push(started.elapsed().as_secs_f64());
+            }
+        }
+    }
+    let median = |at: usize| {
+        let mut sorted = times[&at].clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted[sorted.len() / 2]
+    };
+    for (at, (name, _)) in runs.iter().enumerate() {
+        let (seconds, rows) = (median(at), counts[at]);
+        println!("join: {name:<30} {seconds:8.3} s  {rows:>8} rows  {:7.2} M rows/s", rows as f64 / seconds / 1e6);
+    }
+    println!("join: joined scan at {:.2} of the rate of the bare iterator, 1 thread", median(0) / median(1));
+    println!("join: joined scan at {:.2} of the rate of the bare iterator, 2 threads", median(2) / median(3));
+    println!("join: one day and name {:.0} times faster than the joined scan on one thread", median(1) / median(4));
+}

@@ -113,7 +113,7 @@ fn happened(seeded: &mut Seeded) -> Happened {
 
 fn event(number: u64, happened: &Happened) -> Event {
     Event::new(happened.name, id(happened.user), Timestamp::from_millis(happened.millis))
-        .id(format!("{number:x}"))
+        .id(format!("e{number:x}"))
         .set("amount", happened.amount)
         .set("area", "checkout")
         .set("$browser", "Firefox")
@@ -126,7 +126,7 @@ fn build(dir: &Path) {
     let (mut users, mut events) = (create("users.csv"), create("events.csv"));
     let db = Db::builder().limits(Limits::unbounded()).durability(Durability::Buffered).open(dir).unwrap();
     let mut batch = Batch::new();
-    let mut commit = |batch: &mut Batch, min: usize| {
+    let commit = |batch: &mut Batch, min: usize| {
         if batch.len() >= min {
             db.write(std::mem::take(batch)).unwrap();
         }

@@ -277,6 +277,24 @@ impl FromStr for Expr {
     }
 }
 
+/// Parses the text.
+impl TryFrom<&str> for Expr {
+    type Error = Error;
+
+    fn try_from(text: &str) -> Result<Self> {
+        Self::parse(text)
+    }
+}
+
+/// Parses the text.
+impl TryFrom<&String> for Expr {
+    type Error = Error;
+
+    fn try_from(text: &String) -> Result<Self> {
+        Self::parse(text)
+    }
+}
+
 /// Counts what is written.
 struct Length(usize);
 

@@ -109,11 +109,7 @@ fn what_is_documented() {
         (r#"(((properties["n"]) > 4) and ((properties["n"]) < 6))"#, "true"),
         (r#"((user["$last_seen"]) > datetime(1709251200000))"#, "true"),
         (
-<<<<<<< HEAD
-            r#"((user["$last_seen"]) >= datetime(1709251200000)) and ((user["$last_seen"]) <= datetime(1709294399999))"#,
-=======
             r#"((user["$last_seen"]) >= datetime(1709251200000)) and (user["$last_seen"] <= datetime(1709294399999))"#,
->>>>>>> expr
             "false",
         ),
         (r#"(boolean((properties["yes"])) == true)"#, "true"),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::block::{Block, NO_ROW};
 use super::field::Field;
 use super::interner::Interner;
-use super::layout::{Column, Layout, Via};
+use super::layout::{Column, Layout};
 use super::source::Table;
 use crate::codec;
 use crate::error::{Error, Result};
@@ -166,11 +166,4 @@ fn has_rows(block: &Block, slot: usize) -> bool {
         matches!(dim.table, Table::FirstEvents(_))
             || codes.is_some_and(|codes| codes.iter().any(|code| *code != NO_ROW))
     })
-}
-
-impl Layout {
-    /// Whether the users are joined in any way.
-    pub(super) fn joins_users(&self) -> bool {
-        self.dims.iter().any(|dim| dim.via == Via::User)
-    }
 }

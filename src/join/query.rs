@@ -328,15 +328,6 @@ impl fmt::Debug for Join {
     }
 }
 
-/// Parses the text.
-impl TryFrom<&str> for Expr {
-    type Error = Error;
-
-    fn try_from(text: &str) -> Result<Self> {
-        text.parse()
-    }
-}
-
 /// The first and the last day that have events.
 type Days = Option<(i32, i32)>;
 

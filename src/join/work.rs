@@ -192,10 +192,6 @@ impl Worker {
         Self { engine: Arc::clone(engine), unit: None, number: 0, resolvers, events_max: EVENTS_FIRST, verdicts }
     }
 
-    pub(super) fn engine(&self) -> &Arc<Engine> {
-        &self.engine
-    }
-
     /// The unit of the last block, or failure.
     pub(super) fn unit(&self) -> usize {
         self.number

@@ -64,8 +64,18 @@ impl<'a> EventKey<'a> {
 
 /// The id that these bytes of a key stand for.
 fn unescape(escaped: &[u8]) -> Read<Cow<'_, str>> {
-    if !escaped.contains(&1) {
-        return std::str::from_utf8(escaped).map(Cow::Borrowed).map_err(|_| Malformed("an id that is not UTF-8"));
+    const NO_TEXT: Malformed = Malformed("an id that is not UTF-8");
+    match unescape_bytes(escaped)? {
+        Cow::Borrowed(id) => std::str::from_utf8(id).map(Cow::Borrowed).map_err(|_| NO_TEXT),
+        Cow::Owned(id) => String::from_utf8(id).map(Cow::Owned).map_err(|_| NO_TEXT),
+    }
+}
+
+/// The id that these bytes of a key stand for, as bytes, of which nobody asks whether they are text.
+#[inline]
+pub(crate) fn unescape_bytes(escaped: &[u8]) -> Read<Cow<'_, [u8]>> {
+    if escaped.iter().all(|byte| *byte != 1) {
+        return Ok(Cow::Borrowed(escaped));
     }
     let mut id = Vec::with_capacity(escaped.len());
     let mut bytes = escaped.iter();
@@ -78,7 +88,7 @@ fn unescape(escaped: &[u8]) -> Read<Cow<'_, str>> {
             byte => *byte,
         });
     }
-    String::from_utf8(id).map(Cow::Owned).map_err(|_| Malformed("an id that is not UTF-8"))
+    Ok(Cow::Owned(id))
 }
 
 /// Appends an id as it stands in keys, without its end.

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::block::{Block, Joined};
+use super::block::{Block, Joined, Run};
 use super::filter::{Filter, Verdicts};
 use super::layout::{Dim, Layout, Via};
 use super::plan::{Counters, Plan, Strategy};
@@ -360,11 +360,11 @@ impl Worker {
 
 /// The ids of the users of a block, run by run.
 fn run_ids(block: &Block) -> Result<Vec<Cow<'_, [u8]>>> {
-    let id = |run: &u32| {
-        let Some(slot) = block.slots.get(*run as usize) else { return Ok(Cow::Borrowed(&[][..])) };
-        Ok(match block.distinct_id(slot)? {
-            Cow::Borrowed(id) => Cow::Borrowed(id.as_bytes()),
-            Cow::Owned(id) => Cow::Owned(id.into_bytes()),
+    let id = |run: &Run| {
+        let escaped = block.bytes.get(run.id.clone()).unwrap_or_default();
+        codec::unescape_bytes(escaped).map_err(|malformed| match block.slots.get(run.slot as usize) {
+            Some(slot) => block.corrupt(slot, malformed),
+            None => codec::corrupt_event(escaped, malformed),
         })
     };
     block.runs.iter().map(id).collect()
@@ -377,7 +377,7 @@ fn group_ids(block: &Block, dim: &Dim, joined: &mut Joined) {
     let by_run = matches!(dim.via, Via::UserGroup(_));
     let count = if by_run { block.runs.len() } else { block.slots.len() };
     for at in 0..count {
-        let slot = if by_run { block.runs.get(at).map(|run| *run as usize) } else { Some(at) };
+        let slot = if by_run { block.runs.get(at).map(|run| run.slot as usize) } else { Some(at) };
         let first = joined.id_ends.len();
         if let Some(value) = slot.and_then(|slot| block.slots.get(slot)).and_then(|slot| block.stored(slot, column)) {
             let mut listed = 0;

@@ -232,7 +232,12 @@ fn stamps(cases: &mut Cases) {
 fn examples() -> Cases {
     let update = at(1_700_000_000).set("plan", "pro").add("logins", 1).union("teams", ["eng"]);
     let updates = [update.clone(), at(1_700_000_060).add("logins", 0.5).set("vip", true), at(0).unset("plan")];
-    Cases::from([("example_operand".into(), operand(&[update])), ("example_row".into(), row(&updates))])
+    let stamp = merge::stamp(Timestamp::from_seconds(1_700_000_000));
+    Cases::from([
+        ("example_stamp".into(), stamp),
+        ("example_operand".into(), operand(&[update])),
+        ("example_row".into(), row(&updates)),
+    ])
 }
 
 /// A profile with one property of every type, for operands to meet.
@@ -354,7 +359,10 @@ fn the_examples_of_the_format_document_are_true() {
         if let Some(name) = line.strip_prefix("```hex ") {
             let block = lines.by_ref().take_while(|line| *line != "```");
             let bytes: String = block.map(|line| line.split('|').next().unwrap().replace(' ', "")).collect();
-            shown.insert(name.to_owned(), bytes);
+            // Those of events are checked where events are encoded.
+            if !name.starts_with("example_event_") {
+                shown.insert(name.to_owned(), bytes);
+            }
         }
     }
     let examples: BTreeMap<String, String> = examples().into_iter().map(|(name, bytes)| (name, hex(&bytes))).collect();

@@ -320,6 +320,39 @@ mod tests {
         }
     }
 
+    /// The bytes of a block in `docs/FORMAT.md`, which stand left of the bar.
+    fn shown(name: &str) -> String {
+        let page = include_str!("../../docs/FORMAT.md");
+        let (_, block) = page.split_once(&format!("```hex {name}\n")).unwrap();
+        let lines = block.lines().take_while(|line| *line != "```");
+        lines.map(|line| line.split('|').next().unwrap().replace(' ', "")).collect()
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// What was once written must be read for ever. Digests of names must not change with a library either.
+    #[test]
+    fn the_bytes_are_those_that_were_frozen() {
+        let time = Timestamp::from_seconds(1_700_000_000);
+        let event = Event::new("purchase", "alice", time).set("amount", 12.5).set("company", ["acme"]).id("a-1");
+        let (key, value) = (event_key(&event), encode_event(&event));
+        assert_eq!((hex(&key), hex(&value)), (EXAMPLE_KEY.to_owned(), EXAMPLE_VALUE.to_owned()));
+        assert_eq!((hex(&key), hex(&value)), (shown("example_event_key"), shown("example_event_value")));
+        let odd = Event::new("", "\0\u{1}\u{2}", Timestamp::from_millis(-1)).id("");
+        assert_eq!((hex(&event_key(&odd)), hex(&encode_event(&odd))), (ODD_KEY.to_owned(), "e10000".to_owned()));
+        let many = (0..20).fold(odd, |event, n| event.set(format!("p{n}"), "x".repeat(n * 30)));
+        let (key, value) = (event_key(&many), encode_event(&many));
+        assert_eq!(decode_event(&key, &value).unwrap(), many);
+        assert_eq!(xxh3_64(&value), MANY_DIGEST);
+    }
+
+    const EXAMPLE_KEY: &str = "80004cdb616c6963650004c4b400734c4634295096ea";
+    const EXAMPLE_VALUE: &str = "e108707572636861736503612d3106616d6f756e740304013207636f6d70616e79080701060461636d65";
+    const ODD_KEY: &str = "7fffffff01010102020005265bffc77b3abb6f87acd9";
+    const MANY_DIGEST: u64 = 11_206_078_311_463_929_876;
+
     #[test]
     fn another_name_or_insert_id_is_another_key() {
         let key = |name: &str, id: &str| event_key(&Event::new(name, "u", Timestamp::from_seconds(0)).id(id));

@@ -160,6 +160,7 @@ pub(crate) struct EventBytes<'a> {
 }
 
 impl<'a> EventBytes<'a> {
+    /// Reads the head. Whether texts are UTF-8 is asked when one is looked at.
     #[inline]
     pub(crate) fn read(value: &'a [u8]) -> Read<Self> {
         let mut reader = Reader::new(value);
@@ -170,7 +171,7 @@ impl<'a> EventBytes<'a> {
             }
             _ => return Err(Malformed("not an event")),
         }
-        Ok(Self { name: reader.text()?, insert_id: reader.text()?, entries: reader })
+        Ok(Self { name: reader.slice()?, insert_id: reader.slice()?, entries: reader })
     }
 
     pub(crate) fn name(&self) -> Read<&'a str> {
@@ -223,6 +224,8 @@ pub(crate) fn check_event(key: &[u8], value: &[u8]) -> Result<()> {
     let check = || {
         EventKey::read(key)?.id()?;
         let event = EventBytes::read(value)?;
+        event.name()?;
+        event.insert_id()?;
         let mut last: Option<&[u8]> = None;
         let mut entries = event.entries;
         while !entries.is_empty() {

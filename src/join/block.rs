@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::interner::Interner;
+use super::interner::{Interner, are_equal};
 use super::layout::{Column, Layout};
 use crate::codec::{self, EventBytes, EventKey, Malformed, ValueBytes};
 use crate::error::Result;
@@ -122,7 +122,7 @@ impl Block {
         value: &[u8],
     ) -> Result<(), Malformed> {
         let at = self.bytes.len();
-        let same = |run: &Run| self.bytes.get(run.id.clone()).is_some_and(|id| id == escaped);
+        let same = |run: &Run| self.bytes.get(run.id.clone()).is_some_and(|id| are_equal(id, escaped));
         if !self.runs.last().is_some_and(same) {
             let id = at + DAY..at + DAY + escaped.len();
             self.runs.push(Run { slot: self.slots.len() as u32, id });

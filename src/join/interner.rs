@@ -100,7 +100,7 @@ impl Interner {
                 None | Some(0) => return Err(at),
                 Some(slot) if (slot ^ hash) & TAG == 0 => {
                     let number = *slot as u32 - 1;
-                    if self.get(number) == string {
+                    if are_equal(self.get(number), string) {
                         return Ok(number);
                     }
                 }
@@ -124,6 +124,20 @@ impl Interner {
                 *slot = (hash & TAG) | u64::from(number + 1);
             }
         }
+    }
+}
+
+/// Whether two strings are equal. Those of the length of usual ids are compared in two steps, without a call.
+#[inline]
+pub(super) fn are_equal(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    match (a.first_chunk::<8>(), a.last_chunk::<8>(), b.first_chunk::<8>(), b.last_chunk::<8>()) {
+        (Some(a_first), Some(a_last), Some(b_first), Some(b_last)) => {
+            a_first == b_first && a_last == b_last && (a.len() <= 16 || a == b)
+        }
+        _ => a == b,
     }
 }
 

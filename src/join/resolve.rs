@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::block::{Joined, NO_ROW};
 use super::interner::Interner;
-use super::layout::Dim;
+use super::layout::{Dim, Via};
 use super::plan::Counters;
 use super::source::{Source, Table, Tables};
 use crate::codec;
@@ -35,7 +35,7 @@ pub(super) fn project(dim: &Dim, id: &[u8], row: &[u8], out: &mut Vec<u8>) -> Re
     })
 }
 
-/// The part of a table between two ids, in memory.
+/// The part of a table between two ids, in memory. Ids of users stand there as they do in keys of events.
 #[derive(Debug, Default)]
 pub(super) struct Build {
     ids: Interner,
@@ -59,6 +59,7 @@ impl Build {
         Ok(build)
     }
 
+    /// The number of the projection of an id: of a user, as it stands in keys of events.
     #[inline]
     pub(super) fn find(&self, id: &[u8]) -> u32 {
         self.ids.find(id).and_then(|number| self.codes.get(number as usize)).copied().unwrap_or(NO_ROW)
@@ -77,9 +78,13 @@ pub(super) struct Rows {
 const OVERHEAD: usize = 2 * 16 + 12 + 8;
 
 impl Rows {
+    /// Takes a row, if it is that of a profile. Ids of users are kept as they stand in the keys of events.
     pub(super) fn push(&mut self, dim: &Dim, id: &[u8], row: &[u8]) -> Result<()> {
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(id);
+        match dim.via {
+            Via::User => codec::escape(&mut self.bytes, id),
+            Via::Group(_) | Via::UserGroup(_) => self.bytes.extend_from_slice(id),
+        }
         let between = self.bytes.len();
         if project(dim, id, row, &mut self.bytes)? {
             self.ends.push((between as u32, self.bytes.len() as u32));
@@ -138,6 +143,11 @@ pub(super) enum Resolver {
 }
 
 impl Resolver {
+    /// The table in memory, if that is where it is.
+    pub(super) fn build(&self) -> Option<&Arc<Build>> {
+        if let Self::Hash(build) = self { Some(build) } else { None }
+    }
+
     /// Appends one number for each of `ids` to the joined codes. For a merge, ids that ascend are fast.
     pub(super) fn resolve(
         &mut self,

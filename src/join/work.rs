@@ -381,16 +381,8 @@ impl Worker {
         let engine = Arc::clone(&self.engine);
         for (at, (dim, resolver)) in engine.layout.dims.iter().zip(&mut self.resolvers).enumerate() {
             let mut joined = block.joined.get_mut(at).map(std::mem::take).unwrap_or_default();
-            let ids: Vec<Cow<'_, [u8]>> = match &dim.via {
-                Via::User => run_ids(block)?,
-                Via::Group(_) | Via::UserGroup(_) => {
-                    group_ids(block, dim, &mut joined);
-                    Vec::new()
-                }
-            };
-            if dim.via == Via::User {
-                resolver.resolve(&*engine.tables, dim, &ids, &mut joined, &engine.counters)?;
-            } else {
+            if dim.via != Via::User {
+                group_ids(block, dim, &mut joined);
                 let (bytes, ends) = (std::mem::take(&mut joined.ids), std::mem::take(&mut joined.id_ends));
                 let starts = std::iter::once(&0).chain(&ends);
                 let id = |(from, to): (&u32, &u32)| bytes.get(*from as usize..*to as usize).unwrap_or_default();
@@ -398,6 +390,14 @@ impl Worker {
                 resolver.resolve(&*engine.tables, dim, &ids, &mut joined, &engine.counters)?;
                 drop(ids);
                 (joined.ids, joined.id_ends) = (bytes, ends);
+            } else if let Some(build) = resolver.build() {
+                let codes =
+                    block.runs.iter().map(|run| build.find(block.bytes.get(run.id.clone()).unwrap_or_default()));
+                joined.codes.extend(codes);
+                joined.pool = Arc::clone(&build.pool);
+            } else {
+                let ids = run_ids(block)?;
+                resolver.resolve(&*engine.tables, dim, &ids, &mut joined, &engine.counters)?;
             }
             if let Some(place) = block.joined.get_mut(at) {
                 *place = joined;

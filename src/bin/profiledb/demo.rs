@@ -7,13 +7,14 @@ use std::path::Path;
 use std::time::Instant;
 
 use indicatif::HumanCount;
-use profiledb::ingest::{Records, Rules};
+use profiledb::ingest::{Record, Records, Rules};
 use profiledb::{Change, Db, Durability, Op, Profile, Update, Value};
 
 use crate::bar;
 use crate::failure::Failure;
 use crate::import::{self, Refused};
 use crate::input::Input;
+use crate::item::Item;
 
 /// The history of a repository. It travels in the binary, so that the tour works anywhere.
 const HISTORY: &[u8] = include_bytes!("../../../examples/data/history/updates.ndjson.gz");
@@ -59,10 +60,11 @@ fn count(number: u64) -> HumanCount {
 fn load(db: &Db) -> Told {
     say("1. Updates go in\n")?;
     say("   The commits of a large C++ project, as a web site would report them: who did what, and when.")?;
-    let bar = bar::of(Some(HISTORY.len() as u64));
+    let bar = bar::of(Some(HISTORY.len() as u64), Record::MANY);
     let input = Input::Bytes("history", HISTORY.into());
     let mut refused = Refused::stderr(&bar);
-    let (sum, failure) = import::apply(db, vec![input], &Rules::new(), Durability::Buffered, &mut refused, &bar);
+    let (sum, failure) =
+        import::apply::<Record>(db, vec![input], &Rules::new(), Durability::Buffered, &mut refused, &bar);
     bar.finish_and_clear();
     if let Some(failure) = failure {
         return Err(failure);

@@ -38,7 +38,7 @@ pub(crate) enum Command {
     Import(Import),
     Track(Track),
     Update(Update),
-    /// Remove profiles. Those that are not there count too: nothing is read.
+    /// Remove profiles, but not events. Those that are not there count too: nothing is read.
     Delete {
         /// The ids of the profiles.
         #[arg(required = true, value_name = "ID")]
@@ -227,7 +227,7 @@ pub(crate) struct Events {
     pub(crate) shape: Shape,
 }
 
-/// Ask about events, with what is known of their users and groups by now.
+/// Ask about events, with what is known of their users and groups by now
 ///
 /// The latest state of profiles is joined onto events, however old those are. A field is one of
 ///

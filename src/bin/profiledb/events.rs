@@ -12,6 +12,7 @@ use crate::failure::Failure;
 use crate::list::TABLE_ROWS;
 use crate::open;
 use crate::print::{Format, Named, Rows};
+use crate::scope::Understood;
 
 const INSERT_ID: &str = "$insert_id";
 
@@ -20,9 +21,9 @@ pub(crate) fn run(dir: &Path, events: &Events) -> Result<(), Failure> {
     let scope = events.scope.read()?;
     let format = events.shape.format();
     let moment = open::to_read(dir)?.snapshot();
-    let join = || scope.of(of_user(&moment, events.user.as_deref()));
+    let user = events.user.as_deref();
     if events.days {
-        return days(join(), format);
+        return days(scope.of(asked(&moment, user)), format);
     }
     let limit = match events.limit {
         None if format == Format::Table => TABLE_ROWS,
@@ -33,28 +34,43 @@ pub(crate) fn run(dir: &Path, events: &Events) -> Result<(), Failure> {
     if format.has_header() {
         // One more walk over the same moment, to know the columns.
         let mut names = BTreeSet::new();
-        for row in join().ordered().rows()?.take(limit) {
-            names.extend(row?.event()?.properties().iter().map(|(name, _)| column(name).to_owned()));
+        for event in found(&moment, user, &scope)?.take(limit) {
+            names.extend(event?.properties().iter().map(|(name, _)| column(name).to_owned()));
         }
         columns.extend(names);
         columns.push(INSERT_ID.to_owned());
     }
     let mut out = Rows::new(format, columns)?.fit();
-    let mut rows = join().ordered().rows()?;
-    for row in rows.by_ref().take(limit) {
-        let event = row?.event()?;
+    let mut found = found(&moment, user, &scope)?;
+    for event in found.by_ref().take(limit) {
+        let event = event?;
         if format.has_header() { out.row(&cells(&event))? } else { out.object(&event)? }
     }
     out.end()?;
-    if events.limit.is_none() && limit < usize::MAX && rows.next().is_some() {
+    if events.limit.is_none() && limit < usize::MAX && found.next().is_some() {
         let _ = writeln!(io::stderr(), "the first {limit} events; --limit N prints more, --from TIME looks elsewhere");
     }
     Ok(())
 }
 
-/// The events of everybody, or of one user, who is looked up.
-fn of_user(moment: &Snapshot, id: Option<&str>) -> Join {
-    match id {
+type Found<'s> = Box<dyn Iterator<Item = profiledb::Result<Event>> + 's>;
+
+/// The events in a scope. They come from the log itself, and from a join where an expression is asked for, which may be
+/// about users.
+fn found<'s>(moment: &Snapshot, user: Option<&str>, scope: &'s Understood<'_>) -> Result<Found<'s>, Failure> {
+    if scope.has_filter() {
+        let rows = scope.of(asked(moment, user)).ordered().rows()?;
+        return Ok(Box::new(rows.map(|row| row?.event())));
+    }
+    let log = moment.events();
+    let events = user.map_or_else(|| log.range(scope.bounds()), |id| log.of_user(id));
+    // What cannot be read is never passed over.
+    Ok(Box::new(events.filter(|event| event.as_ref().map_or(true, |event| scope.has(event)))))
+}
+
+/// A join of everybody's events, or of those of one user, who is looked up.
+fn asked(moment: &Snapshot, user: Option<&str>) -> Join {
+    match user {
         None => moment.join(),
         Some(id) => moment.join().events_from(OfUser { events: moment.events().of_user(id), row: None, ahead: false }),
     }

@@ -1,10 +1,10 @@
 //! Which events are asked about.
 
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds};
 
 use clap::Args as Flags;
 use profiledb::join::Join;
-use profiledb::{Expr, Timestamp};
+use profiledb::{Event, Expr, Timestamp};
 
 use crate::failure::Failure;
 use crate::filter;
@@ -39,6 +39,20 @@ impl Scope {
 }
 
 impl Understood<'_> {
+    pub(crate) fn bounds(&self) -> (Bound<Timestamp>, Bound<Timestamp>) {
+        self.bounds
+    }
+
+    pub(crate) fn has_filter(&self) -> bool {
+        self.filter.is_some()
+    }
+
+    /// Whether an event is of these times and names.
+    pub(crate) fn has(&self, event: &Event) -> bool {
+        let named = self.names.is_empty() || self.names.iter().any(|name| name == event.name());
+        named && self.bounds.contains(&event.time())
+    }
+
     /// A join of these events only.
     pub(crate) fn of(&self, join: Join) -> Join {
         let join = join.between(self.bounds).events(self.names);

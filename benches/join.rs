@@ -8,7 +8,7 @@
 //!   but add up lengths.
 //! * `joined scan`: every event as a row with one property of its user.
 //!
-//! Making the data takes a minute or two. `PROFILEDB_BENCH_DIR` names a directory to keep it in; with
+//! `join/scan` as an argument runs those whose name has `scan` in it. Making the data takes a minute or two. `PROFILEDB_BENCH_DIR` names a directory to keep it in; with
 //! `PROFILEDB_BENCH_CSV` the same data is also written there as CSV, for `benches/join_duckdb.py`.
 
 use std::collections::BTreeMap;
@@ -230,8 +230,9 @@ fn amount_by_country(db: &Db, threads: usize) -> u64 {
 
 fn main() {
     // Cargo hands its own flags and everybody's filters to every benchmark.
-    let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
-    if wanted.is_some_and(|wanted| !"join".contains(&wanted)) {
+    let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
+    let (bench, only) = wanted.split_once('/').unwrap_or((&wanted, ""));
+    if !"join".contains(bench) {
         return;
     }
     let temporary = tempfile::tempdir().unwrap();
@@ -248,7 +249,7 @@ fn main() {
     println!("join: {}", db.snapshot().join().select(["user.plan"]).threads(2).explain().unwrap());
 
     type Run<'r> = Box<dyn Fn() -> u64 + 'r>;
-    let runs: Vec<(&str, Run<'_>)> = vec![
+    let mut runs: Vec<(&str, Run<'_>)> = vec![
         ("bare iterator, 1 thread", Box::new(|| bare.scan(1))),
         ("joined scan, 1 thread", Box::new(|| joined_scan(&db, 1))),
         ("bare iterator, 2 threads", Box::new(|| bare.scan(2))),
@@ -259,6 +260,7 @@ fn main() {
         ("count by plan, 2 threads", Box::new(|| by_plan(&db, 2))),
         ("amount by country, 2 threads", Box::new(|| amount_by_country(&db, 2))),
     ];
+    runs.retain(|(name, _)| name.contains(only));
     let mut times: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
     let mut counts = vec![0; runs.len()];
     for round in 0..=ROUNDS {
@@ -280,7 +282,13 @@ fn main() {
         let (seconds, rows) = (median(at), counts[at]);
         println!("join: {name:<30} {seconds:8.3} s  {rows:>8} rows  {:7.2} M rows/s", rows as f64 / seconds / 1e6);
     }
-    println!("join: joined scan at {:.2} of the rate of the bare iterator, 1 thread", median(0) / median(1));
-    println!("join: joined scan at {:.2} of the rate of the bare iterator, 2 threads", median(2) / median(3));
-    println!("join: one day and name {:.0} times faster than the joined scan on one thread", median(1) / median(4));
+    let ratio = |a: &str, b: &str| {
+        let at = |wanted: &str| runs.iter().position(|(name, _)| *name == wanted);
+        if let (Some(a), Some(b)) = (at(a), at(b)) {
+            println!("join: {:.2} is {} by {}", median(a) / median(b), runs[a].0, runs[b].0);
+        }
+    };
+    ratio("bare iterator, 1 thread", "joined scan, 1 thread");
+    ratio("bare iterator, 2 threads", "joined scan, 2 threads");
+    ratio("joined scan, 1 thread", "one day, one name");
 }

@@ -11,14 +11,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use profiledb::ingest::{Endpoint, Rules, parse_request};
-use profiledb::{Batch, Change, Db, Durability, ErrorKind, Limits, Profile, ProfileKey, Timestamp, Update, Value};
+use profiledb::{
+    Batch, Change, Db, Durability, ErrorKind, Event, Limits, Profile, ProfileKey, Timestamp, Update, Value,
+};
 
 /// Cases that come out otherwise here, with the reason. Each is in the table of docs/CONTRACT.md too.
 const DECIDED_OTHERWISE: &[(u8, &str)] =
     &[(60, "no address is looked up: `$ip` is accepted, has no effect and is never stored")];
 
 /// Cases that cannot be run yet, with the reason.
-const NOT_YET: &[(u8, &str)] = &[(57, "an event leaves `$last_seen` alone: there is no log of events yet")];
+const NOT_YET: &[(u8, &str)] = &[];
 
 /// The cases of this file: operators, groups, metadata. Later ones are about the server and about joins.
 const CASES: std::ops::RangeInclusive<u8> = 1..=70;
@@ -643,6 +645,21 @@ fn case_56_ignore_time_leaves_last_seen() {
 }
 
 #[test]
+fn case_57_an_event_leaves_last_seen() {
+    let store = Store::new();
+    store.arrive(Timestamp::parse(TEN).unwrap());
+    store.send(A_IS_1).unwrap();
+    store.arrive(Timestamp::parse(ELEVEN).unwrap());
+    store.db.events().append(Event::new("e", "d", Timestamp::parse(ELEVEN).unwrap())).unwrap();
+    for _ in 0..2 {
+        assert_eq!(store.subject(), r#"{"a":1}"#);
+        let profile = store.db.users().get("d").unwrap().unwrap();
+        assert_eq!(profile.last_seen(), Some(Timestamp::parse(TEN).unwrap()));
+        store.db.compact().unwrap();
+    }
+}
+
+#[test]
 fn case_58_time_in_seconds_and_in_milliseconds() {
     for time in ["1700000000", "1700000000000"] {
         let body = format!(r#""$set":{{"a":1}},"$time":{time}"#);
@@ -756,12 +773,30 @@ fn case_69_dates_are_texts() {
     assert!(Timestamp::parse("2024-01-02T03:04:05").is_ok());
 }
 
-/// Without events the property is absent. What it is with events belongs to joins.
 #[test]
-fn case_70_first_seen_is_not_written() {
-    users(&[r#""$set":{"$mp_first_event_time":"2024-01-02T03:04:05","a":1}"#]).is(r#"{"a":1}"#);
-    users(&[r#""$set_once":{"$mp_first_event_time":1,"a":1}"#, r#""$unset":["$mp_first_event_time"]"#])
-        .is(r#"{"a":1}"#);
+fn case_70_first_seen_is_of_the_first_event() {
+    let written = r#""$set":{"$mp_first_event_time":"2024-01-02T03:04:05","a":1}"#;
+    let nothing = [r#""$set_once":{"$mp_first_event_time":1,"a":1}"#, r#""$unset":["$mp_first_event_time"]"#];
+    users(&[written]).is(r#"{"a":1}"#);
+    users(&nothing).is(r#"{"a":1}"#);
+    let store = Store::new();
+    let first_seen = || store.db.users().get_property("d", "$mp_first_event_time").unwrap();
+    for body in [&[written], &nothing[..]].concat() {
+        store.send(body).unwrap();
+        assert_eq!((store.subject().as_str(), first_seen()), (r#"{"a":1}"#, None));
+    }
+    for (time, first) in [(ELEVEN, ELEVEN), (TEN, TEN), (ELEVEN, TEN)] {
+        store.db.events().append(Event::new("e", "d", Timestamp::parse(time).unwrap())).unwrap();
+        for body in [written, nothing[0], nothing[1]] {
+            store.send(body).unwrap();
+            assert_eq!((store.subject().as_str(), first_seen()), (r#"{"a":1}"#, Some(first.into())));
+        }
+        store.db.compact().unwrap();
+    }
+    store.send(r#""$delete":"""#).unwrap();
+    assert_eq!(first_seen(), None);
+    store.send(A_IS_1).unwrap();
+    assert_eq!(first_seen(), Some(TEN.into()));
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -64,8 +64,18 @@ impl<'a> EventKey<'a> {
 
 /// The id that these bytes of a key stand for.
 fn unescape(escaped: &[u8]) -> Read<Cow<'_, str>> {
-    if !escaped.contains(&1) {
-        return std::str::from_utf8(escaped).map(Cow::Borrowed).map_err(|_| Malformed("an id that is not UTF-8"));
+    const NO_TEXT: Malformed = Malformed("an id that is not UTF-8");
+    match unescape_bytes(escaped)? {
+        Cow::Borrowed(id) => std::str::from_utf8(id).map(Cow::Borrowed).map_err(|_| NO_TEXT),
+        Cow::Owned(id) => String::from_utf8(id).map(Cow::Owned).map_err(|_| NO_TEXT),
+    }
+}
+
+/// The id that these bytes of a key stand for, as bytes, of which nobody asks whether they are text.
+#[inline]
+pub(crate) fn unescape_bytes(escaped: &[u8]) -> Read<Cow<'_, [u8]>> {
+    if escaped.iter().all(|byte| *byte != 1) {
+        return Ok(Cow::Borrowed(escaped));
     }
     let mut id = Vec::with_capacity(escaped.len());
     let mut bytes = escaped.iter();
@@ -78,7 +88,7 @@ fn unescape(escaped: &[u8]) -> Read<Cow<'_, str>> {
             byte => *byte,
         });
     }
-    String::from_utf8(id).map(Cow::Owned).map_err(|_| Malformed("an id that is not UTF-8"))
+    Ok(Cow::Owned(id))
 }
 
 /// Appends an id as it stands in keys, without its end.
@@ -150,6 +160,7 @@ pub(crate) struct EventBytes<'a> {
 }
 
 impl<'a> EventBytes<'a> {
+    /// Reads the head. Whether texts are UTF-8 is asked when one is looked at.
     #[inline]
     pub(crate) fn read(value: &'a [u8]) -> Read<Self> {
         let mut reader = Reader::new(value);
@@ -160,7 +171,7 @@ impl<'a> EventBytes<'a> {
             }
             _ => return Err(Malformed("not an event")),
         }
-        Ok(Self { name: reader.text()?, insert_id: reader.text()?, entries: reader })
+        Ok(Self { name: reader.slice()?, insert_id: reader.slice()?, entries: reader })
     }
 
     pub(crate) fn name(&self) -> Read<&'a str> {
@@ -213,6 +224,8 @@ pub(crate) fn check_event(key: &[u8], value: &[u8]) -> Result<()> {
     let check = || {
         EventKey::read(key)?.id()?;
         let event = EventBytes::read(value)?;
+        event.name()?;
+        event.insert_id()?;
         let mut last: Option<&[u8]> = None;
         let mut entries = event.entries;
         while !entries.is_empty() {
@@ -309,6 +322,39 @@ mod tests {
             }
         }
     }
+
+    /// The bytes of a block in `docs/FORMAT.md`, which stand left of the bar.
+    fn shown(name: &str) -> String {
+        let page = include_str!("../../docs/FORMAT.md");
+        let (_, block) = page.split_once(&format!("```hex {name}\n")).unwrap();
+        let lines = block.lines().take_while(|line| *line != "```");
+        lines.map(|line| line.split('|').next().unwrap().replace(' ', "")).collect()
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// What was once written must be read for ever. Digests of names must not change with a library either.
+    #[test]
+    fn the_bytes_are_those_that_were_frozen() {
+        let time = Timestamp::from_seconds(1_700_000_000);
+        let event = Event::new("purchase", "alice", time).set("amount", 12.5).set("company", ["acme"]).id("a-1");
+        let (key, value) = (event_key(&event), encode_event(&event));
+        assert_eq!((hex(&key), hex(&value)), (EXAMPLE_KEY.to_owned(), EXAMPLE_VALUE.to_owned()));
+        assert_eq!((hex(&key), hex(&value)), (shown("example_event_key"), shown("example_event_value")));
+        let odd = Event::new("", "\0\u{1}\u{2}", Timestamp::from_millis(-1)).id("");
+        assert_eq!((hex(&event_key(&odd)), hex(&encode_event(&odd))), (ODD_KEY.to_owned(), "e10000".to_owned()));
+        let many = (0..20).fold(odd, |event, n| event.set(format!("p{n}"), "x".repeat(n * 30)));
+        let (key, value) = (event_key(&many), encode_event(&many));
+        assert_eq!(decode_event(&key, &value).unwrap(), many);
+        assert_eq!(xxh3_64(&value), MANY_DIGEST);
+    }
+
+    const EXAMPLE_KEY: &str = "80004cdb616c6963650004c4b400734c4634295096ea";
+    const EXAMPLE_VALUE: &str = "e108707572636861736503612d3106616d6f756e740304013207636f6d70616e79080701060461636d65";
+    const ODD_KEY: &str = "7fffffff01010102020005265bffc77b3abb6f87acd9";
+    const MANY_DIGEST: u64 = 11_206_078_311_463_929_876;
 
     #[test]
     fn another_name_or_insert_id_is_another_key() {

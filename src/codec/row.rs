@@ -71,7 +71,7 @@ pub(crate) fn decode_last_seen(bytes: &[u8]) -> Result<Option<Timestamp>> {
 }
 
 /// The name and the value of the next entry of a row.
-pub(super) fn entry<'a>(entries: &mut Reader<'a>) -> Read<(&'a str, Reader<'a>)> {
+fn entry<'a>(entries: &mut Reader<'a>) -> Read<(&'a str, Reader<'a>)> {
     let name = entries.str()?;
     let mut chain = Reader::new(entries.slice()?);
     if chain.u8()? != ChainBytes::SET {

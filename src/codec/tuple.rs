@@ -8,9 +8,10 @@
 //! These bytes are never stored. Equal projections have equal bytes, so a join can tell them apart by number.
 
 use super::bytes::{Malformed, Read, Reader, put_varint};
+use super::chain::ChainBytes;
 use super::event::EventBytes;
 use super::operand::Operand;
-use super::row::{corrupt, entry};
+use super::row::corrupt;
 use super::value::{ValueBytes, write_value};
 use crate::error::Result;
 use crate::model::{LAST_SEEN, Timestamp, Value};
@@ -69,6 +70,9 @@ fn pick_row(row: &[u8], names: &[Box<str>], out: &mut Vec<u8>) -> Read<bool> {
     };
     let Some(life) = life else { return Ok(false) };
     let mut writer = TupleWriter { out, next: 0 };
+    if names.is_empty() {
+        return Ok(true);
+    }
     let mut seen = Vec::new();
     if let Some(seconds) = life.last_seen
         && names.iter().any(|name| &**name == LAST_SEEN)
@@ -92,10 +96,10 @@ fn pick_row(row: &[u8], names: &[Box<str>], out: &mut Vec<u8>) -> Read<bool> {
             wanted.next();
             continue;
         }
-        let (name, value) = entry(&mut entries)?;
-        while let Some((at, wanted)) = wanted.next_if(|(_, wanted)| &***wanted <= name) {
-            if &**wanted == name {
-                writer.put(at, ValueBytes::checked(value.rest())?);
+        let (name, value) = set_entry(&mut entries)?;
+        while let Some((at, wanted)) = wanted.next_if(|(_, wanted)| wanted.as_bytes() <= name) {
+            if wanted.as_bytes() == name {
+                writer.put(at, ValueBytes::checked(value)?);
             } else if !seen.is_empty() && &**wanted == LAST_SEEN {
                 writer.put(at, ValueBytes::checked(&seen)?);
                 seen.clear();
@@ -104,6 +108,16 @@ fn pick_row(row: &[u8], names: &[Box<str>], out: &mut Vec<u8>) -> Read<bool> {
     }
     writer.skip_to(names.len());
     Ok(true)
+}
+
+/// The name and the value of the next entry of a row, left as bytes: names that are not UTF-8 match nothing.
+#[inline]
+fn set_entry<'a>(entries: &mut Reader<'a>) -> Read<(&'a [u8], &'a [u8])> {
+    let name = entries.slice()?;
+    match entries.slice()?.split_first() {
+        Some((&ChainBytes::SET, value)) => Ok((name, value)),
+        _ => Err(Malformed("an operand where a row must be")),
+    }
 }
 
 /// Appends the projection that has this value only.

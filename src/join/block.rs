@@ -5,6 +5,7 @@
 //! distinct projections of its pool.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::interner::Interner;
@@ -27,6 +28,15 @@ pub(super) struct Slot {
     pub(super) tuple: u32,
     pub(super) value: u32,
     pub(super) run: u32,
+}
+
+/// Events of one user behind each other.
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    /// The first of them.
+    pub(super) slot: u32,
+    /// Where the id stands in the bytes of the block, as in keys.
+    pub(super) id: Range<usize>,
 }
 
 /// What was joined from one table.
@@ -52,7 +62,7 @@ impl Joined {
     }
 
     /// Which numbers belong to an event or run.
-    pub(super) fn range(&self, at: usize) -> std::ops::Range<usize> {
+    pub(super) fn range(&self, at: usize) -> Range<usize> {
         let end = |at: usize| self.ends.get(at).map_or(0, |end| *end as usize);
         at.checked_sub(1).map_or(0, end)..end(at)
     }
@@ -74,8 +84,7 @@ pub(super) struct Block {
     pub(super) layout: Arc<Layout>,
     pub(super) bytes: Vec<u8>,
     pub(super) slots: Vec<Slot>,
-    /// For each run, the slot that begins it.
-    pub(super) runs: Vec<u32>,
+    pub(super) runs: Vec<Run>,
     /// Table by table, as the layout has them.
     pub(super) joined: Vec<Joined>,
     /// The slots that passed every filter.
@@ -113,13 +122,10 @@ impl Block {
         value: &[u8],
     ) -> Result<(), Malformed> {
         let at = self.bytes.len();
-        let same = self.slots.last().is_some_and(|last| {
-            let known = self.key(last);
-            // What stands around an id has one length, so ids of equal keys' lengths have equal lengths.
-            known.len() == key.len() && known.get(DAY..DAY + escaped.len()) == Some(escaped)
-        });
-        if !same {
-            self.runs.push(self.slots.len() as u32);
+        let same = |run: &Run| self.bytes.get(run.id.clone()).is_some_and(|id| id == escaped);
+        if !self.runs.last().is_some_and(same) {
+            let id = at + DAY..at + DAY + escaped.len();
+            self.runs.push(Run { slot: self.slots.len() as u32, id });
         }
         self.bytes.extend_from_slice(key);
         codec::project_event(event, &self.layout.event_names, &mut self.bytes)?;
@@ -138,7 +144,7 @@ impl Block {
     pub(super) fn pop(&mut self) {
         if let Some(slot) = self.slots.pop() {
             self.bytes.truncate(slot.at);
-            if self.runs.last().is_some_and(|run| *run as usize == self.slots.len()) {
+            if self.runs.last().is_some_and(|run| run.slot as usize == self.slots.len()) {
                 self.runs.pop();
             }
         }
@@ -191,7 +197,7 @@ impl Block {
     }
 
     /// The numbers that a table gave an event, as a range of its `codes`.
-    pub(super) fn codes(&self, slot_number: usize, dim: usize) -> std::ops::Range<usize> {
+    pub(super) fn codes(&self, slot_number: usize, dim: usize) -> Range<usize> {
         let (Some(slot), Some(joined), Some(table)) =
             (self.slots.get(slot_number), self.joined.get(dim), self.layout.dims.get(dim))
         else {

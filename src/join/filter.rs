@@ -113,6 +113,11 @@ impl Filter {
     /// Lists the events of a block that pass everything else.
     pub(super) fn keep(&self, block: &mut Block, inner: bool, verdicts: &mut Verdicts) -> Result<()> {
         let mut kept = std::mem::take(&mut block.kept);
+        if !inner && self.parts.iter().all(|part| part.looks_at == LooksAt::Event) {
+            kept.extend(0..block.slots.len() as u32);
+            block.kept = kept;
+            return Ok(());
+        }
         for slot in 0..block.slots.len() {
             if (!inner || has_rows(block, slot)) && self.keeps(block, slot, verdicts)? {
                 kept.push(slot as u32);

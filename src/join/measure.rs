@@ -101,6 +101,11 @@ impl Total {
     }
 }
 
+/// Whether a value equals another one and is the integer of the two. The order of events must not be seen.
+fn is_plainer(value: &Value, other: &Value) -> bool {
+    value == other && value.as_number().is_some_and(|number| !number.is_float())
+}
+
 impl Accumulator {
     pub(super) fn new(measure: &Measure) -> Self {
         match measure {
@@ -138,10 +143,14 @@ impl Accumulator {
         let plain = !matches!(value, Value::Null | Value::List(_) | Value::Object(_));
         match (self, value) {
             (Self::Sum(total) | Self::Avg(total), Value::Number(number)) => total.add(number),
-            (Self::Min(least), value) if plain && least.as_ref().is_none_or(|least| value < *least) => {
+            (Self::Min(least), value)
+                if plain && least.as_ref().is_none_or(|least| value < *least || is_plainer(&value, least)) =>
+            {
                 *least = Some(value);
             }
-            (Self::Max(most), value) if plain && most.as_ref().is_none_or(|most| value > *most) => {
+            (Self::Max(most), value)
+                if plain && most.as_ref().is_none_or(|most| value > *most || is_plainer(&value, most)) =>
+            {
                 *most = Some(value);
             }
             _ => {}

@@ -23,8 +23,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::expr::Expr;
 use crate::model::{Kind, Timestamp};
 
-/// Events that the planner looks at.
+/// Events that the planner looks at, in so many places.
 const SAMPLE: usize = 512;
+const PLACES: usize = 8;
 
 /// What the planner takes the number of a caller's events for.
 const UNKNOWN_EVENTS: u64 = 1_000_000;
@@ -339,41 +340,92 @@ fn estimate(
     counters: &Counters,
 ) -> Result<(Estimates, Days)> {
     let (from, end) = (scope.first_key(), scope.end_key());
-    let mut source = tables.events(&from, end.as_deref())?;
-    let mut block = Block::new(layout);
-    let (mut sample, mut first) = (0, None);
-    while sample < SAMPLE as u64
-        && let Some((key, value)) = source.next()?
-    {
-        sample += 1;
-        let corrupt = |malformed| codec::corrupt_event(key, malformed);
-        let parts = EventKey::read(key).map_err(corrupt)?;
-        first.get_or_insert(codec::day_of(parts.day));
-        let event = EventBytes::read(value).map_err(corrupt)?;
-        if scope.has(parts.time(), event.name) {
-            block.push(key, parts.escaped, &event, value).map_err(corrupt)?;
-            if !filter.keeps_event(&block)? {
-                block.pop();
-            }
+    let mut sample = Sample { block: Block::new(layout), read: 0, from: Vec::new() };
+    let ended = sample.take(tables, scope, filter, (&from, end.as_deref()), SAMPLE / PLACES)?;
+    let days = match EventKey::read(&sample.from) {
+        Ok(first) => {
+            let first = codec::day_of(first.day);
+            Some((first, last_day(tables, first, end.as_deref())?))
+        }
+        Err(_) => None,
+    };
+    let known = tables.estimate_events(&from, end.as_deref());
+    if let Some((_, last)) = days.filter(|_| !ended) {
+        let behind = last.checked_add(1).map_or([u8::MAX; 4], codec::day_prefix);
+        for place in 1..PLACES {
+            let key = key_at(tables, (&from, &behind), known, place as f64 / PLACES as f64);
+            sample.take(tables, scope, filter, (&key, end.as_deref()), SAMPLE / PLACES)?;
         }
     }
-    counters.events_read.add(sample);
-    let days = match first {
-        Some(first) => Some((first, last_day(tables, first, end.as_deref())?)),
-        None => None,
-    };
-    let share = |count: usize| if sample == 0 { 0.0 } else { count as f64 / sample as f64 };
-    // The sample is of one hour or one user, so what it does not have may still come.
-    let floor = if sample < SAMPLE as u64 { 0.0 } else { 1.0 / SAMPLE as f64 };
-    let known = tables.estimate_events(&from, end.as_deref());
+    counters.events_read.add(sample.read);
+    let share = |count: usize| if sample.read == 0 { 0.0 } else { count as f64 / sample.read as f64 };
+    // What a sample does not have may still come.
+    let floor = if ended { 0.0 } else { 1.0 / SAMPLE as f64 };
     let estimates = Estimates {
-        events: if sample < SAMPLE as u64 { sample } else { known.max(sample) },
+        events: if ended { sample.read } else { known.max(sample.read) },
         days: days.map_or(0, |(first, last)| i64::from(last).abs_diff(i64::from(first)) + 1),
-        passing: share(block.slots.len()).max(floor),
-        ids_per_event: share(block.runs.len()).max(floor),
-        sample,
+        passing: share(sample.block.slots.len()).max(floor),
+        ids_per_event: share(sample.block.runs.len()).max(floor),
+        sample: sample.read,
     };
     Ok((estimates, days))
+}
+
+/// Some events from here and there.
+struct Sample {
+    block: Block,
+    read: u64,
+    /// The key of the first one.
+    from: Vec<u8>,
+}
+
+impl Sample {
+    /// Takes so many events, and says whether there are no more.
+    fn take(
+        &mut self,
+        tables: &dyn Tables,
+        scope: &Scope,
+        filter: &Filter,
+        range: (&[u8], Option<&[u8]>),
+        events: usize,
+    ) -> Result<bool> {
+        let mut source = tables.events(range.0, range.1)?;
+        for _ in 0..events {
+            let Some((key, value)) = source.next()? else { return Ok(true) };
+            self.read += 1;
+            if self.from.is_empty() {
+                self.from.extend_from_slice(key);
+            }
+            let corrupt = |malformed| codec::corrupt_event(key, malformed);
+            let parts = EventKey::read(key).map_err(corrupt)?;
+            let event = EventBytes::read(value).map_err(corrupt)?;
+            if scope.has(parts.time(), event.name) {
+                self.block.push(key, parts.escaped, &event, value).map_err(corrupt)?;
+                if !filter.keeps_event(&self.block)? {
+                    self.block.pop();
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// A key with about this share of the events of a range before it, by bisection of the space of keys.
+fn key_at(tables: &dyn Tables, range: (&[u8], &[u8]), events: u64, share: f64) -> [u8; 16] {
+    let number = |key: &[u8]| {
+        let mut bytes = [0; 16];
+        bytes.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+        u128::from_be_bytes(bytes)
+    };
+    let wanted = (events as f64 * share) as u64;
+    let (mut low, mut high) = (number(range.0), number(range.1));
+    // Days and the first letters of ids are decided by then.
+    for _ in 0..72 {
+        let middle = low + (high.saturating_sub(low)) / 2;
+        let before = tables.estimate_events(range.0, Some(&middle.to_be_bytes()));
+        *(if before < wanted { &mut low } else { &mut high }) = middle;
+    }
+    high.to_be_bytes()
 }
 
 /// The last day that has events, of which the first is known.

@@ -47,6 +47,8 @@ enum Feed {
     Threads {
         /// With the number of ends that each is waiting for.
         receivers: VecDeque<(Receiver<Message>, usize)>,
+        /// Where blocks go that nobody needs any more, to be filled again.
+        used: Sender<Block>,
         driver: Option<JoinHandle<()>>,
     },
 }
@@ -89,12 +91,17 @@ impl Rows {
     }
 
     fn advance(&mut self) -> Result<Option<Arc<Block>>> {
+        // If the caller kept no row of it.
+        let mut used = self.block.take().and_then(Arc::into_inner);
         match &mut self.feed {
             Feed::Own(worker) => {
-                let mut block = Block::new(&self.engine.layout);
+                let mut block = used.take().unwrap_or_else(|| Block::new(&self.engine.layout));
                 Ok(worker.next(&mut block)?.map(|_| Arc::new(block)))
             }
-            Feed::Threads { receivers, .. } => loop {
+            Feed::Threads { receivers, used: back, .. } => loop {
+                if let Some(block) = used.take() {
+                    let _ = back.try_send(block);
+                }
                 let Some((receiver, ends)) = receivers.front_mut() else { return Ok(None) };
                 match receiver.recv() {
                     Ok(Message::Block(block)) => return Ok(Some(block)),
@@ -140,7 +147,7 @@ impl FusedIterator for Rows {}
 impl Drop for Rows {
     fn drop(&mut self) {
         self.engine.stop.store(true, Ordering::Relaxed);
-        if let Feed::Threads { receivers, driver } = &mut self.feed {
+        if let Feed::Threads { receivers, driver, .. } = &mut self.feed {
             receivers.clear();
             if let Some(driver) = driver.take() {
                 // A panic in there has been reported or nobody listens.
@@ -178,26 +185,27 @@ fn spawn(engine: &Arc<Engine>) -> Result<Feed> {
             (Outlet::One(sender), VecDeque::from([(receiver, threads)]))
         }
     };
+    let (used, again) = bounded(BLOCKS_AHEAD * threads);
     let shared = Arc::clone(engine);
     let driver = std::thread::Builder::new().name("profiledb-join".into()).spawn(move || {
         // A panic shows as a channel that closes early.
         let _ = crossbeam::thread::scope(|scope| {
             for _ in 0..shared.plan.threads {
                 scope.spawn(|_| match &outlet {
-                    Outlet::One(sender) => produce(&shared, sender),
-                    Outlet::Units(senders) => produce_by_unit(&shared, senders),
+                    Outlet::One(sender) => produce(&shared, sender, &again),
+                    Outlet::Units(senders) => produce_by_unit(&shared, senders, &again),
                 });
             }
         });
     })?;
-    Ok(Feed::Threads { receivers, driver: Some(driver) })
+    Ok(Feed::Threads { receivers, used, driver: Some(driver) })
 }
 
 /// What one worker does whose blocks may come in any order.
-fn produce(engine: &Arc<Engine>, sender: &Sender<Message>) {
+fn produce(engine: &Arc<Engine>, sender: &Sender<Message>, again: &Receiver<Block>) {
     let mut worker = Worker::new(engine);
     loop {
-        let mut block = Block::new(&engine.layout);
+        let mut block = again.try_recv().unwrap_or_else(|_| Block::new(&engine.layout));
         let message = match worker.next(&mut block) {
             Ok(Some(_)) if block.kept.is_empty() => continue,
             Ok(Some(_)) => Message::Block(Arc::new(block)),
@@ -212,11 +220,11 @@ fn produce(engine: &Arc<Engine>, sender: &Sender<Message>) {
 }
 
 /// What one worker does when units are to come in order.
-fn produce_by_unit(engine: &Arc<Engine>, senders: &[Mutex<Option<Sender<Message>>>]) {
+fn produce_by_unit(engine: &Arc<Engine>, senders: &[Mutex<Option<Sender<Message>>>], again: &Receiver<Block>) {
     let mut worker = Worker::new(engine);
     let mut current: Option<(usize, Sender<Message>)> = None;
     loop {
-        let mut block = Block::new(&engine.layout);
+        let mut block = again.try_recv().unwrap_or_else(|_| Block::new(&engine.layout));
         let step = worker.next(&mut block);
         if matches!(step, Ok(None)) {
             return;

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::block::{Block, Joined};
+use super::block::{Block, Joined, Run};
 use super::filter::{Filter, Verdicts};
 use super::layout::{Dim, Layout, Via};
 use super::plan::{Counters, Plan, Strategy};
@@ -116,9 +116,55 @@ pub(super) struct Engine {
 struct Unit {
     number: usize,
     source: Box<dyn Source>,
-    /// The ids between which events count, as they stand in keys.
+    ids: Ids,
+}
+
+/// The ids between which events count, as they stand in keys.
+#[derive(Default)]
+struct Ids {
     low: Vec<u8>,
     high: Option<Vec<u8>>,
+    /// How they begin, which settles nearly every comparison.
+    low_head: u64,
+    high_head: u64,
+}
+
+/// The first eight bytes of an id as a number, which orders ids unless they begin alike.
+#[inline]
+fn head(id: &[u8]) -> u64 {
+    match id.first_chunk() {
+        Some(head) => u64::from_be_bytes(*head),
+        None => id.iter().enumerate().fold(0, |head, (at, byte)| head | u64::from(*byte) << (56 - 8 * at)),
+    }
+}
+
+/// Where an id lies.
+enum Lies {
+    Before,
+    Within,
+    Behind,
+}
+
+impl Ids {
+    fn between(low: Vec<u8>, high: Option<Vec<u8>>) -> Self {
+        let (low_head, high_head) = (head(&low), high.as_deref().map_or(u64::MAX, head));
+        Self { low, high, low_head, high_head }
+    }
+
+    #[inline]
+    fn place(&self, id: &[u8]) -> Lies {
+        let at = head(id);
+        if at > self.low_head && at < self.high_head {
+            return Lies::Within;
+        }
+        if id < self.low.as_slice() {
+            Lies::Before
+        } else if self.high.as_deref().is_some_and(|high| id >= high) {
+            Lies::Behind
+        } else {
+            Lies::Within
+        }
+    }
 }
 
 impl Engine {
@@ -239,7 +285,7 @@ impl Worker {
                 let end = engine.scope.end_key();
                 let to = starts.get(number + 1).or(end.as_ref());
                 let source = engine.tables.events(from, to.map(Vec::as_slice))?;
-                Unit { number, source, low: Vec::new(), high: None }
+                Unit { number, source, ids: Ids::default() }
             }
             Units::Parts(splitter) => match engine.next_part(splitter)? {
                 Some(part) => self.enter(part)?,
@@ -247,7 +293,7 @@ impl Worker {
             },
             Units::Single(source) => {
                 let Some(source) = source.lock().take() else { return Ok(None) };
-                Unit { number: 0, source, low: Vec::new(), high: None }
+                Unit { number: 0, source, ids: Ids::default() }
             }
         };
         engine.counters.units.add(1);
@@ -279,10 +325,10 @@ impl Worker {
             codec::escape(&mut out, id);
             out
         };
-        let (low, high) = (escaped(&start), end.as_deref().map(escaped));
+        let ids = Ids::between(escaped(&start), end.as_deref().map(escaped));
         let end = engine.scope.end_key();
         let source = engine.tables.events(&engine.scope.first_key(), end.as_deref())?;
-        Ok(Unit { number, source, low, high })
+        Ok(Unit { number, source, ids })
     }
 
     /// Reads events into a block. Gives the unit back when there may be more.
@@ -297,11 +343,14 @@ impl Worker {
             read += 1;
             let parts = EventKey::read(key).map_err(|malformed| codec::corrupt_event(key, malformed))?;
             // Outside of the ids of this part: on to where they begin, today or tomorrow.
-            let behind = unit.high.as_deref().is_some_and(|high| parts.escaped >= high);
-            if behind || parts.escaped < unit.low.as_slice() {
-                let day = codec::day_of(parts.day).checked_add(i32::from(behind));
-                let Some(day) = day else { break false };
-                let jump = [&codec::day_prefix(day)[..], &unit.low].concat();
+            let days = match unit.ids.place(parts.escaped) {
+                Lies::Within => None,
+                Lies::Before => Some(0),
+                Lies::Behind => Some(1),
+            };
+            if let Some(days) = days {
+                let Some(day) = codec::day_of(parts.day).checked_add(days) else { break false };
+                let jump = [&codec::day_prefix(day)[..], &unit.ids.low].concat();
                 unit.source.seek(&jump)?;
                 engine.counters.seeks.add(1);
                 continue;
@@ -360,11 +409,11 @@ impl Worker {
 
 /// The ids of the users of a block, run by run.
 fn run_ids(block: &Block) -> Result<Vec<Cow<'_, [u8]>>> {
-    let id = |run: &u32| {
-        let Some(slot) = block.slots.get(*run as usize) else { return Ok(Cow::Borrowed(&[][..])) };
-        Ok(match block.distinct_id(slot)? {
-            Cow::Borrowed(id) => Cow::Borrowed(id.as_bytes()),
-            Cow::Owned(id) => Cow::Owned(id.into_bytes()),
+    let id = |run: &Run| {
+        let escaped = block.bytes.get(run.id.clone()).unwrap_or_default();
+        codec::unescape_bytes(escaped).map_err(|malformed| match block.slots.get(run.slot as usize) {
+            Some(slot) => block.corrupt(slot, malformed),
+            None => codec::corrupt_event(escaped, malformed),
         })
     };
     block.runs.iter().map(id).collect()
@@ -377,7 +426,7 @@ fn group_ids(block: &Block, dim: &Dim, joined: &mut Joined) {
     let by_run = matches!(dim.via, Via::UserGroup(_));
     let count = if by_run { block.runs.len() } else { block.slots.len() };
     for at in 0..count {
-        let slot = if by_run { block.runs.get(at).map(|run| *run as usize) } else { Some(at) };
+        let slot = if by_run { block.runs.get(at).map(|run| run.slot as usize) } else { Some(at) };
         let first = joined.id_ends.len();
         if let Some(value) = slot.and_then(|slot| block.slots.get(slot)).and_then(|slot| block.stored(slot, column)) {
             let mut listed = 0;

@@ -71,7 +71,7 @@ impl User {
     fn next<R>(&mut self, scan: &mut Scan, with: impl FnOnce(&[u8], &[u8]) -> R) -> Result<Option<R>> {
         loop {
             let Some((key, value)) = scan.next()? else { return Ok(None) };
-            let day = key.first_chunk().copied().unwrap_or_default();
+            let Some(&day) = key.first_chunk() else { continue };
             if !self.prefix.starts_with(&day) {
                 self.prefix = user_prefix(day, &self.id);
             }

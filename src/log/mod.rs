@@ -20,6 +20,9 @@ mod events;
 mod first;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 pub use events::Events;
 pub use view::EventView;
 

@@ -26,9 +26,13 @@ fn change(store: &Running, id: &str, change: impl Into<Change>) {
 }
 
 fn poison(store: &Running, id: &str, operand: &[u8]) {
+    merge_into(store, "users", id, operand);
+}
+
+fn merge_into(store: &Running, family: &str, id: &str, operand: &[u8]) {
     let engine = store.engine();
     let mut batch = engine.batch();
-    batch.merge("users", id.as_bytes(), operand).unwrap();
+    batch.merge(family, id.as_bytes(), operand).unwrap();
     batch.commit(false).unwrap();
 }
 
@@ -104,4 +108,36 @@ fn unreadable_operands_of_nobody_are_kept_too() {
     let report = store.check(&store.engine().snapshot()).unwrap();
     assert_eq!((report.tables[0].profiles, report.tables[0].absent_rows), (2, 0));
     assert_eq!(store.engine().merge_counts().panics, 0);
+}
+
+#[test]
+fn a_time_that_cannot_be_read_is_an_error_at_its_profile_and_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 0);
+    store.engine().create_family("first:users").unwrap();
+    let time = Timestamp::from_seconds(7);
+    for id in ["ann", "bob", "cid"] {
+        change(&store, id, Update::new().set("plan", "free"));
+        merge_into(&store, "first:users", id, &merge::stamp(time));
+    }
+    merge_into(&store, "first:users", "bob", FUTURE);
+    merge_into(&store, "first:users", "nobody", b"");
+    for _ in 0..2 {
+        let view = View::new(Source::Live(Arc::clone(&store)), Kind::User);
+        let error = view.get("bob").unwrap_err();
+        assert!(error.message().ends_with("table=users id=\"bob\""), "{error}");
+        assert!(view.get_many(&["ann", "bob"]).is_err() && view.get_property("bob", "$mp_first_event_time").is_err());
+        assert_eq!(view.get_property("bob", "plan").unwrap(), Some("free".into()));
+        assert_eq!(view.get("ann").unwrap().unwrap().first_event_time(), Some(time));
+        let rows: Vec<_> = view.iter().collect();
+        assert_eq!(rows.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
+        let known: Vec<_> = view.known().map(|known| known.map(|(id, profile)| (id, profile.is_some()))).collect();
+        let ids: Vec<_> = known.iter().flatten().map(|(id, profile)| (id.as_str(), *profile)).collect();
+        assert_eq!((known.len(), ids), (4, vec![("ann", true), ("cid", true), ("nobody", false)]));
+        let report = store.check(&store.engine().snapshot()).unwrap();
+        let found: Vec<_> = report.tables[0].findings.iter().map(|finding| finding.id.as_str()).collect();
+        assert_eq!((report.tables[0].unreadable_rows, report.is_sound(), found), (2, false, vec!["bob", "nobody"]));
+        assert_eq!((report.tables[0].profiles, report.tables[0].events), (3, 4));
+        store.compact().unwrap();
+    }
 }

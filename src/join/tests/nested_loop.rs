@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::expr::{Expr, Place, Reference, Scope};
 use crate::join::{Aggregate, Field, Join, JoinStats, Measure, Memory, Rows, Sorted, Strategy as Way, Tables, encode};
 use crate::merge;
-use crate::model::{Event, Kind, Profile, ProfileKey, Timestamp, Value};
+use crate::model::{Event, Kind, Number, Profile, ProfileKey, Timestamp, Value};
 use crate::ops::Update;
 
 const DAY: i64 = 86_400_000;
@@ -499,7 +499,9 @@ fn naive_measures(rows: &[&Naive<'_>]) -> Vec<Value> {
     let users: BTreeSet<&str> = rows.iter().map(|row| row.event.distinct_id()).filter(|id| !id.is_empty()).collect();
     let amounts: Vec<i64> = rows.iter().filter_map(|row| row.event.get("amount")?.as_i64()).collect();
     let plans = rows.iter().filter_map(|row| row.user?.get("plan"));
-    let plan = plans.filter(|plan| !matches!(plan, Value::Null | Value::List(_))).min();
+    let float = |plan: &Value| plan.as_number().is_some_and(Number::is_float);
+    let plan =
+        plans.filter(|plan| !matches!(plan, Value::Null | Value::List(_))).min_by_key(|plan| (*plan, float(plan)));
     let day = rows.iter().map(|row| row.event.time().to_string()[..10].to_owned()).max();
     let sum: i64 = amounts.iter().sum();
     let mean = (!amounts.is_empty()).then(|| Value::try_from(sum as f64 / amounts.len() as f64).unwrap());

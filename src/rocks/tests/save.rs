@@ -5,6 +5,7 @@ use std::fs;
 use tempfile::tempdir;
 
 use super::super::backup::{backup, backups, restore};
+use super::super::batch::{Action, Operation};
 use super::super::engine::Mode;
 use super::{CREATE, WRITE, contents, create, files, get, merge, open, put, try_open};
 use crate::error::ErrorKind;
@@ -26,6 +27,59 @@ fn a_batch_for_a_dropped_family_does_not_poison_the_store() {
     drop(engine);
     let engine = open(dir.path(), WRITE);
     assert_eq!(engine.read("meta", b"k", super::text).unwrap().unwrap(), "12");
+}
+
+#[test]
+fn a_range_goes_with_the_batch_that_says_so() {
+    let dir = tempdir().unwrap();
+    let engine = create(dir.path());
+    for key in ["a", "b", "c", "d"] {
+        put(&engine, key, key);
+        engine.flush().unwrap();
+    }
+    let before = engine.snapshot();
+    let range = |from: &str, to: &str| Operation {
+        family: "users".into(),
+        key: from.into(),
+        action: Action::DeleteRange(to.into()),
+    };
+    let mut batch = engine.batch();
+    batch.add(&range("b", "d")).unwrap();
+    batch.put("users", b"c", b"again").unwrap();
+    batch.add(&range("d", "d")).unwrap();
+    batch.commit(false).unwrap();
+    for _ in 0..2 {
+        let found = ["a", "b", "c", "d"].map(|key| get(&engine, key));
+        assert_eq!(found, [Some("a".into()), None, Some("again".into()), Some("d".into())]);
+        assert_eq!(before.read("users", b"b", super::text).unwrap().as_deref(), Some("b"));
+        engine.compact("users").unwrap();
+    }
+    let mut batch = engine.batch();
+    assert_eq!(batch.delete_range("nowhere", b"a", b"b").unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn the_size_of_a_range_is_that_of_its_files() {
+    let dir = tempdir().unwrap();
+    let engine = create(dir.path());
+    // Bytes that do not compress.
+    let mut seed = 1_u32;
+    let mut noise = move || {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        char::from(b'!' + (seed >> 24) as u8 % 90)
+    };
+    for n in 0..1_000 {
+        let value: String = (0..1_000).map(|_| noise()).collect();
+        put(&engine, &format!("{n:04}"), &value);
+    }
+    let ranges: [(&[u8], &[u8]); 3] = [(b"0", b"1"), (b"0000", b"0500"), (b"5", b"6")];
+    assert_eq!(engine.approximate_bytes("nowhere", &ranges), [0, 0, 0]);
+    assert_eq!(engine.approximate_bytes("users", &ranges), [0, 0, 0], "what is in memory does not count");
+    assert!(engine.family_stats("users").memtable_bytes > 1_000_000);
+    engine.flush().unwrap();
+    let sizes = engine.approximate_bytes("users", &ranges);
+    assert!(sizes[0] > 700_000 && (sizes[0] / 3..sizes[0] * 2 / 3).contains(&sizes[1]), "{sizes:?}");
+    assert_eq!(sizes[2], 0);
 }
 
 #[test]

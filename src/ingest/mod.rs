@@ -61,7 +61,7 @@
 //! `token` and `ip` among the properties of an event are dropped without a word, as is everything beside `event` and
 //! `properties`. All other names are properties, also those that begin with a dollar.
 //!
-//! This room is pure. It reads no clock and does no I/O but what a given reader does; it knows no store.
+//! This room is pure. It reads no clock and does no I/O but what a given reader or clock does; it knows no store.
 
 mod envelope;
 mod event;

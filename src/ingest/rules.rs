@@ -31,8 +31,30 @@ pub struct Rules {
     add_on_groups: bool,
     endpoint: Endpoint,
     limits: Limits,
-    now: Option<Timestamp>,
+    now: Now,
 }
+
+/// What is known of the time.
+#[derive(Clone, Copy, Debug, Default)]
+enum Now {
+    #[default]
+    Unknown,
+    Given(Timestamp),
+    Asked(fn() -> Timestamp),
+}
+
+impl PartialEq for Now {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Unknown, Self::Unknown) => true,
+            (Self::Given(now), Self::Given(other)) => now == other,
+            (Self::Asked(clock), Self::Asked(other)) => std::ptr::fn_addr_eq(*clock, *other),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Now {}
 
 impl Rules {
     /// The lenient rules.
@@ -73,7 +95,25 @@ impl Rules {
     /// ahead; the store looks again, at a clock.
     #[must_use]
     pub fn now(mut self, now: Timestamp) -> Self {
-        self.now = Some(now);
+        self.now = Now::Given(now);
+        self
+    }
+
+    /// Where to look what time it is, in place of [`now`](Self::now): for a stream that goes on for longer than events
+    /// may lie ahead. It is looked at for each event.
+    ///
+    /// ```
+    /// use profiledb::{Timestamp, ingest::{EventRecord, Rules}};
+    ///
+    /// let rules = Rules::new().clock(|| Timestamp::from_seconds(1_700_000_000));
+    /// let text = br#"{"event":"visit","properties":{"time":4102444800,"distinct_id":"alice"}}"#;
+    /// let record = EventRecord::from_slice(text, &rules)?;
+    /// assert_eq!(record.event.time(), Timestamp::from_seconds(1_700_000_000));
+    /// # Ok::<(), profiledb::Error>(())
+    /// ```
+    #[must_use]
+    pub fn clock(mut self, clock: fn() -> Timestamp) -> Self {
+        self.now = Now::Asked(clock);
         self
     }
 
@@ -96,7 +136,11 @@ impl Rules {
     }
 
     pub(super) fn known_now(&self) -> Option<Timestamp> {
-        self.now
+        match self.now {
+            Now::Unknown => None,
+            Now::Given(now) => Some(now),
+            Now::Asked(clock) => Some(clock()),
+        }
     }
 
     /// Notes what is forgiven and what becomes of it, or refuses it under strict rules.

@@ -2,14 +2,18 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as Flags, Parser, Subcommand};
+use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
 use profiledb::ingest::Rules;
 use profiledb::{Kind, Limits};
 
+use crate::clock;
 use crate::failure::Failure;
+use crate::measures::Measures;
 use crate::print::Format;
+use crate::scope::Scope;
+use crate::span::BEFORE_HELP;
 
-/// An embedded store of user and group profiles.
+/// An embedded store of user and group profiles, and of the events that they are joined onto.
 ///
 /// Exit status: 0 when all went well, 2 when records were refused or a check found something wrong, 1 on any error.
 #[derive(Debug, Parser)]
@@ -32,14 +36,34 @@ pub(crate) enum Command {
         keep: bool,
     },
     Import(Import),
+    Track(Track),
     Update(Update),
-    /// Remove profiles. Those that are not there count too: nothing is read.
+    /// Remove profiles, but not events. Those that are not there count too: nothing is read.
     Delete {
         /// The ids of the profiles.
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
         #[command(flatten)]
         of: Of,
+    },
+    /// Remove all that there is of users, as data protection laws ask for: their events, their profiles, and the times
+    /// of their first events.
+    ///
+    /// Stop sending first: what arrives meanwhile may stay. What groups know from events of the user stays, as do
+    /// backups. What was removed cannot be read any more; "profiledb compact" takes it out of the files as well.
+    DeleteUser {
+        /// The ids of the users.
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
+    },
+    /// Remove all events before a time.
+    ///
+    /// Profiles stay as they are, and so do the times of first events, which are of the first event ever seen. So do
+    /// backups. The space comes back as files are compacted.
+    DeleteEvents {
+        /// The first moment of which events stay.
+        #[arg(long, value_name = "TIME", long_help = BEFORE_HELP)]
+        before: String,
     },
     /// Print one profile, as a line that `import` takes back.
     Get {
@@ -53,11 +77,13 @@ pub(crate) enum Command {
     },
     List(List),
     Export(Export),
-    /// Print which tables there are, and how many profiles each holds.
+    Events(Events),
+    Join(Join),
+    /// Print which tables there are, and how many profiles or events each holds.
     Tables(Shape),
     /// Print what the tables take on disk and in memory. Cheap: nothing is read, so counts are estimates.
     Stats(Shape),
-    /// Read every row and every pending operand, and report what is there. Exit status 2 when something is wrong.
+    /// Read every row, every pending operand and every event, and report what is there. Exit status 2 when something is wrong.
     Check(Shape),
     /// Fold every profile and rewrite every file, after which reads are fastest.
     Compact,
@@ -87,6 +113,26 @@ pub(crate) enum Command {
 /// from the moment it is counted). The last line is one JSON object with the figures.
 #[derive(Debug, Flags)]
 pub(crate) struct Import {
+    #[command(flatten)]
+    pub(crate) feed: Feed,
+    /// Allow $add on groups.
+    #[arg(long)]
+    pub(crate) add_on_groups: bool,
+}
+
+/// Append events from files: objects in the form of Mixpanel's /import, arrays or lines of them, plain or gzipped.
+///
+/// Events are kept as they came, each alone: a refused one costs itself only. One that is sent again, with the same
+/// name, user, time and $insert_id, replaces the one that is there. Crashes, and the last line, are as with `import`.
+#[derive(Debug, Flags)]
+pub(crate) struct Track {
+    #[command(flatten)]
+    pub(crate) feed: Feed,
+}
+
+/// What is read, and how it is stored.
+#[derive(Debug, Flags)]
+pub(crate) struct Feed {
     /// The files, in order. "-" is the standard input.
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
@@ -108,18 +154,18 @@ pub(crate) struct Update {
     pub(crate) json: String,
     #[command(flatten)]
     pub(crate) reading: Reading,
+    /// Allow $add on groups.
+    #[arg(long)]
+    pub(crate) add_on_groups: bool,
 }
 
-/// How updates are read.
+/// How records are read.
 #[derive(Debug, Flags)]
 pub(crate) struct Reading {
     /// Refuse what is doubtful instead of forgiving it.
     #[arg(long)]
     pub(crate) strict: bool,
-    /// Allow $add on groups.
-    #[arg(long)]
-    pub(crate) add_on_groups: bool,
-    /// Lift all limits on sizes and numbers of properties, to restore an export.
+    /// Lift all limits on sizes, numbers of properties and times of events, to restore what was printed.
     #[arg(long)]
     pub(crate) unbounded: bool,
 }
@@ -130,11 +176,13 @@ impl Reading {
     }
 
     pub(crate) fn rules(&self) -> Rules {
-        Rules::new().strict(self.strict).add_on_groups(self.add_on_groups).limits(self.limits())
+        Rules::new().strict(self.strict).limits(self.limits()).clock(clock::now)
     }
 }
 
 /// Print profiles in the order of their ids, one a row.
+///
+/// Profiles without any property are left out, and counted on the standard error, unless --all is given.
 #[derive(Debug, Flags)]
 pub(crate) struct List {
     #[command(flatten)]
@@ -148,13 +196,107 @@ pub(crate) struct List {
     /// Only ids that begin with this.
     #[arg(long, default_value = "", value_name = "TEXT")]
     pub(crate) prefix: String,
+    /// Only profiles of which this is true, as in 'properties["plan"] == "pro" and defined(user["$email"])'. Either
+    /// word names the profile; its id and its times are properties here.
+    #[arg(long = "where", value_name = "EXPR")]
+    pub(crate) filter: Option<String>,
+    /// Also profiles without any property, and ids that are known from events only.
+    #[arg(long)]
+    pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) shape: Shape,
 }
 
+/// Print events in the order of the log: by day in UTC, within a day by user, then by time.
+///
+/// Lines of JSON are what `track` takes back.
+#[derive(Debug, Flags)]
+pub(crate) struct Events {
+    #[command(flatten)]
+    pub(crate) scope: Scope,
+    /// Only events of this user, who is looked up. "" is nobody.
+    #[arg(long, value_name = "ID")]
+    pub(crate) user: Option<String>,
+    /// Print how many events there are on each day instead.
+    #[arg(long, conflicts_with = "limit")]
+    pub(crate) days: bool,
+    /// At most so many events. Default: all, and 100 in a table.
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    #[command(flatten)]
+    pub(crate) shape: Shape,
+}
+
+/// Ask about events, with what is known of their users and groups by now
+///
+/// The latest state of profiles is joined onto events, however old those are. A field is one of
+///
+/// event.NAME      a property of the event, also $event_name, $distinct_id, $time or $day;
+/// user.NAME       a property of its user's profile, also $last_seen or $mp_first_event_time;
+/// group:KEY.NAME  a property of the groups that the event lists under its property KEY;
+/// user:KEY.NAME   a property of the groups that the user's profile lists there.
+///
+/// With --by or a measure, events are put together, and the largest segment comes first; without, each comes out by
+/// itself, with the fields of --select.
+#[derive(Debug, Flags)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Join {
+    #[command(flatten)]
+    pub(crate) scope: Scope,
+    /// The fields to print of each event, beside its name, time and user.
+    #[arg(long, value_delimiter = ',', value_name = "FIELD,...", conflicts_with_all = ["by", Measures::GROUP])]
+    pub(crate) select: Vec<String>,
+    /// The fields to group by. A list counts once for each of its elements.
+    #[arg(long, value_delimiter = ',', value_name = "FIELD,...")]
+    pub(crate) by: Vec<String>,
+    #[command(flatten)]
+    pub(crate) measures: Measures,
+    /// Only so many segments, the largest first measure first.
+    #[arg(long, value_name = "N", requires = "by")]
+    pub(crate) top: Option<usize>,
+    /// A table to join even if no field is of it: "users", a group key, or "user:" and one for the groups of users.
+    #[arg(long, value_name = "TABLE")]
+    pub(crate) on: Vec<String>,
+    /// Drop events that lack a profile in one of the joined tables.
+    #[arg(long)]
+    pub(crate) inner: bool,
+    /// Print events in the order of the log, instead of as they are found.
+    #[arg(long, conflicts_with_all = ["by", Measures::GROUP])]
+    pub(crate) ordered: bool,
+    /// At most so many events. Default: all, and 100 in a table.
+    #[arg(long, value_name = "N", conflicts_with_all = ["by", Measures::GROUP])]
+    pub(crate) limit: Option<usize>,
+    /// Threads. Default: as many as there are cores.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) threads: Option<u16>,
+    /// Memory for tables while they are joined. Default: 32.
+    #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) memory: Option<u16>,
+    /// Join in this way where it is possible, whatever the planner thinks.
+    #[arg(long, value_enum)]
+    pub(crate) strategy: Option<Way>,
+    /// Print how it would be done, and why, and do not do it.
+    #[arg(long)]
+    pub(crate) explain: bool,
+    #[command(flatten)]
+    pub(crate) shape: Shape,
+}
+
+/// How rows of a table come to events.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Way {
+    /// The rows of a few events at once, by key.
+    Lookup,
+    /// The sorted table beside the events of each day. For users only.
+    Merge,
+    /// The table, or part after part of it, in memory.
+    Hash,
+}
+
 /// Print every profile as a line that `import` takes back, `$last_seen` included.
 ///
-/// Restore with "profiledb import --unbounded", for a profile can be larger than what one update may be.
+/// Restore with "profiledb import --unbounded", for a profile can be larger than what one update may be. Events are
+/// printed by `events`.
 #[derive(Debug, Flags)]
 pub(crate) struct Export {
     /// Only the groups under this key. Default: users, then all groups.
@@ -193,5 +335,10 @@ pub(crate) struct Shape {
 impl Shape {
     pub(crate) fn format(&self) -> Format {
         self.format.unwrap_or_else(Format::fitting)
+    }
+
+    /// The format that was asked for.
+    pub(crate) fn given(&self) -> Option<Format> {
+        self.format
     }
 }

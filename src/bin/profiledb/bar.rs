@@ -11,7 +11,7 @@ pub(crate) fn none() -> ProgressBar {
 }
 
 /// A bar on the standard error if a person looks at it. With an unknown size it has no end, but still a rate.
-pub(crate) fn of(bytes: Option<u64>) -> ProgressBar {
+pub(crate) fn of(bytes: Option<u64>, what: &str) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return none();
     }
@@ -21,7 +21,7 @@ pub(crate) fn of(bytes: Option<u64>) -> ProgressBar {
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("=> "));
     }
-    bar.set_message("0 updates");
+    bar.set_message(format!("0 {what}"));
     if bytes.is_none() {
         bar.enable_steady_tick(Duration::from_millis(200));
     }

@@ -10,6 +10,10 @@ use crate::failure::Failure;
 use crate::open;
 use crate::print::{self, Format, Rows};
 
+/// What the times that are not stored as properties are called.
+pub(crate) const LAST_SEEN: &str = "$last_seen";
+pub(crate) const FIRST_EVENT: &str = "$mp_first_event_time";
+
 /// Prints a profile.
 pub(crate) fn run(dir: &Path, kind: Kind, id: &str, format: Option<Format>) -> Result<(), Failure> {
     let key = ProfileKey::new(kind, id)?;
@@ -38,8 +42,8 @@ pub(crate) fn run(dir: &Path, kind: Kind, id: &str, format: Option<Format>) -> R
 
 /// The properties, `$last_seen` and `$mp_first_event_time` first.
 pub(crate) fn properties(profile: &Profile) -> impl Iterator<Item = (&str, Value)> {
-    let last_seen = profile.last_seen().map(|time| ("$last_seen", time.to_string().into()));
-    let first_event = profile.first_event_time().map(|time| ("$mp_first_event_time", time.to_string().into()));
+    let last_seen = profile.last_seen().map(|time| (LAST_SEEN, time.to_string().into()));
+    let first_event = profile.first_event_time().map(|time| (FIRST_EVENT, time.to_string().into()));
     last_seen
         .into_iter()
         .chain(first_event)

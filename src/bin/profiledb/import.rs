@@ -1,12 +1,13 @@
-//! Updates from files into the store.
+//! Updates or events from files into the store.
 //!
 //! ```text
 //! reader thread: read, unpack, parse  --chunks of records-->  this thread: submit, in order  -->  the store commits
 //!                                                             settle the oldest: count it, or say why not
 //! ```
 //!
-//! Every record is a submission of its own, so that one over a limit is refused alone; the store puts many into one
-//! commit anyway. Both queues are bounded, so memory is.
+//! Every update is a submission of its own, so that one over a limit is refused alone; the store puts many into one
+//! commit anyway. Events are refused before they come that far, so a chunk of them is one. Both queues are bounded, so
+//! memory is.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -23,10 +24,12 @@ use profiledb::{Batch, Commit, Db, Durability, Error};
 use serde::Serialize;
 
 use crate::SOME_WRONG;
-use crate::args::Import;
+use crate::args::Feed;
 use crate::bar;
+use crate::clock;
 use crate::failure::Failure;
 use crate::input::Input;
+use crate::item::Item;
 use crate::open;
 use crate::print;
 
@@ -49,18 +52,18 @@ pub(crate) struct Summary {
     pub(crate) per_second: u64,
 }
 
-/// Imports files.
-pub(crate) fn run(dir: &Path, import: &Import) -> Result<ExitCode, Failure> {
-    let Import { files, reading, rejects, sync } = import;
+/// Takes in files of items.
+pub(crate) fn run<T: Item>(dir: &Path, feed: &Feed, rules: &Rules) -> Result<ExitCode, Failure> {
+    let Feed { files, reading, rejects, sync } = feed;
     let inputs: Vec<Input> = files.iter().map(|path| Input::named(path)).collect::<Result<_, _>>()?;
     let durability = if *sync { Durability::Synced } else { Durability::Buffered };
-    let db = open::or_create(Db::builder().limits(reading.limits()), dir)?;
-    let bar = bar::of(inputs.iter().map(Input::bytes).sum());
+    let db = open::or_create(Db::builder().limits(reading.limits()).clock(clock::now), dir)?;
+    let bar = bar::of(inputs.iter().map(Input::bytes).sum(), T::MANY);
     let mut refused = match rejects {
         None => Refused::stderr(&bar),
         Some(path) => Refused::file(path)?,
     };
-    let (summary, failure) = apply(&db, inputs, &reading.rules(), durability, &mut refused, &bar);
+    let (summary, failure) = apply::<T>(&db, inputs, rules, durability, &mut refused, &bar);
     bar.finish_and_clear();
     conclude(&summary, failure)
 }
@@ -110,7 +113,7 @@ struct Refusal<'r> {
 }
 
 /// Applies everything in the inputs. The figures say what was applied also when something failed.
-pub(crate) fn apply(
+pub(crate) fn apply<T: Item>(
     db: &Db,
     inputs: Vec<Input>,
     rules: &Rules,
@@ -119,8 +122,9 @@ pub(crate) fn apply(
     bar: &ProgressBar,
 ) -> (Summary, Option<Failure>) {
     let started = Instant::now();
-    let mut writer = Writer { db, durability, refused, bar, started, flight: VecDeque::new(), sum: Summary::default() };
-    let mut failure = writer.pump(inputs, rules.clone()).err();
+    let (flight, sum) = (VecDeque::new(), Summary::default());
+    let mut writer = Writer { db, durability, refused, bar, started, flight, in_flight: 0, sum };
+    let mut failure = writer.pump::<T>(inputs, rules.clone()).err();
     while !writer.flight.is_empty() {
         // The first failure is the one to report; what follows from it is still counted.
         failure = failure.or(writer.settle().err());
@@ -147,10 +151,10 @@ struct Place {
     index: u64,
 }
 
-type Chunk = Vec<(Place, Outcome)>;
+type Chunk<T> = Vec<(Place, Outcome<T>)>;
 
 /// Reads all inputs and sends what they hold. Ends early when nobody listens any more.
-fn read(inputs: Vec<Input>, rules: &Rules, bar: &ProgressBar, to: &SyncSender<Result<Chunk, Failure>>) {
+fn read<T: Item>(inputs: Vec<Input>, rules: &Rules, bar: &ProgressBar, to: &SyncSender<Result<Chunk<T>, Failure>>) {
     for input in inputs {
         let file: Arc<str> = input.name().into();
         let failed = |failure: Failure| to.send(Err(failure.during(format!("cannot read {file}"))));
@@ -158,7 +162,7 @@ fn read(inputs: Vec<Input>, rules: &Rules, bar: &ProgressBar, to: &SyncSender<Re
             Ok(reader) => bar.wrap_read(reader),
             Err(error) => return drop(failed(error.into())),
         };
-        let mut records = Records::new(reader, rules.clone());
+        let mut records = Records::<_, T>::of(reader, rules.clone());
         let mut chunk = Chunk::with_capacity(CHUNK);
         let mut ended = None;
         for index in 0.. {
@@ -182,9 +186,15 @@ fn read(inputs: Vec<Input>, rules: &Rules, bar: &ProgressBar, to: &SyncSender<Re
     }
 }
 
-/// A record on its way, or what came of it.
+/// A record that was submitted.
+struct Sent {
+    place: Place,
+    id: String,
+}
+
+/// Records on their way, or what came of one.
 enum Flight {
-    Submitted { place: Place, id: String, commit: Commit },
+    Submitted { sent: Vec<Sent>, commit: Commit },
     Refused { place: Place, reject: Reject },
 }
 
@@ -196,78 +206,109 @@ struct Writer<'w> {
     bar: &'w ProgressBar,
     started: Instant,
     flight: VecDeque<Flight>,
+    /// Records among those.
+    in_flight: usize,
     sum: Summary,
 }
 
 impl Writer<'_> {
     /// Submits everything that the inputs hold, until something fails.
-    fn pump(&mut self, inputs: Vec<Input>, rules: Rules) -> Result<(), Failure> {
+    fn pump<T: Item>(&mut self, inputs: Vec<Input>, rules: Rules) -> Result<(), Failure> {
         let (to, from) = sync_channel(CHUNKS_AHEAD);
         let bar = self.bar.clone();
         // Not scoped: after a failure here nobody waits for a reader that may sit on a silent pipe.
-        let reader =
-            std::thread::Builder::new().name("profiledb-read".into()).spawn(move || read(inputs, &rules, &bar, &to))?;
+        let reader = std::thread::Builder::new()
+            .name("profiledb-read".into())
+            .spawn(move || read::<T>(inputs, &rules, &bar, &to))?;
         self.take_all(from)?;
         reader.join().map_err(|_| Failure::new("the reader panicked"))
     }
 
-    fn take_all(&mut self, from: Receiver<Result<Chunk, Failure>>) -> Result<(), Failure> {
+    fn take_all<T: Item>(&mut self, from: Receiver<Result<Chunk<T>, Failure>>) -> Result<(), Failure> {
         for chunk in from {
-            for (place, outcome) in chunk? {
-                self.submit(place, outcome)?;
-            }
-            while self.flight.len() > IN_FLIGHT || self.flight.front().is_some_and(Flight::is_settled) {
+            self.submit_all(chunk?)?;
+            while self.in_flight > IN_FLIGHT || self.flight.front().is_some_and(Flight::is_settled) {
                 self.settle()?;
             }
             let applied = self.sum.applied;
             let rate = applied as f64 / self.started.elapsed().as_secs_f64();
-            self.bar.set_message(format!("{} updates, {}/s", HumanCount(applied), HumanCount(rate as u64)));
+            self.bar.set_message(format!("{} {}, {}/s", HumanCount(applied), T::MANY, HumanCount(rate as u64)));
         }
         Ok(())
     }
 
-    fn submit(&mut self, place: Place, outcome: Outcome) -> Result<(), Failure> {
-        let record = match outcome {
-            Ok(record) => record,
-            Err(reject) => {
-                self.flight.push_back(Flight::Refused { place, reject });
-                return Ok(());
+    fn submit_all<T: Item>(&mut self, chunk: Chunk<T>) -> Result<(), Failure> {
+        let (mut sent, mut batch) = (Vec::new(), Batch::new());
+        for (place, outcome) in chunk {
+            match outcome {
+                Ok(item) => {
+                    self.sum.notes += item.notes() as u64;
+                    sent.push(Sent { place, id: item.id().to_owned() });
+                    item.enter(&mut batch);
+                }
+                Err(reject) => self.push(Flight::Refused { place, reject }),
             }
-        };
-        self.sum.notes += record.notes.len() as u64;
-        let id = record.key.id().to_owned();
-        match self.db.submit_with(Batch::from_iter([(record.key, record.change)]), self.durability) {
-            Ok(commit) => self.flight.push_back(Flight::Submitted { place, id, commit }),
+            if sent.len() == T::TOGETHER {
+                self.submit(std::mem::take(&mut sent), std::mem::take(&mut batch))?;
+            }
+        }
+        self.submit(sent, batch)
+    }
+
+    fn submit(&mut self, sent: Vec<Sent>, batch: Batch) -> Result<(), Failure> {
+        if sent.is_empty() {
+            return Ok(());
+        }
+        match self.db.submit_with(batch, self.durability) {
+            Ok(commit) => self.push(Flight::Submitted { sent, commit }),
             Err(error) => {
-                let reject = place.refuse(id, error)?;
-                self.flight.push_back(Flight::Refused { place, reject });
+                for sent in sent {
+                    let (place, reject) = sent.refuse(&error)?;
+                    self.push(Flight::Refused { place, reject });
+                }
             }
         }
         Ok(())
     }
 
-    /// Waits for the oldest record on its way.
+    fn push(&mut self, flight: Flight) {
+        self.in_flight += flight.records();
+        self.flight.push_back(flight);
+    }
+
+    /// Waits for the oldest records on their way.
     fn settle(&mut self) -> Result<(), Failure> {
-        let (place, reject) = match self.flight.pop_front() {
-            None => return Ok(()),
-            Some(Flight::Refused { place, reject }) => (place, reject),
-            Some(Flight::Submitted { place, id, commit }) => match commit.wait() {
+        let Some(flight) = self.flight.pop_front() else { return Ok(()) };
+        self.in_flight -= flight.records();
+        match flight {
+            Flight::Refused { place, reject } => self.reject(&place, &reject),
+            Flight::Submitted { sent, commit } => match commit.wait() {
                 Ok(()) => {
-                    self.sum.applied += 1;
-                    return Ok(());
+                    self.sum.applied += sent.len() as u64;
+                    Ok(())
                 }
-                Err(error) => {
-                    let reject = place.refuse(id, error)?;
-                    (place, reject)
-                }
+                Err(error) => sent.into_iter().try_for_each(|sent| {
+                    let (place, reject) = sent.refuse(&error)?;
+                    self.reject(&place, &reject)
+                }),
             },
-        };
+        }
+    }
+
+    fn reject(&mut self, place: &Place, reject: &Reject) -> Result<(), Failure> {
         self.sum.rejected += 1;
-        self.refused.write(&place.file, &reject)
+        self.refused.write(&place.file, reject)
     }
 }
 
 impl Flight {
+    fn records(&self) -> usize {
+        match self {
+            Self::Submitted { sent, .. } => sent.len(),
+            Self::Refused { .. } => 1,
+        }
+    }
+
     fn is_settled(&self) -> bool {
         match self {
             Self::Submitted { commit, .. } => commit.outcome().is_some(),
@@ -276,17 +317,18 @@ impl Flight {
     }
 }
 
-impl Place {
-    /// What is wrong with the record that stood here, if it is the record.
-    fn refuse(&self, id: String, error: Error) -> Result<Reject, Failure> {
+impl Sent {
+    /// What is wrong with this record, if it is the record.
+    fn refuse(self, error: &Error) -> Result<(Place, Reject), Failure> {
+        let Self { place, id } = self;
         if !error.is_invalid() && !error.is_limit_exceeded() {
-            let at = format!("cannot apply {} line={} id={id:?}", self.file, self.line);
-            return Err(Failure::from(error).during(at));
+            let at = format!("cannot apply {} line={} id={id:?}", place.file, place.line);
+            return Err(Failure::from(error.clone()).during(at));
         }
-        let mut reject = Reject::from(error);
-        reject.line = Some(self.line);
-        reject.index = self.index;
+        let mut reject = Reject::from(error.clone());
+        reject.line = Some(place.line);
+        reject.index = place.index;
         reject.id = Some(id);
-        Ok(reject)
+        Ok((place, reject))
     }
 }

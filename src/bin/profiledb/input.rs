@@ -1,4 +1,4 @@
-//! Where updates come from.
+//! Where updates and events come from.
 
 use std::borrow::Cow;
 use std::fs::{self, File};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
 
-/// A source of updates.
+/// A source of them.
 #[derive(Debug)]
 pub(crate) enum Input {
     Stdin,

@@ -4,20 +4,22 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::Path;
 
-use profiledb::Value;
+use profiledb::{Expr, Profile, Timestamp, Value, View};
 
 use crate::args::List;
 use crate::failure::Failure;
+use crate::filter::{self, Known};
 use crate::get;
 use crate::open;
 use crate::print::{Format, Named, Rows};
 
 /// A table is for looking at, and must be held whole to know its widths.
-const TABLE_ROWS: usize = 100;
+pub(crate) const TABLE_ROWS: usize = 100;
 
 /// Prints profiles in the order of their ids.
 pub(crate) fn run(dir: &Path, list: &List) -> Result<(), Failure> {
     let kind = list.of.kind()?;
+    let filter = filter::read_of_profiles(list.filter.as_deref())?;
     let format = list.shape.format();
     let limit = match list.limit {
         None if format == Format::Table => TABLE_ROWS,
@@ -26,40 +28,121 @@ pub(crate) fn run(dir: &Path, list: &List) -> Result<(), Failure> {
     };
     let db = open::to_read(dir)?;
     let view = db.snapshot().table(&kind);
-    let scan = || view.prefix(&list.prefix);
+    let scan = || Listed::new(&view, list, filter.as_ref());
     let header = match &list.columns {
         Some(columns) => columns.clone(),
         None if format.has_header() => {
             // Who wants all columns wants to know them first: one more scan, of the same moment.
             let mut names = BTreeSet::new();
-            for row in scan().take(limit) {
-                let (_, profile) = row?;
-                names.extend(get::properties(&profile).map(|(name, _)| name.to_owned()));
+            for entry in scan().take(limit) {
+                names.extend(entry?.properties().map(|(name, _)| name.to_owned()));
             }
             names.into_iter().collect()
         }
         None => Vec::new(),
     };
     let id_field = kind.id_field();
-    let mut rows = Rows::new(format, std::iter::once(id_field.to_owned()).chain(header))?.fit();
-    let mut profiles = scan();
-    for row in profiles.by_ref().take(limit) {
-        let (id, profile) = row?;
-        let mut cells: Vec<Named<'_>> = vec![(id_field, Value::from(id))];
+    let columns = std::iter::once(id_field.to_owned()).chain(header);
+    let mut rows = Rows::new(format, columns)?.fit().hint("--columns picks, --format json prints all");
+    let mut entries = scan();
+    for entry in entries.by_ref().take(limit) {
+        let entry = entry?;
+        let mut cells: Vec<Named<'_>> = vec![(id_field, Value::from(entry.id.as_str()))];
         match &list.columns {
-            None => cells.extend(get::properties(&profile)),
+            None => cells.extend(entry.properties()),
             Some(columns) => {
                 for name in columns {
-                    cells.extend(get::properties(&profile).find(|(found, _)| found == name));
+                    cells.extend(entry.properties().find(|(found, _)| found == name));
                 }
             }
         }
         rows.row(&cells)?;
     }
     rows.end()?;
-    if list.limit.is_none() && limit < usize::MAX && profiles.next().is_some() {
+    let empty = entries.empty;
+    if list.limit.is_none() && limit < usize::MAX && entries.next().is_some() {
         let _ =
             writeln!(io::stderr(), "the first {limit} profiles; --limit N prints more, --prefix TEXT looks elsewhere");
     }
+    if empty > 0 {
+        let _ = writeln!(io::stderr(), "left out profiles without properties, which --all prints count={empty}");
+    }
     Ok(())
+}
+
+/// An id with its profile, or one that is known from events only.
+struct Entry {
+    id: String,
+    profile: Option<Profile>,
+    first_event: Option<Timestamp>,
+}
+
+impl Entry {
+    fn properties(&self) -> impl Iterator<Item = Named<'_>> {
+        let of_profile = self.profile.iter().flat_map(get::properties);
+        let first_event = self.first_event.filter(|_| self.profile.is_none());
+        first_event.map(|time| (get::FIRST_EVENT, time.to_string().into())).into_iter().chain(of_profile)
+    }
+}
+
+/// What is to be listed.
+struct Listed<'l> {
+    view: &'l View,
+    ids: Box<dyn Iterator<Item = profiledb::Result<(String, Option<Profile>)>> + 'l>,
+    filter: Option<&'l Expr>,
+    all: bool,
+    /// Profiles without properties that were left out so far.
+    empty: u64,
+}
+
+impl<'l> Listed<'l> {
+    fn new(view: &'l View, list: &'l List, filter: Option<&'l Expr>) -> Self {
+        let prefix = list.prefix.as_str();
+        let before = move |row: &profiledb::Result<(String, _)>| row.as_ref().is_ok_and(|(id, _)| id.as_str() < prefix);
+        let within =
+            move |row: &profiledb::Result<(String, _)>| row.as_ref().map_or(true, |(id, _)| id.starts_with(prefix));
+        let ids: Box<dyn Iterator<Item = _>> = if list.all {
+            Box::new(view.known().skip_while(before).take_while(within))
+        } else {
+            Box::new(view.prefix(prefix).map(|row| row.map(|(id, profile)| (id, Some(profile)))))
+        };
+        Self { view, ids, filter, all: list.all, empty: 0 }
+    }
+
+    fn step(&mut self) -> Result<Option<Entry>, Failure> {
+        while let Some((id, profile)) = self.ids.next().transpose()? {
+            let first_event = match &profile {
+                Some(profile) => profile.first_event_time(),
+                None => self.view.first_event_time(&id)?,
+            };
+            let entry = Entry { id, profile, first_event };
+            if let Some(expr) = self.filter
+                && !entry.passes(expr, self.view)?
+            {
+                continue;
+            }
+            if !self.all && entry.profile.as_ref().is_some_and(|profile| profile.properties().is_empty()) {
+                self.empty += 1;
+                continue;
+            }
+            return Ok(Some(entry));
+        }
+        Ok(None)
+    }
+}
+
+impl Entry {
+    fn passes(&self, expr: &Expr, view: &View) -> Result<bool, Failure> {
+        let Self { id, profile, first_event } = self;
+        let known = Known { kind: view.kind(), id, profile: profile.as_ref(), first_event: *first_event };
+        expr.is_true(&known).map_err(|error| Failure::from(error).during(format!("--where, of {id:?}")))
+    }
+}
+
+impl Iterator for Listed<'_> {
+    type Item = Result<Entry, Failure>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step().transpose()
+    }
 }

@@ -3,24 +3,34 @@
 mod args;
 mod backup;
 mod bar;
+mod clock;
 mod demo;
+mod erase;
+mod events;
 mod export;
 mod failure;
+mod filter;
 mod get;
 mod import;
 mod input;
+mod item;
+mod join;
 mod list;
+mod measures;
 mod open;
 mod print;
 mod report;
+mod scope;
+mod span;
 mod update;
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use profiledb::ingest::{EventRecord, Record};
 
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, Import, Track};
 use crate::failure::Failure;
 
 /// When records were refused, or a check found something wrong.
@@ -49,12 +59,19 @@ fn run(Args { db, command }: Args) -> Result<ExitCode, Failure> {
     let done = |outcome: Result<(), Failure>| outcome.map(|()| ExitCode::SUCCESS);
     match command {
         Command::Demo { keep } => done(demo::run(keep)),
-        Command::Import(import) => import::run(&db, &import),
+        Command::Import(Import { feed, add_on_groups }) => {
+            import::run::<Record>(&db, &feed, &feed.reading.rules().add_on_groups(add_on_groups))
+        }
+        Command::Track(Track { feed }) => import::run::<EventRecord>(&db, &feed, &feed.reading.rules()),
         Command::Update(update) => update::update(&db, &update),
         Command::Delete { ids, of } => done(update::delete(&db, &of.kind()?, &ids)),
+        Command::DeleteUser { ids } => done(erase::users(&db, &ids)),
+        Command::DeleteEvents { before } => done(erase::events(&db, &before)),
         Command::Get { id, of, format } => done(get::run(&db, of.kind()?, &id, format)),
         Command::List(list) => done(list::run(&db, &list)),
         Command::Export(export) => done(export::run(&db, &export)),
+        Command::Events(events) => done(events::run(&db, &events)),
+        Command::Join(join) => done(join::run(&db, &join)),
         Command::Tables(shape) => done(report::tables(&db, shape.format())),
         Command::Stats(shape) => done(report::stats(&db, shape.format())),
         Command::Check(shape) => report::check(&db, shape.format()),

@@ -1,4 +1,4 @@
-//! Opening the store that `--db` names.
+//! Opening the store that `--db` names, and what there is to read it with.
 
 use std::path::Path;
 
@@ -19,6 +19,11 @@ pub(crate) fn to_write(dir: &Path) -> Result<Db, Failure> {
 /// For writing; a missing or empty directory becomes a store.
 pub(crate) fn or_create(settings: Builder, dir: &Path) -> Result<Db, Failure> {
     settings.open(dir).map_err(|error| explain(error, dir))
+}
+
+/// How many threads can work at the same time.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn explain(error: Error, dir: &Path) -> Failure {

@@ -60,12 +60,23 @@ impl Serialize for AsObject<'_, '_> {
     }
 }
 
+/// What a table shows where there is nothing to see.
+#[derive(Clone, Copy, Default)]
+struct Words {
+    unset: &'static str,
+    empty: &'static str,
+}
+
 /// Prints rows as they come, but for a table, which waits for the end to know its widths.
 pub(crate) struct Rows {
     format: Format,
     columns: Vec<String>,
     /// How wide a table may be.
     width: Option<usize>,
+    /// What to do when it is wider.
+    hint: &'static str,
+    /// What a table shows where there is no value, and for an empty text.
+    words: Words,
     rows: u64,
     out: BufWriter<StdoutLock<'static>>,
     table: Vec<Vec<Option<Value>>>,
@@ -75,7 +86,8 @@ impl Rows {
     /// The columns are those of a table or CSV. JSON prints each row as it is given.
     pub(crate) fn new(format: Format, columns: impl IntoIterator<Item = impl Into<String>>) -> Result<Self, Failure> {
         let columns: Vec<String> = columns.into_iter().map(Into::into).collect();
-        let mut rows = Self { format, columns, width: None, rows: 0, out: stdout(), table: Vec::new() };
+        let (hint, words) = ("--format json prints all", Words::default());
+        let mut rows = Self { format, columns, width: None, hint, words, rows: 0, out: stdout(), table: Vec::new() };
         if format == Format::Csv {
             let header: Vec<Cow<'_, str>> = rows.columns.iter().map(|name| name.as_str().into()).collect();
             let header = record(&header)?;
@@ -90,18 +102,34 @@ impl Rows {
         self
     }
 
-    pub(crate) fn row(&mut self, cells: &[Named<'_>]) -> Result<(), Failure> {
-        let first = self.rows == 0;
+    /// Says what else to do about columns that a table has no room for.
+    pub(crate) fn hint(mut self, hint: &'static str) -> Self {
+        self.hint = hint;
+        self
+    }
+
+    /// Tells null from an empty text in a table.
+    pub(crate) fn in_words(mut self) -> Self {
+        self.words = Words { unset: "(not set)", empty: "(empty string)" };
+        self
+    }
+
+    /// Prints an object, where the format is one of JSON.
+    pub(crate) fn object(&mut self, object: &impl Serialize) -> Result<(), Failure> {
+        let (before, after) = match self.format {
+            Format::Json if self.rows == 0 => ("[\n  ", ""),
+            Format::Json => (",\n  ", ""),
+            _ => ("", "\n"),
+        };
         self.rows += 1;
+        self.out.write_all(before.as_bytes())?;
+        self.out.write_all(&serde_json::to_vec(object)?)?;
+        Ok(self.out.write_all(after.as_bytes())?)
+    }
+
+    pub(crate) fn row(&mut self, cells: &[Named<'_>]) -> Result<(), Failure> {
         match self.format {
-            Format::Json => {
-                self.out.write_all(if first { b"[\n  " } else { b",\n  " })?;
-                self.out.write_all(&serde_json::to_vec(&AsObject(cells))?)?;
-            }
-            Format::Ndjson => {
-                self.out.write_all(&serde_json::to_vec(&AsObject(cells))?)?;
-                self.out.write_all(b"\n")?;
-            }
+            Format::Json | Format::Ndjson => return self.object(&AsObject(cells)),
             Format::Csv => {
                 let texts: Vec<_> = self.arranged(cells).map(|value| value.map_or("".into(), text)).collect();
                 let bytes = record(&texts)?;
@@ -112,6 +140,7 @@ impl Rows {
                 self.table.push(row);
             }
         }
+        self.rows += 1;
         Ok(())
     }
 
@@ -126,14 +155,10 @@ impl Rows {
             Format::Json => self.out.write_all(if self.rows == 0 { b"[]\n" } else { b"\n]\n" })?,
             Format::Table if self.rows == 0 => self.out.write_all(b"no rows\n")?,
             Format::Table => {
-                let left_out = draw(&mut self.out, &self.columns, &self.table, self.width)?;
+                let left_out = draw(&mut self.out, &self.columns, &self.table, self.width, self.words)?;
                 self.out.flush()?;
                 if !left_out.is_empty() {
-                    let _ = writeln!(
-                        io::stderr(),
-                        "too wide for {}; --columns picks, --format json prints all",
-                        left_out.join(", ")
-                    );
+                    let _ = writeln!(io::stderr(), "too wide for {}; {}", left_out.join(", "), self.hint);
                 }
             }
             Format::Ndjson | Format::Csv => {}
@@ -168,8 +193,10 @@ fn draw<'c>(
     columns: &'c [String],
     rows: &[Vec<Option<Value>>],
     width: Option<usize>,
+    words: Words,
 ) -> io::Result<Vec<&'c str>> {
-    let cells: Vec<Vec<(String, bool)>> = rows.iter().map(|row| row.iter().map(shown).collect()).collect();
+    let row = |row: &Vec<Option<Value>>| row.iter().map(|value| shown(value.as_ref(), words)).collect();
+    let cells: Vec<Vec<(String, bool)>> = rows.iter().map(row).collect();
     let natural = |at: usize| {
         let widths = cells.iter().filter_map(|row| row.get(at)).map(|(text, _)| console::measure_text_width(text));
         widths.chain(columns.get(at).map(|name| name.len())).max().unwrap_or_default()
@@ -211,8 +238,12 @@ fn draw<'c>(
 }
 
 /// The text of a cell, harmless to a terminal, and whether it stands to the right.
-fn shown(value: &Option<Value>) -> (String, bool) {
-    let Some(value) = value else { return (String::new(), false) };
+fn shown(value: Option<&Value>, words: Words) -> (String, bool) {
+    let value = match value {
+        None | Some(Value::Null) => return (words.unset.into(), false),
+        Some(Value::String(text)) if text.is_empty() => return (words.empty.into(), false),
+        Some(value) => value,
+    };
     let mut safe = String::new();
     for c in text(value).chars() {
         if c.is_control() { safe.extend(c.escape_default()) } else { safe.push(c) }

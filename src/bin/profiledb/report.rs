@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use profiledb::{CheckReport, TableReport, Value};
+use profiledb::{CheckReport, TableReport};
 use serde::Serialize;
 
 use crate::SOME_WRONG;
@@ -12,17 +12,25 @@ use crate::failure::Failure;
 use crate::open;
 use crate::print::{self, Format, Named, Rows};
 
-/// Prints the tables with their numbers of profiles, which are counted.
+/// What reports call the event log.
+const LOG: &str = "events";
+
+/// Prints the tables with their numbers of profiles, and the log with that of events. They are counted.
 pub(crate) fn tables(dir: &Path, format: Format) -> Result<(), Failure> {
     let db = open::to_read(dir)?;
-    let mut rows = Rows::new(format, ["table", "profiles"])?;
+    let moment = db.snapshot();
+    let mut rows = Rows::new(format, ["table", "profiles", "events"])?;
     for kind in db.kinds() {
         let mut profiles = 0_u64;
-        for row in db.table(&kind).iter() {
+        for row in moment.table(&kind).iter() {
             row?;
             profiles += 1;
         }
         rows.row(&[("table", kind.to_string().into()), ("profiles", profiles.into())])?;
+    }
+    let events: u64 = moment.events().days()?.iter().map(|(_, events)| events).sum();
+    if events > 0 {
+        rows.row(&[("table", LOG.into()), ("events", events.into())])?;
     }
     rows.end()
 }
@@ -30,17 +38,17 @@ pub(crate) fn tables(dir: &Path, format: Format) -> Result<(), Failure> {
 /// Prints what the tables take, as the engine estimates it.
 pub(crate) fn stats(dir: &Path, format: Format) -> Result<(), Failure> {
     let db = open::to_read(dir)?;
-    let columns = ["table", "profiles_estimate", "sst_bytes", "memtable_bytes", "files_per_level"];
+    let columns = ["table", "profiles_estimate", "events_estimate", "sst_bytes", "memtable_bytes", "files_per_level"];
     let mut rows = Rows::new(format, columns)?;
     for table in db.stats().tables {
-        let values: [Value; 5] = [
-            table.table.into(),
-            table.profiles_estimate.into(),
-            table.sst_bytes.into(),
-            table.memtable_bytes.into(),
-            table.files_per_level.into(),
-        ];
-        rows.row(&columns.into_iter().zip(values).collect::<Vec<_>>())?;
+        let estimate = if table.table == LOG { "events_estimate" } else { "profiles_estimate" };
+        rows.row(&[
+            ("table", table.table.into()),
+            (estimate, table.profiles_estimate.into()),
+            ("sst_bytes", table.sst_bytes.into()),
+            ("memtable_bytes", table.memtable_bytes.into()),
+            ("files_per_level", table.files_per_level.into()),
+        ])?;
     }
     rows.end()
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use profiledb::ingest::Record;
 use profiledb::{Batch, Change, Durability, Kind, ProfileKey};
 use serde::Serialize;
 
@@ -17,16 +18,17 @@ use crate::print;
 
 /// Applies what stands on the command line, or on the standard input, as an import does.
 pub(crate) fn update(dir: &Path, update: &Update) -> Result<ExitCode, Failure> {
-    let Update { json, reading } = update;
+    let Update { json, reading, add_on_groups } = update;
     let input = if json == "-" { Input::Stdin } else { Input::Bytes("argument", json.clone().into_bytes().into()) };
     if json.trim().is_empty() {
         return Err(Failure::new("no update object in the argument"));
     }
     let settings = profiledb::Db::builder().limits(reading.limits());
+    let rules = reading.rules().add_on_groups(*add_on_groups);
     let db = open::or_create(settings, dir)?;
     let bar = bar::none();
     let mut refused = Refused::stderr(&bar);
-    let (summary, failure) = import::apply(&db, vec![input], &reading.rules(), Durability::Synced, &mut refused, &bar);
+    let (summary, failure) = import::apply::<Record>(&db, vec![input], &rules, Durability::Synced, &mut refused, &bar);
     import::conclude(&summary, failure)
 }
 

@@ -1,72 +1,31 @@
-//! A guided tour on real data, in a store that goes away.
+//! The first half: profiles.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
-use std::io::{self, Write};
-use std::path::Path;
 use std::time::Instant;
 
-use indicatif::HumanCount;
-use profiledb::ingest::{Records, Rules};
-use profiledb::{Change, Db, Durability, Op, Profile, Update, Value};
+use profiledb::ingest::{Record, Records, Rules};
+use profiledb::{Change, Db, Op, Profile, Update, Value};
 
-use crate::bar;
+use super::{Told, count, found, load_all, say, show};
 use crate::failure::Failure;
-use crate::import::{self, Refused};
-use crate::input::Input;
 
 /// The history of a repository. It travels in the binary, so that the tour works anywhere.
-const HISTORY: &[u8] = include_bytes!("../../../examples/data/history/updates.ndjson.gz");
+const HISTORY: &[u8] = include_bytes!("../../../../examples/data/history/updates.ndjson.gz");
 
-const WELCOME: &str = "\
-profiledb keeps one profile per user, and per company, team or anything else you group users by. Updates are
-small: set this, add that, put it into a list. Each is stored as it came, without a look at the profile, and
-they are folded together when somebody reads. Here it is at work, on real data.
-";
-
-type Told = Result<(), Failure>;
-
-/// Takes the tour.
-pub(crate) fn run(keep: bool) -> Told {
-    let place = tempfile::Builder::new().prefix("profiledb-demo-").tempdir()?;
-    let dir = place.path().join("store");
-    let db = Db::builder().durability(Durability::Buffered).open(&dir)?;
-    say(WELCOME)?;
-    load(&db)?;
-    one_user(&db)?;
-    counters(&db)?;
-    laziness(&db)?;
-    moments(&db)?;
-    groups(&db)?;
-    db.close()?;
-    if keep {
-        // From here on it is the user's.
-        let _ = place.keep();
-        return farewell(Some(&dir));
-    }
-    place.close()?;
-    farewell(None)
-}
-
-fn say(text: impl Display) -> Told {
-    Ok(writeln!(io::stdout(), "{text}")?)
-}
-
-fn count(number: u64) -> HumanCount {
-    HumanCount(number)
+/// The first half of the tour.
+pub(super) fn tour(db: &Db) -> Told {
+    load(db)?;
+    one_user(db)?;
+    counters(db)?;
+    laziness(db)?;
+    moments(db)?;
+    groups(db)
 }
 
 fn load(db: &Db) -> Told {
     say("1. Updates go in\n")?;
     say("   The commits of a large C++ project, as a web site would report them: who did what, and when.")?;
-    let bar = bar::of(Some(HISTORY.len() as u64));
-    let input = Input::Bytes("history", HISTORY.into());
-    let mut refused = Refused::stderr(&bar);
-    let (sum, failure) = import::apply(db, vec![input], &Rules::new(), Durability::Buffered, &mut refused, &bar);
-    bar.finish_and_clear();
-    if let Some(failure) = failure {
-        return Err(failure);
-    }
+    let sum = load_all::<Record>(db, "history", HISTORY)?;
     let users = db.users().iter().count() as u64;
     say(format!(
         "   {} updates in {:.2} s, {} a second, onto {} users; {} refused.\n",
@@ -88,14 +47,6 @@ fn somebody(db: &Db) -> Result<String, Failure> {
         }
     }
     Err(Failure::new("the bundled history lacks the user that the tour is about"))
-}
-
-fn found(profile: Option<Profile>) -> Result<Profile, Failure> {
-    profile.ok_or_else(|| Failure::new("a profile of the tour is gone"))
-}
-
-fn show(profile: &Profile, name: &str) -> String {
-    profile.get(name).map_or_else(|| "-".to_owned(), Value::to_string)
 }
 
 fn one_user(db: &Db) -> Told {
@@ -236,23 +187,4 @@ fn groups(db: &Db) -> Told {
         say(format!("     {id:<12} {areas} areas, {first} first of all; last seen {last}"))?;
     }
     say("")
-}
-
-fn farewell(kept: Option<&Path>) -> Told {
-    let db = match kept {
-        Some(dir) => {
-            say(format!("The store is kept at {}\n", dir.display()))?;
-            format!(" --db {}", dir.display())
-        }
-        None => {
-            say("The temporary store is removed. Try this next; --db DIR says where the store is:\n")?;
-            String::new()
-        }
-    };
-    say(format!("  profiledb update '{{\"$distinct_id\":\"you\",\"$add\":{{\"logins\":1}}}}'{db}"))?;
-    say(format!("  profiledb get you{db}"))?;
-    match kept {
-        Some(_) => say(format!("  profiledb list --columns commits,effort,areas --limit 10{db}")),
-        None => say("  profiledb demo --keep     leaves you a store with all of the above to look around in"),
-    }
 }

@@ -1,125 +1,15 @@
-//! The command line, from outside: what it prints, how it ends, and what is in the store afterwards.
-#![cfg(feature = "cli")]
+//! Profiles: in, out, and what may go wrong on the way.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use profiledb::{Change, Db, Durability, ProfileKey, Update};
 use serde_json::{Value as Json, json};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_profiledb");
-const HISTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/history/updates.ndjson.gz");
-
-/// A store in a directory of its own, and the command that works on it.
-struct Bench {
-    dir: tempfile::TempDir,
-}
-
-/// How a command ended.
-#[derive(Debug)]
-struct Ended {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl From<Output> for Ended {
-    fn from(output: Output) -> Self {
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Self { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
-    }
-}
-
-impl Ended {
-    #[track_caller]
-    fn ok(self) -> String {
-        assert_eq!((self.code, self.err.as_str()), (0, ""), "{}", self.out);
-        self.out
-    }
-
-    /// Failed with one line that names what is wrong.
-    #[track_caller]
-    fn failed(self, named: &[&str]) -> Self {
-        assert_eq!(self.code, 1, "{self:?}");
-        assert!(self.err.starts_with("profiledb: error: ") && self.err.lines().count() == 1, "{self:?}");
-        named.iter().for_each(|name| assert!(self.err.contains(name), "{name} in {self:?}"));
-        self
-    }
-
-    /// The figures of an import, without the times.
-    #[track_caller]
-    fn figures(&self) -> (u64, u64, u64) {
-        let line = self.out.lines().last().unwrap_or_else(|| panic!("no figures: {self:?}"));
-        let sum: Json = serde_json::from_str(line).unwrap();
-        assert!(sum["seconds"].is_number() && sum["per_second"].is_number());
-        let figure = |name: &str| sum[name].as_u64().unwrap();
-        (figure("applied"), figure("rejected"), figure("notes"))
-    }
-}
-
-impl Bench {
-    fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
-    }
-
-    fn with_history() -> Self {
-        let bench = Self::new();
-        assert_eq!(bench.run(&["import", HISTORY]).figures(), (109_466, 0, 0));
-        bench
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
-        fs::write(self.path(name), content).unwrap();
-        self.path(name).display().to_string()
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(PROGRAM);
-        command.args(args).current_dir(self.dir.path()).env("PROFILEDB_DIR", self.path("store"));
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Ended {
-        self.command(args).stdin(Stdio::null()).output().unwrap().into()
-    }
-
-    fn feed(&self, args: &[&str], input: &[u8]) -> Ended {
-        let (input, mut command) = (input.to_vec(), self.command(args));
-        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        let feeder = std::thread::spawn(move || stdin.write_all(&input));
-        let output = child.wait_with_output().unwrap();
-        // A command that refuses early leaves the rest unread.
-        let _ = feeder.join().unwrap();
-        output.into()
-    }
-
-    fn export(&self) -> String {
-        self.run(&["export"]).ok()
-    }
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut writer = GzEncoder::new(Vec::new(), Compression::fast());
-    writer.write_all(bytes).unwrap();
-    writer.finish().unwrap()
-}
-
-fn lines(text: &str) -> Vec<Json> {
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
+use crate::bench::{Bench, EVENTS, Ended, HISTORY, PROGRAM, gzip, lines};
 
 const ALICE: &str = r#"{"$distinct_id":"alice","$time":1700000000,"$set":{"plan":"pro","tags":["a","b"]}}"#;
 const ALICE_OUT: &str =
@@ -254,7 +144,8 @@ fn lists_have_columns_and_a_limit() {
 #[test]
 fn a_reader_that_leaves_is_no_error() {
     let bench = Bench::with_history();
-    for verb in ["list", "export", "list --format csv"] {
+    bench.run(&["track", EVENTS]);
+    for verb in ["list", "export", "list --format csv", "events", "join --select event.files"] {
         let script = format!("\"$0\" {verb} | head -1; exec 3>&1");
         let mut command = Command::new("sh");
         command.args(["-c", &script, PROGRAM]).env("PROFILEDB_DIR", bench.path("store"));
@@ -303,8 +194,9 @@ fn backups_restore() {
 #[test]
 fn without_a_store_nothing_is_made() {
     let bench = Bench::new();
-    let reading = ["get x", "list", "export", "tables", "stats", "check"];
-    for verb in reading.iter().chain(&["compact", "delete x", "backup b"]) {
+    let reading = ["get x", "list", "export", "tables", "stats", "check", "events", "events --days", "join"];
+    for verb in reading.iter().chain(&["compact", "delete x", "delete-user x", "delete-events --before 0", "backup b"])
+    {
         let args: Vec<&str> = verb.split(' ').collect();
         bench.run(&args).failed(&["no store at ", "store; \"profiledb import FILE --db "]);
     }
@@ -473,26 +365,4 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
     bench.run(&["check"]).ok();
     assert_eq!(bench.run(&["import", &file]).figures(), (20_000, 0, 0));
     assert_eq!(bench.run(&["list"]).ok().lines().count(), 20_001);
-}
-
-#[test]
-fn the_tour_runs_anywhere_and_tidies_up() {
-    let bench = Bench::new();
-    let temporary = bench.path("tmp");
-    fs::create_dir(&temporary).unwrap();
-    let tour = |args: &[&str]| Ended::from(bench.command(args).env("TMPDIR", &temporary).output().unwrap()).ok();
-    let told = tour(&["demo"]);
-    for part in
-        ["109,466 updates", "0.9999999999999999", "profiledb 1.0\n", "after compaction", "temporary store is removed"]
-    {
-        assert!(told.contains(part), "{part} in {told}");
-    }
-    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
-    assert!(tour(&["demo", "--keep"]).contains(&temporary.display().to_string()));
-    let kept = fs::read_dir(&temporary).unwrap().next().unwrap().unwrap().path().join("store");
-    assert_eq!(tables(&bench, &kept), 2);
-}
-
-fn tables(bench: &Bench, store: &Path) -> usize {
-    bench.run(&["tables", "--db", &store.display().to_string()]).ok().lines().count()
 }

@@ -1,0 +1,141 @@
+//! The second half: events, and profiles joined onto them.
+
+use std::time::Instant;
+
+use profiledb::ingest::{EventRecord, Rules, parse_request};
+use profiledb::join::{Aggregate, Answer, Field, Join, Measure};
+use profiledb::{Db, Value};
+
+use super::{Told, count, found, load_all, say, show};
+use crate::failure::Failure;
+use crate::open;
+
+/// The same history, told as events.
+const HISTORY: &[u8] = include_bytes!("../../../../examples/data/history/events.ndjson.gz");
+
+/// Where somebody began, which profiles know and events do not.
+const FIRST_AREA: &str = "user.first_area";
+
+/// The second half of the tour.
+pub(super) fn tour(db: &Db) -> Told {
+    load(db)?;
+    join(db)?;
+    retroactive(db)?;
+    groups(db)?;
+    plan(db)
+}
+
+fn load(db: &Db) -> Told {
+    say("7. Events go in\n")?;
+    say("   The same history once more, this time as what happened: one event a commit. It says who, when, and how")?;
+    say("   many files; what is known of whom is not in it.\n")?;
+    let sum = load_all::<EventRecord>(db, "events", HISTORY)?;
+    for event in db.events().iter().take(1) {
+        let event = event?;
+        let properties = event.properties().iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>();
+        say(format!("     {:?} by {} at {}", event.name(), event.distinct_id(), event.time()))?;
+        say(format!("     {}\n", properties.join(", ")))?;
+    }
+    say(format!(
+        "   {} events in {:.2} s, {} a second, on {} days.\n",
+        count(sum.applied),
+        sum.seconds,
+        count(sum.per_second),
+        count(db.events().days()?.len() as u64)
+    ))
+}
+
+/// A question on everything that is there now.
+fn ask(db: &Db) -> Join {
+    db.snapshot().join().threads(open::cores())
+}
+
+/// An answer as it stands in the text.
+fn print(answer: &Answer) -> Told {
+    say(answer.to_string().lines().map(|line| format!("     {line}\n")).collect::<String>())
+}
+
+fn join(db: &Db) -> Told {
+    say("8. They meet when somebody asks\n")?;
+    say(
+        "   In which part of the code did those begin who made the commits? The profiles know. On the command line:\n",
+    )?;
+    say(format!("     profiledb join --by {FIRST_AREA} --count --sum event.files --top 5\n"))?;
+    let started = Instant::now();
+    let files = Measure::Sum(Field::event("files"));
+    let by_area = Aggregate::by([FIRST_AREA]).measure(Measure::Count).measure(files);
+    let answer = ask(db).aggregate(by_area.clone().top(5))?;
+    let millis = started.elapsed().as_secs_f64() * 1e3;
+    print(&answer)?;
+    say(format!(
+        "   That took {millis:.0} ms: the log was read, and each event met the profile of its user. Of big commits"
+    ))?;
+    say("   alone, with --event \"big commit\":\n")?;
+    print(&ask(db).events(["big commit"]).aggregate(by_area.top(3))?)
+}
+
+/// Who did most, and how much that was.
+fn busiest(db: &Db) -> Result<(String, u64), Failure> {
+    let answer = ask(db).aggregate(Aggregate::by(["event.$distinct_id"]).top(1))?;
+    let busiest = answer.rows().first().and_then(|row| {
+        let events = row.measures.first().and_then(Value::as_number).and_then(|number| number.as_u64())?;
+        Some((row.by.first()?.as_ref()?.as_str()?.to_owned(), events))
+    });
+    busiest.ok_or_else(|| Failure::new("the bundled history lacks events"))
+}
+
+fn retroactive(db: &Db) -> Told {
+    say("9. What is learned later counts for what happened before\n")?;
+    let (id, events) = busiest(db)?;
+    let profile = found(db.users().get(&id)?)?;
+    let since = profile.first_event_time().map(|time| time.to_string()).unwrap_or_default();
+    let began = profile.get("first_area").cloned();
+    say(format!("   User {id} made {} of the commits, the first at {since}.", count(events)))?;
+    say(format!(
+        "   Their profile says that they began in {}. Today somebody corrects that:\n",
+        show(&profile, "first_area")
+    ))?;
+    let update = format!(r#"{{"$distinct_id":"{id}","$set":{{"first_area":"docs"}}}}"#);
+    say(format!("     {update}\n"))?;
+    let before = ask(db).aggregate(Aggregate::by([FIRST_AREA]))?;
+    for outcome in parse_request(update.as_bytes(), &Rules::new())? {
+        let record = outcome.map_err(profiledb::Error::from)?;
+        db.write([(record.key, record.change)].into_iter().collect())?;
+    }
+    let after = ask(db).aggregate(Aggregate::by([FIRST_AREA]))?;
+    say("   The same question, before and after:\n")?;
+    for area in [began, Some("docs".into())] {
+        let of = |answer: &Answer| {
+            let measures = answer.get(std::slice::from_ref(&area)).and_then(<[Value]>::first);
+            measures.map_or_else(|| "0".to_owned(), Value::to_string)
+        };
+        let name = area.as_ref().and_then(Value::as_str).unwrap_or("(not set)");
+        say(format!("     {name:<12} {:>5}  ->  {:>5}", of(&before), of(&after)))?;
+    }
+    say(
+        "\n   No event was touched, and none has to be: each has the latest state of its profiles whenever it is asked.\n",
+    )
+}
+
+fn groups(db: &Db) -> Told {
+    say("10. By group, too\n")?;
+    say("   Each event names the mail domain of its author, and domains have profiles. So, of the same events, where")?;
+    say("   did the whole domain begin?\n")?;
+    say("     profiledb join --by group:domain.first_area --count --uniques --top 4\n")?;
+    let measures = Aggregate::by(["group:domain.first_area"]).measure(Measure::Count).measure(Measure::Uniques);
+    print(&ask(db).aggregate(measures.top(4))?)?;
+    say("   An expression picks events, by what they say and by what is known of their users:\n")?;
+    let expr = r#"properties["files"] >= 10 and "java" in user["areas"]"#;
+    let answer = ask(db).filter(expr).aggregate(Aggregate::new().measure(Measure::Count).measure(Measure::Uniques))?;
+    say(format!("     profiledb join --count --uniques --where '{expr}'\n"))?;
+    print(&answer)
+}
+
+fn plan(db: &Db) -> Told {
+    say("11. How it is done\n")?;
+    say("   There are three ways to bring a table to the events, and which is cheapest depends on both. Who wants to")?;
+    say("   know asks with --explain:\n")?;
+
+    let plan = ask(db).select([FIRST_AREA, "group:domain.first_area"]).explain()?;
+    say(plan.to_string().lines().map(|line| format!("     {line}\n")).collect::<String>())
+}

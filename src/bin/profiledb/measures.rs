@@ -1,0 +1,127 @@
+//! What is measured, in the order in which it was typed: the first measure is the one that sorts.
+
+use clap::builder::Command;
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Args, FromArgMatches};
+use profiledb::join::{Field, Measure};
+
+use crate::failure::Failure;
+
+/// One measure, as it was typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Typed {
+    name: &'static str,
+    /// The field, for those that take one.
+    field: Option<String>,
+}
+
+/// All of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Measures(Vec<Typed>);
+
+const PLAIN: [(&str, &str); 2] = [
+    ("count", "Count events. The default, with --by"),
+    ("uniques", "Count users. Events of nobody, without a distinct_id, do not count"),
+];
+
+const OF_FIELD: [(&str, &str); 4] = [
+    ("sum", "Add up a field, exactly. What is no number does not count"),
+    ("min", "Find the least value of a field"),
+    ("max", "Find the greatest value of a field"),
+    ("avg", "Find the mean of the numbers of a field"),
+];
+
+impl Measures {
+    /// The name of the group of all their flags.
+    pub(crate) const GROUP: &str = "measures";
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Each once, in the order of first mention.
+    pub(crate) fn read(&self) -> Result<Vec<Measure>, Failure> {
+        let mut measures = Vec::new();
+        for Typed { name, field } in &self.0 {
+            let field = || -> Result<Field, Failure> {
+                let text = field.as_deref().unwrap_or_default();
+                text.parse().map_err(|error| Failure::from(error).during(format!("--{name}")))
+            };
+            let measure = match *name {
+                "count" => Measure::Count,
+                "uniques" => Measure::Uniques,
+                "sum" => Measure::Sum(field()?),
+                "min" => Measure::Min(field()?),
+                "max" => Measure::Max(field()?),
+                _ => Measure::Avg(field()?),
+            };
+            if !measures.contains(&measure) {
+                measures.push(measure);
+            }
+        }
+        Ok(measures)
+    }
+}
+
+impl FromArgMatches for Measures {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut typed = Vec::new();
+        for (name, _) in PLAIN {
+            if matches.get_flag(name) {
+                let places = matches.indices_of(name).into_iter().flatten();
+                typed.extend(places.map(|place| (place, Typed { name, field: None })));
+            }
+        }
+        for (name, _) in OF_FIELD {
+            let fields = matches.get_many::<String>(name).into_iter().flatten();
+            let places = matches.indices_of(name).into_iter().flatten();
+            typed.extend(places.zip(fields.cloned()).map(|(place, field)| (place, Typed { name, field: Some(field) })));
+        }
+        typed.sort_by_key(|(place, _)| *place);
+        Ok(Self(typed.into_iter().map(|(_, typed)| typed).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for Measures {
+    fn augment_args(command: Command) -> Command {
+        let plain = PLAIN.map(|(name, help)| Arg::new(name).long(name).help(help).action(ArgAction::SetTrue));
+        let of_field = OF_FIELD
+            .map(|(name, help)| Arg::new(name).long(name).help(help).value_name("FIELD").action(ArgAction::Append));
+        let names = PLAIN.into_iter().chain(OF_FIELD).map(|(name, _)| name);
+        let group = ArgGroup::new(Self::GROUP).args(names).multiple(true);
+        command.args(plain).args(of_field).group(group)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn measures_keep_their_order() {
+        let read = |args: &str| {
+            let command = Measures::augment_args(Command::new("x").no_binary_name(true));
+            let matches = command.try_get_matches_from(args.split_whitespace()).unwrap();
+            let measures = Measures::from_arg_matches(&matches).unwrap();
+            measures.read().map(|read| read.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        };
+        for (typed, expected) in [
+            ("", ""),
+            ("--count", "count"),
+            ("--sum event.b --count --sum event.a --uniques", "sum(event.b) count sum(event.a) uniques"),
+            ("--avg user.x --min user.y --max user.x --min user.y", "avg(user.x) min(user.y) max(user.x)"),
+        ] {
+            assert_eq!(read(typed).unwrap(), expected);
+        }
+        let said = read("--sum x").unwrap_err().to_string();
+        assert!(said.starts_with("--sum: invalid: not a field"), "{said}");
+    }
+}

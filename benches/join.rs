@@ -216,6 +216,11 @@ fn selective(join: Join) -> u64 {
         .count() as u64
 }
 
+fn count(db: &Db) -> u64 {
+    let answer = db.snapshot().join().aggregate(Aggregate::new()).unwrap();
+    answer.rows()[0].measures[0].as_number().unwrap().as_u64().unwrap()
+}
+
 fn by_plan(db: &Db, threads: usize) -> u64 {
     let answer = db.snapshot().join().threads(threads).aggregate(Aggregate::by(["user.plan"])).unwrap();
     answer.rows().iter().map(|row| row.measures[0].as_number().unwrap().as_u64().unwrap()).sum()
@@ -255,7 +260,12 @@ fn main() {
         ("bare iterator, 2 threads", Box::new(|| bare.scan(2))),
         ("joined scan, 2 threads", Box::new(|| joined_scan(&db, 2))),
         ("one day, one name", Box::new(|| selective(db.snapshot().join()))),
+        ("one day, one name, hash", Box::new(|| selective(db.snapshot().join().strategy(Strategy::Hash)))),
         ("one day, one name, merge", Box::new(|| selective(db.snapshot().join().strategy(Strategy::Merge)))),
+        ("count of everything, 1 thread", Box::new(|| count(&db))),
+        ("x count of everything, 1 thread", Box::new(|| count(&db))),
+        ("x by plan whole", Box::new(|| { let a = db.snapshot().join().ordered().memory_bytes(1 << 30).strategy(Strategy::Hash).aggregate(Aggregate::by(["user.plan"])).unwrap(); a.segments() as u64 })),
+        ("x by plan parts", Box::new(|| { let a = db.snapshot().join().aggregate(Aggregate::by(["user.plan"])).unwrap(); a.segments() as u64 })),
         ("count by plan, 1 thread", Box::new(|| by_plan(&db, 1))),
         ("count by plan, 2 threads", Box::new(|| by_plan(&db, 2))),
         ("amount by country, 2 threads", Box::new(|| amount_by_country(&db, 2))),

@@ -120,7 +120,6 @@ struct Unit {
 }
 
 /// The ids between which events count, as they stand in keys.
-#[derive(Default)]
 struct Ids {
     low: Vec<u8>,
     high: Option<Vec<u8>>,
@@ -146,6 +145,10 @@ enum Lies {
 }
 
 impl Ids {
+    fn all() -> Self {
+        Self::between(Vec::new(), None)
+    }
+
     fn between(low: Vec<u8>, high: Option<Vec<u8>>) -> Self {
         let (low_head, high_head) = (head(&low), high.as_deref().map_or(u64::MAX, head));
         Self { low, high, low_head, high_head }
@@ -154,10 +157,10 @@ impl Ids {
     #[inline]
     fn place(&self, id: &[u8]) -> Lies {
         let at = head(id);
-        if at > self.low_head && at < self.high_head {
+        if (at > self.low_head || self.low.is_empty()) && at < self.high_head {
             return Lies::Within;
         }
-        if id < self.low.as_slice() {
+        if !self.low.is_empty() && id < self.low.as_slice() {
             Lies::Before
         } else if self.high.as_deref().is_some_and(|high| id >= high) {
             Lies::Behind
@@ -285,7 +288,7 @@ impl Worker {
                 let end = engine.scope.end_key();
                 let to = starts.get(number + 1).or(end.as_ref());
                 let source = engine.tables.events(from, to.map(Vec::as_slice))?;
-                Unit { number, source, ids: Ids::default() }
+                Unit { number, source, ids: Ids::all() }
             }
             Units::Parts(splitter) => match engine.next_part(splitter)? {
                 Some(part) => self.enter(part)?,
@@ -293,7 +296,7 @@ impl Worker {
             },
             Units::Single(source) => {
                 let Some(source) = source.lock().take() else { return Ok(None) };
-                Unit { number: 0, source, ids: Ids::default() }
+                Unit { number: 0, source, ids: Ids::all() }
             }
         };
         engine.counters.units.add(1);

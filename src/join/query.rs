@@ -485,7 +485,7 @@ fn build(engine: &mut Engine, memory: usize) -> Result<()> {
         match read_rows(&*engine.tables, dim, (&[], None), memory, &engine.counters)? {
             Some(rows) => {
                 if let Some(last) = builds.last_mut() {
-                    *last = Some(Arc::new(Build::new(&rows)?));
+                    *last = Some(Arc::new(Build::hashed(&rows)?));
                 }
             }
             None => {

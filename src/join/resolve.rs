@@ -5,13 +5,15 @@
 //! | lookup | the ids of a block at once, by key | few events, or few of many profiles |
 //! | merge | the table beside the events, both sorted by id, day by day | one or a few days, most profiles, any size |
 //! | hash | the table, or the part of it between two ids, read once into memory | many days |
+//!
+//! A part is searched as what it is, a sorted run beside the sorted ids of a day, rather than hashed.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::block::{Joined, NO_ROW};
-use super::interner::Interner;
+use super::interner::{Interner, are_equal};
 use super::layout::{Dim, Via};
 use super::plan::Counters;
 use super::source::{Source, Table, Tables};
@@ -35,35 +37,112 @@ pub(super) fn project(dim: &Dim, id: &[u8], row: &[u8], out: &mut Vec<u8>) -> Re
     })
 }
 
-/// The part of a table between two ids, in memory. Ids of users stand there as they do in keys of events.
-#[derive(Debug, Default)]
+/// A table, or the part of one between two ids, in memory. Ids of users stand there as they do in keys of events.
+#[derive(Debug)]
 pub(super) struct Build {
-    ids: Interner,
+    index: Index,
     /// By the number of the id, the number of the projection.
     codes: Vec<u32>,
     pub(super) pool: Arc<Interner>,
 }
 
+/// From an id to its number.
+#[derive(Debug)]
+enum Index {
+    /// For ids in any order.
+    Hashed(Interner),
+    /// For ids that mostly ascend, as those of a day do: a place in the rows goes along with them. That touches memory
+    /// in one direction, and far less of it than a hash would.
+    Sorted {
+        rows: Rows,
+        /// How many bytes all ids begin with alike.
+        prefix: usize,
+        /// What follows, as numbers that order ids unless they are equal.
+        heads: Vec<u64>,
+    },
+}
+
+/// The first eight bytes of an id as a number, which orders ids unless they begin alike.
+#[inline]
+pub(super) fn head(id: &[u8]) -> u64 {
+    match id.first_chunk() {
+        Some(head) => u64::from_be_bytes(*head),
+        None => id.iter().enumerate().fold(0, |head, (at, byte)| head | u64::from(*byte) << (56 - 8 * at)),
+    }
+}
+
 impl Build {
-    /// Takes rows that were read: length and bytes of the id, length and bytes of the projection.
-    pub(super) fn new(rows: &Rows) -> Result<Self> {
-        let mut build = Self::default();
-        let mut pool = Interner::default();
-        build.ids.reserve(rows.ends.len());
-        build.codes.reserve(rows.ends.len());
-        for (id, tuple) in rows.iter() {
-            build.ids.intern(id)?;
-            build.codes.push(pool.intern(tuple)?);
-        }
-        build.pool = Arc::new(pool);
-        Ok(build)
+    /// Takes rows for ids in any order.
+    pub(super) fn hashed(rows: &Rows) -> Result<Self> {
+        let mut ids = Interner::default();
+        ids.reserve(rows.len());
+        rows.iter().try_for_each(|(id, _)| ids.intern(id).map(drop))?;
+        Self::new(rows, |_| Index::Hashed(ids))
     }
 
-    /// The number of the projection of an id: of a user, as it stands in keys of events.
-    #[inline]
-    pub(super) fn find(&self, id: &[u8]) -> u32 {
-        self.ids.find(id).and_then(|number| self.codes.get(number as usize)).copied().unwrap_or(NO_ROW)
+    /// Takes rows for ids that mostly ascend.
+    pub(super) fn sorted(rows: Rows) -> Result<Self> {
+        let prefix = match (rows.id(0), rows.id(rows.len().saturating_sub(1))) {
+            (Some(first), Some(last)) => first.iter().zip(last).take_while(|(a, b)| a == b).count(),
+            _ => 0,
+        };
+        let heads = rows.iter().map(|(id, _)| head(id.get(prefix..).unwrap_or_default())).collect();
+        let codes = Self::new(&rows, |_| Index::Hashed(Interner::default()))?;
+        Ok(Self { index: Index::Sorted { rows, prefix, heads }, ..codes })
     }
+
+    fn new(rows: &Rows, index: impl FnOnce(&Rows) -> Index) -> Result<Self> {
+        let mut pool = Interner::default();
+        let codes = rows.iter().map(|(_, tuple)| pool.intern(tuple)).collect::<Result<_>>()?;
+        Ok(Self { index: index(rows), codes, pool: Arc::new(pool) })
+    }
+
+    /// The number of the projection of an id: of a user, as it stands in keys of events. `place` is where the last one
+    /// was found.
+    #[inline]
+    pub(super) fn find(&self, id: &[u8], place: &mut usize) -> u32 {
+        let number = match &self.index {
+            Index::Hashed(ids) => ids.find(id).map(|number| number as usize),
+            Index::Sorted { rows, prefix, heads } => find_sorted(rows, *prefix, heads, id, place),
+        };
+        number.and_then(|number| self.codes.get(number)).copied().unwrap_or(NO_ROW)
+    }
+}
+
+#[inline]
+fn find_sorted(rows: &Rows, prefix: usize, heads: &[u64], id: &[u8], place: &mut usize) -> Option<usize> {
+    let (begin, rest) = id.split_at_checked(prefix)?;
+    if prefix > 0 && !rows.id(0).and_then(|first| first.get(..prefix)).is_some_and(|first| are_equal(first, begin)) {
+        return None;
+    }
+    let wanted = head(rest);
+    // Whether a row stands before the wanted id.
+    let before = |at: usize| match heads.get(at).map(|head| head.cmp(&wanted)) {
+        Some(Ordering::Less) => true,
+        Some(Ordering::Equal) => rows.id(at).is_some_and(|known| known < id),
+        Some(Ordering::Greater) | None => false,
+    };
+    // Forward in growing steps from the last place; from the first one when the id lies behind.
+    let mut low = if *place > 0 && before(*place - 1) { *place } else { 0 };
+    let mut step = 1;
+    let mut high = loop {
+        let next = low + step - 1;
+        if !before(next) {
+            break next;
+        }
+        low = next + 1;
+        step *= 2;
+    };
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if before(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    *place = low;
+    (heads.get(low) == Some(&wanted) && rows.id(low).is_some_and(|known| are_equal(known, id))).then_some(low)
 }
 
 /// Rows of a table, projected.
@@ -103,6 +182,14 @@ impl Rows {
         self.ends.len()
     }
 
+    /// The id of a row.
+    #[inline]
+    fn id(&self, at: usize) -> Option<&[u8]> {
+        let (between, _) = self.ends.get(at)?;
+        let start = at.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |(_, end)| *end);
+        self.bytes.get(start as usize..*between as usize)
+    }
+
     fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let starts = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
         starts.zip(&self.ends).map(|(start, (between, end))| {
@@ -138,16 +225,12 @@ pub(super) fn read_rows(
 /// How a worker finds the rows of one table.
 pub(super) enum Resolver {
     Lookup,
-    Hash(Arc<Build>),
+    /// In memory, and where the last one was found.
+    Hash(Arc<Build>, usize),
     Merge(Cursor),
 }
 
 impl Resolver {
-    /// The table in memory, if that is where it is.
-    pub(super) fn build(&self) -> Option<&Arc<Build>> {
-        if let Self::Hash(build) = self { Some(build) } else { None }
-    }
-
     /// Appends one number for each of `ids` to the joined codes. For a merge, ids that ascend are fast.
     pub(super) fn resolve(
         &mut self,
@@ -158,9 +241,9 @@ impl Resolver {
         counters: &Counters,
     ) -> Result<()> {
         match self {
-            Self::Hash(build) => {
+            Self::Hash(build, place) => {
                 joined.pool = Arc::clone(&build.pool);
-                joined.codes.extend(ids.iter().map(|id| build.find(id)));
+                joined.codes.extend(ids.iter().map(|id| build.find(id, place)));
             }
             Self::Lookup => {
                 let wanted: Vec<&[u8]> = ids.iter().map(|id| &**id).filter(|id| !id.is_empty()).collect();
@@ -248,6 +331,46 @@ impl Cursor {
             self.row.clear();
             self.row.extend_from_slice(row);
             self.on = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_id_is_found_in_any_order(
+            prefix in "[a-z]{0,12}",
+            known in prop::collection::btree_set("[ab]{0,12}", 0..60),
+            asked in prop::collection::vec("[a-c]{0,12}", 0..60),
+            repeats in prop::collection::vec(0..60_usize, 0..60),
+        ) {
+            let known: Vec<String> = known.into_iter().map(|id| format!("{prefix}{id}")).collect();
+            let mut rows = Rows::default();
+            for id in &known {
+                rows.ends.push({
+                    rows.bytes.extend_from_slice(id.as_bytes());
+                    let between = rows.bytes.len() as u32;
+                    rows.bytes.extend_from_slice(&[1, id.len() as u8]);
+                    (between, rows.bytes.len() as u32)
+                });
+            }
+            let hashed = Build::hashed(&rows).unwrap();
+            let sorted = Build::sorted(rows).unwrap();
+            let asked = asked.iter().map(|id| format!("{prefix}{id}")).chain(asked.iter().cloned());
+            let repeated = repeats.iter().filter_map(|at| known.get(*at).cloned());
+            let mut place = 0;
+            for id in asked.chain(repeated).chain(known.iter().cloned()) {
+                let expected = if known.contains(&id) { Some([1, id.len() as u8]) } else { None };
+                for build in [&hashed, &sorted] {
+                    let code = build.find(id.as_bytes(), &mut place);
+                    let found = (code != NO_ROW).then(|| build.pool.get(code));
+                    prop_assert_eq!(found, expected.as_ref().map(|tuple| &tuple[..]), "{}", id);
+                }
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ use super::block::{Block, Joined, Run};
 use super::filter::{Filter, Verdicts};
 use super::layout::{Dim, Layout, Via};
 use super::plan::{Counters, Plan, Strategy};
-use super::resolve::{Build, Cursor, Resolver, Rows, read_rows};
+use super::resolve::{Build, Cursor, Resolver, Rows, head, read_rows};
 use super::source::{Source, Tables};
 use crate::codec::{self, EventBytes, EventKey};
 use crate::error::Result;
@@ -128,15 +128,6 @@ struct Ids {
     high_head: u64,
 }
 
-/// The first eight bytes of an id as a number, which orders ids unless they begin alike.
-#[inline]
-fn head(id: &[u8]) -> u64 {
-    match id.first_chunk() {
-        Some(head) => u64::from_be_bytes(*head),
-        None => id.iter().enumerate().fold(0, |head, (at, byte)| head | u64::from(*byte) << (56 - 8 * at)),
-    }
-}
-
 /// Where an id lies.
 enum Lies {
     Before,
@@ -210,7 +201,7 @@ impl Engine {
     fn resolver(&self, dim: usize) -> Resolver {
         let strategy = self.plan.tables.get(dim).map(|table| table.strategy);
         match (strategy, self.builds.get(dim)) {
-            (_, Some(Some(build))) => Resolver::Hash(Arc::clone(build)),
+            (_, Some(Some(build))) => Resolver::Hash(Arc::clone(build), 0),
             (Some(Strategy::Merge), _) => Resolver::Merge(Cursor::default()),
             _ => Resolver::Lookup,
         }
@@ -320,7 +311,7 @@ impl Worker {
             };
             engine.counters.parts.add(1);
             if let Some(resolver) = self.resolvers.get_mut(dim) {
-                *resolver = Resolver::Hash(Arc::new(Build::new(&rows)?));
+                *resolver = Resolver::Hash(Arc::new(Build::sorted(rows)?), 0);
             }
         }
         let escaped = |id: &[u8]| {
@@ -393,10 +384,9 @@ impl Worker {
                 resolver.resolve(&*engine.tables, dim, &ids, &mut joined, &engine.counters)?;
                 drop(ids);
                 (joined.ids, joined.id_ends) = (bytes, ends);
-            } else if let Some(build) = resolver.build() {
-                let codes =
-                    block.runs.iter().map(|run| build.find(block.bytes.get(run.id.clone()).unwrap_or_default()));
-                joined.codes.extend(codes);
+            } else if let Resolver::Hash(build, place) = resolver {
+                let id = |run: &Run| block.bytes.get(run.id.clone()).unwrap_or_default();
+                joined.codes.extend(block.runs.iter().map(|run| build.find(id(run), place)));
                 joined.pool = Arc::clone(&build.pool);
             } else {
                 let ids = run_ids(block)?;

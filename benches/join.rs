@@ -263,28 +263,6 @@ fn main() {
         ("one day, one name, hash", Box::new(|| selective(db.snapshot().join().strategy(Strategy::Hash)))),
         ("one day, one name, merge", Box::new(|| selective(db.snapshot().join().strategy(Strategy::Merge)))),
         ("count of everything, 1 thread", Box::new(|| count(&db))),
-        ("x count of everything, 1 thread", Box::new(|| count(&db))),
-        (
-            "x by plan whole",
-            Box::new(|| {
-                let a = db
-                    .snapshot()
-                    .join()
-                    .ordered()
-                    .memory_bytes(1 << 30)
-                    .strategy(Strategy::Hash)
-                    .aggregate(Aggregate::by(["user.plan"]))
-                    .unwrap();
-                a.segments() as u64
-            }),
-        ),
-        (
-            "x by plan parts",
-            Box::new(|| {
-                let a = db.snapshot().join().aggregate(Aggregate::by(["user.plan"])).unwrap();
-                a.segments() as u64
-            }),
-        ),
         ("count by plan, 1 thread", Box::new(|| by_plan(&db, 1))),
         ("count by plan, 2 threads", Box::new(|| by_plan(&db, 2))),
         ("amount by country, 2 threads", Box::new(|| amount_by_country(&db, 2))),

@@ -7,6 +7,8 @@
 //!
 //! These bytes are never stored. Equal projections have equal bytes, so a join can tell them apart by number.
 
+use std::cmp::Ordering;
+
 use super::bytes::{Malformed, Read, Reader, put_varint};
 use super::chain::ChainBytes;
 use super::event::EventBytes;
@@ -97,13 +99,18 @@ fn pick_row(row: &[u8], names: &[Box<str>], out: &mut Vec<u8>) -> Read<bool> {
             continue;
         }
         let (name, value) = set_entry(&mut entries)?;
-        while let Some((at, wanted)) = wanted.next_if(|(_, wanted)| wanted.as_bytes() <= name) {
-            if wanted.as_bytes() == name {
-                writer.put(at, ValueBytes::checked(value)?);
-            } else if !seen.is_empty() && &**wanted == LAST_SEEN {
-                writer.put(at, ValueBytes::checked(&seen)?);
-                seen.clear();
+        // Names before this one are not there; but for the one that the row does not keep among its properties.
+        while let Some((at, next)) = wanted.peek() {
+            match next.as_bytes().cmp(name) {
+                Ordering::Greater => break,
+                Ordering::Equal => writer.put(*at, ValueBytes::checked(value)?),
+                Ordering::Less if !seen.is_empty() && &***next == LAST_SEEN => {
+                    writer.put(*at, ValueBytes::checked(&seen)?);
+                    seen.clear();
+                }
+                Ordering::Less => {}
             }
+            wanted.next();
         }
     }
     writer.skip_to(names.len());

@@ -160,7 +160,7 @@ impl Engine {
             return Ok(());
         }
         self.db
-            .create_cf(name, &self.table.family())
+            .create_cf(name, &self.table.family(name))
             .map_err(|error| fault::engine(error, &format!("cannot create the family family={name:?}")))?;
         names.insert(name.to_owned());
         Ok(())

@@ -12,6 +12,7 @@ use rocksdb::{
 };
 
 use super::glue::{self, Counters, MergeCounts, Operator};
+use crate::codec;
 use crate::error::{Error, Result};
 
 /// The family that RocksDB insists on. Nothing is stored in it.
@@ -75,13 +76,13 @@ impl Table {
 
     /// The families of a store with their options. There is no other way to name one to RocksDB.
     pub(super) fn descriptors(&self, names: &[String]) -> Vec<ColumnFamilyDescriptor> {
-        names.iter().map(|name| ColumnFamilyDescriptor::new(name, self.family())).collect()
+        names.iter().map(|name| ColumnFamilyDescriptor::new(name, self.family(name))).collect()
     }
 
     /// The options of the database as a whole.
     pub(super) fn database(&self, create: bool) -> Options {
         // Some options of families are read from here when a family names none, so they start out the same.
-        let mut options = self.family();
+        let mut options = self.family(DEFAULT_FAMILY);
         options.create_if_missing(create);
         // A torn tail is a crash in the middle of an unacknowledged write. Damage before the tail is not, and the
         // default would drop everything after it.
@@ -96,8 +97,9 @@ impl Table {
         options
     }
 
-    /// The options of every family.
-    pub(super) fn family(&self) -> Options {
+    /// The options of a family. They differ in how the bottom level is packed, and in nothing else: the log is the most
+    /// by far, is written once and read in long stretches; rows are read one by one, and unpacked for each.
+    pub(super) fn family(&self, name: &str) -> Options {
         let mut options = Options::default();
         glue::install(&mut options, self.operator, &self.counters);
         // It counts the chain at every write and folds under the write lock: two to six times slower.
@@ -109,7 +111,11 @@ impl Table {
         options.set_max_bytes_for_level_base((self.settings.memtable_bytes as u64).saturating_mul(4));
         options.set_level_compaction_dynamic_level_bytes(true);
         options.set_compression_type(DBCompressionType::Lz4);
-        options.set_bottommost_compression_type(DBCompressionType::Zstd);
+        options.set_bottommost_compression_type(if name == codec::EVENTS {
+            DBCompressionType::Zstd
+        } else {
+            DBCompressionType::Lz4
+        });
         options.set_block_based_table_factory(&self.blocks());
         options
     }

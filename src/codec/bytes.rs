@@ -7,6 +7,8 @@
 //! 0..=250 | 251 u16 | 252 u32 | 253 u64 | 254 u128
 //! ```
 
+use std::cmp::Ordering;
+
 /// Bytes that are no canonical encoding, with what was being read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed(pub(crate) &'static str);
@@ -103,6 +105,15 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(crate) fn str(&mut self) -> Read<&'a str> {
         std::str::from_utf8(self.slice()?).map_err(|_| Malformed("text that is not UTF-8"))
+    }
+}
+
+/// The order of two names, which mostly differ in their first letters.
+#[inline]
+pub(super) fn order(a: &[u8], b: &[u8]) -> Ordering {
+    match (a.first(), b.first()) {
+        (Some(first), Some(other)) if first != other => first.cmp(other),
+        _ => a.cmp(b),
     }
 }
 

@@ -12,10 +12,11 @@
 //! properties ascend by name and fill the rest.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::bytes::{Malformed, Read, Reader, put_slice, put_varint};
+use super::bytes::{Malformed, Read, Reader, order, put_slice, put_varint};
 use super::value::{ValueBytes, check_value, read_value, write_value};
 use crate::error::{Error, Result};
 use crate::model::{Event, Object, Timestamp};
@@ -189,9 +190,13 @@ impl<'a> EventBytes<'a> {
         let mut wanted = wanted.iter().enumerate().peekable();
         while !entries.is_empty() && wanted.peek().is_some() {
             let (name, value) = (entries.slice()?, entries.slice()?);
-            while wanted.next_if(|(_, wanted)| wanted.as_bytes() < name).is_some() {}
-            if let Some((at, _)) = wanted.next_if(|(_, wanted)| wanted.as_bytes() == name) {
-                found(at, ValueBytes::checked(value)?);
+            while let Some((at, next)) = wanted.peek() {
+                match order(next.as_bytes(), name) {
+                    Ordering::Greater => break,
+                    Ordering::Equal => found(*at, ValueBytes::checked(value)?),
+                    Ordering::Less => {}
+                }
+                wanted.next();
             }
         }
         Ok(())

@@ -9,7 +9,7 @@
 
 use std::cmp::Ordering;
 
-use super::bytes::{Malformed, Read, Reader, put_varint};
+use super::bytes::{Malformed, Read, Reader, order, put_varint};
 use super::chain::ChainBytes;
 use super::event::EventBytes;
 use super::operand::Operand;
@@ -101,7 +101,7 @@ fn pick_row(row: &[u8], names: &[Box<str>], out: &mut Vec<u8>) -> Read<bool> {
         let (name, value) = set_entry(&mut entries)?;
         // Names before this one are not there; but for the one that the row does not keep among its properties.
         while let Some((at, next)) = wanted.peek() {
-            match next.as_bytes().cmp(name) {
+            match order(next.as_bytes(), name) {
                 Ordering::Greater => break,
                 Ordering::Equal => writer.put(*at, ValueBytes::checked(value)?),
                 Ordering::Less if !seen.is_empty() && &***next == LAST_SEEN => {

@@ -116,12 +116,7 @@ fn find_sorted(rows: &Rows, prefix: usize, heads: &[u64], id: &[u8], place: &mut
         return None;
     }
     let wanted = head(rest);
-    // Whether a row stands before the wanted id.
-    let before = |at: usize| match heads.get(at).map(|head| head.cmp(&wanted)) {
-        Some(Ordering::Less) => true,
-        Some(Ordering::Equal) => rows.id(at).is_some_and(|known| known < id),
-        Some(Ordering::Greater) | None => false,
-    };
+    let before = |at: usize| heads.get(at).is_some_and(|head| *head < wanted);
     // Forward in growing steps from the last place; from the first one when the id lies behind.
     let mut low = if *place > 0 && before(*place - 1) { *place } else { 0 };
     let mut step = 1;
@@ -142,8 +137,30 @@ fn find_sorted(rows: &Rows, prefix: usize, heads: &[u64], id: &[u8], place: &mut
         }
     }
     *place = low;
-    (heads.get(low) == Some(&wanted) && rows.id(low).is_some_and(|known| are_equal(known, id))).then_some(low)
+    // Of those that begin alike there are few, or, where ids are long, many.
+    for at in low..low + ALIKE_MAX {
+        if heads.get(at) != Some(&wanted) {
+            return None;
+        }
+        if rows.id(at).is_some_and(|known| are_equal(known, id)) {
+            return Some(at);
+        }
+    }
+    let alike = heads.get(low..).unwrap_or_default().partition_point(|head| *head == wanted);
+    let (mut low, mut high) = (low + ALIKE_MAX, low + alike);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match rows.id(middle)?.cmp(id) {
+            Ordering::Less => low = middle + 1,
+            Ordering::Equal => return Some(middle),
+            Ordering::Greater => high = middle,
+        }
+    }
+    None
 }
+
+/// Ids that begin alike and are looked at one by one.
+const ALIKE_MAX: usize = 4;
 
 /// Rows of a table, projected.
 #[derive(Debug, Default)]
@@ -344,7 +361,7 @@ mod tests {
         #[test]
         fn every_id_is_found_in_any_order(
             prefix in "[a-z]{0,12}",
-            known in prop::collection::btree_set("[ab]{0,12}", 0..60),
+            known in prop::collection::btree_set("(cccccccc)?[ab]{0,12}", 0..60),
             asked in prop::collection::vec("[a-c]{0,12}", 0..60),
             repeats in prop::collection::vec(0..60_usize, 0..60),
         ) {

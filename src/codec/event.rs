@@ -94,6 +94,10 @@ pub(crate) fn unescape_bytes(escaped: &[u8]) -> Read<Cow<'_, [u8]>> {
 
 /// Appends an id as it stands in keys, without its end.
 pub(crate) fn escape(out: &mut Vec<u8>, id: &[u8]) {
+    // Hardly any id has such a byte. All are looked at, because that goes many at a time.
+    if !id.iter().fold(false, |any, byte| any | (*byte <= 1)) {
+        return out.extend_from_slice(id);
+    }
     for byte in id {
         match byte {
             0 | 1 => out.extend([1, byte + 1]),

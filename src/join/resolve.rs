@@ -116,26 +116,23 @@ fn find_sorted(rows: &Rows, prefix: usize, heads: &[u64], id: &[u8], place: &mut
         return None;
     }
     let wanted = head(rest);
-    let before = |at: usize| heads.get(at).is_some_and(|head| *head < wanted);
-    // Forward in growing steps from the last place; from the first one when the id lies behind.
-    let mut low = if *place > 0 && before(*place - 1) { *place } else { 0 };
-    let mut step = 1;
-    let mut high = loop {
-        let next = low + step - 1;
-        if !before(next) {
-            break next;
-        }
-        low = next + 1;
-        step *= 2;
-    };
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if before(middle) {
-            low = middle + 1;
-        } else {
-            high = middle;
+    // Forward from the last place; from the first one when the id lies behind.
+    let is_behind = *place > 0 && heads.get(*place - 1).is_none_or(|head| *head >= wanted);
+    let mut low = if is_behind { 0 } else { *place };
+    let mut strides = 0;
+    while let Some(last) = heads.get(low + STRIDE - 1)
+        && *last < wanted
+    {
+        low += STRIDE;
+        strides += 1;
+        if strides == STRIDES_MAX {
+            low += heads.get(low..).unwrap_or_default().partition_point(|head| *head < wanted);
+            break;
         }
     }
+    // To count is faster than to guess, step by step, where to go.
+    let stride = heads.get(low..heads.len().min(low + STRIDE)).unwrap_or_default();
+    low += stride.iter().map(|head| usize::from(*head < wanted)).sum::<usize>();
     *place = low;
     // Of those that begin alike there are few, or, where ids are long, many.
     for at in low..low + ALIKE_MAX {
@@ -158,6 +155,10 @@ fn find_sorted(rows: &Rows, prefix: usize, heads: &[u64], id: &[u8], place: &mut
     }
     None
 }
+
+/// Rows that are passed at a time, and how many times before a longer way is taken in one leap.
+const STRIDE: usize = 16;
+const STRIDES_MAX: usize = 16;
 
 /// Ids that begin alike and are looked at one by one.
 const ALIKE_MAX: usize = 4;

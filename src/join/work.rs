@@ -222,7 +222,7 @@ pub(super) struct Worker {
 
 /// Events of the first block and of a grown one, and bytes of one.
 const EVENTS_FIRST: usize = 32;
-const EVENTS_MAX: usize = 2_048;
+const EVENTS_MAX: usize = 1_024;
 const BYTES_MAX: usize = 512 << 10;
 
 impl Worker {

@@ -1,4 +1,5 @@
-//! An embedded profile store for product analytics: user and group profiles as lazily folded rows on RocksDB.
+//! An embedded profile store for product analytics: user and group profiles as lazily folded rows on RocksDB, and a log
+//! of events that they are joined onto when a question is asked.
 //!
 //! A **profile** is one row of properties about a user (keyed by `distinct_id`) or a group (keyed by `group_id` under a
 //! group key). An **update** is a blind write: it never reads, it becomes an operand behind the row, and the row is
@@ -31,7 +32,11 @@
 //! * [`Table`] is one kind of profile in it, [`Db::users`] or [`Db::groups`]: the verbs to write and to read.
 //! * [`Update`] is what happens to one profile, built operator by operator; [`Batch`] is many of them, all or nothing.
 //! * [`Profile`] is what comes out, with [`Value`]s as properties.
+//! * [`EventLog`] is what users did, [`Db::events`]: [`Event`]s are appended, read in their order, and erased.
 //! * [`Snapshot`] is one moment of the whole store.
+//! * [`Join`](join::Join) is a question about events and the latest state of their users and groups,
+//!   [`Snapshot::join`]. Rows come out, or segments with measures. `docs/JOIN.md` works an example by hand.
+//! * [`Expr`] is a filter in Mixpanel's language, for joins and for rows of anything.
 //!
 //! # What a profile is
 //!
@@ -52,7 +57,9 @@
 //!
 //! * Many synced updates from few threads: [`Table::submit`] returns a [`Commit`] to wait on later.
 //! * Fastest loading: [`Durability::Buffered`], and [`Db::sync`] at the end.
-//! * Update objects as Mixpanel's clients send them: [`ingest`].
+//! * Update objects and events as Mixpanel's clients send them: [`ingest`].
+//! * Events that are kept elsewhere: [`Join::events_from`](join::Join::events_from) a [`Source`](join::Source).
+//! * What data protection laws ask for: [`EventLog::delete_user`].
 //! * The same folds without RocksDB, for harnesses and other engines: [`merge`].
 //! * Is everything well? [`Db::check`] walks every row and operand; [`Db::backup`] copies what is there.
 //!
@@ -152,3 +159,8 @@ pub mod laws {
 #[cfg(all(doctest, feature = "rocksdb"))]
 #[doc = include_str!("../README.md")]
 pub struct Readme;
+
+/// The example that was worked by hand, as well.
+#[cfg(all(doctest, feature = "rocksdb"))]
+#[doc = include_str!("../docs/JOIN.md")]
+pub struct JoinByHand;

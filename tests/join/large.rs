@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use profiledb::join::{Aggregate, Join, Strategy};
-use profiledb::{Batch, Builder, Db, Durability, Event, ProfileKey, Timestamp, Update};
+use profiledb::{Batch, Builder, Event, ProfileKey, Timestamp, Update};
 
 use super::{Bench, DAY, day};
 
@@ -35,8 +35,7 @@ const WAYS: [&str; 8] = [
 ];
 
 fn builder() -> Builder {
-    let now = Timestamp::parse("2025-01-01T00:00:00").unwrap();
-    Db::builder().durability(Durability::Buffered).clock(move || now).block_cache_bytes(CACHE)
+    super::builder().block_cache_bytes(CACHE)
 }
 
 fn user(number: u64) -> String {
@@ -48,7 +47,7 @@ fn fill(path: &Path) {
     let company = db.groups("company").unwrap();
     (0..50).for_each(|n| company.update(&n.to_string(), Update::new().set("tier", n % 3)).unwrap());
     let mut batch = Batch::new();
-    let mut write = |batch: &mut Batch, force: bool| {
+    let write = |batch: &mut Batch, force: bool| {
         if batch.len() >= BATCH || force {
             db.write(std::mem::take(batch)).unwrap();
         }
@@ -65,7 +64,7 @@ fn fill(path: &Path) {
             _ => ((n / 2) * 7_919 % USERS, (n / 2) / (EVENTS / 2).div_ceil(DAYS), n % DAY as u64),
         };
         let time = Timestamp::from_millis(day(at as i64).millis() + millis as i64);
-        let event = Event::new("visit", user(id), time).id(n.to_string()).set("amount", n as i64 % 100);
+        let event = Event::new("visit", user(id), time).id(format!("{n:x}-")).set("amount", n as i64 % 100);
         batch.event(event.set("company", [(n % 50) as i64]));
         write(&mut batch, false);
     }
@@ -74,10 +73,10 @@ fn fill(path: &Path) {
     db.close().unwrap();
 }
 
-/// The most memory that this process ever had, in bytes.
-fn peak() -> u64 {
+/// A figure of this process in bytes: `VmRSS` is what it has, and `VmHWM` the most that it ever had.
+fn memory(name: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
@@ -99,7 +98,7 @@ fn ask(way: &str, path: &Path) {
     let db = builder().open(path).unwrap();
     let (way, threads) = way.rsplit_once(' ').unwrap();
     let join = || db.snapshot().join().threads(threads.parse().unwrap());
-    let before = peak();
+    let before = memory("VmRSS");
     let start = Instant::now();
     let plan = ["user.plan"];
     let (events, read) = match way {
@@ -119,7 +118,7 @@ fn ask(way: &str, path: &Path) {
         }
         other => panic!("unknown way {other}"),
     };
-    println!("\njoined {events} {read} {} {}", peak() - before, start.elapsed().as_millis());
+    println!("\njoined {events} {read} {} {}", memory("VmHWM") - before, start.elapsed().as_millis());
 }
 
 /// Not a test of its own: what a child process runs.

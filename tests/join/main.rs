@@ -34,7 +34,7 @@ impl Bench {
 }
 
 fn builder() -> Builder {
-    let now = Timestamp::parse("2025-01-01T00:00:00").unwrap();
+    let now = Timestamp::parse("2030-01-01T00:00:00").unwrap();
     Db::builder().durability(Durability::Buffered).clock(move || now).block_cache_bytes(8 << 20)
 }
 

@@ -23,7 +23,7 @@ use num_bigint::BigInt;
 
 use super::bytes::{Malformed, Read, Reader, put_varint};
 use crate::limits::VALUE_DEPTH_MAX;
-use crate::model::{EXPONENT_MIN, Number, Object, Parts, Value};
+use crate::model::{EXPONENT_MIN, Number, Object, Parts, Value, is_group_id};
 
 const NULL: u8 = 0;
 const FALSE: u8 = 1;
@@ -252,19 +252,11 @@ impl<'a> ValueBytes<'a> {
         reader.str().ok()
     }
 
-    /// The ids of groups that this value lists: a scalar is one, a list is as many as it has scalars. What is no id,
-    /// null, `""` and what nests, is passed over.
-    pub(crate) fn ids(self, mut each: impl FnMut(&str)) {
-        if let Some(text) = self.text() {
-            if !text.is_empty() {
-                each(text);
-            }
-            return;
-        }
-        match self.decode() {
-            Ok(Value::List(elements)) => elements.iter().filter_map(Value::id_text).for_each(|id| each(&id)),
-            Ok(value) => value.id_text().iter().for_each(|id| each(id)),
-            Err(_) => {}
+    /// The ids of the groups that this value names, as [`Value::group_ids`] has them.
+    pub(crate) fn group_ids(self, mut each: impl FnMut(&str)) {
+        match self.text() {
+            Some(text) => Some(text).filter(|text| is_group_id(text)).into_iter().for_each(&mut each),
+            None => self.decode().iter().flat_map(Value::group_ids).for_each(|id| each(&id)),
         }
     }
 
@@ -474,6 +466,9 @@ mod tests {
             let decoded = read_value(&mut reader).unwrap();
             prop_assert!(decoded.is_identical(&value));
             prop_assert!(reader.is_empty());
+            let mut ids = Vec::new();
+            ValueBytes::new(&encoded).group_ids(|id| ids.push(id.to_owned()));
+            prop_assert_eq!(ids, value.group_ids().collect::<Vec<_>>());
             if let Value::Number(number) = &value {
                 prop_assert!(read_number(&mut Reader::new(&encoded)).unwrap().is_identical(number));
             }

@@ -20,9 +20,7 @@ pub(super) fn id_text(field: &str, value: Option<Value>) -> Result<Option<String
         Some(Value::String(text)) => Ok(Some(text)),
         Some(Value::Bool(value)) => Ok(Some(value.to_string())),
         // Such a number was rounded by the parser: two ids could become one, and two people with them.
-        Some(Value::Number(number))
-            if number.as_f64().abs() >= 2_f64.powi(63) && number.as_i64().is_none() && number.as_u64().is_none() =>
-        {
+        Some(Value::Number(number)) if number.is_beyond_64_bits() => {
             Err(Reject::at(field, format!("an id beyond 64 bits has to be a string value={number}")))
         }
         Some(Value::Number(number)) => Ok(Some(number.to_string())),

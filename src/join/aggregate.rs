@@ -77,8 +77,8 @@ impl TryFrom<&String> for Breakdown {
 
 /// What to make of rows: segments by some fields, with measures. Without a measure events are counted.
 ///
-/// Values that are equal as JSON is are one segment: `1` and `1.0` are, `"1"` is another. What is null, or not there, or
-/// of no profile, is *(not set)*.
+/// Values that are equal as JSON is are one segment: `1` and `1.0` are, `"1"` is another. What is null, or not there,
+/// or of no profile, is *(not set)*.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Aggregate {

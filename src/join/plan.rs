@@ -1,8 +1,8 @@
 //! The planner: which strategy for which table, and why.
 //!
 //! It knows roughly how many events lie in the range and how many rows each table has (the engine's estimates), and
-//! looks at a few hundred events here and there to see which share of them passes the filters on events and how many of them
-//! follow another one of the same user. From that it prices each strategy in microseconds and takes the cheapest.
+//! looks at a few hundred events here and there to see which share of them passes the filters on events and how many of
+//! them follow another one of the same user. From that it prices each strategy in microseconds and takes the cheapest.
 //!
 //! ```text
 //! lookup   ids asked for x 3.0

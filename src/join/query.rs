@@ -47,7 +47,7 @@ const MEMORY_MAX: usize = 1 << 30;
 /// # use profiledb::join::Memory;
 /// # use profiledb::{Event, ProfileKey, Update, merge};
 /// # let mut memory = Memory::new();
-/// # let time = |seconds| Timestamp::from_seconds(1_700_000_000 + seconds);
+/// # let time = |seconds: i64| Timestamp::from_seconds(1_700_000_000 + seconds);
 /// # memory.event(&Event::new("purchase", "alice", time(0)).set("amount", 5));
 /// # memory.event(&Event::new("purchase", "bob", time(1)).set("amount", 7));
 /// # memory.row(&ProfileKey::user("alice")?, merge::full(None, &[&merge::operand(&Update::new().set("plan", "pro"))]));

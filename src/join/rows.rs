@@ -293,8 +293,8 @@ impl Row {
         }
     }
 
-    /// The value of a selected field, by its place. Nothing when it is not set: there is no profile, or no such property,
-    /// or it is null. Of groups it is the list of the values of all groups, null where one is not set.
+    /// The value of a selected field, by its place. Nothing when it is not set: there is no profile, or no such
+    /// property, or it is null. Of groups it is the list of the values of all groups, null where one is not set.
     #[must_use]
     pub fn get(&self, at: usize) -> Option<Value> {
         let (_, column) = self.block.layout.select.get(at)?;

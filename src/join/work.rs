@@ -24,7 +24,6 @@ use super::resolve::{Build, Cursor, Resolver, Rows, head, read_rows};
 use super::source::{Source, Tables};
 use crate::codec::{self, EventBytes, EventKey};
 use crate::error::Result;
-use crate::limits::GROUP_IDS_MAX;
 use crate::model::Timestamp;
 
 /// What is asked of the events before anything is joined.
@@ -422,11 +421,9 @@ fn group_ids(block: &Block, dim: &Dim, joined: &mut Joined) {
         let slot = if by_run { block.runs.get(at).map(|run| run.slot as usize) } else { Some(at) };
         let first = joined.id_ends.len();
         if let Some(value) = slot.and_then(|slot| block.slots.get(slot)).and_then(|slot| block.stored(slot, column)) {
-            let mut listed = 0;
-            value.ids(|id| {
-                listed += 1;
+            value.group_ids(|id| {
                 let known = (first..joined.id_ends.len()).any(|at| joined.id(at) == id);
-                if listed <= GROUP_IDS_MAX && !known {
+                if !known {
                     joined.ids.extend_from_slice(id.as_bytes());
                     joined.id_ends.push(joined.ids.len() as u32);
                 }

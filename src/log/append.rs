@@ -1,13 +1,12 @@
 //! From an event to operations: what happens on the caller's thread, before anyone else waits.
 
-use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::codec::{self, encode_event, encode_stamp, event_key};
 use crate::error::Result;
-use crate::limits::{GROUP_IDS_MAX, ID_BYTES_MAX, Limits};
+use crate::limits::Limits;
 use crate::model::{Event, Kind, Timestamp, Value};
 use crate::rocks::{Action, Engine, Operation};
 
@@ -49,7 +48,7 @@ impl Appender {
             operations.push(stamp(&self.first_of_users, &event.distinct_id, event.time));
         }
         for (key, family) in &groups.0 {
-            let ids = event.properties.get(key).into_iter().flat_map(group_ids);
+            let ids = event.properties.get(key).into_iter().flat_map(Value::group_ids);
             operations.extend(ids.map(|id| stamp(family, &id, event.time)));
         }
         Ok(())
@@ -81,57 +80,9 @@ impl GroupKeys {
     }
 }
 
-/// The ids of the groups that a property of an event names: one, or those in a list.
-pub(super) fn group_ids(value: &Value) -> impl Iterator<Item = Cow<'_, str>> {
-    let values = match value {
-        Value::List(elements) => elements.as_slice(),
-        one => std::slice::from_ref(one),
-    };
-    values.iter().filter_map(group_id).take(GROUP_IDS_MAX)
-}
-
-/// The text of an id, as the wire formats read ids of profiles: `3` and `"3"` are one group.
-fn group_id(value: &Value) -> Option<Cow<'_, str>> {
-    let id: Cow<'_, str> = match value {
-        Value::String(text) => text.into(),
-        Value::Bool(value) => value.to_string().into(),
-        // A number like that was rounded on its way, and could be the id of another group.
-        Value::Number(number)
-            if number.as_f64().abs() >= 2_f64.powi(63) && number.as_i64().is_none() && number.as_u64().is_none() =>
-        {
-            return None;
-        }
-        Value::Number(number) => number.to_string().into(),
-        Value::Null | Value::List(_) | Value::Object(_) => return None,
-    };
-    (!id.is_empty() && id.len() <= ID_BYTES_MAX).then_some(id)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn group_ids_are_those_of_profiles() {
-        let ids = |value: Value| group_ids(&value).map(Cow::into_owned).collect::<Vec<_>>();
-        let values = vec![
-            Value::from("acme"),
-            3.into(),
-            3.5.try_into().unwrap(),
-            true.into(),
-            "".into(),
-            Value::Null,
-            vec!["nested"].into(),
-            1e300.try_into().unwrap(),
-            "x".repeat(ID_BYTES_MAX + 1).into(),
-            (-7).into(),
-        ];
-        assert_eq!(ids(values.clone().into()), ["acme", "3", "3.5", "true", "-7"]);
-        let one_by_one: Vec<String> =
-            values.into_iter().filter(|value| value.as_list().is_none()).flat_map(ids).collect();
-        assert_eq!(one_by_one, ["acme", "3", "3.5", "true", "-7"]);
-        assert_eq!(ids((0..400).map(|n| n.to_string()).collect::<Vec<_>>().into()).len(), GROUP_IDS_MAX);
-    }
 
     #[test]
     fn an_event_without_an_insert_id_gets_one_of_its_own() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::append::{group_ids, stamp};
+use super::append::stamp;
 use crate::codec::{self, EVENTS, EventBytes, EventKey};
 use crate::error::Result;
 use crate::model::{Kind, Timestamp};
@@ -62,7 +62,7 @@ impl FirstTimes {
                     let Ok(event) = EventBytes::read(value) else { continue };
                     // What was found before the damage counts.
                     let _ = event.pick(wanted, |_, value| {
-                        value.decode().iter().flat_map(group_ids).for_each(|id| note(&id));
+                        value.group_ids(&mut note);
                     });
                 }
             }

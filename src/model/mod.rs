@@ -21,3 +21,4 @@ pub use value::Value;
 pub(crate) use event::is_reserved_in_event;
 pub(crate) use number::{EXPONENT_MIN, Parts};
 pub(crate) use profile::{FIRST_EVENT, LAST_SEEN};
+pub(crate) use value::is_group_id;

@@ -347,6 +347,14 @@ impl TryFrom<f64> for Number {
     }
 }
 
+impl Number {
+    /// Whether no integer of 64 bits is as large. A parser may have rounded such a number, so as an id it could be
+    /// somebody else's.
+    pub(crate) fn is_beyond_64_bits(&self) -> bool {
+        self.as_f64().abs() >= 2_f64.powi(63) && self.as_i64().is_none() && self.as_u64().is_none()
+    }
+}
+
 impl fmt::Debug for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

@@ -3,11 +3,18 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
+use std::slice;
 
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{NotFinite, Number, Object};
+use crate::limits::{GROUP_IDS_MAX, ID_BYTES_MAX};
+
+/// Whether a text can be the id of a group.
+pub(crate) fn is_group_id(text: &str) -> bool {
+    !text.is_empty() && text.len() <= ID_BYTES_MAX
+}
 
 /// A property value: any JSON.
 ///
@@ -104,14 +111,26 @@ impl Value {
         }
     }
 
-    /// The text that this value is as the id of a group, if it can be one. Clients send numbers for ids that look like
-    /// numbers, and expect them to equal the string.
-    pub(crate) fn id_text(&self) -> Option<Cow<'_, str>> {
-        match self {
-            Self::String(text) if !text.is_empty() => Some(Cow::Borrowed(text)),
-            Self::Number(_) | Self::Bool(_) => Some(Cow::Owned(self.to_string())),
-            Self::Null | Self::String(_) | Self::List(_) | Self::Object(_) => None,
-        }
+    /// The ids of the groups that this value names: a scalar is one, a list is as many as it has scalars, and from the
+    /// first [`GROUP_IDS_MAX`] on they are passed over. So is whatever is no id. Clients send numbers for ids that look
+    /// like numbers, and expect them to equal the string.
+    pub(crate) fn group_ids(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let values = match self {
+            Self::List(elements) => elements.as_slice(),
+            one => slice::from_ref(one),
+        };
+        values.iter().filter_map(Self::group_id).take(GROUP_IDS_MAX)
+    }
+
+    fn group_id(&self) -> Option<Cow<'_, str>> {
+        let id: Cow<'_, str> = match self {
+            Self::String(text) => text.into(),
+            Self::Bool(value) => value.to_string().into(),
+            Self::Number(number) if number.is_beyond_64_bits() => return None,
+            Self::Number(number) => number.to_string().into(),
+            Self::Null | Self::List(_) | Self::Object(_) => return None,
+        };
+        is_group_id(&id).then_some(id)
     }
 
     /// The same value with whole numbers as integers, so that equal values are identical.
@@ -378,6 +397,28 @@ mod tests {
 
     fn json(text: &str) -> Value {
         serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn group_ids_are_those_of_profiles() {
+        let ids = |value: Value| value.group_ids().map(Cow::into_owned).collect::<Vec<_>>();
+        let values = vec![
+            Value::from("acme"),
+            3.into(),
+            3.5.try_into().unwrap(),
+            true.into(),
+            "".into(),
+            Value::Null,
+            vec!["nested"].into(),
+            1e300.try_into().unwrap(),
+            "x".repeat(ID_BYTES_MAX + 1).into(),
+            (-7).into(),
+        ];
+        assert_eq!(ids(values.clone().into()), ["acme", "3", "3.5", "true", "-7"]);
+        let one_by_one: Vec<String> =
+            values.into_iter().filter(|value| value.as_list().is_none()).flat_map(ids).collect();
+        assert_eq!(one_by_one, ["acme", "3", "3.5", "true", "-7"]);
+        assert_eq!(ids((0..400).map(|n| n.to_string()).collect::<Vec<_>>().into()).len(), GROUP_IDS_MAX);
     }
 
     #[test]

@@ -331,7 +331,6 @@ impl Engine {
 
     /// How many bytes the files of a family hold between two keys, for each pair of them, roughly. What is still in
     /// memory does not count: [`FamilyStats::memtable_bytes`] is the most that could be missing.
-    #[allow(dead_code, reason = "for whoever plans how to read a range, above this room")]
     pub(crate) fn approximate_bytes(&self, family: &str, ranges: &[(&[u8], &[u8])]) -> Vec<u64> {
         let Some(handle) = self.handle(family) else { return vec![0; ranges.len()] };
         let ranges: Vec<_> = ranges.iter().map(|(from, to)| rocksdb::Range::new(from, to)).collect();

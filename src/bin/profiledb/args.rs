@@ -83,7 +83,8 @@ pub(crate) enum Command {
     Tables(Shape),
     /// Print what the tables take on disk and in memory. Cheap: nothing is read, so counts are estimates.
     Stats(Shape),
-    /// Read every row, every pending operand and every event, and report what is there. Exit status 2 when something is wrong.
+    /// Read every row, every pending operand and every event, and report what is there. Exit status 2 when something is
+    /// wrong.
     Check(Shape),
     /// Fold every profile and rewrite every file, after which reads are fastest.
     Compact,

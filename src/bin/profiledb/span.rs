@@ -9,8 +9,8 @@ use crate::failure::Failure;
 
 /// What a time of which nothing before stays can look like.
 pub(crate) const BEFORE_HELP: &str = "\
-The first moment of which events stay: a date, which is its midnight in UTC, as 2024-01-31; a date and a time, in UTC or \
-with an offset, as 2024-01-31T13:00:00+01:00; or a number of seconds or milliseconds since 1970";
+The first moment of which events stay: a date, which is its midnight in UTC, as 2024-01-31; a date and a time, in UTC \
+or with an offset, as 2024-01-31T13:00:00+01:00; or a number of seconds or milliseconds since 1970";
 
 /// Which times.
 #[derive(Debug, Flags)]

@@ -61,10 +61,14 @@ fn listed(value: Option<&Value>) -> Vec<String> {
     let mut distinct = Vec::new();
     all.into_iter().for_each(|id| {
         if !distinct.contains(&id) {
-            distinct.push(id)
+            distinct.push(id);
         }
     });
     distinct
+}
+
+fn day_of(event: &Event) -> String {
+    event.time().to_string().chars().take(10).collect()
 }
 
 /// A row by the nested loop.
@@ -98,7 +102,7 @@ impl Naive<'_> {
                 "$distinct_id" | "distinct_id" => Some(self.event.distinct_id().into()),
                 "$insert_id" => self.event.insert_id().map(Into::into),
                 "$time" | "time" => Some(self.event.time().to_string().into()),
-                "$day" => Some(self.event.time().to_string()[..10].into()),
+                "$day" => Some(day_of(self.event).into()),
                 name => self.event.get(name).cloned(),
             }),
             Field::User(name) => one(Self::of(self.user, name)),
@@ -236,7 +240,8 @@ fn rows_of(rows: Rows) -> (Vec<String>, JoinStats) {
 fn ids() -> impl Strategy<Value = String> {
     prop_oneof![
         8 => (0..150_u32).prop_map(|n| format!("u{n:03}")),
-        1 => select(vec!["", "u", "u0", "\0", "\u{1}", "u\0", "u\u{1}a", "U001", "\u{e9}", "zz"]).prop_map(String::from),
+        1 => select(vec!["", "u", "u0", "\0", "\u{1}", "u\0", "u\u{1}a", "U001", "\u{e9}", "zz"])
+            .prop_map(String::from),
     ]
 }
 
@@ -452,7 +457,7 @@ fn exploded(value: Option<&Value>) -> Vec<Value> {
     let mut distinct: Vec<Value> = Vec::new();
     elements.into_iter().for_each(|value| {
         if !distinct.contains(&value) {
-            distinct.push(value)
+            distinct.push(value);
         }
     });
     distinct
@@ -502,7 +507,7 @@ fn naive_measures(rows: &[&Naive<'_>]) -> Vec<Value> {
     let float = |plan: &Value| plan.as_number().is_some_and(Number::is_float);
     let plan =
         plans.filter(|plan| !matches!(plan, Value::Null | Value::List(_))).min_by_key(|plan| (*plan, float(plan)));
-    let day = rows.iter().map(|row| row.event.time().to_string()[..10].to_owned()).max();
+    let day = rows.iter().map(|row| day_of(row.event)).max();
     let sum: i64 = amounts.iter().sum();
     let mean = (!amounts.is_empty()).then(|| Value::try_from(sum as f64 / amounts.len() as f64).unwrap());
     vec![

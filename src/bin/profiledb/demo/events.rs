@@ -112,9 +112,7 @@ fn retroactive(db: &Db) -> Told {
         let name = area.as_ref().and_then(Value::as_str).unwrap_or("(not set)");
         say(format!("     {name:<12} {:>5}  ->  {:>5}", of(&before), of(&after)))?;
     }
-    say(
-        "\n   No event was touched, and none has to be: each has the latest state of its profiles whenever it is asked.\n",
-    )
+    say("\n   No event was touched, and none has to be: each has the latest state of its profiles whenever asked.\n")
 }
 
 fn groups(db: &Db) -> Told {

@@ -59,8 +59,8 @@ pub struct Limits {
     /// The earliest time of an event, in seconds since the epoch; earlier ones are refused. Source: Import Events
     /// (1971-01-01).
     pub event_seconds_min: i64,
-    /// How far ahead of the clock an event may lie, in seconds; what lies beyond is refused. Source: Import Events
-    /// (one hour).
+    /// How far ahead of the clock an event may lie, in seconds; what lies beyond is refused, or set to now where events
+    /// are read leniently. Source: Import Events (one hour).
     pub event_ahead_seconds_max: i64,
 }
 

@@ -20,7 +20,7 @@ use crate::model::Kind;
 ///
 /// Computed properties of events: `$event_name`, `$distinct_id`, `$insert_id`, `$time` (text of the shape
 /// `YYYY-MM-DDTHH:MM:SS`) and `$day` (`YYYY-MM-DD`), both in UTC. `distinct_id`, `time` and `event` are accepted as
-/// well. Computed properties of profiles: `$last_seen` and `$mp_first_event_time`.
+/// well. Computed properties of profiles: `$last_seen` and `$mp_first_event_time`; of users, `$distinct_id` as well.
 ///
 /// ```
 /// use profiledb::join::Field;

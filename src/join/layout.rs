@@ -70,6 +70,9 @@ pub(super) struct Layout {
     pub(super) select: Vec<(Field, Column)>,
 }
 
+/// A property of every user, which no profile has among its own.
+const USER_ID: &str = "$distinct_id";
+
 /// A property of an event that is computed.
 fn computed(name: &str) -> Option<Column> {
     match name {
@@ -105,6 +108,8 @@ impl Layout {
                     }
                     continue;
                 }
+                // The id of the user is that of the event, profile or not.
+                Field::User(name) if name == USER_ID => continue,
                 Field::User(name) => (Via::User, name),
                 Field::Group { key, name } => (Via::Group(key.clone()), name),
                 Field::UserGroup { key, name } => (Via::UserGroup(key.clone()), name),
@@ -127,7 +132,8 @@ impl Layout {
         for ((via, table), names) in dims {
             let ids = match &via {
                 Via::User => None,
-                Via::Group(key) => Some(layout.column(&Field::event(key))),
+                // Whatever the key is called: it names a property, and nothing that is computed.
+                Via::Group(key) => Some(layout.event_column(key)),
                 Via::UserGroup(key) => Some(layout.column(&Field::user(key))),
             };
             layout.dims.push(Dim { via, table, ids, names: names.into_iter().collect() });
@@ -136,13 +142,17 @@ impl Layout {
         layout
     }
 
+    /// Where a property of events is found that is not computed.
+    fn event_column(&self, name: &str) -> Column {
+        let place = self.event_names.binary_search_by(|known| (**known).cmp(name));
+        place.map_or(Column::Nowhere, Column::Event)
+    }
+
     /// Where a field is found.
     pub(super) fn column(&self, field: &Field) -> Column {
         let (via, name) = match field {
-            Field::Event(name) => {
-                let place = || self.event_names.binary_search_by(|known| (**known).cmp(name.as_str()));
-                return computed(name).unwrap_or_else(|| place().map_or(Column::Nowhere, Column::Event));
-            }
+            Field::Event(name) => return computed(name).unwrap_or_else(|| self.event_column(name)),
+            Field::User(name) if name == USER_ID => return Column::DistinctId,
             Field::User(name) => (Via::User, name),
             Field::Group { key, name } => (Via::Group(key.clone()), name),
             Field::UserGroup { key, name } => (Via::UserGroup(key.clone()), name),

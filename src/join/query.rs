@@ -232,6 +232,18 @@ impl Join {
         Ok(self.plan(&[])?.plan)
     }
 
+    /// How an aggregation would be executed, and why. A few hundred events are read.
+    ///
+    /// # Errors
+    ///
+    /// As [`aggregate`](Self::aggregate).
+    pub fn explain_aggregate(self, mut aggregated: Aggregate) -> Result<Plan> {
+        match aggregated.take_refused() {
+            Some(error) => Err(error),
+            None => Ok(self.plan(&aggregated.fields())?.plan),
+        }
+    }
+
     /// The rows. They are of the moment of the tables and stay so, whatever is written meanwhile.
     ///
     /// # Errors
@@ -241,7 +253,7 @@ impl Join {
     /// first events from being read.
     pub fn rows(mut self) -> Result<Rows> {
         self.whole_events = true;
-        let engine = self.plan(&[])?;
+        let engine = self.prepare(&[])?;
         Ok(Rows::new(Arc::new(engine)))
     }
 
@@ -255,11 +267,18 @@ impl Join {
         if let Some(error) = aggregated.take_refused() {
             return Err(error);
         }
-        let engine = self.plan(&aggregated.fields())?;
+        let engine = self.prepare(&aggregated.fields())?;
         aggregate(&Arc::new(engine), aggregated)
     }
 
     /// Plans, and reads what the plan wants in memory.
+    fn prepare(self, more: &[Field]) -> Result<Engine> {
+        let memory = self.wishes.memory;
+        let mut engine = self.plan(more)?;
+        build(&mut engine, memory)?;
+        Ok(engine)
+    }
+
     fn plan(mut self, more: &[Field]) -> Result<Engine> {
         if let Some(error) = self.refused.take() {
             return Err(error);
@@ -300,7 +319,7 @@ impl Join {
             Some(source) => Units::Single(Mutex::new(Some(source))),
             None => units(&*self.tables, &layout, &plan, &self.scope, days)?,
         };
-        let mut engine = Engine {
+        Ok(Engine {
             tables: self.tables,
             builds: Vec::new(),
             layout,
@@ -311,9 +330,7 @@ impl Join {
             units,
             counters,
             stop: AtomicBool::new(false),
-        };
-        build(&mut engine, self.wishes.memory)?;
-        Ok(engine)
+        })
     }
 }
 
@@ -455,9 +472,10 @@ fn last_day(tables: &dyn Tables, first: i32, end: Option<&[u8]>) -> Result<i32> 
 }
 
 fn units(tables: &dyn Tables, layout: &Layout, plan: &Plan, scope: &Scope, days: Days) -> Result<Units> {
-    let parted = plan.tables.iter().position(|table| table.in_parts).and_then(|dim| layout.dims.get(dim));
-    if let Some(dim) = parted {
-        return Ok(Units::Parts(Mutex::new(Splitter::new(tables.rows(&dim.table, &[], None)?))));
+    let parted: Vec<usize> =
+        plan.tables.iter().enumerate().filter(|(_, table)| table.in_parts).map(|(dim, _)| dim).collect();
+    if !parted.is_empty() {
+        return Ok(Units::Parts(Mutex::new(Splitter::new(tables, layout, &parted)?)));
     }
     let mut starts = Vec::new();
     if let Some((first, last)) = days {

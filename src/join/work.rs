@@ -20,7 +20,7 @@ use super::block::{Block, Joined, Run};
 use super::filter::{Filter, Verdicts};
 use super::layout::{Dim, Layout, Via};
 use super::plan::{Counters, Plan, Strategy};
-use super::resolve::{Build, Cursor, Resolver, Rows, head, read_rows};
+use super::resolve::{Build, Cursor, Resolver, Rows, head};
 use super::source::{Source, Tables};
 use crate::codec::{self, EventBytes, EventKey};
 use crate::error::Result;
@@ -73,25 +73,40 @@ pub(super) enum Units {
     Single(Mutex<Option<Box<dyn Source>>>),
 }
 
-/// Cuts a table into parts by reading it once. Workers take turns, so while one reads a part the others join theirs.
+/// Cuts tables into parts by reading each once, side by side. Workers take turns, so while one reads a part the others
+/// join theirs.
 pub(super) struct Splitter {
-    rows: Option<Box<dyn Source>>,
-    /// Where the next part begins, and the row there.
+    tables: Vec<Parted>,
+    /// Where the next part begins.
     start: Vec<u8>,
-    carried: Option<(Vec<u8>, Vec<u8>)>,
     number: usize,
+    ended: bool,
+}
+
+/// A table that is read in parts.
+struct Parted {
+    dim: usize,
+    rows: Box<dyn Source>,
+    /// A row that was read and is not in a part yet. It may be the first of the next one.
+    carried: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Splitter {
-    pub(super) fn new(rows: Box<dyn Source>) -> Self {
-        Self { rows: Some(rows), start: Vec::new(), carried: None, number: 0 }
+    pub(super) fn new(tables: &dyn Tables, layout: &Layout, parted: &[usize]) -> Result<Self> {
+        let table = |dim: &usize| -> Result<Option<Parted>> {
+            let Some(spec) = layout.dims.get(*dim) else { return Ok(None) };
+            Ok(Some(Parted { dim: *dim, rows: tables.rows(&spec.table, &[], None)?, carried: None }))
+        };
+        let tables = parted.iter().filter_map(|dim| table(dim).transpose()).collect::<Result<_>>()?;
+        Ok(Self { tables, start: Vec::new(), number: 0, ended: false })
     }
 }
 
-/// A part of a table, read.
+/// A part, read.
 struct Part {
     number: usize,
-    rows: Rows,
+    /// The rows of each table that is read in parts.
+    rows: Vec<(usize, Rows)>,
     start: Vec<u8>,
     end: Option<Vec<u8>>,
 }
@@ -161,40 +176,68 @@ impl Ids {
 }
 
 impl Engine {
-    /// The tables that are read in parts, the one that says where parts begin first.
-    fn parted(&self) -> impl Iterator<Item = usize> {
-        self.plan.tables.iter().enumerate().filter(|(_, table)| table.in_parts).map(|(dim, _)| dim)
-    }
-
-    /// Reads the next part of the table, up to a number of rows.
+    /// Reads the next part of the tables, up to a number of rows of all of them.
     fn next_part(&self, splitter: &Mutex<Splitter>) -> Result<Option<Part>> {
-        let Some(dim) = self.parted().next().and_then(|dim| self.layout.dims.get(dim)) else { return Ok(None) };
         let mut splitter = splitter.lock();
         let splitter = &mut *splitter;
-        let Some(source) = &mut splitter.rows else { return Ok(None) };
-        let mut rows = Rows::default();
-        if let Some((id, row)) = splitter.carried.take() {
+        if splitter.ended {
+            return Ok(None);
+        }
+        let mut parts: Vec<(usize, Rows)> = splitter.tables.iter().map(|table| (table.dim, Rows::default())).collect();
+        let end = match splitter.tables.as_mut_slice() {
+            [table] => self.fill_part(table, &mut parts)?,
+            tables => self.fill_parts(tables, &mut parts)?,
+        };
+        let start = std::mem::replace(&mut splitter.start, end.clone().unwrap_or_default());
+        let number = splitter.number;
+        splitter.number += 1;
+        splitter.ended = end.is_none();
+        Ok(Some(Part { number, rows: parts, start, end }))
+    }
+
+    /// Of one table. Says where the next part begins, if there is one.
+    fn fill_part(&self, table: &mut Parted, parts: &mut [(usize, Rows)]) -> Result<Option<Vec<u8>>> {
+        let (Some(dim), Some((_, rows))) = (self.layout.dims.get(table.dim), parts.first_mut()) else {
+            return Ok(None);
+        };
+        if let Some((id, row)) = table.carried.take() {
             rows.push(dim, &id, &row)?;
         }
         let mut read = 0;
-        let mut end = None;
-        while let Some((id, row)) = source.next()? {
+        while let Some((id, row)) = table.rows.next()? {
             read += 1;
             if rows.len() as u64 >= self.plan.part_rows {
-                end = Some(id.to_vec());
-                splitter.carried = Some((id.to_vec(), row.to_vec()));
+                table.carried = Some((id.to_vec(), row.to_vec()));
                 break;
             }
             rows.push(dim, id, row)?;
         }
         self.counters.rows_read.add(read);
-        let start = std::mem::replace(&mut splitter.start, end.clone().unwrap_or_default());
-        let number = splitter.number;
-        splitter.number += 1;
-        if end.is_none() {
-            splitter.rows = None;
+        Ok(table.carried.as_ref().map(|(id, _)| id.clone()))
+    }
+
+    /// Of several tables, id by id, so that none of them has more in a part than it may.
+    fn fill_parts(&self, tables: &mut [Parted], parts: &mut [(usize, Rows)]) -> Result<Option<Vec<u8>>> {
+        let (mut count, mut read) = (0, 0);
+        loop {
+            for table in tables.iter_mut().filter(|table| table.carried.is_none()) {
+                table.carried = table.rows.next()?.map(|(id, row)| (id.to_vec(), row.to_vec()));
+                read += u64::from(table.carried.is_some());
+            }
+            let next = tables.iter().filter_map(|table| table.carried.as_ref().map(|(id, _)| id)).min().cloned();
+            let is_full = count >= self.plan.part_rows;
+            let Some(next) = next.filter(|_| !is_full) else {
+                self.counters.rows_read.add(read);
+                return Ok(tables.iter().filter_map(|table| table.carried.as_ref().map(|(id, _)| id.clone())).min());
+            };
+            for (table, (_, rows)) in tables.iter_mut().zip(parts.iter_mut()) {
+                let Some(dim) = self.layout.dims.get(table.dim) else { continue };
+                if let Some((id, row)) = table.carried.take_if(|(id, _)| *id == next) {
+                    rows.push(dim, &id, &row)?;
+                    count += 1;
+                }
+            }
         }
-        Ok(Some(Part { number, rows, start, end }))
     }
 
     fn resolver(&self, dim: usize) -> Resolver {
@@ -297,17 +340,7 @@ impl Worker {
     fn enter(&mut self, part: Part) -> Result<Unit> {
         let Part { number, rows, start, end } = part;
         let engine = Arc::clone(&self.engine);
-        let mut first = Some(rows);
-        for dim in engine.parted() {
-            let Some(spec) = engine.layout.dims.get(dim) else { continue };
-            let rows = match first.take() {
-                Some(rows) => rows,
-                None => {
-                    let range = (start.as_slice(), end.as_deref());
-                    let rows = read_rows(&*engine.tables, spec, range, usize::MAX, &engine.counters)?;
-                    rows.unwrap_or_default()
-                }
-            };
+        for (dim, rows) in rows {
             engine.counters.parts.add(1);
             if let Some(resolver) = self.resolvers.get_mut(dim) {
                 *resolver = Resolver::Hash(Arc::new(Build::sorted(rows)?), 0);

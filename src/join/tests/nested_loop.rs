@@ -7,9 +7,12 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
+use crate::codec;
 use crate::error::Result;
 use crate::expr::{Expr, Place, Reference, Scope};
-use crate::join::{Aggregate, Field, Join, JoinStats, Measure, Memory, Rows, Sorted, Strategy as Way, Tables, encode};
+use crate::join::{
+    Aggregate, Field, Join, JoinStats, Measure, Memory, Rows, Sorted, Strategy as Way, Table, Tables, encode,
+};
 use crate::merge;
 use crate::model::{Event, Kind, Number, Profile, ProfileKey, Timestamp, Value};
 use crate::ops::Update;
@@ -27,6 +30,12 @@ struct World {
 impl World {
     fn event(&mut self, event: Event) {
         self.memory.event(&event);
+        let seen = self.events.values().filter(|known| known.distinct_id() == event.distinct_id());
+        let first = seen.map(Event::time).chain([event.time()]).min().unwrap();
+        if !event.distinct_id().is_empty() {
+            let table = Table::FirstEvents(Kind::User);
+            self.memory.put(table, event.distinct_id().as_bytes(), codec::encode_stamp(first));
+        }
         self.events.insert(encode(&event).0, event);
     }
 
@@ -97,6 +106,11 @@ impl Naive<'_> {
     fn values(&self, field: &Field) -> (bool, Vec<Option<Value>>) {
         let one = |value: Option<Value>| (false, vec![value]);
         match field {
+            Field::User(name) if name == "$mp_first_event_time" => {
+                let own = |event: &&Event| event.distinct_id() == self.event.distinct_id();
+                let first = self.world.events.values().filter(own).map(Event::time).min();
+                one(first.filter(|_| !self.event.distinct_id().is_empty()).map(|time| time.to_string().into()))
+            }
             Field::Event(name) => one(match name.as_str() {
                 "$event_name" | "event" => Some(self.event.name().into()),
                 "$distinct_id" | "distinct_id" => Some(self.event.distinct_id().into()),
@@ -131,6 +145,8 @@ impl Naive<'_> {
         for field in query.fields.iter().chain(&query.filter_fields()) {
             match field {
                 Field::Event(_) => {}
+                // That somebody was ever seen says nothing about a profile.
+                Field::User(name) if name == "$mp_first_event_time" => {}
                 Field::User(_) => drop(places.insert((0, String::new()))),
                 Field::Group { key, .. } => drop(places.insert((1, key.clone()))),
                 Field::UserGroup { key, .. } => {
@@ -317,7 +333,7 @@ fn worlds() -> impl Strategy<Value = World> {
     })
 }
 
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 14] = [
     "event.flag",
     "event.amount",
     "event.$event_name",
@@ -328,6 +344,7 @@ const FIELDS: [&str; 13] = [
     "user.plan",
     "user.roles",
     "user.$last_seen",
+    "user.$mp_first_event_time",
     "group:company.plan",
     "group:company.roles",
     "user:company.plan",

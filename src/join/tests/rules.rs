@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::error::{ErrorKind, Result};
 use crate::expr::Expr;
-use crate::join::{Aggregate, Breakdown, Field, Join, Measure, Memory};
+use crate::join::{Aggregate, Breakdown, Field, Join, Measure, Memory, Strategy};
 use crate::merge;
 use crate::model::{Event, ProfileKey, Timestamp, Value};
 use crate::ops::Update;
@@ -190,11 +190,37 @@ fn what_cannot_be_asked_is_refused() {
 }
 
 #[test]
-fn a_plan_says_why() {
+fn what_a_group_key_or_an_id_is_called_does_not_matter() {
+    let mut memory = Memory::new();
+    memory.event(&event("ann").set("event", ["a"]).set("$day", "b"));
+    for (key, id) in [("event", "a"), ("$day", "b")] {
+        row(&mut memory, ProfileKey::group(key, id), Update::new().set("tier", "gold"));
+        assert_eq!(counts(&memory, &format!("group:{key}.tier")), [(Some("gold".into()), 1)]);
+    }
+    assert_eq!(counts(&memory, "user.$distinct_id"), [(Some("ann".into()), 1)]);
+}
+
+#[test]
+fn to_explain_reads_no_table() {
+    let mut memory = world_of_fifty();
+    memory.put(crate::join::Table::Profiles(crate::model::Kind::User), b"u1", b"damaged".to_vec());
+    let join = || Join::new(Arc::new(memory.clone())).strategy(Strategy::Hash).ordered().select(["user.plan"]);
+    assert!(join().rows().is_err());
+    assert_eq!(join().explain().unwrap().tables[0].strategy, Strategy::Hash);
+    let by = Aggregate::by(["user:company.tier"]);
+    assert_eq!(join().explain_aggregate(by).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+fn world_of_fifty() -> Memory {
     let mut memory = Memory::new();
     (0..50).for_each(|n| memory.event(&event(&format!("u{n}"))));
     (0..50).for_each(|n| user(&mut memory, &format!("u{n}"), Update::new().set("plan", "pro")));
-    let plan = Join::new(Arc::new(memory)).select(["user.plan"]).explain().unwrap();
+    memory
+}
+
+#[test]
+fn a_plan_says_why() {
+    let plan = Join::new(Arc::new(world_of_fifty())).select(["user.plan"]).explain().unwrap();
     assert_eq!((plan.estimates.events, plan.estimates.days, plan.estimates.sample), (50, 1, 50));
     let text = plan.to_string();
     assert!(text.contains("join      users (about 50 rows): "), "{text}");

@@ -105,18 +105,13 @@ fn explain(
     format: Option<Format>,
     refused: impl Fn(Error) -> Failure,
 ) -> Result<(), Failure> {
-    // What an aggregation reads is what the rows of its fields would.
-    let fields = match wanted {
-        Wanted::Rows(fields) => fields,
-        Wanted::Segments(mut by, measures) => {
-            by.extend(measures.into_iter().filter_map(|measure| match measure {
-                Measure::Sum(field) | Measure::Min(field) | Measure::Max(field) | Measure::Avg(field) => Some(field),
-                _ => None,
-            }));
-            by
+    let plan: Plan = match wanted {
+        Wanted::Rows(fields) => asked.select(fields).explain(),
+        Wanted::Segments(by, measures) => {
+            asked.explain_aggregate(measures.into_iter().fold(Aggregate::by(by), Aggregate::measure))
         }
-    };
-    let plan: Plan = asked.select(fields).explain().map_err(refused)?;
+    }
+    .map_err(refused)?;
     let mut out = print::stdout();
     match format {
         Some(Format::Json) => writeln!(out, "{}", serde_json::to_string_pretty(&plan)?)?,

@@ -1,6 +1,6 @@
 //! A history of twelve years, joined: as a loop over its texts counts it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{BufRead, BufReader};
 
 use flate2::read::GzDecoder;
@@ -27,7 +27,7 @@ fn counted_by_hand(of_users: bool) -> Counted {
     let areas: HashMap<String, Json> = lines(EXPECTED)
         .filter_map(|row| Some((row[id_name].as_str()?.to_owned(), row["$properties"]["first_area"].clone())))
         .collect();
-    let mut counted: BTreeMap<String, (u64, BTreeMap<String, ()>, u64)> = BTreeMap::new();
+    let mut counted: BTreeMap<String, (u64, BTreeSet<String>, u64)> = BTreeMap::new();
     for event in lines(EVENTS).filter(|event| event["event"] == "commit") {
         let properties = &event["properties"];
         let user = properties["distinct_id"].as_str().unwrap();
@@ -35,7 +35,7 @@ fn counted_by_hand(of_users: bool) -> Counted {
         let segment = areas.get(id).filter(|area| !area.is_null()).map_or("null".into(), Json::to_string);
         let (commits, committers, files) = counted.entry(segment).or_default();
         *commits += 1;
-        committers.insert(user.to_owned(), ());
+        committers.insert(user.to_owned());
         *files += properties["files"].as_u64().unwrap();
     }
     counted.into_iter().map(|(area, (commits, committers, files))| (area, (commits, committers.len(), files))).collect()

@@ -319,7 +319,7 @@ impl Query {
     }
 
     fn check_aggregate(&self, snapshot: &Snapshot, naive: &[Naive]) {
-        let mut expected: BTreeMap<Option<Value>, (i64, BTreeSet<&str>, Option<i64>)> = BTreeMap::new();
+        let mut expected: BTreeMap<Option<Value>, (i64, BTreeSet<&str>, i64)> = BTreeMap::new();
         for row in naive.iter().filter(|row| self.keeps(row, &[self.by])) {
             for segment in row.segments(self.by) {
                 let (count, users, sum) = expected.entry(segment).or_default();
@@ -327,7 +327,7 @@ impl Query {
                 if !row.event.distinct_id().is_empty() {
                     users.insert(row.event.distinct_id());
                 }
-                *sum = Some(sum.unwrap_or(0) + row.event.get("n").unwrap().as_i64().unwrap());
+                *sum += row.event.get("n").unwrap().as_i64().unwrap();
             }
         }
         let sum = Measure::Sum("event.n".parse::<Field>().unwrap());
@@ -335,7 +335,7 @@ impl Query {
         let answer = self.join(snapshot).aggregate(aggregate).unwrap();
         let expected: BTreeMap<Option<Value>, Vec<Value>> = expected
             .into_iter()
-            .map(|(by, (count, users, sum))| (by, vec![count.into(), (users.len() as i64).into(), sum.unwrap().into()]))
+            .map(|(by, (count, users, sum))| (by, vec![count.into(), (users.len() as i64).into(), sum.into()]))
             .collect();
         let got: BTreeMap<_, _> = answer.rows().iter().map(|row| (row.by[0].clone(), row.measures.clone())).collect();
         assert_eq!(got.len(), answer.rows().len(), "a segment twice\n{answer}");

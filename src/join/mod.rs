@@ -19,7 +19,8 @@
 //! * **Late.** What is joined onto an event is the number of a projection. Filters, segments and values are worked out
 //!   once per projection, and a property that nobody asked for is never decoded.
 //!
-//! This room imports `error`, `limits`, `model`, `codec` and `expr`. It may not name a store or an engine.
+//! This room imports `error`, `model`, `codec` and `expr`; its tests make rows with `merge`. It may not name a store or
+//! an engine.
 
 mod aggregate;
 mod answer;

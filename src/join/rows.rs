@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! one thread          next() -> worker -> block -> rows of it
-//! several, unordered  workers -> one bounded channel -> next()
+//! several, unordered  workers -> one bounded channel -> next(), which works itself when there is nothing in it
 //! several, ordered    workers -> one bounded channel per unit, read in the order of units -> next()
 //! ```
 //!
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded};
 use parking_lot::Mutex;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -45,6 +45,8 @@ enum Message {
 enum Feed {
     Own(Box<Worker>),
     Threads {
+        /// Whoever waits for blocks in any order works as well, or it would be one thread more than asked for.
+        own: Option<Box<Worker>>,
         /// With the number of ends that each is waiting for.
         receivers: VecDeque<(Receiver<Message>, usize)>,
         /// Where blocks go that nobody needs any more, to be filled again.
@@ -98,17 +100,32 @@ impl Rows {
                 let mut block = used.take().unwrap_or_else(|| Block::new(&self.engine.layout));
                 Ok(worker.next(&mut block)?.map(|_| Arc::new(block)))
             }
-            Feed::Threads { receivers, used: back, .. } => loop {
-                if let Some(block) = used.take() {
-                    let _ = back.try_send(block);
-                }
-                let Some((receiver, ends)) = receivers.front_mut() else { return Ok(None) };
-                match receiver.recv() {
-                    Ok(Message::Block(block)) => return Ok(Some(block)),
-                    Ok(Message::Failed(error)) => return Err(error),
-                    Ok(Message::End) if *ends > 1 => *ends -= 1,
-                    Ok(Message::End) => drop(receivers.pop_front()),
-                    Err(_) => return Err(Error::new(ErrorKind::Closed, "a worker of the join panicked")),
+            Feed::Threads { own, receivers, used: back, .. } => loop {
+                let message = match (receivers.front(), own.as_mut()) {
+                    (None, None) => return Ok(None),
+                    (Some((receiver, _)), None) => receiver.recv().map_err(|_| TryRecvError::Disconnected),
+                    (Some((receiver, _)), Some(_)) => receiver.try_recv(),
+                    (None, Some(_)) => Err(TryRecvError::Empty),
+                };
+                match (message, own.as_mut()) {
+                    (Ok(Message::Block(block)), _) => {
+                        used.take().into_iter().for_each(|used| drop(back.try_send(used)));
+                        return Ok(Some(block));
+                    }
+                    (Ok(Message::Failed(error)), _) => return Err(error),
+                    (Ok(Message::End), _) => match receivers.front_mut() {
+                        Some((_, ends)) if *ends > 1 => *ends -= 1,
+                        _ => drop(receivers.pop_front()),
+                    },
+                    (Err(TryRecvError::Empty), Some(worker)) => {
+                        let mut block = used.take().unwrap_or_else(|| Block::new(&self.engine.layout));
+                        match worker.next(&mut block)? {
+                            Some(()) if block.kept.is_empty() => used = Some(block),
+                            Some(()) => return Ok(Some(Arc::new(block))),
+                            None => *own = None,
+                        }
+                    }
+                    (Err(_), _) => return Err(Error::new(ErrorKind::Closed, "a worker of the join panicked")),
                 }
             },
         }
@@ -147,7 +164,8 @@ impl FusedIterator for Rows {}
 impl Drop for Rows {
     fn drop(&mut self) {
         self.engine.stop.store(true, Ordering::Relaxed);
-        if let Feed::Threads { receivers, driver, .. } = &mut self.feed {
+        if let Feed::Threads { own, receivers, driver, .. } = &mut self.feed {
+            *own = None;
             receivers.clear();
             if let Some(driver) = driver.take() {
                 // A panic in there has been reported or nobody listens.
@@ -174,15 +192,15 @@ enum Outlet {
 /// Starts a thread that owns the workers, which are scoped to it.
 fn spawn(engine: &Arc<Engine>) -> Result<Feed> {
     let threads = engine.plan.threads;
-    let (outlet, receivers) = match &engine.units {
+    let (outlet, receivers, workers) = match &engine.units {
         Units::Days { starts, .. } if engine.plan.ordered => {
             let (senders, receivers): (Vec<_>, Vec<_>) = starts.iter().map(|_| bounded(BLOCKS_AHEAD)).unzip();
             let senders = senders.into_iter().map(|sender| Mutex::new(Some(sender))).collect();
-            (Outlet::Units(senders), receivers.into_iter().map(|receiver| (receiver, 1)).collect())
+            (Outlet::Units(senders), receivers.into_iter().map(|receiver| (receiver, 1)).collect(), threads)
         }
         Units::Days { .. } | Units::Parts(_) | Units::Single(_) => {
             let (sender, receiver) = bounded(BLOCKS_AHEAD * threads);
-            (Outlet::One(sender), VecDeque::from([(receiver, threads)]))
+            (Outlet::One(sender), VecDeque::from([(receiver, threads - 1)]), threads - 1)
         }
     };
     let (used, again) = bounded(BLOCKS_AHEAD * threads);
@@ -190,7 +208,7 @@ fn spawn(engine: &Arc<Engine>) -> Result<Feed> {
     let driver = std::thread::Builder::new().name("profiledb-join".into()).spawn(move || {
         // A panic shows as a channel that closes early.
         let _ = crossbeam::thread::scope(|scope| {
-            for _ in 0..shared.plan.threads {
+            for _ in 0..workers {
                 scope.spawn(|_| match &outlet {
                     Outlet::One(sender) => produce(&shared, sender, &again),
                     Outlet::Units(senders) => produce_by_unit(&shared, senders, &again),
@@ -198,7 +216,8 @@ fn spawn(engine: &Arc<Engine>) -> Result<Feed> {
             }
         });
     })?;
-    Ok(Feed::Threads { receivers, used, driver: Some(driver) })
+    let own = (workers < threads).then(|| Box::new(Worker::new(engine)));
+    Ok(Feed::Threads { own, receivers, used, driver: Some(driver) })
 }
 
 /// What one worker does whose blocks may come in any order.

@@ -185,6 +185,15 @@ fn the_first_row_comes_before_a_hundredth_was_read() {
 }
 
 #[test]
+fn rows_of_workers_that_end_late_are_not_lost() {
+    let tables: Arc<dyn Tables> = Arc::new(world(24, 700));
+    for round in 0..30 {
+        let rows = Join::new(Arc::clone(&tables)).select(["user.plan"]).threads(4).strategy(Strategy::Hash).rows();
+        assert_eq!(rows.unwrap().filter(Result::is_ok).count(), 24 * 700, "round={round}");
+    }
+}
+
+#[test]
 fn a_consumer_that_stops_stops_the_workers() {
     for (way, ordered) in [(Strategy::Lookup, true), (Strategy::Lookup, false), (Strategy::Hash, false)] {
         let tables = Watched::new(world(60, 2_000), u64::MAX, || Ok(()));
@@ -216,6 +225,19 @@ fn a_failure_reaches_the_consumer_and_is_the_last_item() {
             let (last, before) = rows.split_last().unwrap();
             assert_eq!(last.as_ref().unwrap_err().message(), "the disk is gone");
             assert!(before.iter().all(Result::is_ok) && before.len() < 9_000);
+            let mut visited = 0;
+            let error = join(fail)
+                .rows()
+                .unwrap()
+                .visit(|_| {
+                    visited += 1;
+                    Ok(())
+                })
+                .unwrap_err();
+            assert!(error.message() == "the disk is gone" && visited < 9_000);
+            let stop = || Err(Error::new(ErrorKind::Closed, "enough"));
+            let error = join(|| Ok(())).rows().unwrap().visit(|_| stop()).unwrap_err();
+            assert_eq!(error.message(), "enough");
             let error = join(fail).aggregate(Aggregate::by(["user.plan"])).unwrap_err();
             assert_eq!(error.message(), "the disk is gone");
         }

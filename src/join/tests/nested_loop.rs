@@ -419,6 +419,14 @@ proptest! {
         let rows = how.apply(query.join(world.tables()), &world).rows().unwrap();
         let (rows, stats) = rows_of(rows);
         prop_assert_eq!(stats.rows, rows.len() as u64);
+        // Shown instead of handed over, from the third on.
+        let mut shown = Vec::new();
+        let mut visited = how.apply(query.join(world.tables()), &world).rows().unwrap();
+        shown.extend(visited.by_ref().take(2).map(|row| format!("{:?}", row.unwrap())));
+        visited.visit(|row| { shown.push(format!("{row:?}")); Ok(()) }).unwrap();
+        let iterated = how.apply(query.join(world.tables()), &world).rows().unwrap();
+        let iterated: Vec<String> = iterated.map(|row| format!("{:?}", row.unwrap())).collect();
+        prop_assert_eq!(sorted(shown), sorted(iterated));
         if how.ordered || how.own_source {
             prop_assert_eq!(rows, expected);
         } else {

@@ -80,6 +80,8 @@ pub(super) struct Splitter {
     /// Where the next part begins.
     start: Vec<u8>,
     number: usize,
+    /// Rows in the parts so far.
+    taken: u64,
     ended: bool,
 }
 
@@ -98,7 +100,7 @@ impl Splitter {
             Ok(Some(Parted { dim: *dim, rows: tables.rows(&spec.table, &[], None)?, carried: None }))
         };
         let tables = parted.iter().filter_map(|dim| table(dim).transpose()).collect::<Result<_>>()?;
-        Ok(Self { tables, start: Vec::new(), number: 0, ended: false })
+        Ok(Self { tables, start: Vec::new(), number: 0, taken: 0, ended: false })
     }
 }
 
@@ -184,10 +186,12 @@ impl Engine {
             return Ok(None);
         }
         let mut parts: Vec<(usize, Rows)> = splitter.tables.iter().map(|table| (table.dim, Rows::default())).collect();
+        let most = self.part_rows(splitter);
         let end = match splitter.tables.as_mut_slice() {
-            [table] => self.fill_part(table, &mut parts)?,
-            tables => self.fill_parts(tables, &mut parts)?,
+            [table] => self.fill_part(table, &mut parts, most)?,
+            tables => self.fill_parts(tables, &mut parts, most)?,
         };
+        splitter.taken += parts.iter().map(|(_, rows)| rows.len() as u64).sum::<u64>();
         let start = std::mem::replace(&mut splitter.start, end.clone().unwrap_or_default());
         let number = splitter.number;
         splitter.number += 1;
@@ -195,8 +199,19 @@ impl Engine {
         Ok(Some(Part { number, rows: parts, start, end }))
     }
 
+    /// Rows of the next part: fewer towards the end, so that workers end at about the same time.
+    fn part_rows(&self, splitter: &Splitter) -> u64 {
+        let most = self.plan.part_rows;
+        if self.plan.threads == 1 {
+            return most;
+        }
+        let tables = splitter.tables.iter().filter_map(|table| self.plan.tables.get(table.dim));
+        let left = tables.map(|table| table.rows).sum::<u64>().saturating_sub(splitter.taken);
+        (left / (self.plan.threads as u64 * 2)).clamp((most / 8).max(1), most)
+    }
+
     /// Of one table. Says where the next part begins, if there is one.
-    fn fill_part(&self, table: &mut Parted, parts: &mut [(usize, Rows)]) -> Result<Option<Vec<u8>>> {
+    fn fill_part(&self, table: &mut Parted, parts: &mut [(usize, Rows)], most: u64) -> Result<Option<Vec<u8>>> {
         let (Some(dim), Some((_, rows))) = (self.layout.dims.get(table.dim), parts.first_mut()) else {
             return Ok(None);
         };
@@ -206,7 +221,7 @@ impl Engine {
         let mut read = 0;
         while let Some((id, row)) = table.rows.next()? {
             read += 1;
-            if rows.len() as u64 >= self.plan.part_rows {
+            if rows.len() as u64 >= most {
                 table.carried = Some((id.to_vec(), row.to_vec()));
                 break;
             }
@@ -217,7 +232,7 @@ impl Engine {
     }
 
     /// Of several tables, id by id, so that none of them has more in a part than it may.
-    fn fill_parts(&self, tables: &mut [Parted], parts: &mut [(usize, Rows)]) -> Result<Option<Vec<u8>>> {
+    fn fill_parts(&self, tables: &mut [Parted], parts: &mut [(usize, Rows)], most: u64) -> Result<Option<Vec<u8>>> {
         let (mut count, mut read) = (0, 0);
         loop {
             for table in tables.iter_mut().filter(|table| table.carried.is_none()) {
@@ -225,7 +240,7 @@ impl Engine {
                 read += u64::from(table.carried.is_some());
             }
             let next = tables.iter().filter_map(|table| table.carried.as_ref().map(|(id, _)| id)).min().cloned();
-            let is_full = count >= self.plan.part_rows;
+            let is_full = count >= most;
             let Some(next) = next.filter(|_| !is_full) else {
                 self.counters.rows_read.add(read);
                 return Ok(tables.iter().filter_map(|table| table.carried.as_ref().map(|(id, _)| id.clone())).min());

@@ -55,6 +55,17 @@ impl<'a> Reader<'a> {
         Ok(*first)
     }
 
+    /// Reads the tag and version that every stored value begins with: the tag in the upper half of the byte, the version
+    /// in the lower one.
+    #[inline]
+    pub(crate) fn version(&mut self, known: u8, otherwise: &'static str) -> Read<()> {
+        match self.u8()? {
+            version if version == known => Ok(()),
+            version if version >> 4 == known >> 4 => Err(Malformed("written by a version that this one does not know")),
+            _ => Err(Malformed(otherwise)),
+        }
+    }
+
     #[inline]
     pub(crate) fn varint(&mut self) -> Read<u128> {
         match self.u8()? {

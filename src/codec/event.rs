@@ -169,13 +169,7 @@ impl<'a> EventBytes<'a> {
     #[inline]
     pub(crate) fn read(value: &'a [u8]) -> Read<Self> {
         let mut reader = Reader::new(value);
-        match reader.u8()? {
-            VERSION_1 => {}
-            version if version >> 4 == VERSION_1 >> 4 => {
-                return Err(Malformed("written by a version that this one does not know"));
-            }
-            _ => return Err(Malformed("not an event")),
-        }
+        reader.version(VERSION_1, "not an event")?;
         Ok(Self { name: reader.slice()?, insert_id: reader.slice()?, entries: reader })
     }
 

@@ -129,13 +129,7 @@ impl<'a> Operand<'a> {
     #[inline]
     pub(super) fn head(bytes: &'a [u8]) -> Read<Self> {
         let mut reader = Reader::new(bytes);
-        match reader.u8()? {
-            VERSION_1 => {}
-            version if version >> 4 == VERSION_1 >> 4 => {
-                return Err(Malformed("written by a version that this one does not know"));
-            }
-            _ => return Err(Malformed("not an operand or row of a profile")),
-        }
+        reader.version(VERSION_1, "not an operand or row of a profile")?;
         let flags = reader.u8()?;
         if flags & !ALL_FLAGS != 0 {
             return Err(Malformed("an operand with unknown flags"));

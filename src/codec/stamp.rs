@@ -25,13 +25,7 @@ pub(crate) fn encode_stamp(time: Timestamp) -> Vec<u8> {
 #[inline]
 pub(crate) fn read_stamp(bytes: &[u8]) -> Read<Timestamp> {
     let mut reader = Reader::new(bytes);
-    match reader.u8()? {
-        VERSION_1 => {}
-        version if version >> 4 == VERSION_1 >> 4 => {
-            return Err(Malformed("written by a version that this one does not know"));
-        }
-        _ => return Err(Malformed("not the time of a first event")),
-    }
+    reader.version(VERSION_1, "not the time of a first event")?;
     let millis = i64::try_from(reader.signed()?).map_err(|_| Malformed("a time out of range"))?;
     if reader.is_empty() { Ok(Timestamp::from_millis(millis)) } else { Err(Malformed("bytes after a time")) }
 }

@@ -18,7 +18,7 @@ use super::resolve::{Build, read_rows};
 use super::rows::Rows;
 use super::source::{Source, Table, Tables, Watched};
 use super::work::{Engine, Scope, Splitter, Units};
-use crate::codec::{self, EventBytes, EventKey};
+use crate::codec::{self, EventKey};
 use crate::error::{Error, ErrorKind, Result};
 use crate::expr::Expr;
 use crate::model::{Kind, Timestamp};
@@ -413,15 +413,8 @@ impl Sample {
             if self.from.is_empty() {
                 self.from.extend_from_slice(key);
             }
-            let corrupt = |malformed| codec::corrupt_event(key, malformed);
-            let parts = EventKey::read(key).map_err(corrupt)?;
-            let event = EventBytes::read(value).map_err(corrupt)?;
-            if scope.has(parts.time(), event.name) {
-                self.block.push(key, parts.escaped, &event, value).map_err(corrupt)?;
-                if !filter.keeps_event(&self.block)? {
-                    self.block.pop();
-                }
-            }
+            let parts = EventKey::read(key).map_err(|malformed| codec::corrupt_event(key, malformed))?;
+            scope.admit(filter, &mut self.block, key, &parts, value)?;
         }
         Ok(false)
     }

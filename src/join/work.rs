@@ -49,9 +49,29 @@ impl Scope {
         last.day_and_millis().0.checked_add(1).map(|day| codec::day_prefix(day).into())
     }
 
-    /// Whether an event of this time and name is in it.
-    pub(super) fn has(&self, time: Timestamp, name: &[u8]) -> bool {
-        self.has_time(time) && self.has_name(name)
+    /// Puts an event into a block, if it is in the scope and passes what the filter asks of events alone.
+    #[inline]
+    pub(super) fn admit(
+        &self,
+        filter: &Filter,
+        block: &mut Block,
+        key: &[u8],
+        parts: &EventKey<'_>,
+        value: &[u8],
+    ) -> Result<()> {
+        if !self.has_time(parts.time()) {
+            return Ok(());
+        }
+        let corrupt = |malformed| codec::corrupt_event(key, malformed);
+        let event = EventBytes::read(value).map_err(corrupt)?;
+        if !self.has_name(event.name) {
+            return Ok(());
+        }
+        block.push(key, parts.escaped, &event, value).map_err(corrupt)?;
+        if !filter.keeps_event(block)? {
+            block.pop();
+        }
+        Ok(())
     }
 
     fn has_time(&self, time: Timestamp) -> bool {
@@ -396,18 +416,7 @@ impl Worker {
                 engine.counters.seeks.add(1);
                 continue;
             }
-            if !engine.scope.has_time(parts.time()) {
-                continue;
-            }
-            let event = EventBytes::read(value).map_err(|malformed| codec::corrupt_event(key, malformed))?;
-            if !engine.scope.has_name(event.name) {
-                continue;
-            }
-            let pushed = block.push(key, parts.escaped, &event, value);
-            pushed.map_err(|malformed| codec::corrupt_event(key, malformed))?;
-            if !engine.filter.keeps_event(block)? {
-                block.pop();
-            }
+            engine.scope.admit(&engine.filter, block, key, &parts, value)?;
             // A filter that nothing passes must not keep a consumer that has gone.
             if read.is_multiple_of(4_096) && engine.stop.load(Ordering::Relaxed) {
                 break false;

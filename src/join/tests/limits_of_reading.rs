@@ -177,9 +177,9 @@ fn the_first_row_comes_before_a_hundredth_was_read() {
             join = way.into_iter().fold(join, Join::strategy);
             let mut rows = join.rows().unwrap();
             rows.next().unwrap().unwrap();
-            // Workers of the other threads may go on while the first row is handed over, so only one can be held to it.
+            // Other workers may be as far ahead as there is room for blocks; that is all.
             let first = read.load(Ordering::SeqCst);
-            assert!(threads > 1 || first < 2_000, "{way:?} ordered={ordered} read={first}");
+            assert!(first < if threads > 1 { 8_000 } else { 2_000 }, "{way:?} ordered={ordered} read={first}");
         }
     }
 }
@@ -254,6 +254,7 @@ fn a_worker_that_panics_is_a_failure_and_no_end() {
         };
         // On the thread of the consumer it is a panic, elsewhere an error; nowhere is it an end.
         let rows = std::panic::catch_unwind(|| join().rows().unwrap().collect::<Vec<_>>());
+        assert!(rows.is_ok() || !ordered);
         if let Ok(rows) = rows {
             let (last, before) = rows.split_last().unwrap();
             assert!(last.as_ref().unwrap_err().message().contains("panicked"), "ordered={ordered}");

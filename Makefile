@@ -40,8 +40,9 @@ test: setup test-core ## all tests: the pure core with its assertions on, then e
 test-core: ## the tests of the pure core alone: seconds, no C++
 	$(CARGO) test $(CORE)
 
-lint: setup ## formatting, clippy and rustdoc, warnings denied
+lint: setup ## formatting, the rules of tests/tidy.rs, clippy and rustdoc, warnings denied
 	$(CARGO) fmt --check
+	$(CARGO) test $(CORE) --test tidy
 	$(CARGO) clippy $(CORE) --all-targets $(DENY_WARNINGS)
 	RUSTDOCFLAGS='--deny warnings' $(CARGO) doc $(CORE) --no-deps --document-private-items
 	$(CARGO) clippy $(FULL) --all-targets $(DENY_WARNINGS)

@@ -55,8 +55,8 @@ impl<'a> Reader<'a> {
         Ok(*first)
     }
 
-    /// Reads the tag and version that every stored value begins with: the tag in the upper half of the byte, the version
-    /// in the lower one.
+    /// Reads the tag and version that every stored value begins with: the tag in the upper half of the byte, the
+    /// version in the lower one.
     #[inline]
     pub(crate) fn version(&mut self, known: u8, otherwise: &'static str) -> Read<()> {
         match self.u8()? {

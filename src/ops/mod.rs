@@ -42,8 +42,8 @@
 //! property, an *operand* the bytes of an update or of several composed, a *row* the bytes of a folded profile, and
 //! a *profile* is the decoded thing.
 //!
-//! This floor is pure: no bytes, no clock, no randomness. Limits stand at its doors, `admit` for updates and `event` for
-//! events, and nowhere behind them (see [`Limits`](crate::Limits) for why).
+//! This floor is pure: no bytes, no clock, no randomness. Limits stand at its doors, `admit` for updates and `event`
+//! for events, and nowhere behind them (see [`Limits`](crate::Limits) for why).
 
 mod admit;
 mod apply;

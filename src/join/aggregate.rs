@@ -6,17 +6,17 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::answer::{Answer, Segment};
 use super::block::{Block, NO_ROW};
 use super::field::Field;
+use super::fold::in_parallel;
 use super::interner::Interner;
 use super::layout::Column;
 use super::measure::{Accumulator, Measure};
 use super::work::{Engine, Units, Worker};
 use crate::codec::{self, ValueBytes, ValueKind};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::model::Value;
 
 /// Whether an element of a list is a segment of its own.
@@ -558,8 +558,7 @@ fn cross(width: usize, sources: &[Source], lists: &[Vec<u32>], keys: &mut Vec<Ve
 
 /// Runs a join into segments.
 pub(super) fn aggregate(engine: &Arc<Engine>, aggregate: Aggregate) -> Result<Answer> {
-    let work = || -> Result<Aggregator> {
-        let mut worker = Worker::new(engine);
+    let work = |mut worker: Worker| -> Result<Aggregator> {
         let mut aggregator = Aggregator::new(engine, &aggregate)?;
         let mut block = Block::new(&engine.layout);
         while worker.next(&mut block)?.is_some() {
@@ -570,24 +569,13 @@ pub(super) fn aggregate(engine: &Arc<Engine>, aggregate: Aggregate) -> Result<An
         }
         Ok(aggregator)
     };
-    // Whoever fails ends the work of the others.
-    let watched = || work().inspect_err(|_| engine.stop.store(true, Ordering::Relaxed));
-    let mut parts = if engine.plan.threads == 1 {
-        vec![watched()]
-    } else {
-        let panicked = || Err(Error::new(ErrorKind::Closed, "a worker of the join panicked"));
-        crossbeam::thread::scope(|scope| {
-            let workers: Vec<_> = (0..engine.plan.threads).map(|_| scope.spawn(|_| watched())).collect();
-            workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| panicked())).collect()
-        })
-        .unwrap_or_else(|_| vec![panicked()])
-    };
+    let mut parts = in_parallel(engine, work)?;
     let mut all = match parts.pop() {
-        Some(last) => last?,
+        Some(last) => last,
         None => Aggregator::new(engine, &aggregate)?,
     };
     for part in parts {
-        all.merge(&part?)?;
+        all.merge(&part)?;
     }
     // Without a field to group by there is one segment, also when nothing happened.
     if all.by.is_empty() && all.segments.len() == 0 {

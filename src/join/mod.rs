@@ -9,8 +9,9 @@
 //! layout     what has to be read for it            plan       which strategy, and why
 //! work       units of work, and workers            resolve    from ids to rows: lookup, merge, hash
 //! block      events and what was joined onto them  filter     which of them are kept
-//! rows       one by one, on one thread or many     aggregate  segments and measures of them
-//! source     what is read                          interner   numbers for byte strings
+//! rows       one by one, from one thread or many   fold       on the threads that made them
+//! aggregate  segments and measures of them         source     what is read
+//! interner   numbers for byte strings
 //! ```
 //!
 //! * **It streams.** Nothing waits for the end of anything, blocks are small, and a user with a million events is many
@@ -27,6 +28,7 @@ mod answer;
 mod block;
 mod field;
 mod filter;
+mod fold;
 mod interner;
 mod layout;
 mod measure;

@@ -12,10 +12,11 @@ use super::answer::Answer;
 use super::block::Block;
 use super::field::Field;
 use super::filter::{Filter, field_of};
+use super::fold::fold;
 use super::layout::{Layout, Via};
 use super::plan::{Counters, Estimates, Plan, Strategy, Wishes};
 use super::resolve::{Build, read_rows};
-use super::rows::Rows;
+use super::rows::{Row, Rows};
 use super::source::{Source, Table, Tables, Watched};
 use super::work::{Engine, Scope, Splitter, Units};
 use crate::codec::{self, EventKey};
@@ -255,6 +256,44 @@ impl Join {
         self.whole_events = true;
         let engine = self.prepare(&[])?;
         Ok(Rows::new(Arc::new(engine)))
+    }
+
+    /// Folds the rows on the threads that made them, each into a state of its own, and gives back the states: one for
+    /// each thread. Faster than [`rows`](Self::rows) when there are several threads, for nothing is handed over.
+    ///
+    /// Which thread sees which row is not said, and no state sees them in the order of the log.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use profiledb::join::{Join, Memory};
+    /// # use profiledb::{Event, Timestamp};
+    /// # let mut memory = Memory::new();
+    /// # memory.event(&Event::new("visit", "alice", Timestamp::from_seconds(1_700_000_000)).set("area", "checkout"));
+    /// # let tables = Arc::new(memory);
+    /// let count = |letters: &mut usize, row: &profiledb::join::Row| {
+    ///     *letters += row.text(0).map_or(0, str::len);
+    ///     Ok(())
+    /// };
+    /// let letters = Join::new(tables).select(["event.area"]).threads(2).fold(|| 0, count)?;
+    /// assert_eq!(letters.into_iter().sum::<usize>(), "checkout".len());
+    /// # Ok::<(), profiledb::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`rows`](Self::rows), what stops the join on its way, and what `each` returns, after which the other threads
+    /// end as well. [`Invalid`](ErrorKind::Invalid) when rows were to be [`ordered`](Self::ordered).
+    pub fn fold<T: Send>(
+        mut self,
+        new: impl Fn() -> T + Sync,
+        each: impl Fn(&mut T, &Row) -> Result<()> + Sync,
+    ) -> Result<Vec<T>> {
+        if self.wishes.ordered {
+            return Err(Error::invalid("a fold has no order: ask for rows, or do not ask for ordered ones"));
+        }
+        self.whole_events = true;
+        let engine = self.prepare(&[])?;
+        fold(&Arc::new(engine), new, each)
     }
 
     /// What the rows come to, in groups.

@@ -116,13 +116,7 @@ impl Rows {
     pub fn visit(mut self, mut each: impl FnMut(&Row) -> Result<()>) -> Result<()> {
         while !self.ended {
             if let Some(block) = self.block.take() {
-                let mut row = Row { block, slot: 0 };
-                while let Some(slot) = row.block.kept.get(self.next) {
-                    self.next += 1;
-                    row.slot = *slot as usize;
-                    each(&row)?;
-                }
-                self.block = Some(row.block);
+                self.block = Some(Row::show(block, &mut self.next, &mut each)?);
             }
             self.next = 0;
             match self.advance()? {
@@ -317,6 +311,21 @@ pub struct Row {
 }
 
 impl Row {
+    /// Shows the rows of a block to a function, from one on.
+    pub(super) fn show(
+        block: Arc<Block>,
+        next: &mut usize,
+        mut each: impl FnMut(&Self) -> Result<()>,
+    ) -> Result<Arc<Block>> {
+        let mut row = Self { block, slot: 0 };
+        while let Some(slot) = row.block.kept.get(*next) {
+            *next += 1;
+            row.slot = *slot as usize;
+            each(&row)?;
+        }
+        Ok(row.block)
+    }
+
     fn slot(&self) -> Option<&Slot> {
         self.block.slots.get(self.slot)
     }

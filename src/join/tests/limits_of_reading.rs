@@ -1,10 +1,10 @@
 //! How much is read and when, and what happens when reading fails or is given up.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::join::{Aggregate, Each, Join, JoinStats, Memory, Sorted, Source, Strategy, Table, Tables, encode};
+use crate::join::{Aggregate, Each, Join, JoinStats, Memory, Row, Sorted, Source, Strategy, Table, Tables, encode};
 use crate::merge;
 use crate::model::{Event, Kind, ProfileKey, Timestamp};
 use crate::ops::Update;
@@ -238,10 +238,45 @@ fn a_failure_reaches_the_consumer_and_is_the_last_item() {
             let stop = || Err(Error::new(ErrorKind::Closed, "enough"));
             let error = join(|| Ok(())).rows().unwrap().visit(|_| stop()).unwrap_err();
             assert_eq!(error.message(), "enough");
+            if ordered {
+                let refused = join(fail).fold(|| (), |(), _| Ok(())).unwrap_err();
+                assert!(refused.is_invalid() && refused.message().contains("order"), "{refused}");
+            } else {
+                let error = join(fail).fold(|| (), |(), _| Ok(())).unwrap_err();
+                assert_eq!(error.message(), "the disk is gone");
+            }
             let error = join(fail).aggregate(Aggregate::by(["user.plan"])).unwrap_err();
             assert_eq!(error.message(), "the disk is gone");
         }
     }
+}
+
+#[test]
+fn a_fold_that_fails_on_one_thread_ends_on_all() {
+    let tables = Watched::new(world(60, 2_000), u64::MAX, || Ok(()));
+    let (read, alive) = (Arc::clone(&tables.read), Arc::clone(&tables.alive));
+    let join = Join::new(Arc::new(tables)).select(["user.plan"]).threads(3).strategy(Strategy::Lookup);
+    let first = AtomicBool::new(true);
+    let error = join
+        .fold(|| (), |(), _| if first.swap(false, Ordering::SeqCst) { Err(Error::corrupt("enough")) } else { Ok(()) })
+        .unwrap_err();
+    assert_eq!(error.message(), "enough");
+    assert!(read.load(Ordering::SeqCst) < 100_000, "{read:?}");
+    assert_eq!(alive.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn every_thread_of_a_fold_has_a_state_and_kept_rows_stay_what_they_are() {
+    let tables: Arc<dyn Tables> = Arc::new(world(24, 700));
+    let join = Join::new(tables).select(["user.plan"]).threads(3).strategy(Strategy::Lookup);
+    let keep = |kept: &mut Vec<_>, row: &Row| {
+        kept.push((row.clone(), format!("{row:?}")));
+        Ok(())
+    };
+    let states = join.fold(Vec::new, keep).unwrap();
+    assert_eq!(states.len(), 3);
+    assert_eq!(states.iter().map(Vec::len).sum::<usize>(), 24 * 700);
+    assert!(states.iter().flatten().all(|(row, shown)| format!("{row:?}") == *shown));
 }
 
 #[test]
@@ -261,6 +296,9 @@ fn a_worker_that_panics_is_a_failure_and_no_end() {
             assert!(before.iter().all(Result::is_ok));
         }
         assert!(join().aggregate(Aggregate::new()).unwrap_err().message().contains("panicked"));
+        if !ordered {
+            assert!(join().fold(|| (), |(), _| Ok(())).unwrap_err().message().contains("panicked"));
+        }
     }
 }
 

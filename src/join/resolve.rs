@@ -10,6 +10,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::block::{Joined, NO_ROW};
@@ -51,15 +52,69 @@ pub(super) struct Build {
 enum Index {
     /// For ids in any order.
     Hashed(Interner),
-    /// For ids that mostly ascend, as those of a day do: a place in the rows goes along with them. That touches memory
-    /// in one direction, and far less of it than a hash would.
-    Sorted {
-        rows: Rows,
-        /// How many bytes all ids begin with alike.
-        prefix: usize,
-        /// What follows, as numbers that order ids unless they are equal.
-        heads: Vec<u64>,
-    },
+    /// For ids that mostly ascend, as those of a day do.
+    Sorted(SortedIds),
+}
+
+impl Build {
+    /// Takes rows for ids in any order.
+    pub(super) fn hashed(rows: &Rows) -> Result<Self> {
+        let mut ids = Interner::default();
+        ids.reserve(rows.len());
+        rows.ids.iter().try_for_each(|id| ids.intern(id).map(drop))?;
+        Self::new(&rows.tuples, Index::Hashed(ids))
+    }
+
+    /// Takes rows for ids that mostly ascend.
+    pub(super) fn sorted(rows: Rows) -> Result<Self> {
+        Self::new(&rows.tuples, Index::Sorted(SortedIds::new(rows.ids)))
+    }
+
+    fn new(tuples: &Strings, index: Index) -> Result<Self> {
+        let mut pool = Interner::default();
+        let codes = tuples.iter().map(|tuple| pool.intern(tuple)).collect::<Result<_>>()?;
+        Ok(Self { index, codes, pool: Arc::new(pool) })
+    }
+
+    /// Appends the numbers of the projections of ids: of users, as they stand in keys of events. `place` is where the
+    /// last one was found.
+    #[inline]
+    pub(super) fn find_all<'i>(
+        &self,
+        ids: impl Iterator<Item = &'i [u8]> + Clone,
+        place: &mut usize,
+        found: &mut Vec<u32>,
+    ) {
+        let code = |number: usize| self.codes.get(number).copied().unwrap_or(NO_ROW);
+        match &self.index {
+            Index::Hashed(known) => {
+                found.extend(ids.map(|id| known.find(id).map_or(NO_ROW, |number| code(number as usize))));
+            }
+            Index::Sorted(sorted) => {
+                // Placed first and compared afterwards, so that no comparison waits for another: what they look at is
+                // rarely in a cache.
+                let first = found.len();
+                found.extend(ids.clone().map(|id| sorted.first_alike(id, place).map_or(NO_ROW, |at| at as u32)));
+                for (found, id) in found.get_mut(first..).into_iter().flatten().zip(ids) {
+                    if *found != NO_ROW {
+                        *found = sorted.find_from(*found as usize, id).map_or(NO_ROW, code);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Ids in their order. A place in them goes along with ids that ascend as well, which touches memory in one direction,
+/// and far less of it than a hash would.
+#[derive(Debug)]
+struct SortedIds {
+    ids: Strings,
+    /// What all of them begin with.
+    prefix: Vec<u8>,
+    /// How each goes on, as a number that orders ids unless they are equal; and how each ends.
+    heads: Vec<u64>,
+    tails: Vec<u64>,
 }
 
 /// The first eight bytes of an id as a number, which orders ids unless they begin alike.
@@ -71,104 +126,118 @@ pub(super) fn head(id: &[u8]) -> u64 {
     }
 }
 
-impl Build {
-    /// Takes rows for ids in any order.
-    pub(super) fn hashed(rows: &Rows) -> Result<Self> {
-        let mut ids = Interner::default();
-        ids.reserve(rows.len());
-        rows.iter().try_for_each(|(id, _)| ids.intern(id).map(drop))?;
-        Self::new(rows, |_| Index::Hashed(ids))
-    }
-
-    /// Takes rows for ids that mostly ascend.
-    pub(super) fn sorted(rows: Rows) -> Result<Self> {
-        let prefix = match (rows.id(0), rows.id(rows.len().saturating_sub(1))) {
-            (Some(first), Some(last)) => first.iter().zip(last).take_while(|(a, b)| a == b).count(),
-            _ => 0,
-        };
-        let heads = rows.iter().map(|(id, _)| head(id.get(prefix..).unwrap_or_default())).collect();
-        let codes = Self::new(&rows, |_| Index::Hashed(Interner::default()))?;
-        Ok(Self { index: Index::Sorted { rows, prefix, heads }, ..codes })
-    }
-
-    fn new(rows: &Rows, index: impl FnOnce(&Rows) -> Index) -> Result<Self> {
-        let mut pool = Interner::default();
-        let codes = rows.iter().map(|(_, tuple)| pool.intern(tuple)).collect::<Result<_>>()?;
-        Ok(Self { index: index(rows), codes, pool: Arc::new(pool) })
-    }
-
-    /// The number of the projection of an id: of a user, as it stands in keys of events. `place` is where the last one
-    /// was found.
-    #[inline]
-    pub(super) fn find(&self, id: &[u8], place: &mut usize) -> u32 {
-        let number = match &self.index {
-            Index::Hashed(ids) => ids.find(id).map(|number| number as usize),
-            Index::Sorted { rows, prefix, heads } => find_sorted(rows, *prefix, heads, id, place),
-        };
-        number.and_then(|number| self.codes.get(number)).copied().unwrap_or(NO_ROW)
-    }
+/// The last eight bytes of an id as a number, if it has more than those of its head.
+#[inline]
+fn tail(id: &[u8]) -> u64 {
+    if id.len() <= 8 { 0 } else { id.last_chunk().map_or(0, |tail| u64::from_be_bytes(*tail)) }
 }
 
-#[inline]
-fn find_sorted(rows: &Rows, prefix: usize, heads: &[u64], id: &[u8], place: &mut usize) -> Option<usize> {
-    let (begin, rest) = id.split_at_checked(prefix)?;
-    if prefix > 0 && !rows.id(0).and_then(|first| first.get(..prefix)).is_some_and(|first| are_equal(first, begin)) {
-        return None;
+impl SortedIds {
+    fn new(ids: Strings) -> Self {
+        let ends = ids.get(0).zip(ids.get(ids.ends.len().saturating_sub(1)));
+        let prefix: Vec<u8> = ends.map_or_else(Vec::new, |(first, last)| {
+            first.iter().zip(last).take_while(|(a, b)| a == b).map(|(byte, _)| *byte).collect()
+        });
+        let rests = || ids.iter().map(|id| id.get(prefix.len()..).unwrap_or_default());
+        let (heads, tails) = (rests().map(head).collect(), rests().map(tail).collect());
+        Self { ids, prefix, heads, tails }
     }
-    let wanted = head(rest);
-    // Forward from the last place; from the first one when the id lies behind.
-    let is_behind = *place > 0 && heads.get(*place - 1).is_none_or(|head| *head >= wanted);
-    let mut low = if is_behind { 0 } else { *place };
-    let mut strides = 0;
-    while let Some(last) = heads.get(low + STRIDE - 1)
-        && *last < wanted
-    {
-        low += STRIDE;
-        strides += 1;
-        if strides == STRIDES_MAX {
-            low += heads.get(low..).unwrap_or_default().partition_point(|head| *head < wanted);
-            break;
-        }
-    }
-    // To count is faster than to guess, step by step, where to go.
-    let stride = heads.get(low..heads.len().min(low + STRIDE)).unwrap_or_default();
-    low += stride.iter().map(|head| usize::from(*head < wanted)).sum::<usize>();
-    *place = low;
-    // Of those that begin alike there are few, or, where ids are long, many.
-    for at in low..low + ALIKE_MAX {
-        if heads.get(at) != Some(&wanted) {
+
+    /// The number of the first id that begins as this one does: forward from a place, or from the first when the id
+    /// lies behind.
+    #[inline]
+    fn first_alike(&self, id: &[u8], place: &mut usize) -> Option<usize> {
+        let (begin, rest) = id.split_at_checked(self.prefix.len())?;
+        if !are_equal(begin, &self.prefix) {
             return None;
         }
-        if rows.id(at).is_some_and(|known| are_equal(known, id)) {
-            return Some(at);
+        let (heads, wanted) = (self.heads.as_slice(), head(rest));
+        let is_behind = *place > 0 && heads.get(*place - 1).is_none_or(|head| *head >= wanted);
+        let mut low = if is_behind { 0 } else { *place };
+        let mut strides = 0;
+        while let Some(last) = heads.get(low + STRIDE - 1)
+            && *last < wanted
+        {
+            low += STRIDE;
+            strides += 1;
+            if strides == STRIDES_MAX {
+                low += heads.get(low..).unwrap_or_default().partition_point(|head| *head < wanted);
+                break;
+            }
         }
+        // To count is faster than to guess, step by step, where to go.
+        let stride = heads.get(low..heads.len().min(low + STRIDE)).unwrap_or_default();
+        low += stride.iter().map(|head| usize::from(*head < wanted)).sum::<usize>();
+        *place = low;
+        (heads.get(low) == Some(&wanted)).then_some(low)
     }
-    let alike = heads.get(low..).unwrap_or_default().partition_point(|head| *head == wanted);
-    let (mut low, mut high) = (low + ALIKE_MAX, low + alike);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        match rows.id(middle)?.cmp(id) {
-            Ordering::Less => low = middle + 1,
-            Ordering::Equal => return Some(middle),
-            Ordering::Greater => high = middle,
+
+    /// The number of an id among those that begin alike, of which the first is known.
+    #[inline]
+    fn find_from(&self, first: usize, id: &[u8]) -> Option<usize> {
+        let rest = id.get(self.prefix.len()..)?;
+        let range = self.ids.range(first)?;
+        // Head and tail are all of a short one, and its bytes are far away.
+        let is_equal = range.len() == id.len() && self.tails.get(first) == Some(&tail(rest));
+        if is_equal && (rest.len() <= 16 || self.ids.bytes.get(range)? == id) {
+            return Some(first);
         }
+        // There are few, or, where ids are long, many.
+        let alike = self.heads.get(first..)?;
+        let wanted = alike.first()?;
+        let (mut low, mut high) = (first, first + alike.partition_point(|head| head == wanted));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.ids.get(middle)?.cmp(id) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Equal => return Some(middle),
+                Ordering::Greater => high = middle,
+            }
+        }
+        None
     }
-    None
 }
 
 /// Rows that are passed at a time, and how many times before a longer way is taken in one leap.
 const STRIDE: usize = 16;
 const STRIDES_MAX: usize = 16;
 
-/// Ids that begin alike and are looked at one by one.
-const ALIKE_MAX: usize = 4;
+/// Byte strings behind each other.
+#[derive(Debug, Default)]
+struct Strings {
+    bytes: Vec<u8>,
+    /// Where each of them ends.
+    ends: Vec<u32>,
+}
+
+impl Strings {
+    /// Makes a string of what was appended to the bytes since the last one.
+    fn end(&mut self) {
+        self.ends.push(self.bytes.len() as u32);
+    }
+
+    #[inline]
+    fn range(&self, at: usize) -> Option<Range<usize>> {
+        let end = *self.ends.get(at)? as usize;
+        Some(at.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |start| *start as usize)..end)
+    }
+
+    #[inline]
+    fn get(&self, at: usize) -> Option<&[u8]> {
+        self.bytes.get(self.range(at)?)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(&0).chain(&self.ends);
+        starts.zip(&self.ends).map(|(start, end)| self.bytes.get(*start as usize..*end as usize).unwrap_or_default())
+    }
+}
 
 /// Rows of a table, projected.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    bytes: Vec<u8>,
-    /// Where each id and each projection ends.
-    ends: Vec<(u32, u32)>,
+    ids: Strings,
+    tuples: Strings,
 }
 
 /// What a slot of a build's tables takes besides id and projection, in bytes.
@@ -177,43 +246,27 @@ const OVERHEAD: usize = 2 * 16 + 12 + 8;
 impl Rows {
     /// Takes a row, if it is that of a profile. Ids of users are kept as they stand in the keys of events.
     pub(super) fn push(&mut self, dim: &Dim, id: &[u8], row: &[u8]) -> Result<()> {
-        let start = self.bytes.len();
+        let start = self.tuples.bytes.len();
+        if !project(dim, id, row, &mut self.tuples.bytes)? {
+            self.tuples.bytes.truncate(start);
+            return Ok(());
+        }
+        self.tuples.end();
         match dim.via {
-            Via::User => codec::escape(&mut self.bytes, id),
-            Via::Group(_) | Via::UserGroup(_) => self.bytes.extend_from_slice(id),
+            Via::User => codec::escape(&mut self.ids.bytes, id),
+            Via::Group(_) | Via::UserGroup(_) => self.ids.bytes.extend_from_slice(id),
         }
-        let between = self.bytes.len();
-        if project(dim, id, row, &mut self.bytes)? {
-            self.ends.push((between as u32, self.bytes.len() as u32));
-        } else {
-            self.bytes.truncate(start);
-        }
+        self.ids.end();
         Ok(())
     }
 
     /// What a build of these rows takes, in bytes, at most.
     pub(super) fn memory(&self) -> usize {
-        self.bytes.len() * 2 + self.ends.len() * OVERHEAD
+        (self.ids.bytes.len() + self.tuples.bytes.len()) * 2 + self.len() * OVERHEAD
     }
 
     pub(super) fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// The id of a row.
-    #[inline]
-    fn id(&self, at: usize) -> Option<&[u8]> {
-        let (between, _) = self.ends.get(at)?;
-        let start = at.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |(_, end)| *end);
-        self.bytes.get(start as usize..*between as usize)
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let starts = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
-        starts.zip(&self.ends).map(|(start, (between, end))| {
-            let part = |from: u32, to: u32| self.bytes.get(from as usize..to as usize).unwrap_or_default();
-            (part(start, *between), part(*between, *end))
-        })
+        self.ids.ends.len()
     }
 }
 
@@ -261,7 +314,7 @@ impl Resolver {
         match self {
             Self::Hash(build, place) => {
                 joined.pool = Arc::clone(&build.pool);
-                joined.codes.extend(ids.iter().map(|id| build.find(id, place)));
+                build.find_all(ids.iter().map(|id| &**id), place, &mut joined.codes);
             }
             Self::Lookup => {
                 let wanted: Vec<&[u8]> = ids.iter().map(|id| &**id).filter(|id| !id.is_empty()).collect();
@@ -369,22 +422,25 @@ mod tests {
             let known: Vec<String> = known.into_iter().map(|id| format!("{prefix}{id}")).collect();
             let mut rows = Rows::default();
             for id in &known {
-                rows.ends.push({
-                    rows.bytes.extend_from_slice(id.as_bytes());
-                    let between = rows.bytes.len() as u32;
-                    rows.bytes.extend_from_slice(&[1, id.len() as u8]);
-                    (between, rows.bytes.len() as u32)
-                });
+                rows.ids.bytes.extend_from_slice(id.as_bytes());
+                rows.ids.end();
+                rows.tuples.bytes.extend_from_slice(&[1, id.len() as u8]);
+                rows.tuples.end();
             }
             let hashed = Build::hashed(&rows).unwrap();
             let sorted = Build::sorted(rows).unwrap();
             let asked = asked.iter().map(|id| format!("{prefix}{id}")).chain(asked.iter().cloned());
             let repeated = repeats.iter().filter_map(|at| known.get(*at).cloned());
             let mut place = 0;
-            for id in asked.chain(repeated).chain(known.iter().cloned()) {
-                let expected = if known.contains(&id) { Some([1, id.len() as u8]) } else { None };
-                for build in [&hashed, &sorted] {
-                    let code = build.find(id.as_bytes(), &mut place);
+            let asked: Vec<String> = asked.chain(repeated).chain(known.iter().cloned()).collect();
+            for (build, chunk) in [(&hashed, 64), (&sorted, 1), (&sorted, 5), (&sorted, 64)] {
+                let mut codes = Vec::new();
+                for ids in asked.chunks(chunk) {
+                    build.find_all(ids.iter().map(String::as_bytes), &mut place, &mut codes);
+                }
+                prop_assert_eq!(codes.len(), asked.len());
+                for (id, code) in asked.iter().zip(codes) {
+                    let expected = if known.contains(id) { Some([1, id.len() as u8]) } else { None };
                     let found = (code != NO_ROW).then(|| build.pool.get(code));
                     prop_assert_eq!(found, expected.as_ref().map(|tuple| &tuple[..]), "{}", id);
                 }

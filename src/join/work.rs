@@ -442,7 +442,7 @@ impl Worker {
                 (joined.ids, joined.id_ends) = (bytes, ends);
             } else if let Resolver::Hash(build, place) = resolver {
                 let id = |run: &Run| block.bytes.get(run.id.clone()).unwrap_or_default();
-                joined.codes.extend(block.runs.iter().map(|run| build.find(id(run), place)));
+                build.find_all(block.runs.iter().map(id), place, &mut joined.codes);
                 joined.pool = Arc::clone(&build.pool);
             } else {
                 let ids = run_ids(block)?;

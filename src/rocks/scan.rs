@@ -96,45 +96,23 @@ impl Snapshot {
 impl Scan {
     /// The next row, or nothing after the last.
     pub(crate) fn next(&mut self) -> Result<Option<(&[u8], &[u8])>> {
+        let Some(cell) = &mut self.cell else { return Ok(None) };
         match &self.state {
             State::Ended => return Ok(None),
             State::Failed(error) => return Err(error.clone()),
-            State::On => self.cursor(|rows| {
-                rows.next();
-            }),
+            State::On => cell.with_dependent_mut(|_, cursor| cursor.rows.next()),
             State::Ahead => {}
         }
-        self.settle()?;
-        Ok(self.row())
-    }
-
-    /// Moves, so that the next row is the first whose key is not less than `key`, forward or back, within the bounds.
-    /// A failed scan stays failed.
-    pub(crate) fn seek(&mut self, key: &[u8]) {
-        if self.cell.is_some() && !matches!(self.state, State::Failed(_)) {
-            self.cursor(|rows| rows.seek(key));
-            self.state = State::Ahead;
-        }
-    }
-
-    fn cursor(&mut self, step: impl FnOnce(&mut DBRawIteratorWithThreadMode<'_, Raw>)) {
-        if let Some(cell) = &mut self.cell {
-            cell.with_dependent_mut(|_, cursor| step(&mut cursor.rows));
-        }
-    }
-
-    /// Learns what the cursor stands on: a row, the end, or a failure, which RocksDB shows as an end.
-    fn settle(&mut self) -> Result<()> {
-        let Some(cell) = &self.cell else { return Ok(()) };
+        // A row, the end, or a failure, which RocksDB shows as an end.
         let rows = &cell.borrow_dependent().rows;
-        if rows.valid() {
+        if let Some(row) = rows.item() {
             self.state = State::On;
-            return Ok(());
+            return Ok(Some(row));
         }
         match rows.status() {
             Ok(()) => {
                 self.state = State::Ended;
-                Ok(())
+                Ok(None)
             }
             Err(error) => {
                 let error = unread(error, &self.family);
@@ -144,8 +122,15 @@ impl Scan {
         }
     }
 
-    fn row(&self) -> Option<(&[u8], &[u8])> {
-        self.cell.as_ref().and_then(|cell| cell.borrow_dependent().rows.item())
+    /// Moves, so that the next row is the first whose key is not less than `key`, forward or back, within the bounds.
+    /// A failed scan stays failed.
+    pub(crate) fn seek(&mut self, key: &[u8]) {
+        if let Some(cell) = &mut self.cell
+            && !matches!(self.state, State::Failed(_))
+        {
+            cell.with_dependent_mut(|_, cursor| cursor.rows.seek(key));
+            self.state = State::Ahead;
+        }
     }
 }
 

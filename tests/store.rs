@@ -301,6 +301,35 @@ fn a_backup_restores() {
 }
 
 #[test]
+fn logs_do_not_pile_up_behind_a_family_that_is_hardly_ever_written() {
+    let bench = Bench::new();
+    let logs = || -> u64 {
+        let entries = std::fs::read_dir(bench.dir.path().join("store")).unwrap().map(Result::unwrap);
+        let logs = entries.filter(|entry| entry.file_name().to_string_lossy().ends_with(".log"));
+        logs.map(|log| log.metadata().unwrap().len()).sum()
+    };
+    let db =
+        builder().limits(Limits::unbounded()).memtable_bytes(256 << 10).open(bench.dir.path().join("store")).unwrap();
+    // Written once, and so is what the store notes of itself.
+    db.groups("company").unwrap().update("acme", Update::new().set("plan", "pro")).unwrap();
+    for n in 0..200 {
+        let mut batch = Batch::new();
+        (0..40).for_each(|at| {
+            let update = Update::new().set("about", "x".repeat(1_000));
+            batch.update(ProfileKey::user(format!("user-{n}-{at}")).unwrap(), update);
+        });
+        db.write(batch).unwrap();
+    }
+    // Of eight megabytes.
+    let most = 2 << 20;
+    assert!(logs() < most, "{} bytes of logs", logs());
+    db.users().update("last", Update::new().set("plan", "pro")).unwrap();
+    db.compact().unwrap();
+    assert!(logs() < 64 << 10, "{} bytes of logs after everything was flushed", logs());
+    assert!(db.users().contains("last").unwrap() && db.users().contains("user-0-0").unwrap());
+}
+
+#[test]
 fn bad_calls_say_what_is_bad_and_change_nothing() {
     let bench = Bench::new();
     let users = bench.open().users();

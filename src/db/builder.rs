@@ -61,7 +61,8 @@ impl Builder {
         self
     }
 
-    /// Memory that a table collects writes in before they go to a file, in bytes. Default: 64 MB; 64 KB to 2 GB.
+    /// Memory that a table collects writes in before they go to a file, in bytes. Default: 64 MB; 64 KB to 2 GB. Of
+    /// logs four times as much is kept, roughly, and read again when the store is opened.
     pub fn memtable_bytes(mut self, bytes: usize) -> Self {
         self.0.engine.memtable_bytes = bytes;
         self

@@ -88,6 +88,9 @@ impl Table {
         // default would drop everything after it.
         options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
         options.set_paranoid_checks(true);
+        // A log is kept until every family has flushed what it has in there, and one that is hardly ever written does
+        // not flush by itself: it would hold up to everything, on disk and to be read at the next opening.
+        options.set_max_total_wal_size((self.settings.memtable_bytes as u64).saturating_mul(LOGS_IN_MEMTABLES));
         options.set_max_background_jobs(i32::try_from(self.settings.background_jobs).unwrap_or(i32::MAX));
         // A secondary must hold every file open, because the primary may delete any of them.
         options.set_max_open_files(-1);
@@ -132,6 +135,9 @@ impl Table {
         blocks
     }
 }
+
+/// Bytes that logs may have, in memtables.
+const LOGS_IN_MEMTABLES: u64 = 4;
 
 /// The options of a large scan, which reads ahead and leaves the cache to others.
 pub(super) fn bulk_reads() -> ReadOptions {

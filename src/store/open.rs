@@ -238,7 +238,7 @@ impl Store {
     pub(crate) fn compact(&self) -> Result<()> {
         self.writable()?;
         let families = self.engine().families();
-        families.iter().filter(|family| *family != META).try_for_each(|family| self.engine().compact(family))
+        families.iter().try_for_each(|family| self.engine().compact(family))
     }
 
     pub(crate) fn table_stats(&self) -> Vec<TableStats> {

@@ -434,12 +434,22 @@ impl Machine {
         self.leading = false;
         let ends = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b',' | b'{' | b'[' | b']' | b'"');
         match chunk.iter().position(ends) {
+            Some(at) if matches!(self.layout, Layout::Top) && self.is_prose(chunk.get(..at).unwrap_or_default()) => {
+                (at, Some(self.garbage("the line is not json")))
+            }
             Some(at) => self.complete(chunk, at),
             None => {
                 self.keep(chunk);
                 (chunk.len(), None)
             }
         }
+    }
+
+    /// Whether a word, of which this is the end, only begins as one that JSON has.
+    fn is_prose(&self, end: &[u8]) -> bool {
+        let word = || self.buffer.iter().chain(end);
+        let is_letter = !self.too_long() && word().next().is_some_and(u8::is_ascii_lowercase);
+        is_letter && !["true", "false", "null"].iter().any(|known| word().eq(known.as_bytes()))
     }
 
     fn skip(&mut self, chunk: &[u8], indent: usize, mut started: bool) -> usize {

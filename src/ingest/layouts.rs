@@ -121,6 +121,7 @@ fn damage_costs_one_record() {
         ("{\"a\":1}]\n{\"b\":2}]\n", &["{\"a\":1}", "{\"b\":2}"], &[1]),
         // Lines that are something else.
         ("some words {}\n{\"b\":2}\n", &["{\"b\":2}"], &[1]),
+        ("not json {}\nfalsehood\n{\"b\":2}\n", &["{\"b\":2}"], &[1, 2]),
         ("{}\n# comment\n:{}\n{\"b\":2}\n", &["{}", "{\"b\":2}"], &[2, 3]),
         // Commas where none belong, said once.
         ("{\"a\":1},\n{\"b\":2},\n{\"c\":3}", &["{\"a\":1}", "{\"b\":2}", "{\"c\":3}"], &[1]),
@@ -214,7 +215,7 @@ fn what_is_no_object_is_a_reject_with_a_place() {
             r#"{"line":3,"index":2,"reason":"not valid json: expected value row=1 column=6"}"#,
             r#"{"line":4,"index":3,"reason":"the record is not valid utf-8 offset=17"}"#,
             r#"{"line":5,"index":4,"id":"e","field":"$add","reason":"the operand is an object type=number"}"#,
-            r#"{"line":6,"index":5,"reason":"not valid json: expected ident row=1 column=2"}"#,
+            r#"{"line":6,"index":5,"reason":"the line is not json"}"#,
             r#"{"line":7,"index":6,"reason":"the input ends inside a record"}"#,
         ]
     );

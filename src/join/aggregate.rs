@@ -14,6 +14,7 @@ use super::fold::in_parallel;
 use super::interner::Interner;
 use super::layout::Column;
 use super::measure::{Accumulator, Measure};
+use super::memo::{Memo, Recent};
 use super::work::{Engine, Units, Worker};
 use crate::codec::{self, ValueBytes, ValueKind};
 use crate::error::{Error, Result};
@@ -142,36 +143,15 @@ impl Aggregate {
 /// In place of the number of a value: it is not set.
 const NOT_SET: u32 = 0;
 
-/// The lists of segment numbers, or of cells, that projections of one pool were found to mean.
-#[derive(Default)]
-struct Memo {
-    pool: Arc<Interner>,
-    /// One for each projection, and one for no row behind them.
-    known: Vec<Option<Box<[u32]>>>,
-}
-
-impl Memo {
-    fn enter(&mut self, pool: &Arc<Interner>) {
-        if !Arc::ptr_eq(&self.pool, pool) || self.known.len() != pool.len() + 1 {
-            self.pool = Arc::clone(pool);
-            self.known.clear();
-            self.known.resize(pool.len() + 1, None);
-        }
-    }
-
-    fn place(&mut self, code: u32) -> Option<&mut Option<Box<[u32]>>> {
-        let last = self.known.len().saturating_sub(1);
-        self.known.get_mut((code as usize).min(last))
-    }
-}
-
 /// Fields that come from one place and so belong together: of one joined table, or one of the event.
 struct Source {
     /// The table, if it is one.
     dim: Option<usize>,
     /// For each field: its column, and its place among the fields.
     fields: Vec<(Column, usize)>,
+    /// What projections of the table, or values of the event, were found to mean.
     memo: Memo,
+    recent: Recent,
 }
 
 /// The segments of one worker.
@@ -202,7 +182,10 @@ impl Aggregator {
             let dim = if let Column::Dim { dim, .. } = column { Some(dim) } else { None };
             match sources.iter_mut().find(|source| dim.is_some() && source.dim == dim) {
                 Some(source) => source.fields.push((column, place)),
-                None => sources.push(Source { dim, fields: vec![(column, place)], memo: Memo::default() }),
+                None => {
+                    let fields = vec![(column, place)];
+                    sources.push(Source { dim, fields, memo: Memo::default(), recent: Recent::default() });
+                }
             }
         }
         let measure = |measure: &Measure| {
@@ -239,7 +222,7 @@ impl Aggregator {
         }
         let added = match sources.as_mut_slice() {
             // By fields of the user alone, the segments of a projection are known after the first event.
-            [Source { dim: Some(dim), fields, memo }] if block.layout.is_user(*dim) => {
+            [Source { dim: Some(dim), fields, memo, .. }] if block.layout.is_user(*dim) => {
                 self.add_by_user(block, *dim, fields, memo)
             }
             sources => self.add_by_all(block, sources),
@@ -272,11 +255,21 @@ impl Aggregator {
     fn add_by_all(&mut self, block: &Block, sources: &mut [Source]) -> Result<()> {
         let mut lists: Vec<Vec<u32>> = sources.iter().map(|_| Vec::new()).collect();
         let mut keys: Vec<Vec<u32>> = Vec::new();
+        let mut key = vec![NOT_SET; self.by.len()];
         for slot in &block.kept {
             let slot = *slot as usize;
             for (source, list) in sources.iter_mut().zip(&mut lists) {
                 list.clear();
                 self.cells_of_event(block, slot, source, list)?;
+            }
+            // Nearly always there is one combination.
+            if sources.iter().zip(&lists).all(|(source, list)| source.fields.len() == list.len()) {
+                for (source, list) in sources.iter().zip(&lists) {
+                    put_cells(source, list, &mut key);
+                }
+                let segment = self.segment(&key)?;
+                self.measure(block, slot, segment)?;
+                continue;
             }
             cross(self.by.len(), sources, &lists, &mut keys);
             for key in &keys {
@@ -292,7 +285,16 @@ impl Aggregator {
         let width = source.fields.len();
         let Some((dim, joined)) = source.dim.and_then(|dim| Some((dim, block.joined.get(dim)?))) else {
             let Some((column, place)) = source.fields.first().copied() else { return Ok(()) };
-            return self.cells_of_column(block, slot, column, place, list);
+            let Some(bytes) = block.raw(slot, column)? else {
+                return self.cells_of_column(block, slot, column, place, list);
+            };
+            if let Some(cells) = source.recent.get(bytes) {
+                list.extend_from_slice(cells);
+                return Ok(());
+            }
+            self.cells_of_column(block, slot, column, place, list)?;
+            source.recent.put(bytes, list);
+            return Ok(());
         };
         let codes = joined.codes.get(block.codes(slot, dim)).unwrap_or_default();
         // An event of no group at all is not set, as one without a profile is.
@@ -536,6 +538,14 @@ fn cells_of_key(key: &[u8]) -> impl Iterator<Item = u32> {
     key.chunks_exact(4).filter_map(|cell| cell.try_into().ok().map(u32::from_le_bytes))
 }
 
+/// Puts the cells of a source into the places of their fields.
+#[inline]
+fn put_cells(source: &Source, cells: &[u32], key: &mut [u32]) {
+    for ((_, place), cell) in source.fields.iter().zip(cells) {
+        key.get_mut(*place).into_iter().for_each(|to| *to = *cell);
+    }
+}
+
 /// Every combination of one entry of each list, its cells in the places of their fields.
 fn cross(width: usize, sources: &[Source], lists: &[Vec<u32>], keys: &mut Vec<Vec<u32>>) {
     keys.clear();
@@ -546,9 +556,7 @@ fn cross(width: usize, sources: &[Source], lists: &[Vec<u32>], keys: &mut Vec<Ve
         let widened = keys.iter().flat_map(|key| {
             entries.clone().map(move |entry| {
                 let mut key = key.clone();
-                for ((_, place), cell) in source.fields.iter().zip(entry) {
-                    key.get_mut(*place).into_iter().for_each(|to| *to = *cell);
-                }
+                put_cells(source, entry, &mut key);
                 key
             })
         });

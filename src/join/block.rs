@@ -196,6 +196,18 @@ impl Block {
         }
     }
 
+    /// Bytes that say what the value of a column of the event is, for the columns that have few enough values to ask:
+    /// none means that it is not set.
+    pub(super) fn raw(&self, slot_number: usize, column: Column) -> Result<Option<&[u8]>> {
+        let Some(slot) = self.slots.get(slot_number) else { return Ok(None) };
+        Ok(match column {
+            Column::Event(_) => Some(self.stored(slot, column).map_or(&[][..], ValueBytes::as_bytes)),
+            Column::Name => Some(self.event_bytes(slot)?.name),
+            Column::Day => self.key(slot).get(..DAY),
+            _ => None,
+        })
+    }
+
     /// The numbers that a table gave an event, as a range of its `codes`.
     pub(super) fn codes(&self, slot_number: usize, dim: usize) -> Range<usize> {
         let (Some(slot), Some(joined), Some(table)) =

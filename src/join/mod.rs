@@ -11,7 +11,7 @@
 //! block      events and what was joined onto them  filter     which of them are kept
 //! rows       one by one, from one thread or many   fold       on the threads that made them
 //! aggregate  segments and measures of them         source     what is read
-//! interner   numbers for byte strings
+//! interner   numbers for byte strings              memo       what was worked out before
 //! ```
 //!
 //! * **It streams.** Nothing waits for the end of anything, blocks are small, and a user with a million events is many
@@ -32,6 +32,7 @@ mod fold;
 mod interner;
 mod layout;
 mod measure;
+mod memo;
 mod plan;
 mod query;
 mod resolve;

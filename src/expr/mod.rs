@@ -241,6 +241,11 @@ impl Expr {
         nodes.into_iter().map(|node| self.part(node)).collect()
     }
 
+    /// Whether there are rows on which [`is_true`](Self::is_true) is an error, if its scope is none.
+    pub(crate) fn may_fail(&self) -> bool {
+        self.root.may_fail()
+    }
+
     /// A part of this expression as one of its own.
     fn part(&self, node: &Node) -> Self {
         let mut root = node.clone();

@@ -175,6 +175,20 @@ impl Node {
         }
     }
 
+    /// Whether there are values of its references with which it is an error.
+    pub(super) fn may_fail(&self) -> bool {
+        let takes_any = |node: &Self| !node.is_boolean() || node.may_fail();
+        match self {
+            Self::Literal(_) | Self::Reference(_) | Self::Variable { .. } | Self::Moment(..) => false,
+            Self::Not(a) => takes_any(a),
+            Self::And(nodes) | Self::Or(nodes) => nodes.iter().any(takes_any),
+            Self::Each(_, _, list, test) => list.may_fail() || takes_any(test),
+            Self::Negate(a) | Self::Among(a, _) | Self::Whole(_, a) | Self::Defined(a) => a.may_fail(),
+            Self::Binary(_, a, b) => a.may_fail() || b.may_fail(),
+            Self::Cast(_, a, b) => a.may_fail() || b.as_deref().is_some_and(Self::may_fail),
+        }
+    }
+
     /// Visits the positions of all references, in the order of the text.
     pub(super) fn each_reference(&mut self, visit: &mut dyn FnMut(&mut usize)) {
         match self {

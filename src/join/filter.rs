@@ -31,7 +31,8 @@ struct Part {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LooksAt {
-    /// The event alone, so it is asked before anything is joined.
+    /// The event alone, so it is asked before anything is joined. Unless that could be an error which the parts before
+    /// this one would have spared the event, or would hide one of theirs.
     Event,
     /// One projection of the user's rows alone, so it is asked once for each.
     User(usize),
@@ -75,8 +76,10 @@ impl Scope for Row<'_> {
 }
 
 impl Filter {
-    /// Splits expressions. The layout must have been made for its fields.
-    pub(super) fn new(exprs: &[Expr], layout: &Layout) -> Self {
+    /// Splits expressions. The layout must have been made for its fields. An inner join drops events before that.
+    pub(super) fn new(exprs: &[Expr], layout: &Layout, inner: bool) -> Self {
+        // Of the parts so far: whether all are asked before anything is joined, and whether the others cannot fail.
+        let (mut all_early, mut safe) = (!inner, true);
         let part = |expr: Expr| {
             let columns: Vec<Column> =
                 expr.references().iter().map(|reference| layout.column(&field_of(reference))).collect();
@@ -84,8 +87,11 @@ impl Filter {
                 .iter()
                 .map(|column| if let Column::Dim { dim, .. } = column { Some(*dim) } else { None })
                 .collect();
+            let may_fail = expr.may_fail();
+            let is_early = dims.iter().all(Option::is_none) && safe && (all_early || !may_fail);
+            (all_early, safe) = (all_early && is_early, safe && (is_early || !may_fail));
             let looks_at = match dims.first() {
-                _ if dims.iter().all(Option::is_none) => LooksAt::Event,
+                _ if is_early => LooksAt::Event,
                 Some(Some(dim)) if dims.iter().all(|other| *other == Some(*dim)) => LooksAt::User(*dim),
                 _ => LooksAt::Everything,
             };

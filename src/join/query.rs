@@ -335,7 +335,7 @@ impl Join {
             }
         }
         let layout = Arc::new(layout);
-        let filter = Filter::new(&self.filter, &layout);
+        let filter = Filter::new(&self.filter, &layout, self.inner);
         let counters = Counters::default();
         if self.wishes.single_pass {
             self.wishes.threads = 1;

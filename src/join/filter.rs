@@ -8,7 +8,7 @@ use super::field::Field;
 use super::interner::Interner;
 use super::layout::{Column, Layout};
 use super::source::Table;
-use crate::codec;
+use crate::codec::{self, ValueBytes};
 use crate::error::{Error, Result};
 use crate::expr::{Expr, Place, Reference, Scope};
 use crate::model::Value;
@@ -75,6 +75,23 @@ impl Scope for Row<'_> {
     }
 }
 
+/// The values of one projection to an expression that looks at nothing else.
+struct Projection<'b> {
+    tuple: Option<&'b [u8]>,
+    columns: &'b [Column],
+}
+
+impl Scope for Projection<'_> {
+    fn value(&self, index: usize, _: &Reference) -> Result<Option<Cow<'_, Value>>> {
+        let (Some(Column::Dim { at, .. }), Some(tuple)) = (self.columns.get(index), self.tuple) else {
+            return Ok(None);
+        };
+        let value = codec::tuple_value(tuple, *at).map(ValueBytes::decode).transpose();
+        let corrupt = |_| Error::corrupt("a value that was checked cannot be read");
+        Ok(value.map_err(corrupt)?.map(Cow::Owned))
+    }
+}
+
 impl Filter {
     /// Splits expressions. The layout must have been made for its fields. An inner join drops events before that.
     pub(super) fn new(exprs: &[Expr], layout: &Layout, inner: bool) -> Self {
@@ -102,6 +119,23 @@ impl Filter {
 
     pub(super) fn verdicts(&self) -> Verdicts {
         Verdicts(self.parts.iter().map(|_| (Arc::default(), Vec::new())).collect())
+    }
+
+    /// Whether events may be kept of which this is the projection of the user's row in a table, or which have none. A
+    /// part that is not reached without a failure before it, or that fails here, does not say.
+    pub(super) fn may_keep(&self, dim: usize, tuple: Option<&[u8]>) -> bool {
+        for part in &self.parts {
+            if part.looks_at == LooksAt::User(dim) {
+                match part.expr.is_true(&Projection { tuple, columns: &part.columns }) {
+                    Ok(true) => {}
+                    Ok(false) => return false,
+                    Err(_) => return true,
+                }
+            } else if part.expr.may_fail() {
+                return true;
+            }
+        }
+        true
     }
 
     /// Whether the last event of a block passes what looks at events alone.

@@ -535,7 +535,7 @@ fn build(engine: &mut Engine, memory: usize) -> Result<()> {
         match read_rows(&*engine.tables, dim, (&[], None), memory, &engine.counters)? {
             Some(rows) => {
                 if let Some(last) = builds.last_mut() {
-                    *last = Some(Arc::new(Build::hashed(&rows)?));
+                    *last = Some(Build::hashed(&rows)?);
                 }
             }
             None => {
@@ -544,6 +544,9 @@ fn build(engine: &mut Engine, memory: usize) -> Result<()> {
             }
         }
     }
-    engine.builds = builds;
+    for (dim, build) in builds.iter_mut().enumerate() {
+        build.iter_mut().for_each(|build| engine.narrow(dim, build));
+    }
+    engine.builds = builds.into_iter().map(|build| build.map(Arc::new)).collect();
     Ok(())
 }

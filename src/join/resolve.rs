@@ -45,6 +45,8 @@ pub(super) struct Build {
     /// By the number of the id, the number of the projection.
     codes: Vec<u32>,
     pub(super) pool: Arc<Interner>,
+    /// The ids that events are kept of, when those are few; other events need not be looked at.
+    pub(super) wanted: Option<SortedIds>,
 }
 
 /// From an id to its number.
@@ -73,7 +75,27 @@ impl Build {
     fn new(tuples: &Strings, index: Index) -> Result<Self> {
         let mut pool = Interner::default();
         let codes = tuples.iter().map(|tuple| pool.intern(tuple)).collect::<Result<_>>()?;
-        Ok(Self { index, codes, pool: Arc::new(pool) })
+        Ok(Self { index, codes, pool: Arc::new(pool), wanted: None })
+    }
+
+    /// Notes the ids of the projections that are wanted, unless those are more than a few. For ids that ascend.
+    pub(super) fn narrow(&mut self, wants: impl Fn(&[u8]) -> bool) {
+        let wanted: Vec<bool> = (0..self.pool.len() as u32).map(|code| wants(self.pool.get(code))).collect();
+        let is_wanted = |code: &u32| wanted.get(*code as usize).copied().unwrap_or(true);
+        let count = self.codes.iter().filter(|code| is_wanted(code)).count();
+        if count > self.codes.len() / WANTED_SHARE {
+            return;
+        }
+        let mut ids = Strings::default();
+        for (number, _) in self.codes.iter().enumerate().filter(|(_, code)| is_wanted(code)) {
+            let id = match &self.index {
+                Index::Hashed(known) => Some(known.get(number as u32)),
+                Index::Sorted(known) => known.ids.get(number),
+            };
+            ids.bytes.extend_from_slice(id.unwrap_or_default());
+            ids.end();
+        }
+        self.wanted = Some(SortedIds::new(ids));
     }
 
     /// Appends the numbers of the projections of ids: of users, as they stand in keys of events. `place` is where the
@@ -105,10 +127,13 @@ impl Build {
     }
 }
 
+/// One in so many rows may be wanted for those to be few.
+const WANTED_SHARE: usize = 4;
+
 /// Ids in their order. A place in them goes along with ids that ascend as well, which touches memory in one direction,
 /// and far less of it than a hash would.
 #[derive(Debug)]
-struct SortedIds {
+pub(super) struct SortedIds {
     ids: Strings,
     /// What all of them begin with.
     prefix: Vec<u8>,
@@ -151,9 +176,18 @@ impl SortedIds {
         if !are_equal(begin, &self.prefix) {
             return None;
         }
-        let (heads, wanted) = (self.heads.as_slice(), head(rest));
-        let is_behind = *place > 0 && heads.get(*place - 1).is_none_or(|head| *head >= wanted);
-        let mut low = if is_behind { 0 } else { *place };
+        let wanted = head(rest);
+        *place = self.first_at(wanted, *place);
+        (self.heads.get(*place) == Some(&wanted)).then_some(*place)
+    }
+
+    /// The number of the first head that is not before this one: forward from a place, or from the first when it lies
+    /// behind.
+    #[inline]
+    fn first_at(&self, wanted: u64, place: usize) -> usize {
+        let heads = self.heads.as_slice();
+        let is_behind = place > 0 && heads.get(place - 1).is_none_or(|head| *head >= wanted);
+        let mut low = if is_behind { 0 } else { place };
         let mut strides = 0;
         while let Some(last) = heads.get(low + STRIDE - 1)
             && *last < wanted
@@ -167,9 +201,28 @@ impl SortedIds {
         }
         // To count is faster than to guess, step by step, where to go.
         let stride = heads.get(low..heads.len().min(low + STRIDE)).unwrap_or_default();
-        low += stride.iter().map(|head| usize::from(*head < wanted)).sum::<usize>();
-        *place = low;
-        (heads.get(low) == Some(&wanted)).then_some(low)
+        low + stride.iter().map(|head| usize::from(*head < wanted)).sum::<usize>()
+    }
+
+    /// The first id that is not before this one, if there is one. `place` is as above.
+    #[inline]
+    pub(super) fn not_before(&self, id: &[u8], place: &mut usize) -> Option<&[u8]> {
+        let Some(rest) = id.strip_prefix(self.prefix.as_slice()) else {
+            return if id < self.prefix.as_slice() { self.ids.get(0) } else { None };
+        };
+        let wanted = head(rest);
+        *place = self.first_at(wanted, *place);
+        let alike = self.heads.get(*place..)?.iter().take_while(|head| **head == wanted).count();
+        let (mut low, mut high) = (*place, *place + alike);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.ids.get(middle)? < id {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        self.ids.get(low)
     }
 
     /// The number of an id among those that begin alike, of which the first is known.
@@ -302,6 +355,14 @@ pub(super) enum Resolver {
 }
 
 impl Resolver {
+    /// The ids that are wanted, if they are few and known.
+    pub(super) fn wanted(&self) -> Option<&SortedIds> {
+        match self {
+            Self::Hash(build, _) => build.wanted.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Appends one number for each of `ids` to the joined codes. For a merge, ids that ascend are fast.
     pub(super) fn resolve(
         &mut self,

@@ -18,10 +18,11 @@ use parking_lot::Mutex;
 
 use super::block::{Block, Joined, Run};
 use super::filter::{Filter, Verdicts};
+use super::interner::are_equal;
 use super::layout::{Dim, Layout, Via};
 use super::plan::{Counters, Plan, Strategy};
-use super::resolve::{Build, Cursor, Resolver, Rows, head};
-use super::source::{Source, Tables};
+use super::resolve::{Build, Cursor, Resolver, Rows, SortedIds, head};
+use super::source::{Source, Table, Tables};
 use crate::codec::{self, EventBytes, EventKey};
 use crate::error::Result;
 use crate::model::Timestamp;
@@ -164,6 +165,47 @@ struct Ids {
     high_head: u64,
 }
 
+/// Who is wanted, where events are kept of few users.
+struct Gate<'w> {
+    wanted: Option<&'w SortedIds>,
+    /// Where the last id was looked for.
+    place: usize,
+    /// Events that may still be passed one by one: the next user who is wanted may be near, and to seek takes longer.
+    patience: u32,
+}
+
+/// What is to be done with an event.
+enum Look<'w> {
+    Wanted,
+    Pass,
+    /// To this user, if there is one behind.
+    Seek(Option<&'w [u8]>),
+}
+
+/// Events of nobody who is wanted that are passed before the next one who is wanted is sought.
+const PATIENCE: u32 = 8;
+
+impl<'w> Gate<'w> {
+    fn new(resolvers: &'w [Resolver]) -> Self {
+        Self { wanted: resolvers.iter().find_map(Resolver::wanted), place: 0, patience: PATIENCE }
+    }
+
+    #[inline]
+    fn look(&mut self, id: &[u8]) -> Look<'w> {
+        let Some(wanted) = self.wanted else { return Look::Wanted };
+        let next = wanted.not_before(id, &mut self.place);
+        if next.is_some_and(|next| are_equal(next, id)) {
+            self.patience = PATIENCE;
+            return Look::Wanted;
+        }
+        if self.patience == 0 {
+            return Look::Seek(next);
+        }
+        self.patience -= 1;
+        Look::Pass
+    }
+}
+
 /// Where an id lies.
 enum Lies {
     Before,
@@ -275,6 +317,20 @@ impl Engine {
         }
     }
 
+    /// Lets events be passed over whose users the filter does not keep, whatever the events are.
+    pub(super) fn narrow(&self, dim: usize, build: &mut Build) {
+        let Some(spec) = self.layout.dims.get(dim).filter(|spec| spec.via == Via::User) else { return };
+        // A caller's own events are read from the front.
+        if matches!(self.units, Units::Single(_)) {
+            return;
+        }
+        let without = !self.inner || matches!(spec.table, Table::FirstEvents(_));
+        if without && self.filter.may_keep(dim, None) {
+            return;
+        }
+        build.narrow(|tuple| self.filter.may_keep(dim, Some(tuple)));
+    }
+
     fn resolver(&self, dim: usize) -> Resolver {
         let strategy = self.plan.tables.get(dim).map(|table| table.strategy);
         match (strategy, self.builds.get(dim)) {
@@ -378,7 +434,9 @@ impl Worker {
         for (dim, rows) in rows {
             engine.counters.parts.add(1);
             if let Some(resolver) = self.resolvers.get_mut(dim) {
-                *resolver = Resolver::Hash(Arc::new(Build::sorted(rows)?), 0);
+                let mut build = Build::sorted(rows)?;
+                engine.narrow(dim, &mut build);
+                *resolver = Resolver::Hash(Arc::new(build), 0);
             }
         }
         let escaped = |id: &[u8]| {
@@ -395,6 +453,7 @@ impl Worker {
     /// Reads events into a block. Gives the unit back when there may be more.
     fn fill(&mut self, mut unit: Unit, block: &mut Block) -> Result<Option<Unit>> {
         let engine = &*self.engine;
+        let mut gate = Gate::new(&self.resolvers);
         let mut read = 0_u64;
         let more = loop {
             if block.slots.len() >= self.events_max || block.bytes.len() >= BYTES_MAX {
@@ -402,25 +461,31 @@ impl Worker {
             }
             let Some((key, value)) = unit.source.next()? else { break false };
             read += 1;
+            // A filter that nothing passes must not keep a consumer that has gone.
+            if read.is_multiple_of(4_096) && engine.stop.load(Ordering::Relaxed) {
+                break false;
+            }
             let parts = EventKey::read(key).map_err(|malformed| codec::corrupt_event(key, malformed))?;
-            // Outside of the ids of this part: on to where they begin, today or tomorrow.
-            let days = match unit.ids.place(parts.escaped) {
-                Lies::Within => None,
-                Lies::Before => Some(0),
-                Lies::Behind => Some(1),
+            // Outside of the ids of this part, or of nobody who is wanted?
+            let low = unit.ids.low.as_slice();
+            let jump = match unit.ids.place(parts.escaped) {
+                Lies::Before => Some((0, low)),
+                Lies::Behind => Some((1, low)),
+                Lies::Within => match gate.look(parts.escaped) {
+                    Look::Wanted => None,
+                    Look::Pass => continue,
+                    Look::Seek(next) => Some(next.map_or((1, low), |next| (0, next))),
+                },
             };
-            if let Some(days) = days {
+            // On to where they begin, today or tomorrow.
+            if let Some((days, id)) = jump {
                 let Some(day) = codec::day_of(parts.day).checked_add(days) else { break false };
-                let jump = [&codec::day_prefix(day)[..], &unit.ids.low].concat();
+                let jump = [&codec::day_prefix(day)[..], id].concat();
                 unit.source.seek(&jump)?;
                 engine.counters.seeks.add(1);
                 continue;
             }
             engine.scope.admit(&engine.filter, block, key, &parts, value)?;
-            // A filter that nothing passes must not keep a consumer that has gone.
-            if read.is_multiple_of(4_096) && engine.stop.load(Ordering::Relaxed) {
-                break false;
-            }
         };
         engine.counters.events_read.add(read);
         Ok(more.then_some(unit))

@@ -1,5 +1,6 @@
 //! Joins without a store.
 
+mod leaps;
 mod limits_of_reading;
 mod nested_loop;
 mod rules;

@@ -225,8 +225,7 @@ fn selective(join: Join) -> u64 {
 }
 
 fn count(db: &Db) -> u64 {
-    let answer = db.snapshot().join().aggregate(Aggregate::new()).unwrap();
-    answer.rows()[0].measures[0].as_number().unwrap().as_u64().unwrap()
+    counted(db.snapshot().join())
 }
 
 fn by_plan(db: &Db, threads: usize) -> u64 {
@@ -239,6 +238,17 @@ fn amount_by_country(db: &Db, threads: usize) -> u64 {
     let sum = Aggregate::by(["user.country"]).measure(Measure::Sum(Field::event("amount"))).measure(Measure::Count);
     let answer = join.threads(threads).aggregate(sum).unwrap();
     answer.rows().iter().map(|row| row.measures[1].as_number().unwrap().as_u64().unwrap()).sum()
+}
+
+/// Events of one user in two thousand.
+fn few_users(db: &Db, threads: usize) -> u64 {
+    let filter = r#"user["plan"] == "pro" and user["country"] == "DE" and user["age"] == 30"#;
+    counted(db.snapshot().join().filter(filter).threads(threads))
+}
+
+fn counted(join: Join) -> u64 {
+    let answer = join.aggregate(Aggregate::new()).unwrap();
+    answer.rows()[0].measures[0].as_number().unwrap().as_u64().unwrap()
 }
 
 fn main() {
@@ -276,6 +286,8 @@ fn main() {
         ("count by plan, 1 thread", Box::new(|| by_plan(&db, 1))),
         ("count by plan, 2 threads", Box::new(|| by_plan(&db, 2))),
         ("amount by country, 2 threads", Box::new(|| amount_by_country(&db, 2))),
+        ("count of few users', 1 thread", Box::new(|| few_users(&db, 1))),
+        ("count of few users', 2 threads", Box::new(|| few_users(&db, 2))),
     ];
     runs.retain(|(name, _)| name.contains(only));
     let mut times: BTreeMap<usize, Vec<f64>> = BTreeMap::new();

@@ -38,6 +38,8 @@ QUESTIONS = {
         select events.id, plan from events left join users using (id)
         where events.name = 'purchase' and millis >= {(FIRST_DAY + 45) * DAY_MILLIS}
           and millis < {(FIRST_DAY + 46) * DAY_MILLIS}""",
+    "count of few users'": """
+        select count(*) from events left join users using (id) where plan = 'pro' and country = 'DE' and age = 30""",
 }
 
 print(f"duckdb {duckdb.__version__}, 2 threads")

@@ -84,7 +84,9 @@ proptest! {
     #[test]
     fn leaps_lead_past_nobody_who_is_wanted(
         // Ids that begin alike, and with what is escaped in keys.
-        profiles in prop::collection::btree_map("[ab\u{0}\u{1}]{1,9}|prefix-of-all[ab]{0,3}", select(vec!["pro", "free"]), 0..40),
+        profiles in prop::collection::btree_map(
+            "[ab\u{0}\u{1}]{1,9}|prefix-of-all[ab]{0,3}", select(vec!["pro", "free"]), 0..40,
+        ),
         pros in 0..4_usize,
         happened in prop::collection::vec((any::<prop::sample::Index>(), 0..4_i64, 0..40_u32), 0..200),
         strangers in prop::collection::vec(("[ab\u{0}\u{1}c]{1,9}", 0..4_i64), 0..100),
@@ -93,12 +95,17 @@ proptest! {
     ) {
         let mut memory_of_all = Memory::new();
         // Few of many, or many.
-        let plan = |at: usize, plan: &'static str| if pros == 0 { plan } else if at % (pros * 4) == 1 { "pro" } else { "free" };
+        let plan = |at: usize, plan: &'static str| match pros {
+            0 => plan,
+            pros if at % (pros * 4) == 1 => "pro",
+            _ => "free",
+        };
         let plans: BTreeMap<&str, &str> =
             profiles.iter().enumerate().map(|(at, (id, known))| (id.as_str(), plan(at, known))).collect();
         plans.iter().for_each(|(id, plan)| row(&mut memory_of_all, id, plan));
         let ids: Vec<&str> = plans.keys().copied().collect();
-        let known = happened.iter().filter(|_| !ids.is_empty()).map(|(at, day, n)| (ids[at.index(ids.len())], *day, *n));
+        let known = happened.iter().filter(|_| !ids.is_empty());
+        let known = known.map(|(at, day, n)| (ids[at.index(ids.len())], *day, *n));
         let mut events = BTreeMap::new();
         for (id, day, n) in known.chain(strangers.iter().map(|(id, day)| (id.as_str(), *day, 0))) {
             events.insert((day, id, n), ());
@@ -111,7 +118,8 @@ proptest! {
             .collect();
 
         let join = Join::new(Arc::new(memory_of_all)).strategy(Way::Hash).threads(threads).memory_bytes(memory);
-        let filter = if first { r#"properties["n"] > 5 and user["plan"] == "pro""# } else { r#"user["plan"] == "pro""# };
+        let filters = [r#"user["plan"] == "pro""#, r#"properties["n"] > 5 and user["plan"] == "pro""#];
+        let filter = filters[usize::from(first)];
         let join = if inner { join.inner().on_users() } else { join }.filter(filter).select(["event.n"]);
         let rows = if ordered { join.ordered() } else { join }.rows().unwrap();
         let mut found: Vec<_> = rows

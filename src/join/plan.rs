@@ -116,6 +116,8 @@ pub struct Plan {
     /// Rows of a part, where a table is read part after part.
     #[serde(skip)]
     pub(super) part_rows: u64,
+    #[serde(skip)]
+    patience: Option<u32>,
 }
 
 impl fmt::Display for Plan {
@@ -142,6 +144,8 @@ pub(super) struct Wishes {
     pub(super) memory: usize,
     /// Whether the events are the caller's own, which can be read once only, from the front.
     pub(super) single_pass: bool,
+    /// See [`Plan::patience`]. Only tests wish for one.
+    pub(super) patience: Option<u32>,
 }
 
 impl Plan {
@@ -173,9 +177,24 @@ impl Plan {
             Some(TablePlan { table: name, strategy, in_parts, rows, reason })
         };
         let tables = (0..layout.dims.len()).filter_map(plan).collect();
-        Self { estimates, tables, threads: wishes.threads, ordered: wishes.ordered, part_rows }
+        let Wishes { threads, ordered, patience, .. } = wishes;
+        Self { estimates, tables, threads, ordered, part_rows, patience }
+    }
+
+    /// Events of others that are passed before one of the wanted users is sought, who are this share of a table.
+    ///
+    /// A seek takes as long as some events do. Where the next one who is wanted should be nearer than that, only a long
+    /// way is worth it, such as past somebody busy; where not, there is no use in waiting.
+    pub(super) fn patience(&self, dim: usize, share: f64) -> u32 {
+        let wanted = self.tables.get(dim).map_or(0.0, |table| table.rows as f64 * share);
+        let events = self.estimates.events as f64 / self.estimates.days.max(1) as f64;
+        let usual = if events > wanted * EVENTS_PER_SEEK { 8 } else { EVENTS_PER_SEEK as u32 * 4 };
+        self.patience.unwrap_or(usual)
     }
 }
+
+/// What a seek in the log takes, in events that are read one after the other.
+const EVENTS_PER_SEEK: f64 = 64.0;
 
 fn by_way(via: &Via) -> &'static str {
     if matches!(via, Via::UserGroup(_)) { " of the user" } else { "" }

@@ -89,7 +89,8 @@ impl Join {
     /// All events of these tables.
     #[must_use]
     pub fn new(tables: Arc<dyn Tables>) -> Self {
-        let wishes = Wishes { hint: None, ordered: false, threads: 1, memory: MEMORY, single_pass: false };
+        let wishes =
+            Wishes { hint: None, ordered: false, threads: 1, memory: MEMORY, single_pass: false, patience: None };
         Self {
             tables,
             source: None,
@@ -217,6 +218,13 @@ impl Join {
     #[must_use]
     pub fn strategy(mut self, strategy: Strategy) -> Self {
         self.wishes.hint = Some(strategy);
+        self
+    }
+
+    /// Events of others that are passed before a wanted user is sought.
+    #[cfg(test)]
+    pub(super) fn patience(mut self, events: u32) -> Self {
+        self.wishes.patience = Some(events);
         self
     }
 

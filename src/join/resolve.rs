@@ -46,7 +46,7 @@ pub(super) struct Build {
     codes: Vec<u32>,
     pub(super) pool: Arc<Interner>,
     /// The ids that events are kept of, when those are few; other events need not be looked at.
-    pub(super) wanted: Option<SortedIds>,
+    wanted: Option<Wanted>,
 }
 
 /// From an id to its number.
@@ -78,8 +78,9 @@ impl Build {
         Ok(Self { index, codes, pool: Arc::new(pool), wanted: None })
     }
 
-    /// Notes the ids of the projections that are wanted, unless those are more than a few. For ids that ascend.
-    pub(super) fn narrow(&mut self, wants: impl Fn(&[u8]) -> bool) {
+    /// Notes the ids of the projections that are wanted, unless those are more than a few, and how many events to pass
+    /// for their share of all. For ids that ascend.
+    pub(super) fn narrow(&mut self, wants: impl Fn(&[u8]) -> bool, patience: impl Fn(f64) -> u32) {
         let wanted: Vec<bool> = (0..self.pool.len() as u32).map(|code| wants(self.pool.get(code))).collect();
         let is_wanted = |code: &u32| wanted.get(*code as usize).copied().unwrap_or(true);
         let count = self.codes.iter().filter(|code| is_wanted(code)).count();
@@ -95,7 +96,8 @@ impl Build {
             ids.bytes.extend_from_slice(id.unwrap_or_default());
             ids.end();
         }
-        self.wanted = Some(SortedIds::new(ids));
+        let patience = patience(count as f64 / self.codes.len().max(1) as f64);
+        self.wanted = Some(Wanted { ids: SortedIds::new(ids), patience });
     }
 
     /// Appends the numbers of the projections of ids: of users, as they stand in keys of events. `place` is where the
@@ -125,6 +127,14 @@ impl Build {
             }
         }
     }
+}
+
+/// The few ids that events are kept of.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) ids: SortedIds,
+    /// Events of others that are passed one by one before the next one of these is sought.
+    pub(super) patience: u32,
 }
 
 /// One in so many rows may be wanted for those to be few.
@@ -356,7 +366,7 @@ pub(super) enum Resolver {
 
 impl Resolver {
     /// The ids that are wanted, if they are few and known.
-    pub(super) fn wanted(&self) -> Option<&SortedIds> {
+    pub(super) fn wanted(&self) -> Option<&Wanted> {
         match self {
             Self::Hash(build, _) => build.wanted.as_ref(),
             _ => None,

@@ -21,7 +21,7 @@ use super::filter::{Filter, Verdicts};
 use super::interner::are_equal;
 use super::layout::{Dim, Layout, Via};
 use super::plan::{Counters, Plan, Strategy};
-use super::resolve::{Build, Cursor, Resolver, Rows, SortedIds, head};
+use super::resolve::{Build, Cursor, Resolver, Rows, Wanted, head};
 use super::source::{Source, Table, Tables};
 use crate::codec::{self, EventBytes, EventKey};
 use crate::error::Result;
@@ -167,10 +167,10 @@ struct Ids {
 
 /// Who is wanted, where events are kept of few users.
 struct Gate<'w> {
-    wanted: Option<&'w SortedIds>,
+    wanted: Option<&'w Wanted>,
     /// Where the last id was looked for.
     place: usize,
-    /// Events that may still be passed one by one: the next user who is wanted may be near, and to seek takes longer.
+    /// Events that may still be passed one by one.
     patience: u32,
 }
 
@@ -182,20 +182,18 @@ enum Look<'w> {
     Seek(Option<&'w [u8]>),
 }
 
-/// Events of nobody who is wanted that are passed before the next one who is wanted is sought.
-const PATIENCE: u32 = 8;
-
 impl<'w> Gate<'w> {
     fn new(resolvers: &'w [Resolver]) -> Self {
-        Self { wanted: resolvers.iter().find_map(Resolver::wanted), place: 0, patience: PATIENCE }
+        let wanted = resolvers.iter().find_map(Resolver::wanted);
+        Self { wanted, place: 0, patience: wanted.map_or(0, |wanted| wanted.patience) }
     }
 
     #[inline]
     fn look(&mut self, id: &[u8]) -> Look<'w> {
         let Some(wanted) = self.wanted else { return Look::Wanted };
-        let next = wanted.not_before(id, &mut self.place);
+        let next = wanted.ids.not_before(id, &mut self.place);
         if next.is_some_and(|next| are_equal(next, id)) {
-            self.patience = PATIENCE;
+            self.patience = wanted.patience;
             return Look::Wanted;
         }
         if self.patience == 0 {
@@ -328,7 +326,7 @@ impl Engine {
         if without && self.filter.may_keep(dim, None) {
             return;
         }
-        build.narrow(|tuple| self.filter.may_keep(dim, Some(tuple)));
+        build.narrow(|tuple| self.filter.may_keep(dim, Some(tuple)), |share| self.plan.patience(dim, share));
     }
 
     fn resolver(&self, dim: usize) -> Resolver {

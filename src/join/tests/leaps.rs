@@ -59,6 +59,16 @@ fn what_is_not_wanted_is_hardly_read() {
         let (rows, stats) = run(sized(join(r#"user["plan"] == "pro" and not properties["n"] == 3"#)));
         assert!(rows == 10 * 20 * 4 && stats.events_read < 10_000, "{stats:?}");
     }
+    // Where the next one who is wanted is near, to seek would take longer than to read.
+    let (_, stats) = run(join(r#"user["plan"] == "pro""#).between(..Timestamp::from_seconds(20_001 * DAY)));
+    assert!(stats.seeks >= 10, "{stats:?}");
+    let dense = (0..1_000).map(|n| event(&format!("user-{n:04}"), 0, 0)).fold(Memory::new(), |mut memory, event| {
+        row(&mut memory, event.distinct_id(), if event.distinct_id().ends_with('0') { "pro" } else { "free" });
+        memory.event(&event);
+        memory
+    });
+    let (rows, stats) = run(Join::new(Arc::new(dense)).filter(r#"user["plan"] == "pro""#));
+    assert_eq!((rows, stats.seeks), (100, 0), "{stats:?}");
     // Nobody at all, of whom there is nothing to read.
     let (rows, stats) = run(join(r#"user["plan"] == "gold""#));
     assert!(rows == 0 && stats.events_read < 2_000, "{stats:?}");
@@ -92,6 +102,7 @@ proptest! {
         strangers in prop::collection::vec(("[ab\u{0}\u{1}c]{1,9}", 0..4_i64), 0..100),
         (threads, memory) in (1..4_usize, select(vec![4_usize << 10, 32 << 20])),
         (inner, ordered, first) in any::<(bool, bool, bool)>(),
+        patience in 0..4_u32,
     ) {
         let mut memory_of_all = Memory::new();
         // Few of many, or many.
@@ -117,7 +128,8 @@ proptest! {
             .map(|(day, id, n)| (*day, (*id).to_owned(), *n))
             .collect();
 
-        let join = Join::new(Arc::new(memory_of_all)).strategy(Way::Hash).threads(threads).memory_bytes(memory);
+        let join = Join::new(Arc::new(memory_of_all)).strategy(Way::Hash).threads(threads);
+        let join = join.memory_bytes(memory).patience(patience);
         let filters = [r#"user["plan"] == "pro""#, r#"properties["n"] > 5 and user["plan"] == "pro""#];
         let filter = filters[usize::from(first)];
         let join = if inner { join.inner().on_users() } else { join }.filter(filter).select(["event.n"]);

@@ -393,18 +393,27 @@ struct How {
     memory: usize,
     ordered: bool,
     own_source: bool,
+    patience: u32,
 }
 
 fn hows() -> impl Strategy<Value = How> {
     let way = select(vec![None, Some(Way::Lookup), Some(Way::Merge), Some(Way::Hash)]);
     let memory = select(vec![4 << 10, 32 << 20]);
-    (way, 1..4_usize, memory, any::<bool>(), prop::bool::weighted(0.2))
-        .prop_map(|(way, threads, memory, ordered, own_source)| How { way, threads, memory, ordered, own_source })
+    (way, 1..4_usize, memory, any::<bool>(), prop::bool::weighted(0.2), 0..3_u32).prop_map(
+        |(way, threads, memory, ordered, own_source, patience)| How {
+            way,
+            threads,
+            memory,
+            ordered,
+            own_source,
+            patience,
+        },
+    )
 }
 
 impl How {
     fn apply(&self, join: Join, world: &World) -> Join {
-        let mut join = join.threads(self.threads).memory_bytes(self.memory);
+        let mut join = join.threads(self.threads).memory_bytes(self.memory).patience(self.patience);
         if let Some(way) = self.way {
             join = join.strategy(way);
         }

@@ -222,7 +222,7 @@ impl SortedIds {
         };
         let wanted = head(rest);
         *place = self.first_at(wanted, *place);
-        let alike = self.heads.get(*place..)?.iter().take_while(|head| **head == wanted).count();
+        let alike = self.heads.get(*place..)?.partition_point(|head| *head == wanted);
         let (mut low, mut high) = (*place, *place + alike);
         while low < high {
             let middle = low + (high - low) / 2;

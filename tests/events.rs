@@ -2,32 +2,16 @@
 
 #![cfg(feature = "rocksdb")]
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+mod common;
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::{Bench, Random};
 use profiledb::{
     Batch, Builder, Db, Durability, ErrorKind, Event, Events, Kind, Limits, ProfileKey, Timestamp, Update,
 };
 
 const DAY: i64 = 86_400_000;
-
-struct Bench {
-    dir: tempfile::TempDir,
-}
-
-impl Bench {
-    fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.dir.path().join("store")
-    }
-
-    fn open(&self) -> Db {
-        builder().open(self.path()).unwrap()
-    }
-}
 
 fn builder() -> Builder {
     Db::builder().durability(Durability::Buffered).clock(|| at("2025-01-01T00:00:00")).block_cache_bytes(8 << 20)
@@ -63,7 +47,7 @@ fn company() -> Kind {
 /// Case 88: the latest wins.
 #[test]
 fn an_event_that_is_sent_again_replaces_itself() {
-    let bench = Bench::new();
+    let bench = Bench::new(builder);
     let sent = |amount| event("purchase", "alice", "2024-01-02T10:00:00").set("amount", amount);
     let mut db = bench.open();
     for (round, amount) in [1, 2, 3, 4].into_iter().enumerate() {
@@ -99,7 +83,7 @@ fn an_event_that_is_sent_again_replaces_itself() {
 
 #[test]
 fn an_event_without_an_insert_id_is_one_of_its_own() {
-    let bench = Bench::new();
+    let bench = Bench::new(builder);
     for _ in 0..3 {
         let db = bench.open();
         let handles: Vec<_> = (0..4)
@@ -122,7 +106,7 @@ fn an_event_without_an_insert_id_is_one_of_its_own() {
 /// Case 89.
 #[test]
 fn what_the_door_refuses_is_not_stored() {
-    let bench = Bench::new();
+    let bench = Bench::new(builder);
     let db = bench.open();
     for (bad, field) in [
         (event("e", "anon", "2024-01-02"), "distinct_id"),
@@ -147,7 +131,7 @@ fn what_the_door_refuses_is_not_stored() {
 
 #[test]
 fn a_batch_of_events_and_updates_is_all_or_nothing() {
-    let bench = Bench::new();
+    let bench = Bench::new(builder);
     let mut limits = Limits::mixpanel();
     limits.properties_max = 2;
     let db = builder().limits(limits).open(bench.path()).unwrap();
@@ -199,7 +183,7 @@ fn a_batch_of_events_and_updates_is_all_or_nothing() {
 fn the_first_event_is_the_earliest_in_any_order() {
     let days = [5, 3, 9, 2, 7, 1, 1, 8];
     for (rotation, maintain) in (0..days.len()).flat_map(|rotation| [(rotation, false), (rotation, true)]) {
-        let bench = Bench::new();
+        let bench = Bench::new(builder);
         let db = bench.open();
         db.users().update("alice", Update::new().set("a", 1)).unwrap();
         let before = db.users().get("alice").unwrap().unwrap();
@@ -223,7 +207,7 @@ fn the_first_event_is_the_earliest_in_any_order() {
 
 #[test]
 fn the_first_event_is_seen_by_every_verb() {
-    let bench = Bench::new();
+    let bench = Bench::new(builder);
     let mut db = bench.open();
     for (id, event_day) in [("ann", Some(3)), ("bob", None), ("cid", Some(5)), ("dan", None)] {
         db.users().update(id, Update::new().set("$z", 1).at(Timestamp::from_seconds(0))).unwrap();
@@ -283,7 +267,7 @@ fn the_first_event_is_seen_by_every_verb() {
 
 #[test]
 fn the_first_event_outlives_the_profile() {
-    let bench = Bench::new();
+    let bench = Bench::new(builder);
     let db = bench.open();
     let users = db.users();
     db.events().append(event("e", "alice", "2024-01-02")).unwrap();
@@ -308,7 +292,7 @@ fn the_first_event_outlives_the_profile() {
 
 #[test]
 fn groups_count_events_since_their_table() {
-    let bench = Bench::new();
+    let bench = Bench::new(builder);
     let db = builder().limits(Limits::unbounded()).open(bench.path()).unwrap();
     let companies = db.groups("company").unwrap();
     let known = || companies.known().map(|known| known.unwrap().0).collect::<Vec<_>>();
@@ -350,7 +334,7 @@ fn groups_count_events_since_their_table() {
 /// Only what says something new is written: one stamp per user and commit, and none that is known to be there.
 #[test]
 fn stamps_that_say_nothing_are_not_written() {
-    let bench = Bench::new();
+    let bench = Bench::new(builder);
     let db = bench.open();
     let batch = |days: std::ops::Range<i64>| {
         let mut batch = Batch::new();
@@ -372,7 +356,7 @@ fn stamps_that_say_nothing_are_not_written() {
 
 #[test]
 fn a_snapshot_does_not_move() {
-    let bench = Bench::new();
+    let bench = Bench::new(builder);
     let db = bench.open();
     db.events().append(event("a", "alice", "2024-01-02")).unwrap();
     db.users().update("alice", Update::new().set("n", 1)).unwrap();
@@ -392,7 +376,7 @@ fn a_snapshot_does_not_move() {
 
 #[test]
 fn readers_see_events_and_write_none() {
-    let bench = Bench::new();
+    let bench = Bench::new(builder);
     let scratch = tempfile::tempdir().unwrap();
     let first = event("first", "alice", "2024-01-02");
     let db = bench.open();
@@ -427,7 +411,7 @@ fn readers_see_events_and_write_none() {
 
 #[test]
 fn reports_have_a_line_for_the_log() {
-    let bench = Bench::new();
+    let bench = Bench::new(builder);
     let db = bench.open();
     db.users().update("alice", Update::new().set("a", 1)).unwrap();
     let lines = |db: &Db| {
@@ -448,25 +432,9 @@ fn reports_have_a_line_for_the_log() {
 // ---------------------------------------------------------------------------------------------------------------------
 // Against a model
 
-/// Xorshift: the same numbers from the same seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % end as u64) as usize
-    }
-
-    fn of<T: Copy>(&mut self, among: &[T]) -> T {
-        among[self.below(among.len())]
-    }
-
-    fn time(&mut self) -> Timestamp {
-        let day = self.of(&[-700_000, -2, -1, 0, 1, 2, 3, 19_000, 19_001, 2_900_000]);
-        millis(day * DAY + self.of(&[0, 1, 1_000, 40_000_000, DAY - 1]))
-    }
+fn any_time(random: &mut Random) -> Timestamp {
+    let day = random.pick(&[-700_000, -2, -1, 0, 1, 2, 3, 19_000, 19_001, 2_900_000]);
+    millis(day * DAY + random.pick(&[0, 1, 1_000, 40_000_000, DAY - 1]))
 }
 
 /// Prefixes of each other, around the bytes that are escaped.
@@ -519,7 +487,7 @@ impl Model {
         let log = db.events();
         assert_eq!(seen(log.iter()), self.events);
         for _ in 0..4 {
-            let (a, b) = (random.time(), random.time());
+            let (a, b) = (any_time(random), any_time(random));
             assert_eq!(seen(log.range(a..b)), those(&|event| a <= event.time() && event.time() < b));
             assert_eq!(seen(log.range(a..=b)), those(&|event| a <= event.time() && event.time() <= b));
             assert_eq!(seen(log.range(a..)), those(&|event| a <= event.time()));
@@ -548,7 +516,7 @@ impl Model {
 }
 
 fn history(seed: u64) {
-    let bench = Bench::new();
+    let bench = Bench::new(builder);
     let open = || builder().limits(Limits::unbounded()).memtable_bytes(64 << 10).open(bench.path()).unwrap();
     let mut db = open();
     db.groups("company").unwrap().create().unwrap();
@@ -562,12 +530,12 @@ fn history(seed: u64) {
                 db = open();
             }
             3 => {
-                let time = random.time();
+                let time = any_time(&mut random);
                 db.events().delete_before(time).unwrap();
                 model.events.retain(|_, event| event.time() >= time);
             }
             4 => {
-                let id = random.of(&IDS[1..]);
+                let id = random.pick(&IDS[1..]);
                 let before = model.events.len();
                 model.events.retain(|_, event| event.distinct_id() != id);
                 model.first.remove(&(Kind::User, id.to_owned()));
@@ -578,9 +546,9 @@ fn history(seed: u64) {
             _ => {
                 let mut batch = Batch::new();
                 for _ in 0..random.below(30) {
-                    let event = Event::new(random.of(&["x", "y"]), random.of(&IDS), random.time());
-                    let event = event.id(random.of(&["1", "2"])).set("n", random.below(1_000) as i64);
-                    let event = if random.below(2) == 0 { event.set("company", random.of(&IDS[1..])) } else { event };
+                    let event = Event::new(random.pick(&["x", "y"]), random.pick(&IDS), any_time(&mut random));
+                    let event = event.id(random.pick(&["1", "2"])).set("n", random.below(1_000) as i64);
+                    let event = if random.below(2) == 0 { event.set("company", random.pick(&IDS[1..])) } else { event };
                     model.append(event.clone());
                     if random.below(3) == 0 {
                         db.events().append(event).unwrap();
@@ -607,7 +575,7 @@ fn random_histories_are_those_of_a_model() {
 
 #[test]
 fn pieces_of_an_erasure_add_up() {
-    let bench = Bench::new();
+    let bench = Bench::new(builder);
     let db = bench.open();
     let mut batch = Batch::new();
     for n in 0..10_000 {

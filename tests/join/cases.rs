@@ -4,7 +4,7 @@ use profiledb::ingest::{EventRecord, Rules};
 use profiledb::join::{Aggregate, Measure, Strategy};
 use profiledb::{Db, GROUP_IDS_MAX, Limits, Timestamp, Update, Value};
 
-use super::{Bench, builder, day, event};
+use super::{bench, builder, day, event};
 
 /// Segments and how many events they have. It says the same whatever the strategy and however many threads.
 fn counts(db: &Db, by: &str) -> Vec<(Option<Value>, i64)> {
@@ -36,7 +36,7 @@ fn gold() -> Option<Value> {
 /// Cases 98, 99 and 100.
 #[test]
 fn an_event_has_the_profile_as_it_is_now() {
-    let bench = Bench::new();
+    let bench = bench();
     let db = bench.open();
     db.events().append(event("d", 0, 0)).unwrap();
     assert_eq!(counts(&db, "user.plan"), [(None, 1)]);
@@ -55,7 +55,7 @@ fn an_event_has_the_profile_as_it_is_now() {
 /// Cases 101, 102 and 103.
 #[test]
 fn groups_are_those_of_the_event_and_of_users_those_of_the_profile() {
-    let bench = Bench::new();
+    let bench = bench();
     let db = bench.open();
     let company = db.groups("company").unwrap();
     company.update("a", Update::new().set("tier", "gold")).unwrap();
@@ -73,7 +73,7 @@ fn groups_are_those_of_the_event_and_of_users_those_of_the_profile() {
 /// Case 104. The usual limits let no event have a list of that length, so the limits are lifted.
 #[test]
 fn the_first_three_hundred_groups_join() {
-    let bench = Bench::new();
+    let bench = bench();
     let db = builder().limits(Limits::unbounded()).open(bench.path()).unwrap();
     let company = db.groups("company").unwrap();
     // Not in the order of the ids: the list says which are first.
@@ -99,7 +99,7 @@ fn the_first_three_hundred_groups_join() {
 /// Case 88, as a query has it: one row, and the latest wins.
 #[test]
 fn an_event_that_was_sent_twice_is_one_row() {
-    let bench = Bench::new();
+    let bench = bench();
     let db = bench.open();
     let sent = |amount: i64| event("d", 0, 0).id("same").set("amount", amount);
     for (round, amount) in (1..).zip([5, 7, 6]) {
@@ -119,7 +119,7 @@ fn an_event_that_was_sent_twice_is_one_row() {
 /// Case 89, at the log and on the wire: there is nothing of it to join.
 #[test]
 fn events_of_a_name_for_everybody_are_refused() {
-    let bench = Bench::new();
+    let bench = bench();
     let db = bench.open();
     for id in ["anon", "Anonymous", "null", "0"] {
         let error = db.events().append(event(id, 0, 0)).unwrap_err();
@@ -139,7 +139,7 @@ fn events_of_a_name_for_everybody_are_refused() {
 /// Case 70: the time of the first event, of users and of groups, in rows.
 #[test]
 fn rows_know_the_time_of_the_first_event() {
-    let bench = Bench::new();
+    let bench = bench();
     let db = bench.open();
     let company = db.groups("company").unwrap();
     company.update("a", Update::new().set("tier", "gold")).unwrap();

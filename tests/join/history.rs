@@ -9,7 +9,7 @@ use profiledb::join::{Aggregate, Measure, Strategy};
 use profiledb::{Batch, Db, Value};
 use serde_json::Value as Json;
 
-use super::Bench;
+use super::bench;
 
 const UPDATES: &[u8] = include_bytes!("../../examples/data/history/updates.ndjson.gz");
 const EVENTS: &[u8] = include_bytes!("../../examples/data/history/events.ndjson.gz");
@@ -61,7 +61,7 @@ fn joined(db: &Db, by: &str, strategy: Option<Strategy>, threads: usize) -> Coun
 
 #[test]
 fn commits_by_first_area_are_those_of_a_loop_over_the_texts() {
-    let bench = Bench::new();
+    let bench = bench();
     let db = bench.open();
     let updates: Vec<_> = Records::new(UPDATES, Rules::new()).map(|outcome| outcome.unwrap().unwrap()).collect();
     for piece in updates.chunks(1_000) {

@@ -9,7 +9,7 @@ use std::time::Instant;
 use profiledb::join::{Aggregate, Join, Strategy};
 use profiledb::{Batch, Builder, Event, ProfileKey, Timestamp, Update};
 
-use super::{Bench, DAY, day};
+use super::{DAY, bench, day};
 
 const ROLE: &str = "PROFILEDB_TEST_ROLE";
 const STORE: &str = "PROFILEDB_TEST_STORE";
@@ -148,7 +148,7 @@ fn child(role: &str, store: &Path) -> String {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_first_row_comes_early_and_memory_stays_small() {
-    let bench = Bench::new();
+    let bench = bench();
     child("fill", &bench.path());
     for way in WAYS {
         let text = child(way, &bench.path());

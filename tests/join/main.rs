@@ -4,33 +4,20 @@
 #![cfg(feature = "rocksdb")]
 
 mod cases;
+#[path = "../common/mod.rs"]
+mod common;
 mod held;
 mod history;
 mod large;
 mod worlds;
 
-use std::path::PathBuf;
-
+use common::Random;
 use profiledb::{Builder, Db, Durability, Event, Timestamp};
 
 const DAY: i64 = 86_400_000;
 
-struct Bench {
-    dir: tempfile::TempDir,
-}
-
-impl Bench {
-    fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.dir.path().join("store")
-    }
-
-    fn open(&self) -> Db {
-        builder().open(self.path()).unwrap()
-    }
+fn bench() -> common::Bench {
+    common::Bench::new(builder)
 }
 
 fn builder() -> Builder {
@@ -45,24 +32,4 @@ fn day(number: i64) -> Timestamp {
 
 fn event(id: &str, number: i64, millis: i64) -> Event {
     Event::new("visit", id, Timestamp::from_millis(day(number).millis() + millis))
-}
-
-/// Xorshift: the same numbers from the same seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % end as u64) as usize
-    }
-
-    fn one_in(&mut self, chances: usize) -> bool {
-        self.below(chances) == 0
-    }
-
-    fn pick<T: Clone>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())].clone()
-    }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use profiledb::join::{Aggregate, Field, Join, Measure, Plan, Strategy};
 use profiledb::{Db, Event, Profile, Snapshot, Timestamp, Update, Value};
 
-use super::{Bench, DAY, Random, builder, day, event};
+use super::{DAY, Random, bench, builder, day, event};
 
 const WORLDS: u64 = 24;
 const ROUNDS: usize = 8;
@@ -93,12 +93,12 @@ fn step(db: &Db, random: &mut Random) {
             let at = random.below(DAYS) as i64;
             let millis = random.below(DAY as usize) as i64;
             let event = event(&id(random), at, millis).set("n", random.below(10) as i64);
-            let event = if random.one_in(2) { event.set("company", company(random)) } else { event };
+            let event = if random.below(2) == 0 { event.set("company", company(random)) } else { event };
             db.events().append(event).unwrap();
         }
         98 => db.flush().unwrap(),
-        _ if random.one_in(3) => db.compact().unwrap(),
-        _ if random.one_in(8) => drop(db.events().delete_user(&format!("u{:02}", random.below(48))).unwrap()),
+        _ if random.below(3) == 0 => db.compact().unwrap(),
+        _ if random.below(8) == 0 => drop(db.events().delete_user(&format!("u{:02}", random.below(48))).unwrap()),
         _ => {}
     }
 }
@@ -246,16 +246,16 @@ impl Query {
         let from = random.below(DAYS) as i64;
         Self {
             fields: (0..1 + random.below(4)).map(|_| random.pick(&FIELDS)).collect(),
-            user_is_pro: random.one_in(5),
-            n_above: random.one_in(4).then(|| random.below(9) as i64),
-            days: random.one_in(3).then(|| (from, from + 1 + random.below(3) as i64)),
-            inner: random.one_in(5),
+            user_is_pro: random.below(5) == 0,
+            n_above: (random.below(4) == 0).then(|| random.below(9) as i64),
+            days: (random.below(3) == 0).then(|| (from, from + 1 + random.below(3) as i64)),
+            inner: random.below(5) == 0,
             by: random.pick(&FIELDS),
             way: Way {
                 strategy: random.pick(&[None, Some(Strategy::Lookup), Some(Strategy::Merge), Some(Strategy::Hash)]),
                 memory: random.pick(&[4 << 10, 8 << 10, 32 << 20]),
                 threads: 1 + random.below(3),
-                ordered: random.one_in(2),
+                ordered: random.below(2) == 0,
             },
         }
     }
@@ -371,7 +371,7 @@ fn every_way_is_the_nested_loop_at_both_moments() {
     let mut marks = Marks::default();
     for world in 1..=WORLDS {
         let mut random = Random(world.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let bench = Bench::new();
+        let bench = bench();
         let db = builder().fold_after(4).memtable_bytes(64 << 10).open(bench.path()).unwrap();
         // Before the first event, so that its groups are known.
         db.groups("company").unwrap().create().unwrap();

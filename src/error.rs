@@ -1,7 +1,19 @@
-//! The one error type of the crate.
+//! The error type of the crate: one opaque type with a kind.
 //!
-//! Kinds say what the caller should do, not where the error came from. Messages are lower case, carry the
-//! offending id and value as `key=value` at the end, and never repeat their source.
+//! # Why one opaque type
+//!
+//! A public enum with a variant per failure freezes every failure into the API: a variant cannot be split, merged or
+//! given a field without breaking callers. Callers rarely tell apart more than what they can *do*: fix the input, try
+//! again later, reopen the store, alert an operator. [`ErrorKind`] has exactly those cases, is `#[non_exhaustive]` and
+//! `Copy`, and each case has a predicate, so new kinds break no caller. Everything else is a message for people and an
+//! error [source](std::error::Error::source) for logs. The type is one pointer wide, which keeps every `Result` small,
+//! and cheap to clone, which lets one failed commit be reported to every caller that took part in it. `jiff` and
+//! `std::io::Error` are designed the same way; the reasons are theirs as well.
+//!
+//! # Conventions
+//!
+//! Kinds say what the caller can do, not where the error came from. Messages are lower case, end with the offending id
+//! and value as `key=value`, and do not repeat their source.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +26,7 @@ pub enum ErrorKind {
     Invalid,
     /// A documented limit (see [`Limits`](crate::Limits)) would be exceeded. Nothing was changed.
     LimitExceeded,
-    /// What was asked for does not exist.
+    /// The requested item does not exist.
     NotFound,
     /// Stored bytes are damaged, or of a format that this version does not know.
     Corrupt,
@@ -22,10 +34,14 @@ pub enum ErrorKind {
     ReadOnly,
     /// Another process holds the store.
     InUse,
-    /// The operating system refused: disk full, permission, a failing device.
+    /// The operating system reported a failure: disk full, permission denied, a failing device.
     Io,
     /// The store was closed before the call could finish.
     Closed,
+    /// The commit queue of the store is full. Nothing was changed: try again later.
+    Busy,
+    /// A query was cancelled, or ran past its deadline. Its results so far are incomplete.
+    Cancelled,
 }
 
 impl ErrorKind {
@@ -39,6 +55,8 @@ impl ErrorKind {
             Self::InUse => "in use",
             Self::Io => "i/o",
             Self::Closed => "closed",
+            Self::Busy => "busy",
+            Self::Cancelled => "cancelled",
         }
     }
 }
@@ -49,7 +67,7 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-type Source = Box<dyn std::error::Error + Send + Sync + 'static>;
+type Source = Arc<dyn std::error::Error + Send + Sync + 'static>;
 
 /// An error of this crate: a [kind](ErrorKind), a message, and sometimes the [field](Error::field) it is about.
 ///
@@ -65,6 +83,7 @@ type Source = Box<dyn std::error::Error + Send + Sync + 'static>;
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     message: String,
@@ -92,20 +111,19 @@ impl Error {
         Self::new(ErrorKind::Corrupt, message)
     }
 
-    /// The same error, about this field.
+    /// The same error, with the field that it is about.
     pub(crate) fn at(self, field: impl Into<String>) -> Self {
-        let (kind, message) = (self.0.kind, self.0.message.clone());
-        let source = Arc::into_inner(self.0).and_then(|inner| inner.source);
-        Self(Arc::new(Inner { kind, message, field: Some(field.into()), source }))
+        let inner = Arc::unwrap_or_clone(self.0);
+        Self(Arc::new(Inner { field: Some(field.into()), ..inner }))
     }
 
-    /// The same error, with what caused it.
-    pub(crate) fn because(self, source: impl Into<Source>) -> Self {
-        let (kind, message, field) = (self.0.kind, self.0.message.clone(), self.0.field.clone());
-        Self(Arc::new(Inner { kind, message, field, source: Some(source.into()) }))
+    /// The same error, with its source.
+    pub(crate) fn because(self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        let inner = Arc::unwrap_or_clone(self.0);
+        Self(Arc::new(Inner { source: Some(Arc::new(source)), ..inner }))
     }
 
-    /// What the caller can do about it.
+    /// What the caller can do about the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -158,6 +176,30 @@ impl Error {
     pub fn is_in_use(&self) -> bool {
         self.kind() == ErrorKind::InUse
     }
+
+    /// Whether the kind is [`ErrorKind::Io`].
+    #[must_use]
+    pub fn is_io(&self) -> bool {
+        self.kind() == ErrorKind::Io
+    }
+
+    /// Whether the kind is [`ErrorKind::Closed`].
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.kind() == ErrorKind::Closed
+    }
+
+    /// Whether the kind is [`ErrorKind::Busy`]: the same call may succeed later.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.kind() == ErrorKind::Busy
+    }
+
+    /// Whether the kind is [`ErrorKind::Cancelled`].
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.kind() == ErrorKind::Cancelled
+    }
 }
 
 impl fmt::Display for Error {
@@ -172,11 +214,12 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { kind, message, field, source } = &*self.0;
         f.debug_struct("Error")
-            .field("kind", &self.0.kind)
-            .field("message", &self.0.message)
-            .field("field", &self.0.field)
-            .field("source", &self.0.source)
+            .field("kind", kind)
+            .field("message", message)
+            .field("field", field)
+            .field("source", source)
             .finish()
     }
 }

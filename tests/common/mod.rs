@@ -1,4 +1,4 @@
-//! What the tests of the log and of the join need alike: a place for a store, and numbers that are the same in every run.
+//! Shared by the tests of the log and of the join: a place for a store, and a seeded source of random numbers.
 
 use std::path::PathBuf;
 

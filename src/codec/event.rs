@@ -72,6 +72,11 @@ fn unescape(escaped: &[u8]) -> Read<Cow<'_, str>> {
     }
 }
 
+/// Checks that these bytes of a key are an id.
+pub(crate) fn check_id(escaped: &[u8]) -> Read<()> {
+    unescape(escaped).map(drop)
+}
+
 /// The id that these bytes of a key stand for, as bytes, of which nobody asks whether they are text.
 #[inline]
 pub(crate) fn unescape_bytes(escaped: &[u8]) -> Read<Cow<'_, [u8]>> {

@@ -21,7 +21,7 @@ mod value;
 pub(crate) use bytes::Malformed;
 pub(crate) use chain::{ChainBytes, ListLane, write_op, write_set, write_set_list, write_set_number};
 pub(crate) use event::{
-    EventBytes, EventKey, check_event, corrupt_event, day_of, day_prefix, decode_event, encode_event, escape,
+    EventBytes, EventKey, check_event, check_id, corrupt_event, day_of, day_prefix, decode_event, encode_event, escape,
     event_key, event_place, unescape_bytes, user_prefix,
 };
 pub(crate) use family::{EVENTS, GROUP_PREFIX, META, family_of, first_family_of, first_kind_of, kind_of};

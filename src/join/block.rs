@@ -123,7 +123,10 @@ impl Block {
     ) -> Result<(), Malformed> {
         let at = self.bytes.len();
         let same = |run: &Run| self.bytes.get(run.id.clone()).is_some_and(|id| are_equal(id, escaped));
+        // The name and the id of every row are read without a failure: what cannot be read does not get in.
+        event.name()?;
         if !self.runs.last().is_some_and(same) {
+            codec::check_id(escaped)?;
             let id = at + DAY..at + DAY + escaped.len();
             self.runs.push(Run { slot: self.slots.len() as u32, id });
         }

@@ -336,6 +336,43 @@ fn damage_stops_the_join_and_says_where() {
     }
 }
 
+/// A name that is not text, an id that is not text and one with an unknown escape are errors in every way of reading,
+/// whether or not the query looks at them.
+#[test]
+fn names_and_ids_that_cannot_be_read_are_errors_in_every_way_of_reading() {
+    let (good, value) = encode(&Event::new("visit", "bob", time(0, 5)).id("1"));
+    let key_of = |id: &[u8]| [&good[..4], id, &good[7..]].concat();
+    let bad_name = b"\xe1\x02\xff\xfe\x011".to_vec();
+    let bad = [
+        (good.clone(), bad_name, "text that is not UTF-8"),
+        (key_of(b"b\xff"), value.clone(), "an id that is not UTF-8"),
+        (key_of(b"b\x01\x07"), value.clone(), "an id with an unknown escape"),
+    ];
+    for (key, value, what) in bad {
+        let (before, after) = (encode(&Event::new("a", "a", time(0, 0))), encode(&Event::new("z", "z", time(0, 9))));
+        let events = Sorted::new(vec![before, (key, value), after]);
+        for (way, threads) in [(Strategy::Lookup, 1), (Strategy::Merge, 1), (Strategy::Hash, 2)] {
+            for select in [&[][..], &["user.plan"], &["event.x"]] {
+                let join = || {
+                    let join = Join::new(Arc::new(world(1, 1))).events_from(events.clone()).strategy(way);
+                    join.threads(threads).select(select.iter().copied())
+                };
+                let error = |error: Option<Error>| {
+                    let error = error.unwrap();
+                    assert!(error.is_corrupt() && error.message().contains(what), "{what}: {error}");
+                };
+                error(join().rows().unwrap().find_map(Result::err));
+                error(join().rows().unwrap().visit(|_| Ok(())).err());
+                error(join().fold(|| (), |(), _| Ok(())).err());
+                error(join().aggregate(Aggregate::new()).err());
+            }
+        }
+        // An event that the query does not cover does not matter to it.
+        let join = Join::new(Arc::new(world(1, 1))).events_from(events).events(["a", "z"]);
+        assert_eq!(join.between(time(0, 6)..).rows().unwrap().filter(Result::is_ok).count(), 1);
+    }
+}
+
 #[test]
 fn events_that_do_not_ascend_are_refused() {
     struct Backwards(Vec<(Vec<u8>, Vec<u8>)>, usize);

@@ -230,14 +230,14 @@ fn count(db: &Db) -> u64 {
 
 fn by_plan(db: &Db, threads: usize) -> u64 {
     let answer = db.snapshot().join().threads(threads).aggregate(Aggregate::by(["user.plan"])).unwrap();
-    answer.rows().iter().map(|row| row.measures[0].as_number().unwrap().as_u64().unwrap()).sum()
+    answer.buckets().iter().map(|row| row.measures[0].as_number().unwrap().as_u64().unwrap()).sum()
 }
 
 fn amount_by_country(db: &Db, threads: usize) -> u64 {
     let join = db.snapshot().join().between(day(60)..).events(["purchase"]).filter(r#"user["plan"] == "pro""#);
     let sum = Aggregate::by(["user.country"]).measure(Measure::Sum(Field::event("amount"))).measure(Measure::Count);
     let answer = join.threads(threads).aggregate(sum).unwrap();
-    answer.rows().iter().map(|row| row.measures[1].as_number().unwrap().as_u64().unwrap()).sum()
+    answer.buckets().iter().map(|row| row.measures[1].as_number().unwrap().as_u64().unwrap()).sum()
 }
 
 /// Events of one user in two thousand.
@@ -248,7 +248,7 @@ fn few_users(db: &Db, threads: usize) -> u64 {
 
 fn counted(join: Join) -> u64 {
     let answer = join.aggregate(Aggregate::new()).unwrap();
-    answer.rows()[0].measures[0].as_number().unwrap().as_u64().unwrap()
+    answer.buckets()[0].measures[0].as_number().unwrap().as_u64().unwrap()
 }
 
 fn main() {

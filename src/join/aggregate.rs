@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::answer::{Answer, Segment};
+use super::answer::{Answer, Bucket};
 use super::block::{Block, NO_ROW};
 use super::field::Field;
 use super::fold::in_parallel;
@@ -163,7 +163,7 @@ pub(super) struct Aggregator {
     cells: Interner,
     /// Distinct combinations of cells.
     segments: Interner,
-    /// Segment by segment, the measures.
+    /// Bucket by segment, the measures.
     accumulators: Vec<Accumulator>,
     /// Users, and pairs of segment and user that were met.
     ids: Interner,
@@ -514,22 +514,22 @@ impl Aggregator {
         let mut rows = Vec::with_capacity(self.segments.len());
         for (number, measures) in self.accumulators.chunks(self.measures.len()).enumerate() {
             let by = cells_of_key(self.segments.get(number as u32)).map(decode).collect::<Result<_>>()?;
-            rows.push(Segment { by, measures: measures.iter().map(Accumulator::value).collect() });
+            rows.push(Bucket { by, measures: measures.iter().map(Accumulator::value).collect() });
         }
         rows.sort_by(|a, b| {
             // Not set sorts behind everything that is set.
-            let by = |row: &Segment| -> Vec<(bool, Option<Value>)> {
+            let by = |row: &Bucket| -> Vec<(bool, Option<Value>)> {
                 row.by.iter().map(|value| (value.is_none(), value.clone())).collect()
             };
             b.measures.first().cmp(&a.measures.first()).then_with(|| by(a).cmp(&by(b)))
         });
-        let segments = rows.len();
+        let total = rows.len();
         rows.truncate(top.unwrap_or(usize::MAX));
         Ok(Answer {
             by: self.by.iter().map(|breakdown| breakdown.field.to_string()).collect(),
             measures: self.measures.iter().map(|(measure, _)| measure.to_string()).collect(),
-            rows,
-            segments,
+            buckets: rows,
+            total,
         })
     }
 }

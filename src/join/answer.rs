@@ -1,4 +1,4 @@
-//! What an aggregation comes to: segments and their measures, as JSON and as a table.
+//! The result of a group-by: buckets and their measures, as JSON and as a table.
 
 use std::fmt;
 
@@ -6,42 +6,42 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::model::Value;
 
-/// Segments with their measures: the largest first measure first, and equal ones in the order of their values.
+/// Buckets with their measures, ordered by the first measure, descending, and then by their values.
 ///
-/// [`Display`](fmt::Display) draws a table for a person. As JSON it is
-/// `{"segments":2,"rows":[{"user.plan":"pro","count":3},...]}`, with null for what is not set.
+/// [`Display`](fmt::Display) draws a table for people. As JSON it is
+/// `{"total":2,"buckets":[{"user.plan":"pro","count":3},...]}`, with null for what is not set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     pub(super) by: Vec<String>,
     pub(super) measures: Vec<String>,
-    pub(super) rows: Vec<Segment>,
-    pub(super) segments: usize,
+    pub(super) buckets: Vec<Bucket>,
+    pub(super) total: usize,
 }
 
-/// One segment.
+/// One combination of values of the fields grouped by, and its measures.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Segment {
-    /// The values of the fields that it is grouped by. Nothing is *(not set)*, which `""` is not.
+pub struct Bucket {
+    /// The values of the fields grouped by. `None` is *(not set)*, which differs from `""`.
     pub by: Vec<Option<Value>>,
-    /// The measures, in the order asked for. Null where there was nothing to measure.
+    /// The measures, in the order requested. Null where there was nothing to measure.
     pub measures: Vec<Value>,
 }
 
 impl Answer {
-    /// The segments.
+    /// The buckets: all of them, or the top ones if that was requested.
     #[must_use]
-    pub fn rows(&self) -> &[Segment] {
-        &self.rows
+    pub fn buckets(&self) -> &[Bucket] {
+        &self.buckets
     }
 
-    /// How many segments there are, those beyond the top included.
+    /// The number of buckets, including those cut off by the top.
     #[must_use]
-    pub fn segments(&self) -> usize {
-        self.segments
+    pub fn total(&self) -> usize {
+        self.total
     }
 
-    /// The names of the fields that it is grouped by.
+    /// The names of the fields grouped by.
     #[must_use]
     pub fn by(&self) -> &[String] {
         &self.by
@@ -53,10 +53,10 @@ impl Answer {
         &self.measures
     }
 
-    /// The measures of one segment.
+    /// The measures of the bucket with these values.
     #[must_use]
     pub fn get(&self, by: &[Option<Value>]) -> Option<&[Value]> {
-        self.rows.iter().find(|row| row.by == by).map(|row| row.measures.as_slice())
+        self.buckets.iter().find(|bucket| bucket.by == by).map(|bucket| bucket.measures.as_slice())
     }
 }
 
@@ -79,12 +79,12 @@ fn safe(c: char) -> impl Iterator<Item = char> {
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let head: Vec<String> = self.by.iter().chain(&self.measures).cloned().collect();
-        let cells = |row: &Segment| -> Vec<String> {
+        let cells = |row: &Bucket| -> Vec<String> {
             let measured =
                 row.measures.iter().map(|value| if value.is_null() { "-".into() } else { value.to_string() });
             row.by.iter().map(|value| shown(value.as_ref())).chain(measured).collect()
         };
-        let lines: Vec<Vec<String>> = std::iter::once(head).chain(self.rows.iter().map(cells)).collect();
+        let lines: Vec<Vec<String>> = std::iter::once(head).chain(self.buckets.iter().map(cells)).collect();
         let width = |at: usize| lines.iter().filter_map(|line| line.get(at)).map(|cell| cell.chars().count()).max();
         let widths: Vec<usize> = (0..self.by.len() + self.measures.len()).map(|at| width(at).unwrap_or(0)).collect();
         for line in &lines {
@@ -97,7 +97,7 @@ impl fmt::Display for Answer {
             }
             writeln!(f, "{}", text.trim_end())?;
         }
-        match self.segments.saturating_sub(self.rows.len()) {
+        match self.total.saturating_sub(self.buckets.len()) {
             0 => Ok(()),
             more => writeln!(f, "and {more} more"),
         }
@@ -106,7 +106,7 @@ impl fmt::Display for Answer {
 
 impl Serialize for Answer {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        struct Line<'a>(&'a Answer, &'a Segment);
+        struct Line<'a>(&'a Answer, &'a Bucket);
 
         impl Serialize for Line<'_> {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -120,8 +120,8 @@ impl Serialize for Answer {
         }
 
         let mut map = serializer.serialize_map(Some(2))?;
-        map.serialize_entry("segments", &self.segments)?;
-        map.serialize_entry("rows", &self.rows.iter().map(|row| Line(self, row)).collect::<Vec<_>>())?;
+        map.serialize_entry("total", &self.total)?;
+        map.serialize_entry("buckets", &self.buckets.iter().map(|row| Line(self, row)).collect::<Vec<_>>())?;
         map.end()
     }
 }

@@ -26,6 +26,7 @@
 mod aggregate;
 mod answer;
 mod block;
+mod estimate;
 mod field;
 mod filter;
 mod fold;
@@ -34,20 +35,24 @@ mod layout;
 mod measure;
 mod memo;
 mod plan;
+mod prepare;
 mod query;
 mod resolve;
 mod rows;
 mod source;
+mod stats;
 mod work;
 
 #[cfg(test)]
 mod tests;
 
 pub use aggregate::{Aggregate, Breakdown};
-pub use answer::{Answer, Segment};
+pub use answer::{Answer, Bucket};
+pub use estimate::Estimates;
 pub use field::Field;
 pub use measure::Measure;
-pub use plan::{Estimates, JoinStats, Plan, Strategy, TablePlan};
+pub use plan::{Plan, Strategy, TablePlan};
 pub use query::Join;
 pub use rows::{Group, Row, Rows};
 pub use source::{Each, Memory, Sorted, Source, Table, Tables, encode};
+pub use stats::JoinStats;

@@ -1,33 +1,33 @@
-//! The planner: which strategy for which table, and why.
+//! Query planning with a cost model: which join strategy for which table, and why.
 //!
-//! It knows roughly how many events lie in the range and how many rows each table has (the engine's estimates), and
-//! looks at a few hundred events here and there to see which share of them passes the filters on events and how many of
-//! them follow another one of the same user. From that it prices each strategy in microseconds and takes the cheapest.
+//! From the [estimated cardinalities](super::estimate) of both sides it computes the cost of each strategy in
+//! microseconds, and takes the cheapest.
 //!
 //! ```text
-//! lookup   ids asked for x 3.0
-//! merge    days x min(rows x 0.35, ids of a day x 6)
-//! hash     rows x 0.5 + ids asked for x 0.1 + pieces x 12     a piece: one day of one part of the table
+//! lookup   probes x 3.0
+//! merge    days x min(rows x 0.35, probes of a day x 6)
+//! hash     rows x 0.5 + probes x 0.1 + pieces x 12     a piece: one day of one partition of the table
 //! ```
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
+use super::estimate::Estimates;
 use super::layout::{Layout, Via};
 use super::source::{Table, Tables};
 
-/// How the rows of a table come to the events.
+/// How the rows of a table are found for the events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Strategy {
-    /// The rows of a block of events at once, by key.
+    /// Index nested-loop join: the rows of a block of events are read by key, in one batch.
     Lookup,
-    /// The sorted table beside the events of each day, which are in the same order. For users only.
+    /// Merge join: the sorted table is read along with the events of each day, which are in the same order. For users
+    /// only.
     Merge,
-    /// The table, or part after part of it, in memory.
+    /// Hash join: the table, or one partition of it after another, is read into memory.
     Hash,
 }
 
@@ -48,64 +48,44 @@ const HASH_ROW: f64 = 0.5;
 const HASH_PROBE: f64 = 0.1;
 const PIECE: f64 = 12.0;
 
-/// What a row takes in a build besides its projection, in bytes, with an id of usual length.
+/// Memory of a row on the build side besides its projection, in bytes, with an id of usual length.
 const ROW_BYTES: u64 = 96;
 
-/// What a projected property takes in a build, in bytes.
+/// Memory of a projected property on the build side, in bytes.
 const PROPERTY_BYTES: u64 = 24;
 
-/// Tables of at most so many rows are read whole rather than part by part.
+/// Tables of at most this many rows are read as a whole rather than in partitions.
 const WHOLE_ROWS_MAX: u64 = 1 << 16;
 
-/// So many pieces at most, because each costs a seek.
+/// At most this many pieces, because each costs a seek.
 const PIECES_MAX: u64 = 8_192;
 
-/// What is known before a join begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct Estimates {
-    /// Events in the range.
-    pub events: u64,
-    /// Days of the range that may have events.
-    pub days: u64,
-    /// The share of events that pass the filters on events, as the sample has it.
-    pub passing: f64,
-    /// Ids asked for per event in the range: less than `passing` where events of one user follow each other.
-    pub ids_per_event: f64,
-    /// Events in the sample.
-    pub sample: u64,
-}
-
-impl Estimates {
-    /// Ids asked for. A sample that happens to be of busy users must not make lookups look free.
-    fn ids(&self) -> f64 {
-        self.events as f64 * self.ids_per_event.max(self.passing / 8.0)
-    }
-}
+/// What a seek in the log costs, in events read sequentially.
+const EVENTS_PER_SEEK: f64 = 64.0;
 
 /// How one table is joined.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct TablePlan {
-    /// `users` or `group:KEY`; `first events of` one; and by way of the user, for groups of users.
+    /// `users` or `group:KEY`; `first events of` one; `.. of the user` where groups are reached through the user.
     pub table: String,
-    /// The way.
+    /// The strategy.
     pub strategy: Strategy,
-    /// Whether it is read part after part, each with the events of the users in it.
-    pub in_parts: bool,
-    /// Roughly how many rows it has.
+    /// Whether it is read partition by partition, each with the events of the users in it.
+    pub partitioned: bool,
+    /// Estimated number of rows.
     pub rows: u64,
-    /// Why this strategy.
+    /// Why this strategy: the estimated costs, or that it was forced.
     pub reason: String,
 }
 
 /// How a join is executed, and why.
 ///
-/// [`Display`](fmt::Display) shows it to a person.
+/// [`Display`](fmt::Display) prints it for people.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Plan {
-    /// What was known.
+    /// The estimated cardinalities that it follows from.
     pub estimates: Estimates,
     /// Table by table.
     pub tables: Vec<TablePlan>,
@@ -113,110 +93,110 @@ pub struct Plan {
     pub threads: usize,
     /// Whether rows come in the order of the log.
     pub ordered: bool,
-    /// Rows of a part, where a table is read part after part.
+    /// Rows of a partition, where a table is partitioned.
     #[serde(skip)]
     pub(super) part_rows: u64,
     #[serde(skip)]
-    patience: Option<u32>,
+    seek_threshold: Option<u32>,
 }
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Estimates { events, days, passing, ids_per_event, sample } = self.estimates;
-        writeln!(f, "events    about {events} in {days} days; of a sample of {sample}, {:.0} % pass", passing * 1e2)?;
-        writeln!(f, "          and {ids_per_event:.3} ids per event are asked for")?;
+        let Estimates { events, days, selectivity, probes_per_event, sample } = self.estimates;
+        let percent = selectivity * 1e2;
+        writeln!(f, "events    about {events} in {days} days; {percent:.0} % of a sample of {sample} pass")?;
+        writeln!(f, "          {probes_per_event:.3} probes per event")?;
         for table in &self.tables {
-            let parts = if table.in_parts { ", in parts" } else { "" };
-            writeln!(f, "join      {} (about {} rows): {}{parts}", table.table, table.rows, table.strategy)?;
+            let partitioned = if table.partitioned { ", partitioned" } else { "" };
+            writeln!(f, "join      {} (about {} rows): {}{partitioned}", table.table, table.rows, table.strategy)?;
             writeln!(f, "          {}", table.reason)?;
         }
-        let order = if self.ordered { "in the order of the log" } else { "in any order" };
-        write!(f, "output    {order}, {} threads", self.threads)
+        let order = if self.ordered { "in the order of the log" } else { "unordered" };
+        let threads = if self.threads == 1 { "thread" } else { "threads" };
+        write!(f, "output    {order}, {} {threads}", self.threads)
     }
 }
 
-/// What the caller wants.
+/// Options and hints of a query that the planner honours.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wishes {
-    pub(super) hint: Option<Strategy>,
+pub(super) struct PlannerHints {
+    /// The strategy to use wherever it is possible.
+    pub(super) strategy: Option<Strategy>,
     pub(super) ordered: bool,
     pub(super) threads: usize,
+    /// For build sides, in bytes.
     pub(super) memory: usize,
-    /// Whether the events are the caller's own, which can be read once only, from the front.
+    /// Whether the events are the caller's own, which can be read only once, from the start.
     pub(super) single_pass: bool,
-    /// See [`Plan::patience`]. Only tests wish for one.
-    pub(super) patience: Option<u32>,
+    /// See [`Plan::seek_threshold`]. Set by tests only.
+    pub(super) seek_threshold: Option<u32>,
 }
 
 impl Plan {
-    pub(super) fn new(layout: &Layout, tables: &dyn Tables, estimates: Estimates, wishes: Wishes) -> Self {
-        let memory = (wishes.memory / layout.dims.len().max(1)) as u64;
+    pub(super) fn new(layout: &Layout, tables: &dyn Tables, estimates: Estimates, hints: PlannerHints) -> Self {
+        let memory = (hints.memory / layout.dims.len().max(1)) as u64;
         let mut part_rows = u64::MAX;
         let plan = |dim: usize| -> Option<TablePlan> {
             let spec = layout.dims.get(dim)?;
             let rows = tables.estimate_rows(&spec.table);
             let row_bytes = ROW_BYTES + PROPERTY_BYTES * spec.names.len() as u64;
             let user = spec.via == Via::User;
-            // Parts follow the ids of users, so only their tables have them, and the order of the log is lost.
-            let can_part = user && !wishes.ordered && !wishes.single_pass;
+            // Partitions are ranges of ids of users, so only tables of users have them, and the order of the log is
+            // lost.
+            let can_partition = user && !hints.ordered && !hints.single_pass;
             let fits = rows.saturating_mul(row_bytes) <= memory;
-            let in_parts = can_part && (!fits || rows > WHOLE_ROWS_MAX);
-            if in_parts {
-                let by_threads = rows / (wishes.threads as u64 * 4).max(1);
+            let partitioned = can_partition && (!fits || rows > WHOLE_ROWS_MAX);
+            if partitioned {
+                let by_threads = rows / (hints.threads as u64 * 4).max(1);
                 let by_pieces = rows.saturating_mul(estimates.days.max(1)) / PIECES_MAX;
-                let by_memory = memory / row_bytes / (wishes.threads as u64 + 1);
+                let by_memory = memory / row_bytes / (hints.threads as u64 + 1);
                 part_rows = part_rows.min(by_threads.max(by_pieces).max(WHOLE_ROWS_MAX / 2).min(by_memory).max(8));
             }
-            let prices = Prices::new(&estimates, rows, if in_parts { rows / part_rows.max(1) + 1 } else { 0 });
-            let (strategy, reason) = prices.choose(user, fits || in_parts, wishes.hint);
-            let in_parts = in_parts && strategy == Strategy::Hash;
-            let name = match (&spec.via, &spec.table) {
-                (via, Table::Profiles(kind)) => format!("{kind}{}", by_way(via)),
-                (via, Table::FirstEvents(kind)) => format!("first events of {kind}{}", by_way(via)),
+            let costs = CostModel::new(&estimates, rows, if partitioned { rows / part_rows.max(1) + 1 } else { 0 });
+            let (strategy, reason) = costs.choose(user, fits || partitioned, hints.strategy);
+            let partitioned = partitioned && strategy == Strategy::Hash;
+            let through = if matches!(spec.via, Via::UserGroup(_)) { " of the user" } else { "" };
+            let name = match &spec.table {
+                Table::Profiles(kind) => format!("{kind}{through}"),
+                Table::FirstEvents(kind) => format!("first events of {kind}{through}"),
             };
-            Some(TablePlan { table: name, strategy, in_parts, rows, reason })
+            Some(TablePlan { table: name, strategy, partitioned, rows, reason })
         };
         let tables = (0..layout.dims.len()).filter_map(plan).collect();
-        let Wishes { threads, ordered, patience, .. } = wishes;
-        Self { estimates, tables, threads, ordered, part_rows, patience }
+        let PlannerHints { threads, ordered, seek_threshold, .. } = hints;
+        Self { estimates, tables, threads, ordered, part_rows, seek_threshold }
     }
 
-    /// Events of others that are passed before one of the wanted users is sought, who are this share of a table.
+    /// Events skipped one by one before the scan seeks to the next user that the runtime filter keeps, where it keeps
+    /// this share of the users of a table.
     ///
-    /// A seek takes as long as some events do. Where the next one who is wanted should be nearer than that, only a long
-    /// way is worth it, such as past somebody busy; where not, there is no use in waiting.
-    pub(super) fn patience(&self, dim: usize, share: f64) -> u32 {
-        let wanted = self.tables.get(dim).map_or(0.0, |table| table.rows as f64 * share);
+    /// A seek costs as much as [`EVENTS_PER_SEEK`] events. Where the distance between users that are kept is usually
+    /// less, only long runs of other users are worth a seek; otherwise it pays at once.
+    pub(super) fn seek_threshold(&self, dim: usize, share: f64) -> u32 {
+        let kept = self.tables.get(dim).map_or(0.0, |table| table.rows as f64 * share);
         let events = self.estimates.events as f64 / self.estimates.days.max(1) as f64;
-        let usual = if events > wanted * EVENTS_PER_SEEK { 8 } else { EVENTS_PER_SEEK as u32 * 4 };
-        self.patience.unwrap_or(usual)
+        let threshold = if events > kept * EVENTS_PER_SEEK { 8 } else { EVENTS_PER_SEEK as u32 * 4 };
+        self.seek_threshold.unwrap_or(threshold)
     }
 }
 
-/// What a seek in the log takes, in events that are read one after the other.
-const EVENTS_PER_SEEK: f64 = 64.0;
+/// The reason given for a strategy that the caller chose.
+pub(super) const HINTED: &str = "forced by hint";
 
-fn by_way(via: &Via) -> &'static str {
-    if matches!(via, Via::UserGroup(_)) { " of the user" } else { "" }
-}
-
-/// The reason for a strategy that the caller wanted.
-pub(super) const HINTED: &str = "asked for";
-
-/// What each strategy would cost, in microseconds.
-struct Prices {
+/// The cost of each strategy for one table, in microseconds.
+struct CostModel {
     lookup: f64,
     merge: f64,
     hash: f64,
 }
 
-impl Prices {
-    fn new(estimates: &Estimates, rows: u64, parts: u64) -> Self {
-        let (ids, days, rows) = (estimates.ids(), estimates.days.max(1) as f64, rows as f64);
+impl CostModel {
+    fn new(estimates: &Estimates, rows: u64, partitions: u64) -> Self {
+        let (probes, days, rows) = (estimates.probes(), estimates.days.max(1) as f64, rows as f64);
         Self {
-            lookup: ids * LOOKUP,
-            merge: days * (rows * MERGE_ROW).min(ids / days * MERGE_SEEK),
-            hash: rows * HASH_ROW + ids * HASH_PROBE + parts as f64 * days * PIECE,
+            lookup: probes * LOOKUP,
+            merge: days * (rows * MERGE_ROW).min(probes / days * MERGE_SEEK),
+            hash: rows * HASH_ROW + probes * HASH_PROBE + partitions as f64 * days * PIECE,
         }
     }
 
@@ -225,24 +205,24 @@ impl Prices {
         if let Some(hint) = hint {
             return (hint, HINTED.into());
         }
-        let offers = [
+        let candidates = [
             (Strategy::Lookup, self.lookup, true),
             (Strategy::Merge, self.merge, user),
             (Strategy::Hash, self.hash, hash_fits),
         ];
         let mut best = (Strategy::Lookup, f64::INFINITY);
         let mut reason = String::new();
-        for (strategy, price, possible) in offers {
+        for (strategy, cost, possible) in candidates {
             if !reason.is_empty() {
                 reason.push_str(", ");
             }
             if possible {
-                reason.push_str(&format!("{strategy} {}", shown(price)));
-                if price < best.1 {
-                    best = (strategy, price);
+                reason.push_str(&format!("{strategy} {}", format_micros(cost)));
+                if cost < best.1 {
+                    best = (strategy, cost);
                 }
             } else {
-                let why = if user { "too large for its memory" } else { "ids of groups are not sorted" };
+                let why = if user { "exceeds the memory budget" } else { "ids of groups are not sorted" };
                 reason.push_str(&format!("no {strategy}: {why}"));
             }
         }
@@ -250,7 +230,7 @@ impl Prices {
     }
 }
 
-fn shown(micros: f64) -> String {
+fn format_micros(micros: f64) -> String {
     if micros < 1e3 {
         format!("{micros:.0} us")
     } else if micros < 1e6 {
@@ -258,72 +238,4 @@ fn shown(micros: f64) -> String {
     } else {
         format!("{:.1} s", micros / 1e6)
     }
-}
-
-/// A figure that workers add to.
-#[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(super) fn add(&self, amount: u64) {
-        self.0.fetch_add(amount, Ordering::Relaxed);
-    }
-
-    pub(super) fn read(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// The figures of a join while it runs.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub(super) events_read: Counter,
-    pub(super) rows_read: Counter,
-    pub(super) lookups: Counter,
-    pub(super) seeks: Counter,
-    pub(super) passes: Counter,
-    pub(super) parts: Counter,
-    pub(super) units: Counter,
-    pub(super) blocks: Counter,
-    pub(super) rows: Counter,
-}
-
-impl Counters {
-    pub(super) fn stats(&self) -> JoinStats {
-        JoinStats {
-            events_read: self.events_read.read(),
-            rows: self.rows.read(),
-            rows_read: self.rows_read.read(),
-            lookups: self.lookups.read(),
-            seeks: self.seeks.read(),
-            passes: self.passes.read(),
-            parts: self.parts.read(),
-            units: self.units.read(),
-            blocks: self.blocks.read(),
-        }
-    }
-}
-
-/// What a join did so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct JoinStats {
-    /// Events read from the log, those that were filtered out and the sample of the planner included.
-    pub events_read: u64,
-    /// Events that passed, with what was joined onto them.
-    pub rows: u64,
-    /// Rows of tables read by merges and builds.
-    pub rows_read: u64,
-    /// Ids looked up by key.
-    pub lookups: u64,
-    /// Jumps within the log or a table.
-    pub seeks: u64,
-    /// Times that a merge began to walk over a table: once a day, roughly.
-    pub passes: u64,
-    /// Parts in which tables were read into memory.
-    pub parts: u64,
-    /// Pieces of work that were handed to workers.
-    pub units: u64,
-    /// Blocks of events that were joined.
-    pub blocks: u64,
 }

@@ -3,40 +3,30 @@
 use std::fmt;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::AtomicBool;
 
 use parking_lot::Mutex;
 
 use super::aggregate::{Aggregate, aggregate};
 use super::answer::Answer;
-use super::block::Block;
+use super::estimate::{Estimates, estimate};
 use super::field::Field;
 use super::filter::{Filter, field_of};
 use super::fold::fold;
 use super::layout::{Layout, Via};
-use super::plan::{Counters, Estimates, Plan, Strategy, Wishes};
-use super::resolve::{Build, read_rows};
+use super::plan::{Plan, PlannerHints, Strategy};
+use super::prepare::{build, tasks};
 use super::rows::{Row, Rows};
 use super::source::{Source, Table, Tables, Watched};
-use super::work::{Engine, Scope, Splitter, Units};
-use crate::codec::{self, EventKey};
+use super::stats::Counters;
+use super::work::{Engine, Scope, Units};
 use crate::error::{Error, ErrorKind, Result};
 use crate::expr::Expr;
 use crate::model::{Kind, Timestamp};
 
-/// Events that the planner looks at, in so many places.
-const SAMPLE: usize = 512;
-const PLACES: usize = 8;
-
-/// What the planner takes the number of a caller's events for.
-const UNKNOWN_EVENTS: u64 = 1_000_000;
-
-/// Units of days per thread, so that threads end at about the same time.
-const UNITS_PER_THREAD: usize = 8;
-
-/// Memory for tables in memory: the default, and the most that places in it can count.
+/// Memory for build sides, in bytes: the default, and the most that 32-bit offsets can address.
 const MEMORY: usize = 32 << 20;
-const MEMORY_MAX: usize = 1 << 30;
+pub(super) const MEMORY_MAX: usize = 1 << 30;
 
 /// A question: which events, with which properties of which profiles.
 ///
@@ -80,7 +70,7 @@ pub struct Join {
     filter: Vec<Expr>,
     on: Vec<Via>,
     inner: bool,
-    wishes: Wishes,
+    hints: PlannerHints,
     whole_events: bool,
     refused: Option<Error>,
 }
@@ -89,8 +79,14 @@ impl Join {
     /// All events of these tables.
     #[must_use]
     pub fn new(tables: Arc<dyn Tables>) -> Self {
-        let wishes =
-            Wishes { hint: None, ordered: false, threads: 1, memory: MEMORY, single_pass: false, patience: None };
+        let hints = PlannerHints {
+            strategy: None,
+            ordered: false,
+            threads: 1,
+            memory: MEMORY,
+            single_pass: false,
+            seek_threshold: None,
+        };
         Self {
             tables,
             source: None,
@@ -99,7 +95,7 @@ impl Join {
             filter: Vec::new(),
             on: Vec::new(),
             inner: false,
-            wishes,
+            hints,
             whole_events: false,
             refused: None,
         }
@@ -111,7 +107,7 @@ impl Join {
     #[must_use]
     pub fn events_from(mut self, source: impl Source + 'static) -> Self {
         self.source = Some(Box::new(Watched::new(Box::new(source))));
-        self.wishes.single_pass = true;
+        self.hints.single_pass = true;
         self
     }
 
@@ -195,14 +191,14 @@ impl Join {
     /// they come as they are found.
     #[must_use]
     pub fn ordered(mut self) -> Self {
-        self.wishes.ordered = true;
+        self.hints.ordered = true;
         self
     }
 
     /// Threads that read and join. Default: 1, and then everything happens on the thread that asks.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
-        self.wishes.threads = threads.clamp(1, 256);
+        self.hints.threads = threads.clamp(1, 256);
         self
     }
 
@@ -210,21 +206,21 @@ impl Join {
     /// read in parts or joined in another way.
     #[must_use]
     pub fn memory_bytes(mut self, bytes: usize) -> Self {
-        self.wishes.memory = bytes.clamp(4 << 10, MEMORY_MAX);
+        self.hints.memory = bytes.clamp(4 << 10, MEMORY_MAX);
         self
     }
 
     /// Takes this strategy for every table that can be joined so, whatever the planner thinks.
     #[must_use]
     pub fn strategy(mut self, strategy: Strategy) -> Self {
-        self.wishes.hint = Some(strategy);
+        self.hints.strategy = Some(strategy);
         self
     }
 
-    /// Events of others that are passed before a wanted user is sought.
+    /// Events skipped one by one before the scan seeks to the next user that the runtime filter keeps.
     #[cfg(test)]
-    pub(super) fn patience(mut self, events: u32) -> Self {
-        self.wishes.patience = Some(events);
+    pub(super) fn seek_threshold(mut self, events: u32) -> Self {
+        self.hints.seek_threshold = Some(events);
         self
     }
 
@@ -296,7 +292,7 @@ impl Join {
         new: impl Fn() -> T + Sync,
         each: impl Fn(&mut T, &Row) -> Result<()> + Sync,
     ) -> Result<Vec<T>> {
-        if self.wishes.ordered {
+        if self.hints.ordered {
             return Err(Error::invalid("a fold has no order: ask for rows, or do not ask for ordered ones"));
         }
         self.whole_events = true;
@@ -320,7 +316,7 @@ impl Join {
 
     /// Plans, and reads what the plan wants in memory.
     fn prepare(self, more: &[Field]) -> Result<Engine> {
-        let memory = self.wishes.memory;
+        let memory = self.hints.memory;
         let mut engine = self.plan(more)?;
         build(&mut engine, memory)?;
         Ok(engine)
@@ -345,26 +341,17 @@ impl Join {
         let layout = Arc::new(layout);
         let filter = Filter::new(&self.filter, &layout, self.inner);
         let counters = Counters::default();
-        if self.wishes.single_pass {
-            self.wishes.threads = 1;
+        if self.hints.single_pass {
+            self.hints.threads = 1;
         }
         let (estimates, days) = match &self.source {
-            Some(_) => {
-                let unknown = Estimates {
-                    events: UNKNOWN_EVENTS,
-                    days: 1,
-                    passing: 1.0,
-                    ids_per_event: 1.0,
-                    ..Estimates::default()
-                };
-                (unknown, None)
-            }
+            Some(_) => (Estimates::unknown(), None),
             None => estimate(&*self.tables, &layout, &self.scope, &filter, &counters)?,
         };
-        let plan = Plan::new(&layout, &*self.tables, estimates, self.wishes);
+        let plan = Plan::new(&layout, &*self.tables, estimates, self.hints);
         let units = match self.source.take() {
             Some(source) => Units::Single(Mutex::new(Some(source))),
-            None => units(&*self.tables, &layout, &plan, &self.scope, days)?,
+            None => tasks(&*self.tables, &layout, &plan, &self.scope, days)?,
         };
         Ok(Engine {
             tables: self.tables,
@@ -388,173 +375,7 @@ impl fmt::Debug for Join {
             .field("select", &self.select)
             .field("filter", &self.filter)
             .field("inner", &self.inner)
-            .field("wishes", &self.wishes)
+            .field("hints", &self.hints)
             .finish_non_exhaustive()
     }
-}
-
-/// The first and the last day that have events.
-type Days = Option<(i32, i32)>;
-
-fn estimate(
-    tables: &dyn Tables,
-    layout: &Arc<Layout>,
-    scope: &Scope,
-    filter: &Filter,
-    counters: &Counters,
-) -> Result<(Estimates, Days)> {
-    let (from, end) = (scope.first_key(), scope.end_key());
-    let mut sample = Sample { block: Block::new(layout), read: 0, from: Vec::new() };
-    let ended = sample.take(tables, scope, filter, (&from, end.as_deref()), SAMPLE / PLACES)?;
-    let days = match EventKey::read(&sample.from) {
-        Ok(first) => {
-            let first = codec::day_of(first.day);
-            Some((first, last_day(tables, first, end.as_deref())?))
-        }
-        Err(_) => None,
-    };
-    let known = tables.estimate_events(&from, end.as_deref());
-    if let Some((_, last)) = days.filter(|_| !ended) {
-        let behind = last.checked_add(1).map_or([u8::MAX; 4], codec::day_prefix);
-        for place in 1..PLACES {
-            let key = key_at(tables, (&from, &behind), known, place as f64 / PLACES as f64);
-            sample.take(tables, scope, filter, (&key, end.as_deref()), SAMPLE / PLACES)?;
-        }
-    }
-    counters.events_read.add(sample.read);
-    let share = |count: usize| if sample.read == 0 { 0.0 } else { count as f64 / sample.read as f64 };
-    // What a sample does not have may still come.
-    let floor = if ended { 0.0 } else { 1.0 / SAMPLE as f64 };
-    let estimates = Estimates {
-        events: if ended { sample.read } else { known.max(sample.read) },
-        days: days.map_or(0, |(first, last)| i64::from(last).abs_diff(i64::from(first)) + 1),
-        passing: share(sample.block.slots.len()).max(floor),
-        ids_per_event: share(sample.block.runs.len()).max(floor),
-        sample: sample.read,
-    };
-    Ok((estimates, days))
-}
-
-/// Some events from here and there.
-struct Sample {
-    block: Block,
-    read: u64,
-    /// The key of the first one.
-    from: Vec<u8>,
-}
-
-impl Sample {
-    /// Takes so many events, and says whether there are no more.
-    fn take(
-        &mut self,
-        tables: &dyn Tables,
-        scope: &Scope,
-        filter: &Filter,
-        range: (&[u8], Option<&[u8]>),
-        events: usize,
-    ) -> Result<bool> {
-        let mut source = tables.events(range.0, range.1)?;
-        for _ in 0..events {
-            let Some((key, value)) = source.next()? else { return Ok(true) };
-            self.read += 1;
-            if self.from.is_empty() {
-                self.from.extend_from_slice(key);
-            }
-            let parts = EventKey::read(key).map_err(|malformed| codec::corrupt_event(key, malformed))?;
-            scope.admit(filter, &mut self.block, key, &parts, value)?;
-        }
-        Ok(false)
-    }
-}
-
-/// A key with about this share of the events of a range before it, by bisection of the space of keys.
-fn key_at(tables: &dyn Tables, range: (&[u8], &[u8]), events: u64, share: f64) -> [u8; 16] {
-    let number = |key: &[u8]| {
-        let mut bytes = [0; 16];
-        bytes.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
-        u128::from_be_bytes(bytes)
-    };
-    let wanted = (events as f64 * share) as u64;
-    let (mut low, mut high) = (number(range.0), number(range.1));
-    // Days and the first letters of ids are decided by then.
-    for _ in 0..72 {
-        let middle = low + (high.saturating_sub(low)) / 2;
-        let before = tables.estimate_events(range.0, Some(&middle.to_be_bytes()));
-        *(if before < wanted { &mut low } else { &mut high }) = middle;
-    }
-    high.to_be_bytes()
-}
-
-/// The last day that has events, of which the first is known.
-fn last_day(tables: &dyn Tables, first: i32, end: Option<&[u8]>) -> Result<i32> {
-    let any_from = |day: i32| -> Result<bool> {
-        let key = codec::day_prefix(day);
-        if end.is_some_and(|end| end <= &key[..]) {
-            return Ok(false);
-        }
-        Ok(tables.events(&key, end)?.next()?.is_some())
-    };
-    // There are events from `known` on, and none from `none` on.
-    let (mut known, mut step) = (first, 1_i32);
-    let mut none = loop {
-        let Some(day) = known.checked_add(step) else { break i32::MAX };
-        if !any_from(day)? {
-            break day;
-        }
-        known = day;
-        step = step.saturating_mul(2);
-    };
-    while i64::from(none) - i64::from(known) > 1 {
-        let middle = known + ((i64::from(none) - i64::from(known)) / 2) as i32;
-        *(if any_from(middle)? { &mut known } else { &mut none }) = middle;
-    }
-    Ok(known)
-}
-
-fn units(tables: &dyn Tables, layout: &Layout, plan: &Plan, scope: &Scope, days: Days) -> Result<Units> {
-    let parted: Vec<usize> =
-        plan.tables.iter().enumerate().filter(|(_, table)| table.in_parts).map(|(dim, _)| dim).collect();
-    if !parted.is_empty() {
-        return Ok(Units::Parts(Mutex::new(Splitter::new(tables, layout, &parted)?)));
-    }
-    let mut starts = Vec::new();
-    if let Some((first, last)) = days {
-        let count = i64::from(last).abs_diff(i64::from(first)) + 1;
-        let wanted = if plan.threads == 1 { 1 } else { (plan.threads * UNITS_PER_THREAD) as u64 };
-        let step = count.div_ceil(wanted).max(1);
-        starts.push(scope.first_key());
-        let days =
-            (1..count.div_ceil(step)).filter_map(|unit| i32::try_from(i64::from(first) + (unit * step) as i64).ok());
-        starts.extend(days.map(|day| codec::day_prefix(day).to_vec()));
-    }
-    Ok(Units::Days { starts, next: AtomicUsize::new(0) })
-}
-
-/// Reads the tables that the plan wants in memory as a whole. One that turns out too large is looked up instead.
-fn build(engine: &mut Engine, memory: usize) -> Result<()> {
-    let share = memory / engine.layout.dims.len().max(1);
-    let mut builds = Vec::new();
-    for (dim, table) in engine.layout.dims.iter().zip(&mut engine.plan.tables) {
-        builds.push(None);
-        if table.strategy != Strategy::Hash || table.in_parts {
-            continue;
-        }
-        let memory = if table.reason == super::plan::HINTED { MEMORY_MAX } else { share };
-        match read_rows(&*engine.tables, dim, (&[], None), memory, &engine.counters)? {
-            Some(rows) => {
-                if let Some(last) = builds.last_mut() {
-                    *last = Some(Build::hashed(&rows)?);
-                }
-            }
-            None => {
-                table.strategy = Strategy::Lookup;
-                table.reason.push_str("; too large for its memory after all");
-            }
-        }
-    }
-    for (dim, build) in builds.iter_mut().enumerate() {
-        build.iter_mut().for_each(|build| engine.narrow(dim, build));
-    }
-    engine.builds = builds.into_iter().map(|build| build.map(Arc::new)).collect();
-    Ok(())
 }

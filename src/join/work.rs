@@ -20,9 +20,10 @@ use super::block::{Block, Joined, Run};
 use super::filter::{Filter, Verdicts};
 use super::interner::are_equal;
 use super::layout::{Dim, Layout, Via};
-use super::plan::{Counters, Plan, Strategy};
+use super::plan::{Plan, Strategy};
 use super::resolve::{Build, Cursor, Resolver, Rows, Wanted, head};
 use super::source::{Source, Table, Tables};
+use super::stats::Counters;
 use crate::codec::{self, EventBytes, EventKey};
 use crate::error::Result;
 use crate::model::Timestamp;
@@ -326,7 +327,7 @@ impl Engine {
         if without && self.filter.may_keep(dim, None) {
             return;
         }
-        build.narrow(|tuple| self.filter.may_keep(dim, Some(tuple)), |share| self.plan.patience(dim, share));
+        build.narrow(|tuple| self.filter.may_keep(dim, Some(tuple)), |share| self.plan.seek_threshold(dim, share));
     }
 
     fn resolver(&self, dim: usize) -> Resolver {
@@ -421,7 +422,7 @@ impl Worker {
                 Unit { number: 0, source, ids: Ids::all() }
             }
         };
-        engine.counters.units.add(1);
+        engine.counters.tasks.add(1);
         Ok(Some(unit))
     }
 
@@ -430,7 +431,7 @@ impl Worker {
         let Part { number, rows, start, end } = part;
         let engine = Arc::clone(&self.engine);
         for (dim, rows) in rows {
-            engine.counters.parts.add(1);
+            engine.counters.partitions.add(1);
             if let Some(resolver) = self.resolvers.get_mut(dim) {
                 let mut build = Build::sorted(rows)?;
                 engine.narrow(dim, &mut build);

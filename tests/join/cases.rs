@@ -15,7 +15,7 @@ fn counts(db: &Db, by: &str) -> Vec<(Option<Value>, i64)> {
             None => join,
         };
         let answer = join.aggregate(Aggregate::by([by]).measure(Measure::Count)).unwrap();
-        answer.rows().iter().map(|row| (row.by[0].clone(), row.measures[0].as_i64().unwrap())).collect::<Vec<_>>()
+        answer.buckets().iter().map(|row| (row.by[0].clone(), row.measures[0].as_i64().unwrap())).collect::<Vec<_>>()
     };
     let counts = ask(None, 1);
     for strategy in [Strategy::Lookup, Strategy::Merge, Strategy::Hash] {
@@ -109,7 +109,7 @@ fn an_event_that_was_sent_twice_is_one_row() {
         assert_eq!(amounts, [amount], "sent {round} times");
         let sum = Aggregate::new().measure(Measure::Count).measure(Measure::Sum("event.amount".parse().unwrap()));
         let answer = db.snapshot().join().aggregate(sum).unwrap();
-        assert_eq!(answer.rows()[0].measures, [1.into(), amount.into()]);
+        assert_eq!(answer.buckets()[0].measures, [1.into(), amount.into()]);
         if round == 1 {
             db.flush().unwrap()
         }

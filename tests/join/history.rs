@@ -51,12 +51,12 @@ fn joined(db: &Db, by: &str, strategy: Option<Strategy>, threads: usize) -> Coun
     let aggregate = Aggregate::by([by]).measure(Measure::Count).measure(Measure::Uniques).measure(files);
     let answer = join.aggregate(aggregate).unwrap();
     let number = |value: &Value| value.as_number().unwrap().as_u64().unwrap();
-    let segment = |row: &profiledb::join::Segment| {
+    let segment = |row: &profiledb::join::Bucket| {
         let by = serde_json::to_string(&row.by[0]).unwrap();
         let [commits, committers, files] = &row.measures[..] else { panic!("three measures") };
         (by, (number(commits), number(committers) as usize, number(files)))
     };
-    answer.rows().iter().map(segment).collect()
+    answer.buckets().iter().map(segment).collect()
 }
 
 #[test]

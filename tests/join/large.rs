@@ -112,8 +112,8 @@ fn ask(way: &str, path: &Path) {
         }
         "by plan" => {
             let answer = join().aggregate(Aggregate::by(plan)).unwrap();
-            let counts = answer.rows().iter().map(|row| row.measures[0].as_i64().unwrap() as u64);
-            assert_eq!(answer.segments(), 3);
+            let counts = answer.buckets().iter().map(|row| row.measures[0].as_i64().unwrap() as u64);
+            assert_eq!(answer.total(), 3);
             (counts.sum(), 0)
         }
         other => panic!("unknown way {other}"),

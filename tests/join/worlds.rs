@@ -315,7 +315,7 @@ impl Query {
         }
         let differ = expected.iter().zip(&got).find(|(expected, got)| expected != got);
         assert!(expected == got, "{} and {} rows, {differ:#?}\n{self:#?}\n{plan}", expected.len(), got.len());
-        (got.len(), plan, rows.stats().parts)
+        (got.len(), plan, rows.stats().partitions)
     }
 
     fn check_aggregate(&self, snapshot: &Snapshot, naive: &[Naive]) {
@@ -337,8 +337,9 @@ impl Query {
             .into_iter()
             .map(|(by, (count, users, sum))| (by, vec![count.into(), (users.len() as i64).into(), sum.into()]))
             .collect();
-        let got: BTreeMap<_, _> = answer.rows().iter().map(|row| (row.by[0].clone(), row.measures.clone())).collect();
-        assert_eq!(got.len(), answer.rows().len(), "a segment twice\n{answer}");
+        let got: BTreeMap<_, _> =
+            answer.buckets().iter().map(|row| (row.by[0].clone(), row.measures.clone())).collect();
+        assert_eq!(got.len(), answer.buckets().len(), "a segment twice\n{answer}");
         assert_eq!(got, expected, "{self:#?}");
     }
 }

@@ -116,7 +116,7 @@ fn cells(event: &Event) -> Vec<Named<'_>> {
 fn days(join: Join, format: Format) -> Result<(), Failure> {
     let answer = join.threads(open::cores()).aggregate(Aggregate::by(["event.$day"]))?;
     let mut days: Vec<(&Value, &Value)> =
-        answer.rows().iter().filter_map(|row| Some((row.by.first()?.as_ref()?, row.measures.first()?))).collect();
+        answer.buckets().iter().filter_map(|row| Some((row.by.first()?.as_ref()?, row.measures.first()?))).collect();
     days.sort();
     let mut rows = Rows::new(format, ["day", "events"])?;
     days.into_iter().try_for_each(|(day, events)| rows.row(&[("day", day.clone()), ("events", events.clone())]))?;

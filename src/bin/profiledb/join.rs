@@ -157,7 +157,7 @@ fn segments(answer: &Answer, format: Format) -> Result<(), Failure> {
     }
     let names: Vec<&String> = answer.by().iter().chain(answer.measures()).collect();
     let mut rows = Rows::new(format, names.iter().copied())?;
-    for row in answer.rows() {
+    for row in answer.buckets() {
         let by = row.by.iter().map(|value| value.clone().unwrap_or_default());
         let values = by.chain(row.measures.iter().cloned());
         let cells: Vec<Named<'_>> = names.iter().map(|name| name.as_str()).zip(values).collect();

@@ -129,7 +129,7 @@ proptest! {
             .collect();
 
         let join = Join::new(Arc::new(memory_of_all)).strategy(Way::Hash).threads(threads);
-        let join = join.memory_bytes(memory).patience(patience);
+        let join = join.memory_bytes(memory).seek_threshold(patience);
         let filters = [r#"user["plan"] == "pro""#, r#"properties["n"] > 5 and user["plan"] == "pro""#];
         let filter = filters[usize::from(first)];
         let join = if inner { join.inner().on_users() } else { join }.filter(filter).select(["event.n"]);

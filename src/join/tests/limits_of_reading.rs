@@ -124,26 +124,26 @@ fn every_strategy_leaves_its_marks() {
 
     let lookup = run(join(Strategy::Lookup, 1));
     // Every user once a day, and no user twice in one block; the last block of a day goes on into the next.
-    assert_eq!((lookup.lookups, lookup.rows_read, lookup.parts, lookup.passes), (events, 0, 0, 0));
+    assert_eq!((lookup.lookups, lookup.rows_read, lookup.partitions, lookup.passes), (events, 0, 0, 0));
     assert!(lookup.blocks > 13, "{lookup:?}");
 
     let merge = run(join(Strategy::Merge, 1));
-    assert_eq!((merge.lookups, merge.parts, merge.passes), (0, 0, days as u64));
+    assert_eq!((merge.lookups, merge.partitions, merge.passes), (0, 0, days as u64));
     assert!(merge.rows_read >= events, "{merge:?}");
 
     let hash = run(join(Strategy::Hash, 1));
-    assert_eq!((hash.lookups, hash.parts, hash.seeks, hash.rows_read), (0, 0, 0, 3_000));
+    assert_eq!((hash.lookups, hash.partitions, hash.seeks, hash.rows_read), (0, 0, 0, 3_000));
 
     let parts = run(join(Strategy::Hash, 1).memory_bytes(64 << 10));
     assert_eq!((parts.lookups, parts.rows_read), (0, 3_000));
-    assert!(parts.parts > 5 && parts.seeks > parts.parts * days as u64, "{parts:?}");
+    assert!(parts.partitions > 5 && parts.seeks > parts.partitions * days as u64, "{parts:?}");
 
     for threads in [2, 3] {
         for (way, memory) in [(Strategy::Lookup, 32 << 20), (Strategy::Merge, 32 << 20), (Strategy::Hash, 64 << 10)] {
             let stats = run(join(way, threads).memory_bytes(memory));
-            assert!(stats.units > 3 && stats.rows == events, "{way} {stats:?}");
+            assert!(stats.tasks > 3 && stats.rows == events, "{way} {stats:?}");
         }
-        assert!(run(join(Strategy::Merge, threads).ordered()).units > 3);
+        assert!(run(join(Strategy::Merge, threads).ordered()).tasks > 3);
     }
 
     // Few of many users: the cursor over the table jumps.

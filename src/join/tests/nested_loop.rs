@@ -413,7 +413,7 @@ fn hows() -> impl Strategy<Value = How> {
 
 impl How {
     fn apply(&self, join: Join, world: &World) -> Join {
-        let mut join = join.threads(self.threads).memory_bytes(self.memory).patience(self.patience);
+        let mut join = join.threads(self.threads).memory_bytes(self.memory).seek_threshold(self.patience);
         if let Some(way) = self.way {
             join = join.strategy(way);
         }
@@ -492,13 +492,13 @@ proptest! {
         let join = how.apply(Query { fields: Vec::new(), ..query }.join(world.tables()), &world);
         let answer = join.aggregate(aggregate).unwrap();
         let found: BTreeMap<String, String> = answer
-            .rows()
+            .buckets()
             .iter()
             .map(|row| (shown_segment(&row.by), Value::List(row.measures.clone()).to_string()))
             .collect();
-        prop_assert_eq!(found.len(), answer.segments());
+        prop_assert_eq!(found.len(), answer.total());
         prop_assert_eq!(found, expected);
-        let firsts: Vec<&Value> = answer.rows().iter().map(|row| &row.measures[0]).collect();
+        let firsts: Vec<&Value> = answer.buckets().iter().map(|row| &row.measures[0]).collect();
         prop_assert!(firsts.is_sorted_by(|a, b| a >= b));
     }
 }

@@ -28,7 +28,7 @@ fn company(memory: &mut Memory, id: &str, update: Update) {
 fn counts(memory: &Memory, by: &str) -> Vec<(Option<Value>, u64)> {
     let answer = Join::new(Arc::new(memory.clone())).aggregate(Aggregate::by([by])).unwrap();
     answer
-        .rows()
+        .buckets()
         .iter()
         .map(|row| (row.by[0].clone(), row.measures[0].as_number().unwrap().as_u64().unwrap()))
         .collect()
@@ -55,7 +55,7 @@ fn null_and_absence_are_not_set_and_the_empty_string_is() {
         "user.plan       count\n(not set)           4\n(empty string)      1\npro                 1\n"
     );
     let rows = [r#"{"user.plan":null,"count":4}"#, r#"{"user.plan":"","count":1}"#, r#"{"user.plan":"pro","count":1}"#];
-    let json = format!(r#"{{"segments":3,"rows":[{}]}}"#, rows.join(","));
+    let json = format!(r#"{{"total":3,"buckets":[{}]}}"#, rows.join(","));
     assert_eq!(serde_json::to_string(&answer).unwrap(), json);
 }
 
@@ -77,7 +77,7 @@ fn elements_of_a_list_count_once_each() {
     let roles = || Breakdown::new(Field::user("roles"));
     let by = |breakdown: Breakdown| {
         let join = Join::new(Arc::new(memory.clone())).filter(r#"any(r, user["roles"], r == "x")"#);
-        join.aggregate(Aggregate::by([breakdown])).unwrap().segments()
+        join.aggregate(Aggregate::by([breakdown])).unwrap().total()
     };
     assert_eq!(by(roles()), 2);
     assert_eq!(by(roles().keep(|role| *role == Value::from("x"))), 1);
@@ -114,7 +114,7 @@ fn the_event_and_the_user_lead_to_groups_in_two_ways() {
     // Properties of one group stay together.
     let by = Aggregate::by(["group:company.tier", "group:company.size"]);
     let answer = Join::new(Arc::new(memory.clone())).aggregate(by).unwrap();
-    let pairs: Vec<_> = answer.rows().iter().map(|row| row.by.clone()).collect();
+    let pairs: Vec<_> = answer.buckets().iter().map(|row| row.by.clone()).collect();
     assert_eq!(pairs, [vec![None, None], vec![gold(), Some(5.into())], vec![silver(), Some(9.into())]]);
 
     let rows = Join::new(Arc::new(memory)).select(["group:company.tier", "user:company.tier"]).ordered();
@@ -164,11 +164,11 @@ fn measures_are_exact_and_of_one_thing() {
     }
     memory.event(&event("ann").set("amount", "12").id("text"));
     let sum = |field| Join::new(Arc::new(memory.clone())).aggregate(Aggregate::new().measure(Measure::Sum(field)));
-    assert_eq!(sum(Field::event("amount")).unwrap().rows()[0].measures[0].to_string(), "1.0");
+    assert_eq!(sum(Field::event("amount")).unwrap().buckets()[0].measures[0].to_string(), "1.0");
     let error = sum(Field::group("company", "size").unwrap()).unwrap_err();
     assert!(error.is_invalid() && error.message().contains("group:company.size"), "{error}");
     let none = Join::new(Arc::new(Memory::new())).aggregate(Aggregate::new()).unwrap();
-    assert_eq!((none.segments(), none.to_string().as_str()), (1, "count\n    0\n"));
+    assert_eq!((none.total(), none.to_string().as_str()), (1, "count\n    0\n"));
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn join(db: &Db) -> Told {
 /// Who did most, and how much that was.
 fn busiest(db: &Db) -> Result<(String, u64), Failure> {
     let answer = ask(db).aggregate(Aggregate::by(["event.$distinct_id"]).top(1))?;
-    let busiest = answer.rows().first().and_then(|row| {
+    let busiest = answer.buckets().first().and_then(|row| {
         let events = row.measures.first().and_then(Value::as_number).and_then(|number| number.as_u64())?;
         Some((row.by.first()?.as_ref()?.as_str()?.to_owned(), events))
     });

@@ -8,7 +8,7 @@ use crate::codec;
 use crate::error::Result;
 use crate::join::{Each, Join, Source, Table, Tables};
 use crate::log;
-use crate::rocks::{self, Extent, Scan};
+use crate::rocks::{self, EngineScan, ReadHint};
 
 impl Snapshot {
     /// Joins the latest state of profiles, as of this moment, onto events. The join holds the moment: what is written
@@ -36,7 +36,7 @@ impl Snapshot {
 }
 
 /// One moment of the store.
-struct Moment(rocks::Snapshot);
+struct Moment(rocks::EngineSnapshot);
 
 fn family(table: &Table) -> Arc<str> {
     match table {
@@ -52,7 +52,7 @@ fn bounds<'k>(from: &'k [u8], to: Option<&'k [u8]>) -> (Bound<&'k [u8]>, Bound<&
 /// Behind every key of an event: the year is beyond counting, and so is the user.
 const BEHIND_ALL: &[u8] = &[0xff; 16];
 
-impl Source for Scan {
+impl Source for EngineScan {
     fn next(&mut self) -> Result<Option<(&[u8], &[u8])>> {
         Self::next(self)
     }
@@ -66,12 +66,12 @@ impl Source for Scan {
 impl Tables for Moment {
     fn events(&self, from: &[u8], to: Option<&[u8]>) -> Result<Box<dyn Source>> {
         let (from, to) = bounds(from, to);
-        Ok(Box::new(self.0.scan(log::FAMILY, from, to, Extent::Stretch)))
+        Ok(Box::new(self.0.scan(log::FAMILY, from, to, ReadHint::LongRange)))
     }
 
     fn rows(&self, table: &Table, from: &[u8], to: Option<&[u8]>) -> Result<Box<dyn Source>> {
         let (from, to) = bounds(from, to);
-        Ok(Box::new(self.0.scan(&family(table), from, to, Extent::Stretch)))
+        Ok(Box::new(self.0.scan(&family(table), from, to, ReadHint::LongRange)))
     }
 
     fn lookup(&self, table: &Table, ids: &[&[u8]], each: &mut Each<'_>) -> Result<()> {

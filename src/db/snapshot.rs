@@ -24,7 +24,7 @@ use crate::store::{Source, View};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct Snapshot(pub(super) rocks::Snapshot);
+pub struct Snapshot(pub(super) rocks::EngineSnapshot);
 
 impl Snapshot {
     /// The number of the last change that it sees. Numbers grow by one with every change of one key.

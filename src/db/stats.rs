@@ -39,8 +39,8 @@ pub struct Backup {
     pub bytes: u64,
 }
 
-impl From<rocks::Backup> for Backup {
-    fn from(backup: rocks::Backup) -> Self {
+impl From<rocks::BackupInfo> for Backup {
+    fn from(backup: rocks::BackupInfo) -> Self {
         Self { id: backup.id, timestamp: backup.timestamp, bytes: backup.bytes }
     }
 }

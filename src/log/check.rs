@@ -4,7 +4,7 @@ use std::ops::Bound;
 
 use crate::codec::{self, EVENTS, EventKey};
 use crate::error::Result;
-use crate::rocks::{Extent, Snapshot};
+use crate::rocks::{EngineSnapshot, ReadHint};
 
 /// What a walk over the log came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,9 +17,9 @@ pub(crate) struct Walked {
 }
 
 /// Walks over the log and calls `found` with the `distinct_id` of each event that cannot be read, and what is wrong.
-pub(crate) fn check(snapshot: &Snapshot, mut found: impl FnMut(&str, &str)) -> Result<Walked> {
+pub(crate) fn check(snapshot: &EngineSnapshot, mut found: impl FnMut(&str, &str)) -> Result<Walked> {
     let mut walked = Walked::default();
-    let mut scan = snapshot.scan(EVENTS, Bound::Unbounded, Bound::Unbounded, Extent::Bulk);
+    let mut scan = snapshot.scan(EVENTS, Bound::Unbounded, Bound::Unbounded, ReadHint::FullScan);
     while let Some((key, value)) = scan.next()? {
         walked.events += 1;
         walked.bytes += value.len() as u64;

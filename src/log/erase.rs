@@ -7,7 +7,7 @@ use super::events::UserKeys;
 use crate::codec::{EVENTS, EventKey, day_prefix, first_family_of};
 use crate::error::Result;
 use crate::model::{Kind, Timestamp};
-use crate::rocks::{Action, Extent, Operation, Scan, Snapshot};
+use crate::rocks::{Action, EngineScan, EngineSnapshot, Operation, ReadHint};
 
 /// How many events go at once.
 const PIECE: usize = 4096;
@@ -20,17 +20,17 @@ pub(crate) fn whole_days_before(time: Timestamp) -> Operation {
 
 /// Removes the events of the day of a time that lie before it.
 pub(crate) struct DayErasure {
-    scan: Scan,
+    scan: EngineScan,
     before: Timestamp,
     events: Arc<str>,
 }
 
 impl DayErasure {
-    pub(crate) fn new(snapshot: &Snapshot, before: Timestamp) -> Self {
+    pub(crate) fn new(snapshot: &EngineSnapshot, before: Timestamp) -> Self {
         let (day, _) = before.day_and_millis();
         let (first, end) = (day_prefix(day), day.checked_add(1).map(day_prefix));
         let end = end.as_ref().map_or(Bound::Unbounded, |day| Bound::Excluded(day.as_slice()));
-        let scan = snapshot.scan(EVENTS, Bound::Included(&first), end, Extent::Stretch);
+        let scan = snapshot.scan(EVENTS, Bound::Included(&first), end, ReadHint::LongRange);
         Self { scan, before, events: EVENTS.into() }
     }
 
@@ -55,8 +55,8 @@ pub(crate) struct UserErasure {
 }
 
 impl UserErasure {
-    pub(crate) fn new(snapshot: &Snapshot, id: &str) -> Self {
-        let scan = snapshot.scan(EVENTS, Bound::Unbounded, Bound::Unbounded, Extent::Short);
+    pub(crate) fn new(snapshot: &EngineSnapshot, id: &str) -> Self {
+        let scan = snapshot.scan(EVENTS, Bound::Unbounded, Bound::Unbounded, ReadHint::ShortRange);
         Self { keys: UserKeys::new(scan, id), events: EVENTS.into() }
     }
 

@@ -7,14 +7,14 @@ use std::ops::{Bound, RangeBounds};
 use crate::codec::{EventKey, day_of, day_prefix, decode_event, user_prefix};
 use crate::error::Result;
 use crate::model::{Event, Timestamp};
-use crate::rocks::Scan;
+use crate::rocks::EngineScan;
 
 /// Events, all of one moment. It owns its snapshot.
 ///
 /// An event that cannot be read is an error item that names its time and `distinct_id`, and the scan goes on behind it.
 /// A scan that the engine cannot go on with yields one last error. An end without an error is the end.
 pub struct Events {
-    scan: Scan,
+    scan: EngineScan,
     walk: Walk,
     ended: bool,
 }
@@ -33,15 +33,15 @@ struct User {
 }
 
 impl Events {
-    pub(super) fn all(scan: Scan) -> Self {
+    pub(super) fn all(scan: EngineScan) -> Self {
         Self { scan, walk: Walk::All, ended: false }
     }
 
-    pub(super) fn within(scan: Scan, from: Bound<Timestamp>, to: Bound<Timestamp>) -> Self {
+    pub(super) fn within(scan: EngineScan, from: Bound<Timestamp>, to: Bound<Timestamp>) -> Self {
         Self { scan, walk: Walk::Within(from, to), ended: false }
     }
 
-    pub(super) fn of_user(scan: Scan, id: &str) -> Self {
+    pub(super) fn of_user(scan: EngineScan, id: &str) -> Self {
         Self { scan, walk: Walk::Of(User::new(id)), ended: false }
     }
 
@@ -68,7 +68,7 @@ impl User {
     }
 
     /// The next event of the user. Days on which there is none cost one or two seeks.
-    fn next<R>(&mut self, scan: &mut Scan, with: impl FnOnce(&[u8], &[u8]) -> R) -> Result<Option<R>> {
+    fn next<R>(&mut self, scan: &mut EngineScan, with: impl FnOnce(&[u8], &[u8]) -> R) -> Result<Option<R>> {
         loop {
             let Some((key, value)) = scan.next()? else { return Ok(None) };
             let Some(&day) = key.first_chunk() else { continue };
@@ -90,12 +90,12 @@ impl User {
 
 /// The keys of the events of one user.
 pub(super) struct UserKeys {
-    scan: Scan,
+    scan: EngineScan,
     user: User,
 }
 
 impl UserKeys {
-    pub(super) fn new(scan: Scan, id: &str) -> Self {
+    pub(super) fn new(scan: EngineScan, id: &str) -> Self {
         Self { scan, user: User::new(id) }
     }
 

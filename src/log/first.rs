@@ -8,14 +8,14 @@ use super::append::stamp;
 use crate::codec::{self, EVENTS, EventBytes, EventKey};
 use crate::error::Result;
 use crate::model::{Kind, Timestamp};
-use crate::rocks::{Extent, Operation, Scan, Snapshot};
+use crate::rocks::{EngineScan, EngineSnapshot, Operation, ReadHint};
 
 /// How many ids are held before their times are handed out.
 const IDS_MAX: usize = 1 << 14;
 
 /// Walks over the log and says when each id of a kind had its first event. An event that cannot be read is passed over.
 pub(crate) struct FirstTimes {
-    scan: Scan,
+    scan: EngineScan,
     family: Arc<str>,
     /// Where an event names its groups; users are named by its key.
     property: Option<Box<str>>,
@@ -23,9 +23,9 @@ pub(crate) struct FirstTimes {
 }
 
 impl FirstTimes {
-    pub(crate) fn new(snapshot: &Snapshot, kind: &Kind) -> Self {
+    pub(crate) fn new(snapshot: &EngineSnapshot, kind: &Kind) -> Self {
         Self {
-            scan: snapshot.scan(EVENTS, Bound::Unbounded, Bound::Unbounded, Extent::Bulk),
+            scan: snapshot.scan(EVENTS, Bound::Unbounded, Bound::Unbounded, ReadHint::FullScan),
             family: codec::first_family_of(kind),
             property: kind.group_key().map(Into::into),
             events: 0,

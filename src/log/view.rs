@@ -7,24 +7,24 @@ use super::events::Events;
 use crate::codec::{EVENTS, day_of, day_prefix};
 use crate::error::{Error, Result};
 use crate::model::Timestamp;
-use crate::rocks::{Extent, Snapshot};
+use crate::rocks::{EngineSnapshot, ReadHint};
 
 /// The read verbs on the event log, as it was at one moment. [`EventLog`](crate::EventLog) offers them on the log as it
 /// is, [`Snapshot`](crate::Snapshot) together with the profiles of that moment.
 ///
 /// The order of the log is: by day in UTC, within a day by `distinct_id`, within a user by time.
 #[derive(Clone)]
-pub struct EventView(Snapshot);
+pub struct EventView(EngineSnapshot);
 
 impl EventView {
-    pub(crate) fn new(snapshot: Snapshot) -> Self {
+    pub(crate) fn new(snapshot: EngineSnapshot) -> Self {
         Self(snapshot)
     }
 
     /// All events, in the order of the log.
     #[must_use]
     pub fn iter(&self) -> Events {
-        Events::all(self.0.scan(EVENTS, Bound::Unbounded, Bound::Unbounded, Extent::Bulk))
+        Events::all(self.0.scan(EVENTS, Bound::Unbounded, Bound::Unbounded, ReadHint::FullScan))
     }
 
     /// The events of a range of time, in the order of the log. Whole days are read, so a minute costs as much as its
@@ -57,14 +57,14 @@ impl EventView {
         };
         let first = first.as_ref().map_or(Bound::Unbounded, |day| Bound::Included(day.as_slice()));
         let end = end.as_ref().map_or(Bound::Unbounded, |day| Bound::Excluded(day.as_slice()));
-        Events::within(self.0.scan(EVENTS, first, end, Extent::Stretch), from, to)
+        Events::within(self.0.scan(EVENTS, first, end, ReadHint::LongRange), from, to)
     }
 
     /// The events of one user, in the order of time. It goes from day to day, so it costs a seek for each day that the
     /// log has, whether or not the user was there.
     #[must_use]
     pub fn of_user(&self, distinct_id: &str) -> Events {
-        Events::of_user(self.0.scan(EVENTS, Bound::Unbounded, Bound::Unbounded, Extent::Short), distinct_id)
+        Events::of_user(self.0.scan(EVENTS, Bound::Unbounded, Bound::Unbounded, ReadHint::ShortRange), distinct_id)
     }
 
     /// How many events there are on each day that has any: the first moment of the day, and how many. They are counted.
@@ -74,7 +74,7 @@ impl EventView {
     /// [`Io`](crate::ErrorKind::Io) or [`Corrupt`](crate::ErrorKind::Corrupt) when the engine cannot read.
     pub fn days(&self) -> Result<Vec<(Timestamp, u64)>> {
         let mut days: Vec<([u8; 4], u64)> = Vec::new();
-        let mut scan = self.0.scan(EVENTS, Bound::Unbounded, Bound::Unbounded, Extent::Bulk);
+        let mut scan = self.0.scan(EVENTS, Bound::Unbounded, Bound::Unbounded, ReadHint::FullScan);
         while let Some((key, _)) = scan.next()? {
             let Some(day) = key.first_chunk() else {
                 return Err(Error::corrupt(format!("the key of an event is too short key={key:02x?}")));

@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// One backup in a directory of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Backup {
+pub(crate) struct BackupInfo {
     /// Counts up from 1.
     pub(crate) id: u32,
     /// When it was made, in seconds since 1970.
@@ -26,7 +26,7 @@ pub(crate) struct Backup {
 }
 
 /// Copies the store as it is now. Writes go on meanwhile.
-pub(crate) fn backup(engine: &Engine, to: &Path) -> Result<Backup> {
+pub(crate) fn backup(engine: &Engine, to: &Path) -> Result<BackupInfo> {
     engine.writable()?;
     format::admit_backup(to, true)?;
     let mut backups = open(to)?;
@@ -38,14 +38,14 @@ pub(crate) fn backup(engine: &Engine, to: &Path) -> Result<Backup> {
 }
 
 /// The backups in a directory, oldest first.
-pub(crate) fn backups(from: &Path) -> Result<Vec<Backup>> {
+pub(crate) fn backups(from: &Path) -> Result<Vec<BackupInfo>> {
     format::admit_backup(from, false)?;
     Ok(list(&open(from)?))
 }
 
 /// Makes a store from a backup, by default the latest. The target must not exist, or be empty. It becomes a store
 /// with the last step: a restore that was cut short leaves a directory that does not open.
-pub(crate) fn restore(from: &Path, id: Option<u32>, to: &Path) -> Result<Backup> {
+pub(crate) fn restore(from: &Path, id: Option<u32>, to: &Path) -> Result<BackupInfo> {
     format::admit_backup(from, false)?;
     if !format::vacant(to)? {
         return Err(Error::invalid(format!("the target of a restore must be empty path={to:?}")));
@@ -61,7 +61,7 @@ pub(crate) fn restore(from: &Path, id: Option<u32>, to: &Path) -> Result<Backup>
     backups.verify_backup(chosen.id).map_err(damaged)?;
     fs::create_dir_all(to)?;
     backups.restore_from_backup(to, to, &RestoreOptions::default(), chosen.id).map_err(damaged)?;
-    format::mark(to, format::Kind::Store)?;
+    format::mark(to, format::DirectoryKind::Store)?;
     Ok(chosen)
 }
 
@@ -70,10 +70,10 @@ fn open(path: &Path) -> Result<BackupEngine> {
     engine().map_err(|error| fault::engine(error, &format!("cannot open the backups path={path:?}")))
 }
 
-fn list(backups: &BackupEngine) -> Vec<Backup> {
+fn list(backups: &BackupEngine) -> Vec<BackupInfo> {
     let found = backups.get_backup_info().into_iter();
-    let mut found: Vec<Backup> =
-        found.map(|info| Backup { id: info.backup_id, timestamp: info.timestamp, bytes: info.size }).collect();
+    let mut found: Vec<BackupInfo> =
+        found.map(|info| BackupInfo { id: info.backup_id, timestamp: info.timestamp, bytes: info.size }).collect();
     found.sort_unstable_by_key(|backup| backup.id);
     found
 }

@@ -1,25 +1,22 @@
-//! A batch: the unit of commit. All of it is stored, or nothing.
+//! The write batch: the unit of commit, applied atomically.
 //!
-//! It knows put, merge and delete. It may not know single deletes, which are undefined on a key that has operands, and
-//! deletes of ranges are for families without operands only.
+//! It supports put, merge, delete and range delete. Single deletes are left out, because they are undefined on a key
+//! that has operands; range deletes are for column families without operands only.
 
 use std::sync::Arc;
 
-use rocksdb::WriteBatch;
+use rocksdb::WriteBatch as RawWriteBatch;
 
 use super::engine::{Engine, Handle};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Operations on any families, in order.
-pub(crate) struct Batch<'e> {
-    engine: &'e Engine,
-    operations: WriteBatch,
-    /// Looking a family up takes a lock, so each is looked up once.
-    handles: Vec<(String, Handle<'e>)>,
-    latest: usize,
+/// Operations on any column families, in order.
+pub(crate) struct WriteBatch<'e> {
+    operations: RawWriteBatch,
+    families: FamilyHandles<'e>,
 }
 
-/// One operation on one family, for rooms that do not see each other to be committed together.
+/// One operation on one column family, so that rooms that do not see each other can commit together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Operation {
     pub(crate) family: Arc<str>,
@@ -31,18 +28,18 @@ pub(crate) struct Operation {
 /// What is done with a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// The key gets this value.
+    /// Sets the value.
     Put(Vec<u8>),
-    /// The key gets this operand.
+    /// Adds an operand.
     Merge(Vec<u8>),
-    /// The key goes.
+    /// Deletes the key.
     Delete,
-    /// The keys up to this one go, in a family that has no operands.
+    /// Deletes the keys from this operation's key up to, but without, this one. Only in a family without operands.
     DeleteRange(Vec<u8>),
 }
 
 impl Operation {
-    /// Its size, for those who bound what waits.
+    /// The size of the key and the value, in bytes, for bounds on queued memory.
     pub(crate) fn bytes(&self) -> usize {
         let action = match &self.action {
             Action::Put(bytes) | Action::Merge(bytes) | Action::DeleteRange(bytes) => bytes.len(),
@@ -51,54 +48,42 @@ impl Operation {
         self.key.len().saturating_add(action)
     }
 
-    /// Whether it removes something, so that it does nothing to a family that is not there.
+    /// Whether it only deletes, which is a no-op in a column family that does not exist.
     pub(crate) fn removes(&self) -> bool {
         matches!(self.action, Action::Delete | Action::DeleteRange(_))
     }
 }
 
 impl Engine {
-    pub(crate) fn batch(&self) -> Batch<'_> {
-        Batch { engine: self, operations: WriteBatch::default(), handles: Vec::new(), latest: 0 }
+    pub(crate) fn batch(&self) -> WriteBatch<'_> {
+        let families = FamilyHandles { engine: self, found: Vec::new(), latest: 0 };
+        WriteBatch { operations: RawWriteBatch::default(), families }
     }
 }
 
-impl Batch<'_> {
+impl WriteBatch<'_> {
     /// Replaces what is stored under a key, operands included.
     pub(crate) fn put(&mut self, family: &str, key: &[u8], value: &[u8]) -> Result<()> {
-        let at = self.find(family)?;
-        if let Some((_, handle)) = self.handles.get(at) {
-            self.operations.put_cf(handle, key, value);
-        }
+        self.operations.put_cf(self.families.get(family)?, key, value);
         Ok(())
     }
 
     /// Adds an operand to a key.
     pub(crate) fn merge(&mut self, family: &str, key: &[u8], operand: &[u8]) -> Result<()> {
-        let at = self.find(family)?;
-        if let Some((_, handle)) = self.handles.get(at) {
-            self.operations.merge_cf(handle, key, operand);
-        }
+        self.operations.merge_cf(self.families.get(family)?, key, operand);
         Ok(())
     }
 
-    /// Removes what is stored under a key, operands included.
+    /// Deletes what is stored under a key, operands included.
     pub(crate) fn delete(&mut self, family: &str, key: &[u8]) -> Result<()> {
-        let at = self.find(family)?;
-        if let Some((_, handle)) = self.handles.get(at) {
-            self.operations.delete_cf(handle, key);
-        }
+        self.operations.delete_cf(self.families.get(family)?, key);
         Ok(())
     }
 
-    /// Removes the keys from one up to another, without the latter. Only for a family that never has operands: RocksDB
-    /// does not define what a fold makes of operands on both sides of such an end, and a read next to many of them is
-    /// slow.
+    /// Deletes the keys of the half-open range `from..to`. Only for a column family that never has operands: RocksDB
+    /// does not define how operands on both sides of a range tombstone fold, and reads near many of them are slow.
     pub(crate) fn delete_range(&mut self, family: &str, from: &[u8], to: &[u8]) -> Result<()> {
-        let at = self.find(family)?;
-        if let Some((_, handle)) = self.handles.get(at) {
-            self.operations.delete_range_cf(handle, from, to);
-        }
+        self.operations.delete_range_cf(self.families.get(family)?, from, to);
         Ok(())
     }
 
@@ -113,28 +98,32 @@ impl Batch<'_> {
         }
     }
 
-    /// Commits. Without `sync` it survives a crash of the process; with `sync`, power loss.
+    /// Commits. Without `sync` the batch survives a crash of the process; with `sync`, power loss as well.
     pub(crate) fn commit(self, sync: bool) -> Result<()> {
-        self.engine.commit(self.operations, sync)
+        self.families.engine.commit(self.operations, sync)
     }
+}
 
-    fn find(&mut self, family: &str) -> Result<usize> {
-        // Runs of one family are the rule.
-        if self.handles.get(self.latest).is_some_and(|(name, _)| name == family) {
-            return Ok(self.latest);
+/// The handles of the column families of one batch. A lookup takes a lock, so each is done once.
+struct FamilyHandles<'e> {
+    engine: &'e Engine,
+    found: Vec<(String, Handle<'e>)>,
+    /// The position of the last answer: consecutive operations mostly use the same family.
+    latest: usize,
+}
+
+impl<'e> FamilyHandles<'e> {
+    fn get(&mut self, family: &str) -> Result<&Handle<'e>> {
+        let missing = || Error::new(ErrorKind::NotFound, format!("no such family family={family:?}"));
+        if self.found.get(self.latest).is_none_or(|(name, _)| name != family) {
+            self.latest = match self.found.iter().position(|(name, _)| name == family) {
+                Some(at) => at,
+                None => {
+                    self.found.push((family.to_owned(), self.engine.handle(family).ok_or_else(missing)?));
+                    self.found.len().saturating_sub(1)
+                }
+            };
         }
-        let known = self.handles.iter().position(|(name, _)| name == family);
-        self.latest = match known {
-            Some(at) => at,
-            None => {
-                let handle = self
-                    .engine
-                    .handle(family)
-                    .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no such family family={family:?}")))?;
-                self.handles.push((family.to_owned(), handle));
-                self.handles.len().saturating_sub(1)
-            }
-        };
-        Ok(self.latest)
+        self.found.get(self.latest).map(|(_, handle)| handle).ok_or_else(missing)
     }
 }

@@ -1,7 +1,7 @@
-//! An open store: families of keys and values, read, written in batches, flushed, compacted, closed.
+//! An open store: an LSM tree per column family, with point reads, batched reads, commits, flushes and compactions.
 //!
-//! A family that does not exist reads as empty, for no profile of that kind was written yet. Writing to it is an
-//! error, so that a family is always made on purpose.
+//! A column family that does not exist reads as empty: no profile of that kind has been written yet. Writing to it is
+//! an error, so a family is only ever created explicitly.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,23 +12,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use rocksdb::{
     BottommostLevelCompaction, BoundColumnFamily, CompactOptions, DBWithThreadMode, FlushOptions, MultiThreaded,
-    ReadOptions, WriteBatch, WriteOptions, properties,
+    ReadOptions, WriteBatch as RawWriteBatch, WriteOptions, properties,
 };
 
+use super::consistent_open;
 use super::fault;
-use super::format::{self, Found};
-use super::glue::{MergeCounts, Operator};
-use super::options::{self, DEFAULT_FAMILY, EngineSettings, Table};
-use super::steady;
+use super::format::{self, StoreState};
+use super::merge_operator::{MergeCounts, MergeOperator};
+use super::options::{self, DEFAULT_FAMILY, EngineOptions, EngineSettings};
 use crate::error::{Error, ErrorKind, Result};
 
 pub(super) type Raw = DBWithThreadMode<MultiThreaded>;
 pub(super) type Handle<'e> = Arc<BoundColumnFamily<'e>>;
 
-/// Keys of one batched read. It bounds what a read pins in memory.
+/// Keys per `MultiGet`. Bounds the memory that one batched read pins.
 pub(crate) const READ_KEYS_MAX: usize = 1024;
 
-/// RocksDB's own number of levels, which we leave alone.
+/// RocksDB's default number of levels, which is not changed.
 const LEVELS: usize = 7;
 
 /// How a store is opened.
@@ -39,11 +39,11 @@ pub(crate) enum Mode {
         /// Whether a missing or empty directory becomes a store.
         create: bool,
     },
-    /// For reading, as it is now. Later writes of another process are not seen.
+    /// For reading the current state. Later writes of another process are not visible.
     ReadOnly,
-    /// For reading beside a writer, whose later writes [`Engine::caught_up`] sees.
+    /// For reading while another process writes. [`Engine::caught_up`] sees its later writes.
     Secondary {
-        /// A directory of its own for RocksDB's log, outside the store.
+        /// A separate directory for RocksDB's info log, outside the store.
         scratch: PathBuf,
     },
 }
@@ -53,12 +53,12 @@ pub(crate) struct Engine {
     db: Raw,
     path: PathBuf,
     mode: Mode,
-    /// Also for families made later: they must not differ from those found.
-    table: Table,
+    /// Kept for families created later: they must have the same options as those found on open.
+    options: EngineOptions,
     reads: ReadOptions,
     buffered: WriteOptions,
     synced: WriteOptions,
-    /// Also the lock under which families come and go.
+    /// Also the lock that serialises creating and dropping families.
     names: Mutex<BTreeSet<String>>,
     failure: Mutex<Option<Error>>,
     failed: AtomicBool,
@@ -68,58 +68,63 @@ pub(crate) struct Engine {
 impl Engine {
     /// Opens the store in this directory.
     pub(crate) fn open(path: &Path, mode: Mode, settings: &EngineSettings) -> Result<Self> {
-        Self::open_with(path, mode, settings, Operator::PROFILE)
+        Self::open_with(path, mode, settings, MergeOperator::PROFILE)
     }
 
-    pub(super) fn open_with(path: &Path, mode: Mode, settings: &EngineSettings, operator: Operator) -> Result<Self> {
+    pub(super) fn open_with(
+        path: &Path,
+        mode: Mode,
+        settings: &EngineSettings,
+        operator: MergeOperator,
+    ) -> Result<Self> {
         settings.check()?;
-        Self::open_table(path, mode, Table::new(settings, operator))
+        Self::open_options(path, mode, EngineOptions::new(settings, operator))
     }
 
-    /// The store as it is now, for a secondary that goes on, with the cache and the counts of this engine.
+    /// A secondary on the current state of the store, sharing the block cache and the counters of this engine.
     ///
-    /// RocksDB can make a secondary catch up in place, but must not here: what was replayed from the log stays in
-    /// memory when the primary flushes it to a file, until the log has more for that family. To puts that does
-    /// nothing. Operands are then folded twice.
+    /// `TryCatchUpWithPrimary` of RocksDB is not usable here: what it replayed from the WAL stays in the memtable after
+    /// the primary flushed it to a file, until the WAL has more for that family. That is harmless for puts, but
+    /// operands are then folded twice.
     pub(crate) fn caught_up(&self) -> Result<Self> {
         if !self.is_secondary() {
             return Err(Error::invalid("only a secondary can catch up"));
         }
-        Self::open_table(&self.path, self.mode.clone(), self.table.clone())
+        Self::open_options(&self.path, self.mode.clone(), self.options.clone())
     }
 
-    fn open_table(path: &Path, mode: Mode, table: Table) -> Result<Self> {
+    fn open_options(path: &Path, mode: Mode, options: EngineOptions) -> Result<Self> {
         if matches!(mode, Mode::ReadWrite { .. }) {
-            return Self::open_once(path, mode, table);
+            return Self::open_once(path, mode, options);
         }
-        // A writer goes on meanwhile.
-        steady::read(path, || Self::open_once(path, mode.clone(), table.clone()))
+        // Another process may be writing meanwhile.
+        consistent_open::retry(path, || Self::open_once(path, mode.clone(), options.clone()))
     }
 
-    fn open_once(path: &Path, mode: Mode, table: Table) -> Result<Self> {
+    fn open_once(path: &Path, mode: Mode, options: EngineOptions) -> Result<Self> {
         let create = mode == Mode::ReadWrite { create: true };
         let found = format::admit(path, create)?;
-        let options = table.database(create && found == Found::New);
-        // All of them, with our options: RocksDB would open the ones that we do not name, or name by their name
-        // alone, without the operator.
+        let database = options.database(create && found == StoreState::New);
+        // Every family is listed with our options: RocksDB would open a family that is not listed, or listed by name
+        // only, without the merge operator.
         let names = match found {
-            Found::New => vec![DEFAULT_FAMILY.to_owned()],
-            Found::Existing => Raw::list_cf(&options, path).map_err(|error| fault::open(error, path))?,
+            StoreState::New => vec![DEFAULT_FAMILY.to_owned()],
+            StoreState::Existing => Raw::list_cf(&database, path).map_err(|error| fault::open(error, path))?,
         };
-        let families = table.descriptors(&names);
+        let families = options.descriptors(&names);
         let db = match &mode {
-            Mode::ReadWrite { .. } => Raw::open_cf_descriptors(&options, path, families),
-            Mode::ReadOnly => Raw::open_cf_descriptors_read_only(&options, path, families, false),
+            Mode::ReadWrite { .. } => Raw::open_cf_descriptors(&database, path, families),
+            Mode::ReadOnly => Raw::open_cf_descriptors_read_only(&database, path, families, false),
             Mode::Secondary { scratch } => {
                 let scratch = scratch_directory(scratch, path)?;
-                Raw::open_cf_descriptors_as_secondary(&options, path, scratch, families)
+                Raw::open_cf_descriptors_as_secondary(&database, path, scratch, families)
             }
         };
         Ok(Self {
             db: db.map_err(|error| fault::open(error, path))?,
             path: path.to_owned(),
             mode,
-            table,
+            options,
             reads: ReadOptions::default(),
             buffered: options::writes(false),
             synced: options::writes(true),
@@ -134,12 +139,12 @@ impl Engine {
         &self.path
     }
 
-    /// The names of all families, sorted.
+    /// The names of all column families, sorted.
     pub(crate) fn families(&self) -> Vec<String> {
         self.names.lock().iter().cloned().collect()
     }
 
-    /// The names of the families whose names begin like this, sorted.
+    /// The names of the column families with this prefix, sorted.
     pub(crate) fn families_with(&self, prefix: &str) -> Vec<String> {
         let names = self.names.lock();
         names.range(prefix.to_owned()..).take_while(|name| name.starts_with(prefix)).cloned().collect()
@@ -149,7 +154,7 @@ impl Engine {
         self.handle(name).is_some()
     }
 
-    /// Makes a family, unless it is there. Durable when it returns.
+    /// Creates a column family unless it exists. Durable on return.
     pub(crate) fn create_family(&self, name: &str) -> Result<()> {
         self.writable()?;
         if name.is_empty() || name == DEFAULT_FAMILY || name.contains('\0') {
@@ -160,13 +165,13 @@ impl Engine {
             return Ok(());
         }
         self.db
-            .create_cf(name, &self.table.family(name))
+            .create_cf(name, &self.options.family(name))
             .map_err(|error| fault::engine(error, &format!("cannot create the family family={name:?}")))?;
         names.insert(name.to_owned());
         Ok(())
     }
 
-    /// Drops a family with all it holds, unless it is not there. Snapshots and scans keep what they see.
+    /// Drops a column family and its data, if it exists. Open scans keep reading it.
     #[cfg(test)]
     pub(crate) fn drop_family(&self, name: &str) -> Result<()> {
         self.writable()?;
@@ -181,13 +186,13 @@ impl Engine {
         Ok(())
     }
 
-    /// Reads the value of a key where it lies, without a copy.
+    /// Reads the value of a key in place, without a copy.
     pub(crate) fn read<R>(&self, family: &str, key: &[u8], with: impl FnOnce(Option<&[u8]>) -> R) -> Result<R> {
         self.read_at(&self.reads, family, key, with)
     }
 
-    /// Reads the values of many keys, where they lie. `each` is called once per key, in the order of `keys`, with
-    /// the position of the key.
+    /// Reads the values of many keys in place (`MultiGet`). `each` is called once per key, in the order of `keys`,
+    /// with the position of the key.
     pub(crate) fn read_many<K: AsRef<[u8]>, R>(
         &self,
         family: &str,
@@ -219,23 +224,24 @@ impl Engine {
         let Some(handle) = self.handle(family) else { return Ok((0..keys.len()).map(|at| each(at, None)).collect()) };
         let mut answers = Vec::with_capacity(keys.len());
         for chunk in keys.chunks(READ_KEYS_MAX) {
-            // Sorted keys share blocks. Each is asked once, because repeated keys with operands have a history of bugs.
+            // Sorted keys share blocks. They are deduplicated because RocksDB has had bugs with repeated merge keys.
             let mut unique: Vec<&[u8]> = chunk.iter().map(AsRef::as_ref).collect();
             unique.sort_unstable();
             unique.dedup();
             let values = self.db.batched_multi_get_cf_opt(&handle, unique.iter().copied(), true, options);
             let values: Vec<_> = values.into_iter().collect::<Result<_, _>>().map_err(|error| unread(error, family))?;
             for key in chunk {
-                let slot = unique.binary_search(&key.as_ref()).ok();
-                let value = slot.and_then(|slot| values.get(slot)).and_then(|value| value.as_deref());
+                // Always found: `unique` holds the same keys.
+                let at = unique.binary_search(&key.as_ref()).ok();
+                let value = at.and_then(|at| values.get(at)).and_then(|value| value.as_deref());
                 answers.push(each(answers.len(), value));
             }
         }
         Ok(answers)
     }
 
-    /// Commits operations together. Called by [`Batch`](super::Batch), which knows that they are ours.
-    pub(super) fn commit(&self, batch: WriteBatch, sync: bool) -> Result<()> {
+    /// Commits a batch. Called by [`WriteBatch`](super::WriteBatch) only, which limits the operations in it.
+    pub(super) fn commit(&self, batch: RawWriteBatch, sync: bool) -> Result<()> {
         self.writable()?;
         if batch.is_empty() {
             return if sync { self.sync() } else { Ok(()) };
@@ -253,13 +259,13 @@ impl Engine {
         }
     }
 
-    /// Makes everything written so far survive power loss.
+    /// Syncs the WAL, so that everything written so far survives power loss.
     pub(crate) fn sync(&self) -> Result<()> {
         self.writable()?;
         self.db.flush_wal(true).map_err(|error| self.write_failed(error))
     }
 
-    /// Moves everything from memory to files. Folds and composes on the way.
+    /// Flushes all memtables to files. Folds and composes operands on the way.
     pub(crate) fn flush(&self) -> Result<()> {
         self.writable()?;
         let names = self.families();
@@ -271,7 +277,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Rewrites a whole family, so that no operand is left that no snapshot needs.
+    /// Compacts a whole column family, so that the only operands left are those that a snapshot needs.
     pub(crate) fn compact(&self, family: &str) -> Result<()> {
         self.writable()?;
         let Some(handle) = self.handle(family) else { return Ok(()) };
@@ -279,28 +285,28 @@ impl Engine {
         let flushed = self.db.flush_cf_opt(&handle, &FlushOptions::default());
         flushed.map_err(|error| self.write_failed(error))?;
         let mut options = CompactOptions::default();
-        // Otherwise files may be moved down as they are, with all their operands.
+        // By default files may be moved to the bottom level unread (trivial move), with all their operands.
         options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
         options.set_exclusive_manual_compaction(false);
         self.db.compact_range_cf_opt(&handle, None::<&[u8]>, None::<&[u8]>, &options);
-        // The C interface of RocksDB drops the status of a compaction, but not its count of failures.
+        // The C API drops the status of a manual compaction; the counter of background errors shows a failure.
         if self.background_errors() > before {
             return Err(Error::new(ErrorKind::Io, format!("compaction failed family={family:?}")));
         }
         Ok(())
     }
 
-    /// The number of the last committed operation.
+    /// The sequence number of the last committed operation.
     pub(crate) fn latest_sequence(&self) -> u64 {
         self.db.latest_sequence_number()
     }
 
-    /// How often RocksDB merged, since the engine was opened.
+    /// Calls of the merge operator since the engine was opened.
     pub(crate) fn merge_counts(&self) -> MergeCounts {
-        self.table.merge_counts()
+        self.options.merge_counts()
     }
 
-    /// Whether writes still go through, and what stopped them.
+    /// Whether the engine still accepts writes, and why not.
     pub(crate) fn health(&self) -> Health {
         let stopped = self.db.property_int_value(properties::IS_WRITE_STOPPED).ok().flatten();
         Health {
@@ -310,16 +316,15 @@ impl Engine {
         }
     }
 
-    /// What RocksDB knows of a family without reading it.
+    /// Statistics of a column family, from metadata only. Zeros for a family that does not exist.
     pub(crate) fn family_stats(&self, family: &str) -> FamilyStats {
         let Some(handle) = self.handle(family) else { return FamilyStats::default() };
+        // RocksDB answers every property that this crate names. The one error is a name with a NUL byte, and "none"
+        // means a name that it does not know; `tests/save.rs` would see both as zeros.
         let number = |name: &properties::PropName| {
             self.db.property_int_value_cf(&handle, name).ok().flatten().unwrap_or_default()
         };
-        let files = |level| {
-            let text = self.db.property_value_cf(&handle, &*properties::num_files_at_level(level)).ok().flatten();
-            text.and_then(|text| text.parse().ok()).unwrap_or_default()
-        };
+        let files = |level| number(&properties::num_files_at_level(level));
         FamilyStats {
             keys_estimate: number(properties::ESTIMATE_NUM_KEYS),
             sst_bytes: number(properties::LIVE_SST_FILES_SIZE),
@@ -329,16 +334,16 @@ impl Engine {
         }
     }
 
-    /// How many bytes the files of a family hold between two keys, for each pair of them, roughly. What is still in
-    /// memory does not count: [`FamilyStats::memtable_bytes`] is the most that could be missing.
+    /// The approximate bytes of files in each key range. Memtables are not included:
+    /// [`FamilyStats::memtable_bytes`] bounds what is missing.
     pub(crate) fn approximate_bytes(&self, family: &str, ranges: &[(&[u8], &[u8])]) -> Vec<u64> {
         let Some(handle) = self.handle(family) else { return vec![0; ranges.len()] };
         let ranges: Vec<_> = ranges.iter().map(|(from, to)| rocksdb::Range::new(from, to)).collect();
         self.db.get_approximate_sizes_cf(&handle, &ranges)
     }
 
-    /// Ends writing and background work, with everything durable. Reads and snapshots go on until they are dropped;
-    /// the last of them gives the directory free.
+    /// Syncs the WAL, then stops writes and background work. Reads and snapshots stay valid until they are dropped;
+    /// dropping the last one releases the directory.
     pub(crate) fn close(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
             return Ok(());
@@ -355,7 +360,7 @@ impl Engine {
     }
 
     pub(super) fn handle(&self, name: &str) -> Option<Handle<'_>> {
-        // `default` is RocksDB's; for everyone above there is no such family.
+        // `default` belongs to RocksDB and is hidden from the rooms above.
         if name == DEFAULT_FAMILY { None } else { self.db.cf_handle(name) }
     }
 
@@ -376,6 +381,7 @@ impl Engine {
     }
 
     fn background_errors(&self) -> u64 {
+        // As in `family_stats`: RocksDB always answers this property.
         self.db.property_int_value(properties::BACKGROUND_ERRORS).ok().flatten().unwrap_or_default()
     }
 
@@ -388,26 +394,26 @@ impl Engine {
     }
 }
 
-/// Whether an engine still takes writes.
+/// Whether an engine accepts writes.
 #[derive(Clone, Debug)]
 pub(crate) struct Health {
-    /// The first failure since the last write that went through.
+    /// The first failure since the last successful write.
     pub(crate) failure: Option<Error>,
-    /// Flushes and compactions that failed since the engine was opened.
+    /// Failed flushes and compactions since the engine was opened.
     pub(crate) background_errors: u64,
-    /// Whether RocksDB holds all writes back until compaction has caught up.
+    /// Whether RocksDB stalls all writes until compaction has caught up.
     pub(crate) write_stopped: bool,
 }
 
-/// Numbers about one family.
+/// Statistics of one column family.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FamilyStats {
-    /// An estimate: each operand counts as a key until it is folded.
+    /// Estimated keys. Each operand counts as a key until it is folded.
     pub(crate) keys_estimate: u64,
     pub(crate) sst_bytes: u64,
     pub(crate) memtable_bytes: u64,
     pub(crate) pending_compaction_bytes: u64,
-    /// Table files at each level, the newest level first.
+    /// SST files per level, from level 0.
     pub(crate) files_per_level: Vec<u64>,
 }
 

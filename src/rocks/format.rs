@@ -32,12 +32,12 @@ const BYTES_MAX: u64 = 4096;
 
 /// What a directory holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum DirectoryKind {
     Store,
     Backup,
 }
 
-impl Kind {
+impl DirectoryKind {
     const fn line(self) -> &'static str {
         match self {
             Self::Store => "profiledb",
@@ -55,20 +55,20 @@ impl Kind {
 
 /// Whether an admitted directory already holds a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum StoreState {
     New,
     Existing,
 }
 
 /// Admits a store directory before RocksDB sees it, or says why not. With `create`, a missing or empty directory
 /// becomes a store; nothing else is ever changed.
-pub(super) fn admit(path: &Path, create: bool) -> Result<Found> {
-    match look(path, Kind::Store)? {
-        Place::Vacant if create => mark(path, Kind::Store).map(|()| Found::New),
-        Place::Vacant => Err(no_store(path)),
-        Place::Marked => match database(path)? {
-            Database::Present => Ok(Found::Existing),
-            Database::Absent if create => Ok(Found::New),
+pub(super) fn admit(path: &Path, create: bool) -> Result<StoreState> {
+    match look(path, DirectoryKind::Store)? {
+        Directory::Vacant if create => mark(path, DirectoryKind::Store).map(|()| StoreState::New),
+        Directory::Vacant => Err(no_store(path)),
+        Directory::Marked => match database(path)? {
+            Database::Present => Ok(StoreState::Existing),
+            Database::Absent if create => Ok(StoreState::New),
             Database::Absent => Err(no_store(path)),
             // RocksDB would take the directory for a new database, and delete these files as obsolete.
             Database::Orphaned(file) => {
@@ -80,10 +80,10 @@ pub(super) fn admit(path: &Path, create: bool) -> Result<Found> {
 
 /// Admits a directory for backups, which is made if it is missing or empty.
 pub(super) fn admit_backup(path: &Path, create: bool) -> Result<()> {
-    match look(path, Kind::Backup)? {
-        Place::Marked => Ok(()),
-        Place::Vacant if create => mark(path, Kind::Backup),
-        Place::Vacant => Err(Error::new(ErrorKind::NotFound, format!("no backup here path={path:?}"))),
+    match look(path, DirectoryKind::Backup)? {
+        Directory::Marked => Ok(()),
+        Directory::Vacant if create => mark(path, DirectoryKind::Backup),
+        Directory::Vacant => Err(Error::new(ErrorKind::NotFound, format!("no backup here path={path:?}"))),
     }
 }
 
@@ -93,7 +93,7 @@ pub(super) fn vacant(path: &Path) -> Result<bool> {
 }
 
 /// Writes the file, durably: a crash leaves either no file or the whole file.
-pub(super) fn mark(path: &Path, kind: Kind) -> Result<()> {
+pub(super) fn mark(path: &Path, kind: DirectoryKind) -> Result<()> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let text = format!("{}\nformat {FORMAT}\noperators {OPERATORS}\n", kind.line());
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -118,24 +118,24 @@ pub(super) fn mark(path: &Path, kind: Kind) -> Result<()> {
     })
 }
 
-enum Place {
+enum Directory {
     Vacant,
     Marked,
 }
 
-fn look(path: &Path, kind: Kind) -> Result<Place> {
-    let Some(names) = names(path)? else { return Ok(Place::Vacant) };
+fn look(path: &Path, kind: DirectoryKind) -> Result<Directory> {
+    let Some(names) = names(path)? else { return Ok(Directory::Vacant) };
     if names.iter().any(|name| name == FILE) {
         let found = check(&read(path)?, path)?;
         return if found == kind {
-            Ok(Place::Marked)
+            Ok(Directory::Marked)
         } else {
             let (found, wanted) = (found.noun(), kind.noun());
             Err(Error::invalid(format!("the directory holds a {found}, not a {wanted} path={path:?}")))
         };
     }
     if names.iter().all(is_temporary) {
-        return Ok(Place::Vacant);
+        return Ok(Directory::Vacant);
     }
     Err(Error::invalid(format!("not a profiledb {} path={path:?}", kind.noun())))
 }
@@ -167,11 +167,11 @@ fn read(path: &Path) -> Result<String> {
     String::from_utf8(bytes).map_err(|_| garbage(path))
 }
 
-fn check(text: &str, path: &Path) -> Result<Kind> {
+fn check(text: &str, path: &Path) -> Result<DirectoryKind> {
     let mut lines = text.lines();
     let kind = match lines.next() {
-        Some(line) if line == Kind::Store.line() => Kind::Store,
-        Some(line) if line == Kind::Backup.line() => Kind::Backup,
+        Some(line) if line == DirectoryKind::Store.line() => DirectoryKind::Store,
+        Some(line) if line == DirectoryKind::Backup.line() => DirectoryKind::Backup,
         _ => return Err(garbage(path)),
     };
     // The format is judged before the rest is read, for a newer format may well have other lines.

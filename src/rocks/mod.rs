@@ -1,38 +1,38 @@
-//! The engine room: the only room that names RocksDB.
+//! The storage engine: the only room that names RocksDB.
 //!
-//! It speaks bytes and family names. It opens a store in one way for every mode, folds rows through
-//! [`merge`](crate::merge) behind one fence, and hands out snapshots and scans that own their database. It knows
-//! nothing of profiles, events or updates, and it may not decide what an operand means.
+//! It speaks bytes and names of column families. It opens a store in one way for every mode, folds rows through
+//! [`merge`](crate::merge) behind an unwind boundary, and hands out snapshots and cursors that own their database. It
+//! does not know profiles, events or updates, and never interprets an operand.
 //!
 //! ```text
-//! format     which directories are stores, checked before RocksDB opens anything
-//! options    every option of every family, for every mode, from one table
-//! glue       the two functions that RocksDB calls, and the fence around them
-//! engine     open, read, maintain, close
-//! batch      the unit of commit
-//! snapshot   a moment that stays        scan    a cursor that knows "ended" from "failed"
-//! backup     copies that can be trusted  fault   what an error of RocksDB means to a caller
-//! steady     reading files that another process writes
+//! format           which directories are stores, checked before RocksDB opens anything
+//! options          every option of every column family, for every mode, from one table
+//! merge_operator   the two callbacks of RocksDB, and the unwind boundary around them
+//! engine           open, read, maintain, close
+//! batch            the write batch: the unit of commit
+//! snapshot         a point-in-time view          scan    a cursor that tells its end from a failure
+//! backup           verified copies               fault   what an error of RocksDB means to a caller
+//! consistent_open  retries an open until the MANIFEST was stable while it was read
 //! ```
 
 mod backup;
 mod batch;
+mod consistent_open;
 mod engine;
 mod fault;
 mod format;
-mod glue;
+mod merge_operator;
 mod options;
 mod scan;
 mod snapshot;
-mod steady;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use backup::{Backup, backup, backups, restore};
-pub(crate) use batch::{Action, Batch, Operation};
+pub(crate) use backup::{BackupInfo, backup, backups, restore};
+pub(crate) use batch::{Action, Operation, WriteBatch};
 pub(crate) use engine::{Engine, Mode, READ_KEYS_MAX};
-pub(crate) use glue::{Pending, probe};
+pub(crate) use merge_operator::{PendingOperands, probe_folds};
 pub(crate) use options::EngineSettings;
-pub(crate) use scan::{Extent, Scan};
-pub(crate) use snapshot::Snapshot;
+pub(crate) use scan::{EngineScan, ReadHint};
+pub(crate) use snapshot::EngineSnapshot;

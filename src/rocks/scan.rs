@@ -1,7 +1,7 @@
-//! A scan: a forward cursor over a range of keys at one moment.
+//! A range scan: a forward cursor over a range of keys of a snapshot, fused.
 //!
-//! It owns its snapshot. A scan that ended and a scan that failed are different answers, and both stay what they are:
-//! an ended scan goes on saying "no more", a failed one goes on failing.
+//! It owns its snapshot. The end of the range and a failure are different results, and both are final: a scan that
+//! ended keeps returning none, one that failed keeps returning its error.
 
 use std::ops::Bound;
 
@@ -10,37 +10,36 @@ use self_cell::self_cell;
 
 use super::engine::{Handle, Raw, unread};
 use super::options;
-use super::snapshot::Snapshot;
+use super::snapshot::EngineSnapshot;
 use crate::error::{Error, Result};
 
-/// How much a scan will read.
+/// The expected access pattern of a scan, for read-ahead and the block cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Extent {
-    /// A few rows, which others may want as well: blocks go through the cache.
-    Short,
-    /// A stretch of middling size, as one of many: leaves the cache to others, and reads ahead as far as it turns out
-    /// to go.
-    Stretch,
-    /// Most of a range: reads ahead in large steps and leaves the cache to others.
-    Bulk,
+pub(crate) enum ReadHint {
+    /// A few rows that may be read again: blocks are cached.
+    ShortRange,
+    /// One of many ranges of moderate size: does not fill the cache; RocksDB's automatic read-ahead grows with the scan.
+    LongRange,
+    /// Most of a column family: does not fill the cache, and reads ahead in large steps.
+    FullScan,
 }
 
-/// A forward cursor over the rows of a family.
-pub(crate) struct Scan {
-    /// None when there is nothing to scan: no such family, or an empty range.
+/// A forward cursor over the rows of a column family.
+pub(crate) struct EngineScan {
+    /// None when there is nothing to scan: the family does not exist, or the range is empty.
     cell: Option<Cell>,
     family: String,
-    state: State,
+    state: ScanState,
 }
 
 /// ```text
 /// Ahead --step--> On --step--> On ... --> Ended | Failed
 ///   ^-------------seek-----------------------'
 /// ```
-enum State {
-    /// The cursor stands before or on a row that was not handed out.
+enum ScanState {
+    /// The iterator is at a row that was not returned yet, or at the end.
     Ahead,
-    /// The row under the cursor was handed out.
+    /// The row at the iterator was returned.
     On,
     Ended,
     Failed(Error),
@@ -48,32 +47,32 @@ enum State {
 
 self_cell!(
     struct Cell {
-        owner: Snapshot,
+        owner: EngineSnapshot,
 
         #[covariant]
-        dependent: Cursor,
+        dependent: RawCursor,
     }
 );
 
-struct Cursor<'s> {
+struct RawCursor<'s> {
     rows: DBRawIteratorWithThreadMode<'s, Raw>,
-    /// The family may be dropped meanwhile; its handle must not.
+    /// Keeps the handle alive: the family may be dropped meanwhile.
     _handle: Handle<'s>,
 }
 
-impl Snapshot {
-    /// A cursor over the keys of a family between two bounds, before the first.
-    pub(crate) fn scan(&self, family: &str, from: Bound<&[u8]>, to: Bound<&[u8]>, extent: Extent) -> Scan {
+impl EngineSnapshot {
+    /// A cursor over a range of keys of a column family, positioned before the first.
+    pub(crate) fn scan(&self, family: &str, from: Bound<&[u8]>, to: Bound<&[u8]>, hint: ReadHint) -> EngineScan {
         let (from, to) = (first(from), end(to));
         let empty = to.as_ref().is_some_and(|to| *to <= from);
         let handle_exists = self.engine().has_family(family);
         if empty || !handle_exists {
-            return Scan { cell: None, family: family.to_owned(), state: State::Ended };
+            return EngineScan { cell: None, family: family.to_owned(), state: ScanState::Ended };
         }
-        let mut reads = match extent {
-            Extent::Short => ReadOptions::default(),
-            Extent::Stretch => options::stretch_reads(),
-            Extent::Bulk => options::bulk_reads(),
+        let mut reads = match hint {
+            ReadHint::ShortRange => ReadOptions::default(),
+            ReadHint::LongRange => options::long_range_reads(),
+            ReadHint::FullScan => options::full_scan_reads(),
         };
         self.bind(&mut reads);
         if let Some(to) = to {
@@ -85,51 +84,51 @@ impl Snapshot {
             let handle = engine.handle(family).ok_or(())?;
             let mut rows = engine.raw().raw_iterator_cf_opt(&handle, reads);
             rows.seek(&from);
-            Ok::<_, ()>(Cursor { rows, _handle: handle })
+            Ok::<_, ()>(RawCursor { rows, _handle: handle })
         });
-        // A family that was dropped since the look above is as empty as one that was never there.
-        let state = if cell.is_ok() { State::Ahead } else { State::Ended };
-        Scan { cell: cell.ok(), family: family.to_owned(), state }
+        // A family that was dropped since the check above is empty, as one that never existed.
+        let state = if cell.is_ok() { ScanState::Ahead } else { ScanState::Ended };
+        EngineScan { cell: cell.ok(), family: family.to_owned(), state }
     }
 }
 
-impl Scan {
-    /// The next row, or nothing after the last.
+impl EngineScan {
+    /// The next row, or none after the last.
     pub(crate) fn next(&mut self) -> Result<Option<(&[u8], &[u8])>> {
         let Some(cell) = &mut self.cell else { return Ok(None) };
         match &self.state {
-            State::Ended => return Ok(None),
-            State::Failed(error) => return Err(error.clone()),
-            State::On => cell.with_dependent_mut(|_, cursor| cursor.rows.next()),
-            State::Ahead => {}
+            ScanState::Ended => return Ok(None),
+            ScanState::Failed(error) => return Err(error.clone()),
+            ScanState::On => cell.with_dependent_mut(|_, cursor| cursor.rows.next()),
+            ScanState::Ahead => {}
         }
-        // A row, the end, or a failure, which RocksDB shows as an end.
+        // A row, the end, or a failure, which looks like the end until the status is checked.
         let rows = &cell.borrow_dependent().rows;
         if let Some(row) = rows.item() {
-            self.state = State::On;
+            self.state = ScanState::On;
             return Ok(Some(row));
         }
         match rows.status() {
             Ok(()) => {
-                self.state = State::Ended;
+                self.state = ScanState::Ended;
                 Ok(None)
             }
             Err(error) => {
                 let error = unread(error, &self.family);
-                self.state = State::Failed(error.clone());
+                self.state = ScanState::Failed(error.clone());
                 Err(error)
             }
         }
     }
 
-    /// Moves, so that the next row is the first whose key is not less than `key`, forward or back, within the bounds.
-    /// A failed scan stays failed.
+    /// Seeks, forwards or backwards, to the first row with a key not less than `key`, within the bounds. A failed scan
+    /// stays failed.
     pub(crate) fn seek(&mut self, key: &[u8]) {
         if let Some(cell) = &mut self.cell
-            && !matches!(self.state, State::Failed(_))
+            && !matches!(self.state, ScanState::Failed(_))
         {
             cell.with_dependent_mut(|_, cursor| cursor.rows.seek(key));
-            self.state = State::Ahead;
+            self.state = ScanState::Ahead;
         }
     }
 }
@@ -143,7 +142,7 @@ fn first(from: Bound<&[u8]>) -> Vec<u8> {
     }
 }
 
-/// The least key beyond an upper bound.
+/// The least key above an upper bound.
 fn end(to: Bound<&[u8]>) -> Option<Vec<u8>> {
     match to {
         Bound::Unbounded => None,

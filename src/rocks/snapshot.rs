@@ -1,7 +1,7 @@
-//! A snapshot: one moment of a store, for as long as it is held.
+//! A snapshot: a point-in-time view of a store, valid for as long as it is held.
 //!
-//! It owns its engine, so it has no lifetime and may go to any thread. Chains of operands cannot be folded across it,
-//! so a snapshot that is held for long makes reads slow.
+//! It owns its engine, so it has no lifetime parameter and can be sent to any thread. Operands cannot be folded across
+//! a snapshot, so one that is held for long makes reads slow.
 
 use std::sync::Arc;
 
@@ -11,57 +11,58 @@ use self_cell::self_cell;
 use super::engine::{Engine, Raw};
 use crate::error::Result;
 
-/// A moment of a store. Clones share it.
+/// A point-in-time view of a store. Clones share it.
 #[derive(Clone)]
-pub(crate) struct Snapshot(Arc<Held>);
+pub(crate) struct EngineSnapshot(Arc<PinnedSnapshot>);
 
 self_cell!(
-    struct Held {
+    struct PinnedSnapshot {
         owner: Arc<Engine>,
 
         #[covariant]
-        dependent: Moment,
+        dependent: SnapshotReads,
     }
 );
 
-/// Fields drop in order: the options name the snapshot.
-struct Moment<'e> {
+/// Fields drop in order: the options refer to the snapshot.
+struct SnapshotReads<'e> {
     reads: ReadOptions,
     snapshot: Option<SnapshotWithThreadMode<'e, Raw>>,
 }
 
 impl Engine {
-    pub(crate) fn snapshot(self: &Arc<Self>) -> Snapshot {
-        Snapshot(Arc::new(Held::new(Arc::clone(self), |engine| {
-            // A secondary refuses snapshots. It stands still by itself: to catch up is to open another one.
+    pub(crate) fn snapshot(self: &Arc<Self>) -> EngineSnapshot {
+        EngineSnapshot(Arc::new(PinnedSnapshot::new(Arc::clone(self), |engine| {
+            // RocksDB has no snapshots of a secondary. It needs none: its state never changes, because catching up
+            // opens another one.
             let snapshot = (!engine.is_secondary()).then(|| engine.raw().snapshot());
             let mut reads = ReadOptions::default();
             if let Some(snapshot) = &snapshot {
                 reads.set_snapshot(snapshot);
             }
-            Moment { reads, snapshot }
+            SnapshotReads { reads, snapshot }
         })))
     }
 }
 
-impl Snapshot {
+impl EngineSnapshot {
     pub(crate) fn engine(&self) -> &Arc<Engine> {
         self.0.borrow_owner()
     }
 
-    /// The number of the last operation that the snapshot sees.
+    /// The sequence number of the last operation visible in the snapshot.
     pub(crate) fn sequence(&self) -> u64 {
         let snapshot = self.0.borrow_dependent().snapshot.as_ref();
         snapshot.map_or_else(|| self.engine().latest_sequence(), SnapshotWithThreadMode::sequence_number)
     }
 
-    /// Reads the value of a key where it lies, without a copy.
+    /// Reads the value of a key in place, without a copy.
     pub(crate) fn read<R>(&self, family: &str, key: &[u8], with: impl FnOnce(Option<&[u8]>) -> R) -> Result<R> {
         self.engine().read_at(&self.0.borrow_dependent().reads, family, key, with)
     }
 
-    /// Reads the values of many keys, where they lie. `each` is called once per key, in the order of `keys`, with
-    /// the position of the key.
+    /// Reads the values of many keys in place (`MultiGet`). `each` is called once per key, in the order of `keys`,
+    /// with the position of the key.
     pub(crate) fn read_many<K: AsRef<[u8]>, R>(
         &self,
         family: &str,
@@ -71,7 +72,7 @@ impl Snapshot {
         self.engine().read_many_at(&self.0.borrow_dependent().reads, family, keys, each)
     }
 
-    /// Makes a cursor read at this moment.
+    /// Makes reads with these options see the snapshot.
     pub(super) fn bind(&self, reads: &mut ReadOptions) {
         if let Some(snapshot) = &self.0.borrow_dependent().snapshot {
             reads.set_snapshot(snapshot);

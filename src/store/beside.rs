@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::codec::{encode_stamp, read_stamp};
 use crate::error::Result;
 use crate::model::Timestamp;
-use crate::rocks::{Action, Batch, Engine, Operation};
+use crate::rocks::{Action, Engine, Operation, WriteBatch};
 
 /// How many ids are remembered: some megabytes. Ids share places by hash; the latest has it.
 const REMEMBERED: usize = 1 << 16;
@@ -128,7 +128,7 @@ impl<'r> Plan<'r> {
     }
 
     /// Adds it to a batch.
-    pub(super) fn fill(&self, engine: &Engine, batch: &mut Batch<'_>) -> Result<()> {
+    pub(super) fn fill(&self, engine: &Engine, batch: &mut WriteBatch<'_>) -> Result<()> {
         for operation in &self.others {
             // Where there is no family there is nothing to remove.
             if !operation.removes() || engine.has_family(&operation.family) {

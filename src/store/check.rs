@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::limits::Limits;
 use crate::model::{Kind, Value};
 use crate::ops::json_bytes;
-use crate::rocks::{Extent, Pending, Snapshot, probe};
+use crate::rocks::{EngineSnapshot, PendingOperands, ReadHint, probe_folds};
 
 /// At most so many findings are listed per table; all are counted.
 const FINDINGS_MAX: usize = 100;
@@ -96,7 +96,7 @@ impl TableReport {
         }
     }
 
-    fn row(&mut self, key: &[u8], row: &[u8], pending: Pending, limits: &Limits) {
+    fn row(&mut self, key: &[u8], row: &[u8], pending: PendingOperands, limits: &Limits) {
         self.row_bytes += row.len() as u64;
         self.pending_operands += pending.operands;
         if pending.operands > self.most_pending.as_ref().map_or(0, |(most, _)| *most) {
@@ -139,8 +139,8 @@ fn over_limit(row: &[u8], properties: usize, limits: &Limits) -> Vec<String> {
     over
 }
 
-fn check_first_times(snapshot: &Snapshot, kind: &Kind, report: &mut TableReport) -> Result<()> {
-    let mut scan = snapshot.scan(&first_family_of(kind), Bound::Unbounded, Bound::Unbounded, Extent::Bulk);
+fn check_first_times(snapshot: &EngineSnapshot, kind: &Kind, report: &mut TableReport) -> Result<()> {
+    let mut scan = snapshot.scan(&first_family_of(kind), Bound::Unbounded, Bound::Unbounded, ReadHint::FullScan);
     while let Some((key, stamp)) = scan.next()? {
         report.events += 1;
         if let Err(error) = codec::decode_stamp(stamp) {
@@ -152,13 +152,13 @@ fn check_first_times(snapshot: &Snapshot, kind: &Kind, report: &mut TableReport)
 
 impl Store {
     /// Walks over all profiles and times of first events.
-    pub(crate) fn check(&self, snapshot: &Snapshot) -> Result<CheckReport> {
+    pub(crate) fn check(&self, snapshot: &EngineSnapshot) -> Result<CheckReport> {
         let walk = |kind: &Kind| {
             let mut report = TableReport::named(&kind.to_string());
             let family = &family_of(kind);
-            probe(|probe| {
+            probe_folds(|probe| {
                 // The first row is folded when the scan is made, so the probe must be there by then.
-                let mut scan = snapshot.scan(family, Bound::Unbounded, Bound::Unbounded, Extent::Bulk);
+                let mut scan = snapshot.scan(family, Bound::Unbounded, Bound::Unbounded, ReadHint::FullScan);
                 loop {
                     let row = scan.next()?;
                     let pending = probe.take();

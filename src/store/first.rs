@@ -6,11 +6,11 @@ use std::ops::Bound;
 use crate::codec::decode_stamp;
 use crate::error::Result;
 use crate::model::Timestamp;
-use crate::rocks::{Extent, Scan, Snapshot};
+use crate::rocks::{EngineScan, EngineSnapshot, ReadHint};
 
 /// A cursor over the times of a kind.
 pub(super) struct FirstTimes {
-    scan: Scan,
+    scan: EngineScan,
     at: At,
 }
 
@@ -23,14 +23,14 @@ enum At {
 impl FirstTimes {
     /// None when no event of this kind was ever written: then there is nothing to look for.
     pub(super) fn scan(
-        snapshot: &Snapshot,
+        snapshot: &EngineSnapshot,
         family: &str,
         from: Bound<&[u8]>,
         to: Bound<&[u8]>,
-        extent: Extent,
+        hint: ReadHint,
     ) -> Option<Self> {
         let exists = snapshot.engine().has_family(family);
-        exists.then(|| Self { scan: snapshot.scan(family, from, to, extent), at: At::Start })
+        exists.then(|| Self { scan: snapshot.scan(family, from, to, hint), at: At::Start })
     }
 
     /// The id that the cursor stands on, if it is not at the end.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::codec::META;
 use crate::error::Result;
-use crate::rocks::{Batch, Engine, Extent};
+use crate::rocks::{Engine, ReadHint, WriteBatch};
 
 /// Keys in the meta family: `n`, the family, NUL, the name.
 const PREFIX: u8 = b'n';
@@ -59,7 +59,7 @@ impl Names {
         use std::ops::Bound::{Excluded, Included};
 
         let mut names = Self::default();
-        let mut scan = engine.snapshot().scan(META, Included(&[PREFIX]), Excluded(&[PREFIX + 1]), Extent::Bulk);
+        let mut scan = engine.snapshot().scan(META, Included(&[PREFIX]), Excluded(&[PREFIX + 1]), ReadHint::FullScan);
         while let Some((key, _)) = scan.next()? {
             let text = key.get(1..).and_then(|key| std::str::from_utf8(key).ok());
             let Some((family, name)) = text.and_then(|text| text.split_once('\0')) else { continue };
@@ -86,7 +86,7 @@ impl Names {
 }
 
 /// Puts a name into the register with the batch that first uses it.
-pub(super) fn remember(batch: &mut Batch<'_>, family: &str, name: &str) -> Result<()> {
+pub(super) fn remember(batch: &mut WriteBatch<'_>, family: &str, name: &str) -> Result<()> {
     let mut key = Vec::with_capacity(2 + family.len() + name.len());
     key.push(PREFIX);
     key.extend_from_slice(family.as_bytes());

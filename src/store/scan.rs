@@ -10,23 +10,29 @@ use super::view::View;
 use crate::codec;
 use crate::error::Result;
 use crate::model::Profile;
-use crate::rocks::{Extent, Scan, Snapshot};
+use crate::rocks::{EngineScan, EngineSnapshot, ReadHint};
 
 /// Profiles in the order of their ids, all of one moment. It owns its snapshot.
 ///
 /// A row that cannot be read is an error item, and the scan goes on behind it. A scan that the engine cannot go on with
 /// yields one last error. An end without an error is the end.
 pub struct Profiles {
-    rows: Scan,
+    rows: EngineScan,
     first: Option<FirstTimes>,
     view: View,
     ended: bool,
 }
 
 impl Profiles {
-    pub(super) fn new(view: &View, snapshot: &Snapshot, from: Bound<&[u8]>, to: Bound<&[u8]>, extent: Extent) -> Self {
-        let rows = snapshot.scan(view.family(), from, to, extent);
-        let first = FirstTimes::scan(snapshot, view.first_family(), from, to, extent);
+    pub(super) fn new(
+        view: &View,
+        snapshot: &EngineSnapshot,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        hint: ReadHint,
+    ) -> Self {
+        let rows = snapshot.scan(view.family(), from, to, hint);
+        let first = FirstTimes::scan(snapshot, view.first_family(), from, to, hint);
         Self { rows, first, view: view.clone(), ended: false }
     }
 
@@ -72,7 +78,7 @@ type Known = (String, Option<Profile>);
 /// Ids that are known from a profile, from an event, or from both, in their order and all of one moment: each with its
 /// profile, if it has one. It owns its snapshot, and errors are as in [`Profiles`].
 pub struct KnownIds {
-    rows: Scan,
+    rows: EngineScan,
     /// The row that comes next, while ids without profiles come before it.
     row: Option<(Vec<u8>, Result<Option<Profile>>)>,
     first: Option<FirstTimes>,
@@ -81,10 +87,10 @@ pub struct KnownIds {
 }
 
 impl KnownIds {
-    pub(super) fn new(view: &View, snapshot: &Snapshot) -> Self {
-        let (from, to, extent) = (Bound::Unbounded, Bound::Unbounded, Extent::Bulk);
-        let rows = snapshot.scan(view.family(), from, to, extent);
-        let first = FirstTimes::scan(snapshot, view.first_family(), from, to, extent);
+    pub(super) fn new(view: &View, snapshot: &EngineSnapshot) -> Self {
+        let (from, to, hint) = (Bound::Unbounded, Bound::Unbounded, ReadHint::FullScan);
+        let rows = snapshot.scan(view.family(), from, to, hint);
+        let first = FirstTimes::scan(snapshot, view.first_family(), from, to, hint);
         Self { rows, row: None, first, view: view.clone(), ended: false }
     }
 

@@ -9,7 +9,7 @@ use super::scan::{KnownIds, Profiles};
 use crate::codec::{self, family_of, first_family_of};
 use crate::error::{Error, Result};
 use crate::model::{FIRST_EVENT, Kind, LAST_SEEN, Profile, Timestamp, Value};
-use crate::rocks::{Extent, READ_KEYS_MAX, Snapshot};
+use crate::rocks::{EngineSnapshot, READ_KEYS_MAX, ReadHint};
 
 /// What a view reads.
 #[derive(Clone)]
@@ -17,7 +17,7 @@ pub(crate) enum Source {
     /// The store as it is at each call.
     Live(Arc<Store>),
     /// One moment.
-    Pinned(Snapshot),
+    Pinned(EngineSnapshot),
 }
 
 impl Source {
@@ -28,7 +28,7 @@ impl Source {
         }
     }
 
-    fn snapshot(&self) -> Snapshot {
+    fn snapshot(&self) -> EngineSnapshot {
         match self {
             Self::Live(store) => store.engine().snapshot(),
             Self::Pinned(snapshot) => snapshot.clone(),
@@ -160,7 +160,7 @@ impl View {
     /// All profiles, in the byte order of their ids, as of now.
     #[must_use]
     pub fn iter(&self) -> Profiles {
-        self.scan(Bound::Unbounded, Bound::Unbounded, Extent::Bulk)
+        self.scan(Bound::Unbounded, Bound::Unbounded, ReadHint::FullScan)
     }
 
     /// The profiles whose ids lie in a range, in the byte order of their ids.
@@ -176,7 +176,7 @@ impl View {
     #[must_use]
     pub fn range<'a>(&self, range: impl RangeBounds<&'a str>) -> Profiles {
         let bytes = |bound: Bound<&&'a str>| bound.map(|id| id.as_bytes());
-        self.scan(bytes(range.start_bound()), bytes(range.end_bound()), Extent::Short)
+        self.scan(bytes(range.start_bound()), bytes(range.end_bound()), ReadHint::ShortRange)
     }
 
     /// The profiles whose ids begin with this text, in the byte order of their ids.
@@ -184,11 +184,11 @@ impl View {
     pub fn prefix(&self, prefix: &str) -> Profiles {
         let end = after_prefix(prefix.as_bytes());
         let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        self.scan(Bound::Included(prefix.as_bytes()), end, Extent::Short)
+        self.scan(Bound::Included(prefix.as_bytes()), end, ReadHint::ShortRange)
     }
 
-    fn scan(&self, from: Bound<&[u8]>, to: Bound<&[u8]>, extent: Extent) -> Profiles {
-        Profiles::new(self, &self.source.snapshot(), from, to, extent)
+    fn scan(&self, from: Bound<&[u8]>, to: Bound<&[u8]>, hint: ReadHint) -> Profiles {
+        Profiles::new(self, &self.source.snapshot(), from, to, hint)
     }
 
     /// The ids that are known at all, from a profile or only from events, in their byte order: each with its profile,

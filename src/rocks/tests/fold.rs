@@ -5,8 +5,8 @@ use std::ops::Bound::Unbounded;
 use tempfile::tempdir;
 
 use super::super::engine::{Engine, Mode};
-use super::super::glue::{Operator, Pending, probe};
-use super::super::scan::Extent;
+use super::super::merge_operator::{MergeOperator, PendingOperands, probe_folds};
+use super::super::scan::ReadHint;
 use super::{CREATE, POISON, VENOM, WRITE, create, get, merge, open, put, small, strict};
 
 #[test]
@@ -91,18 +91,18 @@ fn a_probe_sees_what_is_pending_for_each_key() {
     put(&engine, "cat", "row");
     merge(&engine, "cat", "1");
     let walk = || {
-        let mut scan = engine.snapshot().scan("users", Unbounded, Unbounded, Extent::Short);
-        probe(|probe| {
+        let mut scan = engine.snapshot().scan("users", Unbounded, Unbounded, ReadHint::ShortRange);
+        probe_folds(|probe| {
             let mut seen = Vec::new();
             while scan.next().unwrap().is_some() {
-                let Pending { operands, bytes } = probe.take();
+                let PendingOperands { operands, bytes } = probe.take();
                 seen.push((operands, bytes));
             }
             seen
         })
     };
     assert_eq!(walk(), [(0, 0), (3, 6), (1, 1)]);
-    let read = probe(|probe| {
+    let read = probe_folds(|probe| {
         get(&engine, "bob").unwrap();
         let bob = probe.take();
         get(&engine, "ann").unwrap();
@@ -123,7 +123,7 @@ fn a_snapshot_keeps_a_chain_until_it_is_dropped_and_then_force_folds_it() {
     merge(&engine, "ann", "2");
     engine.compact("users").unwrap();
     let pending = || {
-        probe(|probe| {
+        probe_folds(|probe| {
             get(&engine, "ann").unwrap();
             probe.take().operands
         })
@@ -136,16 +136,16 @@ fn a_snapshot_keeps_a_chain_until_it_is_dropped_and_then_force_folds_it() {
 }
 
 /// The operator of every store, with a poison that makes its folds panic.
-const REAL: Operator = Operator {
+const REAL: MergeOperator = MergeOperator {
     full: |base, operands| {
         strict(operands);
-        (Operator::PROFILE.full)(base, operands)
+        (MergeOperator::PROFILE.full)(base, operands)
     },
     partial: |operands| {
         strict(operands);
-        (Operator::PROFILE.partial)(operands)
+        (MergeOperator::PROFILE.partial)(operands)
     },
-    keep: Operator::PROFILE.keep,
+    keep: MergeOperator::PROFILE.keep,
 };
 
 fn count(engine: &Engine) -> (i64, Vec<Vec<u8>>) {

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::engine::{Engine, Mode};
-use super::glue::Operator;
+use super::merge_operator::MergeOperator;
 use super::options::EngineSettings;
 use crate::error::Result;
 
@@ -33,7 +33,7 @@ fn strict(operands: &[&[u8]]) {
     assert!(!operands.iter().any(|operand| *operand == POISON || *operand == VENOM), "poisoned");
 }
 
-const TEXT: Operator = Operator {
+const TEXT: MergeOperator = MergeOperator {
     full: |base, operands| {
         strict(operands);
         [base.unwrap_or_default(), &join(operands)].concat()

@@ -7,11 +7,11 @@ use std::ops::Bound::{self, Excluded, Included, Unbounded};
 use tempfile::tempdir;
 
 use super::super::engine::Mode;
-use super::super::scan::{Extent, Scan};
-use super::super::snapshot::Snapshot;
+use super::super::scan::{EngineScan, ReadHint};
+use super::super::snapshot::EngineSnapshot;
 use super::{WRITE, create, files, get, merge, open, put, text};
 
-fn collect(scan: &mut Scan) -> Vec<String> {
+fn collect(scan: &mut EngineScan) -> Vec<String> {
     let mut rows = Vec::new();
     while let Some((key, value)) = scan.next().unwrap() {
         rows.push(format!("{}={}", String::from_utf8_lossy(key), String::from_utf8_lossy(value)));
@@ -20,8 +20,8 @@ fn collect(scan: &mut Scan) -> Vec<String> {
     rows
 }
 
-fn all(snapshot: &Snapshot) -> Vec<String> {
-    collect(&mut snapshot.scan("users", Unbounded, Unbounded, Extent::Bulk))
+fn all(snapshot: &EngineSnapshot) -> Vec<String> {
+    collect(&mut snapshot.scan("users", Unbounded, Unbounded, ReadHint::FullScan))
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_missing_family_reads_as_empty_and_refuses_writes() {
         engine.read_many("group:company", &["a", "b"], |at, value| (at, value.is_some())).unwrap(),
         [(0, false), (1, false)]
     );
-    let mut scan = engine.snapshot().scan("group:company", Unbounded, Unbounded, Extent::Bulk);
+    let mut scan = engine.snapshot().scan("group:company", Unbounded, Unbounded, ReadHint::FullScan);
     assert!(scan.next().unwrap().is_none());
     scan.seek(b"a");
     assert!(scan.next().unwrap().is_none());
@@ -83,7 +83,7 @@ fn a_snapshot_stays_as_it_was() {
     let snapshot = engine.snapshot();
     let early = snapshot.clone();
     let sequence = snapshot.sequence();
-    let mut scan = snapshot.scan("users", Unbounded, Unbounded, Extent::Short);
+    let mut scan = snapshot.scan("users", Unbounded, Unbounded, ReadHint::ShortRange);
     merge(&engine, "ann", "2");
     let mut batch = engine.batch();
     batch.delete("users", b"bob").unwrap();
@@ -117,7 +117,7 @@ fn a_scan_outlives_its_family_and_every_other_owner() {
     for key in ["a", "b", "c"] {
         put(&engine, key, "1");
     }
-    let mut scan = engine.snapshot().scan("users", Unbounded, Unbounded, Extent::Short);
+    let mut scan = engine.snapshot().scan("users", Unbounded, Unbounded, ReadHint::ShortRange);
     assert!(scan.next().unwrap().is_some());
     engine.drop_family("users").unwrap();
     drop(engine);
@@ -135,9 +135,9 @@ fn bounds_and_seeks() {
     }
     let snapshot = engine.snapshot();
     let keys = |from: Bound<&[u8]>, to: Bound<&[u8]>| {
-        let short = collect(&mut snapshot.scan("users", from, to, Extent::Short));
-        for extent in [Extent::Stretch, Extent::Bulk] {
-            assert_eq!(collect(&mut snapshot.scan("users", from, to, extent)), short);
+        let short = collect(&mut snapshot.scan("users", from, to, ReadHint::ShortRange));
+        for hint in [ReadHint::LongRange, ReadHint::FullScan] {
+            assert_eq!(collect(&mut snapshot.scan("users", from, to, hint)), short);
         }
         short.iter().map(|row| row.trim_end_matches('=').to_owned()).collect::<Vec<_>>()
     };
@@ -148,7 +148,7 @@ fn bounds_and_seeks() {
     assert!(keys(Included(b"c"), Excluded(b"c")).is_empty());
     assert!(keys(Included(b"d"), Excluded(b"a")).is_empty());
 
-    let mut scan = snapshot.scan("users", Included(b"b"), Excluded(b"d"), Extent::Short);
+    let mut scan = snapshot.scan("users", Included(b"b"), Excluded(b"d"), ReadHint::ShortRange);
     scan.seek(b"c");
     assert_eq!(scan.next().unwrap().unwrap().0, b"c");
     assert!(scan.next().unwrap().is_none());
@@ -184,7 +184,7 @@ fn a_scan_that_failed_is_not_a_scan_that_ended() {
     file.seek(SeekFrom::Start(100_000)).unwrap();
     file.write_all(&[0; 64]).unwrap();
     let engine = open(dir.path(), WRITE);
-    let mut scan = engine.snapshot().scan("users", Unbounded, Unbounded, Extent::Bulk);
+    let mut scan = engine.snapshot().scan("users", Unbounded, Unbounded, ReadHint::FullScan);
     let mut rows = 0;
     let error = loop {
         match scan.next() {
@@ -210,7 +210,7 @@ fn a_secondary_stands_still() {
     let scratch = Mode::Secondary { scratch: dir.path().join("scratch") };
     let secondary = open(&dir.path().join("store"), scratch);
     let snapshot = secondary.snapshot();
-    let mut scan = snapshot.scan("users", Unbounded, Unbounded, Extent::Short);
+    let mut scan = snapshot.scan("users", Unbounded, Unbounded, ReadHint::ShortRange);
     merge(&engine, "ann", "2");
     let later = secondary.caught_up().map(std::sync::Arc::new).unwrap();
     assert_eq!(snapshot.read("users", b"ann", text).unwrap().unwrap(), "1");
@@ -227,6 +227,6 @@ fn a_secondary_stands_still() {
 fn engines_snapshots_and_scans_go_to_any_thread() {
     fn check<T: Send + Sync + 'static>() {}
     check::<super::Engine>();
-    check::<Snapshot>();
-    check::<Scan>();
+    check::<EngineSnapshot>();
+    check::<EngineScan>();
 }

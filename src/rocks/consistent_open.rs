@@ -14,8 +14,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// memtable of a sensible size does.
 const ATTEMPTS_MAX: usize = 500;
 
-/// Failures with an unchanged MANIFEST before one is reported. A few can be caused by the writer: it deletes files after
-/// its last append.
+/// Failures with an unchanged MANIFEST before one is reported. The writer can cause a few: it deletes files after its
+/// last append.
 const FAILURES_MAX: usize = 20;
 
 /// The current MANIFEST and its length in bytes.

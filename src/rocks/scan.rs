@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 pub(crate) enum ReadHint {
     /// A few rows that may be read again: blocks are cached.
     ShortRange,
-    /// One of many ranges of moderate size: does not fill the cache; RocksDB's automatic read-ahead grows with the scan.
+    /// One of many ranges of moderate size: does not fill the cache; the automatic read-ahead grows with the scan.
     LongRange,
     /// Most of a column family: does not fill the cache, and reads ahead in large steps.
     FullScan,

@@ -7,8 +7,6 @@
 //! 0..=250 | 251 u16 | 252 u32 | 253 u64 | 254 u128
 //! ```
 
-use std::cmp::Ordering;
-
 /// Bytes that are no canonical encoding, with what was being read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed(pub(crate) &'static str);
@@ -104,28 +102,23 @@ impl<'a> Reader<'a> {
         self.take(len)
     }
 
-    /// Text behind its length, checked but left as bytes: most of it is ASCII, and that shows sooner.
-    #[inline]
-    pub(crate) fn text(&mut self) -> Read<&'a [u8]> {
-        let text = self.slice()?;
-        let is_text = text.is_ascii() || std::str::from_utf8(text).is_ok();
-        if is_text { Ok(text) } else { Err(Malformed("text that is not UTF-8")) }
-    }
-
     /// Text behind its length.
     #[inline]
     pub(crate) fn str(&mut self) -> Read<&'a str> {
-        std::str::from_utf8(self.slice()?).map_err(|_| Malformed("text that is not UTF-8"))
+        str(self.slice()?)
     }
 }
 
-/// The order of two names, which mostly differ in their first letters.
+/// Bytes as text.
 #[inline]
-pub(super) fn order(a: &[u8], b: &[u8]) -> Ordering {
-    match (a.first(), b.first()) {
-        (Some(first), Some(other)) if first != other => first.cmp(other),
-        _ => a.cmp(b),
-    }
+pub(crate) fn str(bytes: &[u8]) -> Read<&str> {
+    std::str::from_utf8(bytes).map_err(|_| Malformed("text that is not UTF-8"))
+}
+
+/// Checks that bytes are text. Most text is ASCII, which is faster to check than UTF-8.
+#[inline]
+pub(crate) fn check_text(bytes: &[u8]) -> Read<()> {
+    if bytes.is_ascii() { Ok(()) } else { str(bytes).map(|_| ()) }
 }
 
 pub(crate) fn put_varint(out: &mut Vec<u8>, value: u64) {

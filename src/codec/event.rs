@@ -12,12 +12,12 @@
 //! properties ascend by name and fill the rest.
 
 use std::borrow::Cow;
-use std::cmp::Ordering;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::bytes::{Malformed, Read, Reader, order, put_slice, put_varint};
-use super::value::{ValueBytes, check_value, read_value, write_value};
+use super::bytes::{Malformed, Read, Reader, check_text, put_slice, str};
+use super::entries::{Entries, pick, put_entry};
+use super::value::{ValueBytes, read_whole, write_value};
 use crate::error::{Error, Result};
 use crate::model::{Event, Object, Timestamp};
 
@@ -150,13 +150,8 @@ pub(crate) fn encode_event(event: &Event) -> Vec<u8> {
     out.push(VERSION_1);
     put_slice(&mut out, event.name().as_bytes());
     put_slice(&mut out, event.insert_id().unwrap_or_default().as_bytes());
-    let mut bytes = Vec::new();
     for (name, value) in event.properties().iter() {
-        bytes.clear();
-        write_value(&mut bytes, value);
-        put_slice(&mut out, name.as_bytes());
-        put_varint(&mut out, bytes.len() as u64);
-        out.extend_from_slice(&bytes);
+        put_entry(&mut out, name.as_bytes(), |out| write_value(out, value));
     }
     out
 }
@@ -166,7 +161,7 @@ pub(crate) fn encode_event(event: &Event) -> Vec<u8> {
 pub(crate) struct EventBytes<'a> {
     pub(crate) name: &'a [u8],
     insert_id: &'a [u8],
-    entries: Reader<'a>,
+    entries: Entries<'a>,
 }
 
 impl<'a> EventBytes<'a> {
@@ -175,49 +170,29 @@ impl<'a> EventBytes<'a> {
     pub(crate) fn read(value: &'a [u8]) -> Read<Self> {
         let mut reader = Reader::new(value);
         reader.version(VERSION_1, "not an event")?;
-        Ok(Self { name: reader.slice()?, insert_id: reader.slice()?, entries: reader })
+        Ok(Self { name: reader.slice()?, insert_id: reader.slice()?, entries: Entries::new(reader) })
     }
 
     pub(crate) fn name(&self) -> Read<&'a str> {
-        std::str::from_utf8(self.name).map_err(|_| Malformed("text that is not UTF-8"))
+        str(self.name)
     }
 
     pub(crate) fn insert_id(&self) -> Read<&'a str> {
-        std::str::from_utf8(self.insert_id).map_err(|_| Malformed("text that is not UTF-8"))
+        str(self.insert_id)
     }
 
-    /// Calls `found` with the position in `wanted` and the value of each property that is there. `wanted` ascends.
+    /// Calls `found` with the position in `names` and the value of each property that has one of these names. `names`
+    /// ascend.
     #[inline]
-    pub(crate) fn pick(&self, wanted: &[Box<str>], mut found: impl FnMut(usize, ValueBytes<'a>)) -> Read<()> {
-        let mut entries = self.entries.clone();
-        let mut wanted = wanted.iter().enumerate().peekable();
-        while !entries.is_empty() && wanted.peek().is_some() {
-            let (name, value) = (entries.slice()?, entries.slice()?);
-            while let Some((at, next)) = wanted.peek() {
-                match order(next.as_bytes(), name) {
-                    Ordering::Greater => break,
-                    Ordering::Equal => found(*at, ValueBytes::checked(value)?),
-                    Ordering::Less => {}
-                }
-                wanted.next();
-            }
-        }
-        Ok(())
+    pub(crate) fn pick(&self, names: &[Box<str>], found: impl FnMut(usize, ValueBytes<'a>)) -> Read<()> {
+        pick(self.entries.clone(), names, found)
     }
 
-    fn properties(&self) -> Read<Object> {
+    fn properties(self) -> Read<Object> {
         let mut properties: Vec<(String, _)> = Vec::new();
-        let mut entries = self.entries.clone();
-        while !entries.is_empty() {
-            let name = entries.str()?;
-            if properties.last().is_some_and(|(last, _)| last.as_str() >= name) {
-                return Err(Malformed("names that do not ascend"));
-            }
-            let mut value = Reader::new(entries.slice()?);
-            properties.push((name.to_owned(), read_value(&mut value)?));
-            if !value.is_empty() {
-                return Err(Malformed("bytes after a value"));
-            }
+        for entry in self.entries.ascending() {
+            let (name, value) = entry?;
+            properties.push((str(name)?.to_owned(), read_whole(value)?));
         }
         Ok(Object::from_sorted(properties))
     }
@@ -234,19 +209,10 @@ pub(crate) fn check_event(key: &[u8], value: &[u8]) -> Result<()> {
         let event = EventBytes::read(value)?;
         event.name()?;
         event.insert_id()?;
-        let mut last: Option<&[u8]> = None;
-        let mut entries = event.entries;
-        while !entries.is_empty() {
-            let name = entries.text()?;
-            if last.is_some_and(|last| last >= name) {
-                return Err(Malformed("names that do not ascend"));
-            }
-            last = Some(name);
-            let mut value = Reader::new(entries.slice()?);
-            check_value(&mut value)?;
-            if !value.is_empty() {
-                return Err(Malformed("bytes after a value"));
-            }
+        for entry in event.entries.ascending() {
+            let (name, value) = entry?;
+            check_text(name)?;
+            ValueBytes::checked(value)?;
         }
         Ok(())
     };

@@ -10,6 +10,7 @@
 
 mod bytes;
 mod chain;
+mod entries;
 mod event;
 mod family;
 mod operand;

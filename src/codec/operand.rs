@@ -17,8 +17,9 @@
 //! | 16 same | with 4 and 8: both are equal and stand here once |
 //! | 32 quarantine | a count, then length and bytes of each operand that could not be read, oldest first |
 
-use super::bytes::{Malformed, Read, Reader, put_signed, put_slice, put_varint};
+use super::bytes::{Malformed, Read, Reader, check_text, put_signed, put_slice, put_varint};
 use super::chain::{ChainBytes, write_chain, write_op};
+use super::entries::{Entries, put_entry};
 use crate::ops::{Chain, Life, Op, Presence, Update};
 
 /// Tag and version of operands and rows.
@@ -45,7 +46,7 @@ pub(crate) struct Entry<'a> {
 pub(crate) struct Operand<'a> {
     pub(crate) presence: Presence,
     pub(crate) quarantine: Quarantine<'a>,
-    entries: Reader<'a>,
+    entries: Entries<'a>,
 }
 
 /// What stands in quarantine, oldest first.
@@ -101,15 +102,10 @@ impl<'a> Operand<'a> {
     }
 
     fn check_entries(&self, entries: &mut Vec<Entry<'a>>) -> Read<()> {
-        let mut last: Option<&[u8]> = None;
-        let mut reader = self.entries.clone();
-        while !reader.is_empty() {
-            let name = reader.text()?;
-            if last.is_some_and(|last| last >= name) {
-                return Err(Malformed("names that do not ascend"));
-            }
-            last = Some(name);
-            let chain = ChainBytes::check(reader.slice()?)?;
+        for entry in self.entries().ascending() {
+            let (name, chain) = entry?;
+            check_text(name)?;
+            let chain = ChainBytes::check(chain)?;
             let fits = match self.presence {
                 Presence::Known(None) => false,
                 Presence::Known(Some(_)) => chain.is_set(),
@@ -136,11 +132,11 @@ impl<'a> Operand<'a> {
         }
         let presence = read_presence(&mut reader, flags)?;
         let quarantine = if flags & QUARANTINE != 0 { Quarantine::read(&mut reader)? } else { Quarantine::empty() };
-        Ok(Self { presence, quarantine, entries: reader })
+        Ok(Self { presence, quarantine, entries: Entries::new(reader) })
     }
 
     /// The entries of bytes that were checked before, without checking the chains again.
-    pub(super) fn entries(&self) -> Reader<'a> {
+    pub(super) fn entries(&self) -> Entries<'a> {
         self.entries.clone()
     }
 }
@@ -216,20 +212,7 @@ impl OperandWriter {
 
     /// Writes what `write` appends as the chain of `name`.
     pub(crate) fn entry(&mut self, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
-        put_slice(&mut self.out, name);
-        let at = self.out.len();
-        // Most chains are short, so their length takes the one byte that is left for it here.
-        self.out.push(0);
-        write(&mut self.out);
-        let len = self.out.len().saturating_sub(at + 1);
-        match u8::try_from(len) {
-            Ok(short @ 0..=250) => self.out.get_mut(at).into_iter().for_each(|byte| *byte = short),
-            _ => {
-                let mut length = Vec::new();
-                put_varint(&mut length, len as u64);
-                self.out.splice(at..=at, length);
-            }
-        }
+        put_entry(&mut self.out, name, write);
     }
 
     pub(crate) fn finish(self) -> Vec<u8> {

@@ -1,14 +1,16 @@
-//! Reading rows: whole profiles, single properties, and what a checker wants to know.
+//! Decoding of rows: whole profiles, single properties, and the summary that an integrity check needs.
 
-use super::bytes::{Malformed, Read, Reader};
+use std::cmp::Ordering;
+
+use super::bytes::{Malformed, Read, str};
 use super::chain::ChainBytes;
 use super::operand::Operand;
-use super::value::read_value;
+use super::value::read_whole;
 use crate::error::{Error, Result};
 use crate::model::{Object, Profile, Timestamp, Value};
 use crate::ops::Presence;
 
-/// Decodes a row. The canonical row of an absent profile is `None`, unless something stands in its quarantine.
+/// Decodes a row. The canonical row of an absent profile is `None`, unless its quarantine holds something.
 ///
 /// # Errors
 ///
@@ -39,16 +41,9 @@ fn read_profile(bytes: &[u8]) -> Read<Option<Profile>> {
         return Ok(None);
     }
     let mut properties: Vec<(String, Value)> = Vec::new();
-    let mut entries = row.entries();
-    while !entries.is_empty() {
-        let (name, mut value) = entry(&mut entries)?;
-        if properties.last().is_some_and(|(last, _)| last.as_str() >= name) {
-            return Err(Malformed("names that do not ascend"));
-        }
-        properties.push((name.to_owned(), read_value(&mut value)?));
-        if !value.is_empty() {
-            return Err(Malformed("bytes after a value"));
-        }
+    for entry in row.entries().ascending() {
+        let (name, value) = set_value(entry?)?;
+        properties.push((str(name)?.to_owned(), read_whole(value)?));
     }
     Ok(Some(Profile {
         properties: Object::from_sorted(properties),
@@ -70,28 +65,28 @@ pub(crate) fn decode_last_seen(bytes: &[u8]) -> Result<Option<Timestamp>> {
     }
 }
 
-/// The name and the value of the next entry of a row.
-fn entry<'a>(entries: &mut Reader<'a>) -> Read<(&'a str, Reader<'a>)> {
-    let name = entries.str()?;
-    let mut chain = Reader::new(entries.slice()?);
-    if chain.u8()? != ChainBytes::SET {
-        return Err(Malformed("an operand where a row must be"));
+/// The name and the value of an entry of a row, which is a chain that sets a value.
+#[inline]
+pub(super) fn set_value<'a>((name, chain): (&'a [u8], &'a [u8])) -> Read<(&'a [u8], &'a [u8])> {
+    match chain.split_first() {
+        Some((&ChainBytes::SET, value)) => Ok((name, value)),
+        _ => Err(Malformed("an operand where a row must be")),
     }
-    Ok((name, chain))
 }
 
-fn find(bytes: &[u8], wanted: &str) -> Read<Option<Value>> {
-    let mut entries = Operand::head(bytes)?.entries();
-    while !entries.is_empty() {
-        let (name, mut value) = entry(&mut entries)?;
-        if name >= wanted {
-            return if name == wanted { read_value(&mut value).map(Some) } else { Ok(None) };
+fn find(bytes: &[u8], requested: &str) -> Read<Option<Value>> {
+    for entry in Operand::head(bytes)?.entries() {
+        let (name, value) = set_value(entry?)?;
+        match str(name)?.cmp(requested) {
+            Ordering::Less => {}
+            Ordering::Equal => return read_whole(value).map(Some),
+            Ordering::Greater => break,
         }
     }
     Ok(None)
 }
 
-/// What a checker wants to know of a row.
+/// The summary of a row for an integrity check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RowInfo {
     /// The version of its format.
@@ -100,7 +95,7 @@ pub(crate) struct RowInfo {
     pub(crate) exists: bool,
     /// How many properties it has.
     pub(crate) properties: usize,
-    /// How many operands stand in quarantine.
+    /// How many operands are in its quarantine.
     pub(crate) quarantined: usize,
 }
 
@@ -123,7 +118,7 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<RowInfo> {
     })
 }
 
-/// Whether the profile of a row exists, or something stands in its quarantine.
+/// Whether the profile of a row exists, or its quarantine holds something.
 ///
 /// # Errors
 ///

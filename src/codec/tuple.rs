@@ -7,13 +7,11 @@
 //!
 //! These bytes are never stored. Equal projections have equal bytes, so a join can tell them apart by number.
 
-use std::cmp::Ordering;
-
-use super::bytes::{Malformed, Read, Reader, order, put_varint};
-use super::chain::ChainBytes;
+use super::bytes::{Malformed, Read, Reader, put_varint};
+use super::entries::pick;
 use super::event::EventBytes;
 use super::operand::Operand;
-use super::row::corrupt;
+use super::row::{corrupt, set_value};
 use super::value::{ValueBytes, write_value};
 use crate::error::Result;
 use crate::model::{LAST_SEEN, Timestamp, Value};
@@ -71,60 +69,35 @@ fn pick_row(row: &[u8], names: &[Box<str>], out: &mut Vec<u8>) -> Read<bool> {
         return Err(Malformed("an operand where a row must be"));
     };
     let Some(life) = life else { return Ok(false) };
-    let mut writer = TupleWriter { out, next: 0 };
     if names.is_empty() {
         return Ok(true);
     }
-    let mut seen = Vec::new();
-    if let Some(seconds) = life.last_seen
-        && names.iter().any(|name| &**name == LAST_SEEN)
-    {
-        write_value(&mut seen, &Value::from(Timestamp::from_seconds(seconds).to_string()));
-    }
-    let mut entries = row.entries();
-    let mut wanted = names.iter().enumerate().peekable();
-    while let Some((_, next)) = wanted.peek() {
-        if entries.is_empty() && seen.is_empty() {
-            break;
+    let mut writer = TupleWriter { out, next: 0 };
+    let entries = row.entries().map(|entry| set_value(entry?));
+    // `$last_seen` is in the head of a row. It is written before the first property that sorts after it.
+    let at = names.iter().position(|name| &**name == LAST_SEEN);
+    let mut seen = at.zip(life.last_seen).map(|(at, seconds)| (at, last_seen_value(seconds)));
+    pick(entries, names, |at, value| {
+        if let Some((seen_at, bytes)) = seen.take_if(|(seen_at, _)| *seen_at <= at) {
+            writer.put(seen_at, ValueBytes::new(&bytes));
         }
-        if !seen.is_empty() && &***next == LAST_SEEN {
-            if let Some((at, _)) = wanted.next() {
-                writer.put(at, ValueBytes::checked(&seen)?);
-            }
-            seen.clear();
-            continue;
+        // A row can only have a property of this name if it was written without admission. The head takes precedence.
+        if writer.next <= at {
+            writer.put(at, value);
         }
-        if entries.is_empty() {
-            wanted.next();
-            continue;
-        }
-        let (name, value) = set_entry(&mut entries)?;
-        // Names before this one are not there; but for the one that the row does not keep among its properties.
-        while let Some((at, next)) = wanted.peek() {
-            match order(next.as_bytes(), name) {
-                Ordering::Greater => break,
-                Ordering::Equal => writer.put(*at, ValueBytes::checked(value)?),
-                Ordering::Less if !seen.is_empty() && &***next == LAST_SEEN => {
-                    writer.put(*at, ValueBytes::checked(&seen)?);
-                    seen.clear();
-                }
-                Ordering::Less => {}
-            }
-            wanted.next();
-        }
+    })?;
+    if let Some((at, bytes)) = seen {
+        writer.put(at, ValueBytes::new(&bytes));
     }
     writer.skip_to(names.len());
     Ok(true)
 }
 
-/// The name and the value of the next entry of a row, left as bytes: names that are not UTF-8 match nothing.
-#[inline]
-fn set_entry<'a>(entries: &mut Reader<'a>) -> Read<(&'a [u8], &'a [u8])> {
-    let name = entries.slice()?;
-    match entries.slice()?.split_first() {
-        Some((&ChainBytes::SET, value)) => Ok((name, value)),
-        _ => Err(Malformed("an operand where a row must be")),
-    }
+/// The bytes of the value of `$last_seen`.
+fn last_seen_value(seconds: i64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write_value(&mut bytes, &Value::from(Timestamp::from_seconds(seconds).to_string()));
+    bytes
 }
 
 /// Appends the projection that has this value only.
@@ -200,6 +173,14 @@ mod tests {
             let all: Vec<_> = wanted.iter().map(|name| seen(name)).collect();
             prop_assert_eq!(decoded(&tuple, wanted.len()), all);
         }
+    }
+
+    #[test]
+    fn the_last_seen_of_the_head_takes_precedence_over_a_property() {
+        let row = row(Some(Life { last_seen: Some(0) }), &["$last_seen", "a"]);
+        let mut tuple = Vec::new();
+        assert!(project_row(&row, &["$last_seen".into(), "a".into()], &mut tuple).unwrap());
+        assert_eq!(decoded(&tuple, 2), [Some("1970-01-01T00:00:00".into()), Some("a".into())]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode};
 use num_bigint::BigInt;
 
-use super::bytes::{Malformed, Read, Reader, put_varint};
+use super::bytes::{Malformed, Read, Reader, check_text, put_varint};
 use crate::limits::VALUE_DEPTH_MAX;
 use crate::model::{EXPONENT_MIN, Number, Object, Parts, Value, is_group_id};
 
@@ -76,6 +76,13 @@ fn write(out: &mut Vec<u8>, thing: impl Encode) {
 /// Reads one value.
 pub(crate) fn read_value(reader: &mut Reader<'_>) -> Read<Value> {
     read_nested(reader, 0)
+}
+
+/// Reads the bytes of exactly one value.
+pub(super) fn read_whole(bytes: &[u8]) -> Read<Value> {
+    let mut reader = Reader::new(bytes);
+    let value = read_value(&mut reader)?;
+    if reader.is_empty() { Ok(value) } else { Err(Malformed("bytes after a value")) }
 }
 
 /// Reads a value that stands, or will stand, in a list.
@@ -154,7 +161,7 @@ fn check_nested(reader: &mut Reader<'_>, depth: usize) -> Read<()> {
     match reader.u8()? {
         NULL | FALSE | TRUE => Ok(()),
         tag @ (INTEGER | FLOAT | LARGE) => read_tagged_number(tag, reader).map(|_| ()),
-        STRING => reader.text().map(|_| ()),
+        STRING => check_text(reader.slice()?),
         LIST => {
             let depth = deeper(depth).ok_or(Malformed("a value that nests too deep"))?;
             let count = reader.varint()?;
@@ -165,7 +172,8 @@ fn check_nested(reader: &mut Reader<'_>, depth: usize) -> Read<()> {
             let count = reader.varint()?;
             let mut last: Option<&[u8]> = None;
             for _ in 0..count {
-                let name = reader.text()?;
+                let name = reader.slice()?;
+                check_text(name)?;
                 if last.is_some_and(|last| last >= name) {
                     return Err(Malformed("names that do not ascend"));
                 }

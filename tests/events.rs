@@ -2,14 +2,14 @@
 
 #![cfg(feature = "rocksdb")]
 
-mod common;
+mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{Bench, Random};
 use profiledb::{
     Batch, Builder, Db, Durability, ErrorKind, Event, Events, Kind, Limits, ProfileKey, Timestamp, Update,
 };
+use support::{Random, TempStore};
 
 const DAY: i64 = 86_400_000;
 
@@ -47,9 +47,9 @@ fn company() -> Kind {
 /// Case 88: the latest wins.
 #[test]
 fn an_event_that_is_sent_again_replaces_itself() {
-    let bench = Bench::new(builder);
+    let temp = TempStore::new(builder);
     let sent = |amount| event("purchase", "alice", "2024-01-02T10:00:00").set("amount", amount);
-    let mut db = bench.open();
+    let mut db = temp.open();
     for (round, amount) in [1, 2, 3, 4].into_iter().enumerate() {
         db.events().append(sent(amount)).unwrap();
         match round {
@@ -57,7 +57,7 @@ fn an_event_that_is_sent_again_replaces_itself() {
             1 => db.compact().unwrap(),
             2 => {
                 drop(db);
-                db = bench.open();
+                db = temp.open();
             }
             _ => {}
         }
@@ -83,9 +83,9 @@ fn an_event_that_is_sent_again_replaces_itself() {
 
 #[test]
 fn an_event_without_an_insert_id_is_one_of_its_own() {
-    let bench = Bench::new(builder);
+    let temp = TempStore::new(builder);
     for _ in 0..3 {
-        let db = bench.open();
+        let db = temp.open();
         let handles: Vec<_> = (0..4)
             .map(|_| {
                 let log = db.events();
@@ -98,7 +98,7 @@ fn an_event_without_an_insert_id_is_one_of_its_own() {
             .collect();
         handles.into_iter().for_each(|handle| handle.join().unwrap());
     }
-    let events = all(bench.open().events().iter());
+    let events = all(temp.open().events().iter());
     let ids: BTreeSet<_> = events.iter().map(|event| event.insert_id().unwrap().to_owned()).collect();
     assert_eq!((events.len(), ids.len()), (300, 300));
 }
@@ -106,8 +106,8 @@ fn an_event_without_an_insert_id_is_one_of_its_own() {
 /// Case 89.
 #[test]
 fn what_the_door_refuses_is_not_stored() {
-    let bench = Bench::new(builder);
-    let db = bench.open();
+    let temp = TempStore::new(builder);
+    let db = temp.open();
     for (bad, field) in [
         (event("e", "anon", "2024-01-02"), "distinct_id"),
         (event("e", "NULL", "2024-01-02"), "distinct_id"),
@@ -131,10 +131,10 @@ fn what_the_door_refuses_is_not_stored() {
 
 #[test]
 fn a_batch_of_events_and_updates_is_all_or_nothing() {
-    let bench = Bench::new(builder);
+    let temp = TempStore::new(builder);
     let mut limits = Limits::mixpanel();
     limits.properties_max = 2;
-    let db = builder().limits(limits).open(bench.path()).unwrap();
+    let db = builder().limits(limits).open(temp.store()).unwrap();
     db.groups("company").unwrap().create().unwrap();
     let batch = |update: Update, id: &str| {
         let mut batch = Batch::new();
@@ -183,8 +183,8 @@ fn a_batch_of_events_and_updates_is_all_or_nothing() {
 fn the_first_event_is_the_earliest_in_any_order() {
     let days = [5, 3, 9, 2, 7, 1, 1, 8];
     for (rotation, maintain) in (0..days.len()).flat_map(|rotation| [(rotation, false), (rotation, true)]) {
-        let bench = Bench::new(builder);
-        let db = bench.open();
+        let temp = TempStore::new(builder);
+        let db = temp.open();
         db.users().update("alice", Update::new().set("a", 1)).unwrap();
         let before = db.users().get("alice").unwrap().unwrap();
         assert_eq!(before.first_event_time(), None);
@@ -207,8 +207,8 @@ fn the_first_event_is_the_earliest_in_any_order() {
 
 #[test]
 fn the_first_event_is_seen_by_every_verb() {
-    let bench = Bench::new(builder);
-    let mut db = bench.open();
+    let temp = TempStore::new(builder);
+    let mut db = temp.open();
     for (id, event_day) in [("ann", Some(3)), ("bob", None), ("cid", Some(5)), ("dan", None)] {
         db.users().update(id, Update::new().set("$z", 1).at(Timestamp::from_seconds(0))).unwrap();
         if let Some(day) = event_day {
@@ -261,14 +261,14 @@ fn the_first_event_is_seen_by_every_verb() {
         assert_eq!(ann, text);
         db.compact().unwrap();
         drop(db);
-        db = bench.open();
+        db = temp.open();
     }
 }
 
 #[test]
 fn the_first_event_outlives_the_profile() {
-    let bench = Bench::new(builder);
-    let db = bench.open();
+    let temp = TempStore::new(builder);
+    let db = temp.open();
     let users = db.users();
     db.events().append(event("e", "alice", "2024-01-02")).unwrap();
     users.update("alice", Update::new().set("a", 1)).unwrap();
@@ -292,8 +292,8 @@ fn the_first_event_outlives_the_profile() {
 
 #[test]
 fn groups_count_events_since_their_table() {
-    let bench = Bench::new(builder);
-    let db = builder().limits(Limits::unbounded()).open(bench.path()).unwrap();
+    let temp = TempStore::new(builder);
+    let db = builder().limits(Limits::unbounded()).open(temp.store()).unwrap();
     let companies = db.groups("company").unwrap();
     let known = || companies.known().map(|known| known.unwrap().0).collect::<Vec<_>>();
     db.events().append(event("before", "u", "2024-01-01").set("company", "acme")).unwrap();
@@ -334,8 +334,8 @@ fn groups_count_events_since_their_table() {
 /// Only what says something new is written: one stamp per user and commit, and none that is known to be there.
 #[test]
 fn stamps_that_say_nothing_are_not_written() {
-    let bench = Bench::new(builder);
-    let db = bench.open();
+    let temp = TempStore::new(builder);
+    let db = temp.open();
     let batch = |days: std::ops::Range<i64>| {
         let mut batch = Batch::new();
         days.for_each(|day| batch.event(Event::new("e", "alice", millis(day * DAY))));
@@ -356,8 +356,8 @@ fn stamps_that_say_nothing_are_not_written() {
 
 #[test]
 fn a_snapshot_does_not_move() {
-    let bench = Bench::new(builder);
-    let db = bench.open();
+    let temp = TempStore::new(builder);
+    let db = temp.open();
     db.events().append(event("a", "alice", "2024-01-02")).unwrap();
     db.users().update("alice", Update::new().set("n", 1)).unwrap();
     let before = db.snapshot();
@@ -376,14 +376,14 @@ fn a_snapshot_does_not_move() {
 
 #[test]
 fn readers_see_events_and_write_none() {
-    let bench = Bench::new(builder);
+    let temp = TempStore::new(builder);
     let scratch = tempfile::tempdir().unwrap();
     let first = event("first", "alice", "2024-01-02");
-    let db = bench.open();
+    let db = temp.open();
     db.events().append(first.clone()).unwrap();
     db.users().update("alice", Update::new().set("a", 1)).unwrap();
-    let reader = builder().open_read_only(bench.path()).unwrap();
-    let secondary = builder().open_secondary(bench.path(), scratch.path()).unwrap();
+    let reader = builder().open_read_only(temp.store()).unwrap();
+    let secondary = builder().open_secondary(temp.store(), scratch.path()).unwrap();
     for reader in [&reader, &secondary] {
         assert_eq!(
             (all(reader.events().iter()), all(reader.events().of_user("alice"))),
@@ -411,8 +411,8 @@ fn readers_see_events_and_write_none() {
 
 #[test]
 fn reports_have_a_line_for_the_log() {
-    let bench = Bench::new(builder);
-    let db = bench.open();
+    let temp = TempStore::new(builder);
+    let db = temp.open();
     db.users().update("alice", Update::new().set("a", 1)).unwrap();
     let lines = |db: &Db| {
         let report = db.check().unwrap();
@@ -516,8 +516,8 @@ impl Model {
 }
 
 fn history(seed: u64) {
-    let bench = Bench::new(builder);
-    let open = || builder().limits(Limits::unbounded()).memtable_bytes(64 << 10).open(bench.path()).unwrap();
+    let temp = TempStore::new(builder);
+    let open = || builder().limits(Limits::unbounded()).memtable_bytes(64 << 10).open(temp.store()).unwrap();
     let mut db = open();
     db.groups("company").unwrap().create().unwrap();
     let (mut model, mut random) = (Model::default(), Random(seed));
@@ -575,8 +575,8 @@ fn random_histories_are_those_of_a_model() {
 
 #[test]
 fn pieces_of_an_erasure_add_up() {
-    let bench = Bench::new(builder);
-    let db = bench.open();
+    let temp = TempStore::new(builder);
+    let db = temp.open();
     let mut batch = Batch::new();
     for n in 0..10_000 {
         batch.event(Event::new("e", if n % 2 == 0 { "a" } else { "b" }, millis(1_700_000_000_000 + n)));

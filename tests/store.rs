@@ -2,25 +2,14 @@
 
 #![cfg(feature = "rocksdb")]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use profiledb::{Batch, Db, Durability, ErrorKind, Kind, Limits, Profile, ProfileKey, Timestamp, Update};
-
-struct Bench {
-    dir: tempfile::TempDir,
-}
-
-impl Bench {
-    fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
-    }
-
-    fn open(&self) -> Db {
-        builder().open(self.dir.path().join("store")).unwrap()
-    }
-}
+use support::TempStore;
 
 fn builder() -> profiledb::Builder {
     Db::builder().durability(Durability::Buffered).clock(|| Timestamp::from_seconds(1_000)).block_cache_bytes(8 << 20)
@@ -32,8 +21,8 @@ fn json(profile: Option<Profile>) -> String {
 
 #[test]
 fn a_profile_lives_through_its_verbs() {
-    let bench = Bench::new();
-    let users = bench.open().users();
+    let temp = TempStore::new(builder);
+    let users = temp.open().users();
     assert_eq!(users.get("alice").unwrap(), None);
     assert!(!users.contains("alice").unwrap());
     users.update("alice", Update::new().set("plan", "free").add("logins", 1).union("teams", ["eng"])).unwrap();
@@ -54,9 +43,9 @@ fn a_profile_lives_through_its_verbs() {
 
 #[test]
 fn tables_are_apart_made_on_first_use_and_remembered() {
-    let bench = Bench::new();
+    let temp = TempStore::new(builder);
     {
-        let db = bench.open();
+        let db = temp.open();
         let company = db.groups("company").unwrap();
         assert_eq!(company.get("acme").unwrap(), None, "a table that was never written is empty");
         assert_eq!(db.kinds(), []);
@@ -65,7 +54,7 @@ fn tables_are_apart_made_on_first_use_and_remembered() {
         db.users().update("acme", Update::new().set("tier", "none")).unwrap();
         assert!(db.groups("").unwrap_err().is_invalid());
     }
-    let db = bench.open();
+    let db = temp.open();
     let group = |key: &str| Kind::Group(key.to_owned());
     assert_eq!(db.kinds(), [Kind::User, group("company"), group("team")]);
     let tier = |kind| db.table(&kind).get_property("acme", "tier").unwrap();
@@ -76,8 +65,8 @@ fn tables_are_apart_made_on_first_use_and_remembered() {
 
 #[test]
 fn scans_are_in_the_order_of_ids_and_of_one_moment() {
-    let bench = Bench::new();
-    let users = bench.open().users();
+    let temp = TempStore::new(builder);
+    let users = temp.open().users();
     for id in ["b", "a", "ab", "ü", "c", "a\u{10ffff}"] {
         users.update(id, Update::new().set("id", id)).unwrap();
     }
@@ -98,10 +87,10 @@ fn scans_are_in_the_order_of_ids_and_of_one_moment() {
 
 #[test]
 fn a_batch_is_all_or_nothing() {
-    let bench = Bench::new();
+    let temp = TempStore::new(builder);
     let mut limits = Limits::mixpanel();
     limits.properties_max = 3;
-    let db = builder().limits(limits).open(bench.dir.path().join("store")).unwrap();
+    let db = builder().limits(limits).open(temp.store()).unwrap();
     let (alice, acme) = (ProfileKey::user("alice").unwrap(), ProfileKey::group("company", "acme").unwrap());
     let mut batch = Batch::new();
     batch.update(alice.clone(), Update::new().set("a", 1));
@@ -130,11 +119,11 @@ fn a_batch_is_all_or_nothing() {
 
 #[test]
 fn the_limit_on_properties_is_exact_and_survives_reopening() {
-    let bench = Bench::new();
+    let temp = TempStore::new(builder);
     let open = || {
         let mut limits = Limits::mixpanel();
         limits.properties_max = 10;
-        builder().limits(limits).open(bench.dir.path().join("store")).unwrap()
+        builder().limits(limits).open(temp.store()).unwrap()
     };
     let name = |n: usize| format!("p{n}");
     let update = |names: std::ops::Range<usize>| names.fold(Update::new(), |update, n| update.set(name(n), n as i64));
@@ -160,8 +149,8 @@ fn the_limit_on_properties_is_exact_and_survives_reopening() {
 
 #[test]
 fn concurrent_writers_lose_nothing_and_share_commits() {
-    let bench = Bench::new();
-    let db = bench.open();
+    let temp = TempStore::new(builder);
+    let db = temp.open();
     let (threads, each) = (8, 500);
     std::thread::scope(|scope| {
         for thread in 0..threads {
@@ -196,20 +185,20 @@ fn concurrent_writers_lose_nothing_and_share_commits() {
 
 #[test]
 fn what_was_submitted_is_committed_before_the_store_closes() {
-    let bench = Bench::new();
-    let users = bench.open().users();
+    let temp = TempStore::new(builder);
+    let users = temp.open().users();
     for n in 0..1_000 {
         // Nobody waits for these.
         drop(users.submit(&format!("user-{n}"), Update::new().set("n", n)).unwrap());
     }
     drop(users);
-    assert_eq!(bench.open().users().iter().count(), 1_000);
+    assert_eq!(temp.open().users().iter().count(), 1_000);
 }
 
 #[test]
 fn a_closed_store_takes_no_writes() {
-    let bench = Bench::new();
-    let db = bench.open();
+    let temp = TempStore::new(builder);
+    let db = temp.open();
     let users = db.users();
     users.update("alice", Update::new().set("a", 1)).unwrap();
     db.close().unwrap();
@@ -219,13 +208,11 @@ fn a_closed_store_takes_no_writes() {
 
 #[test]
 fn last_seen_is_clamped_to_now_and_never_moves_backwards() {
-    let bench = Bench::new();
+    let temp = TempStore::new(builder);
     let now = Arc::new(AtomicI64::new(100));
     let clock = Arc::clone(&now);
-    let db = builder()
-        .clock(move || Timestamp::from_seconds(clock.load(Ordering::Relaxed)))
-        .open(bench.dir.path().join("store"))
-        .unwrap();
+    let db =
+        builder().clock(move || Timestamp::from_seconds(clock.load(Ordering::Relaxed))).open(temp.store()).unwrap();
     let users = db.users();
     let seen = || users.get("a").unwrap().unwrap().last_seen().unwrap().seconds();
     users.update("a", Update::new().set("x", 1).at(Timestamp::from_seconds(50))).unwrap();
@@ -245,8 +232,8 @@ fn last_seen_is_clamped_to_now_and_never_moves_backwards() {
 #[test]
 fn hot_profiles_are_folded_by_writing_their_row() {
     let pending = |fold_after: u16| {
-        let bench = Bench::new();
-        let db = builder().fold_after(fold_after).open(bench.dir.path().join("store")).unwrap();
+        let temp = TempStore::new(builder);
+        let db = builder().fold_after(fold_after).open(temp.store()).unwrap();
         for _ in 0..1_000 {
             db.users().update("hot", Update::new().add("n", 1)).unwrap();
             db.users().update("warm", Update::new().add("n", 1)).unwrap();
@@ -260,8 +247,8 @@ fn hot_profiles_are_folded_by_writing_their_row() {
 
 #[test]
 fn the_checker_counts_what_is_there() {
-    let bench = Bench::new();
-    let db = bench.open();
+    let temp = TempStore::new(builder);
+    let db = temp.open();
     let users = db.users();
     users.update("a", Update::new().set("x", 1)).unwrap();
     users.update("a", Update::new().set("y", 1)).unwrap();
@@ -277,16 +264,16 @@ fn the_checker_counts_what_is_there() {
     let mut limits = Limits::mixpanel();
     limits.properties_max = 1;
     drop((db, users));
-    let db = builder().limits(limits).open(bench.dir.path().join("store")).unwrap();
+    let db = builder().limits(limits).open(temp.store()).unwrap();
     let table = &db.check().unwrap().tables[0];
     assert_eq!((table.over_limit, table.findings[0].id.as_str()), (1, "a"));
 }
 
 #[test]
 fn a_backup_restores() {
-    let bench = Bench::new();
-    let db = bench.open();
-    let path = |name: &str| bench.dir.path().join(name);
+    let temp = TempStore::new(builder);
+    let db = temp.open();
+    let path = |name: &str| temp.path(name);
     for n in 0..100 {
         db.users().update(&format!("user-{n:03}"), Update::new().set("n", n)).unwrap();
     }
@@ -302,14 +289,13 @@ fn a_backup_restores() {
 
 #[test]
 fn logs_do_not_pile_up_behind_a_family_that_is_hardly_ever_written() {
-    let bench = Bench::new();
+    let temp = TempStore::new(builder);
     let logs = || -> u64 {
-        let entries = std::fs::read_dir(bench.dir.path().join("store")).unwrap().map(Result::unwrap);
+        let entries = std::fs::read_dir(temp.store()).unwrap().map(Result::unwrap);
         let logs = entries.filter(|entry| entry.file_name().to_string_lossy().ends_with(".log"));
         logs.map(|log| log.metadata().unwrap().len()).sum()
     };
-    let db =
-        builder().limits(Limits::unbounded()).memtable_bytes(256 << 10).open(bench.dir.path().join("store")).unwrap();
+    let db = builder().limits(Limits::unbounded()).memtable_bytes(256 << 10).open(temp.store()).unwrap();
     // Written once, and so is what the store notes of itself.
     db.groups("company").unwrap().update("acme", Update::new().set("plan", "pro")).unwrap();
     for n in 0..200 {
@@ -331,8 +317,8 @@ fn logs_do_not_pile_up_behind_a_family_that_is_hardly_ever_written() {
 
 #[test]
 fn bad_calls_say_what_is_bad_and_change_nothing() {
-    let bench = Bench::new();
-    let users = bench.open().users();
+    let temp = TempStore::new(builder);
+    let users = temp.open().users();
     users.update("alice", Update::new().set("a", 1)).unwrap();
     let before = json(users.get("alice").unwrap());
     let too_deep = (0..80).fold(profiledb::Value::from(1), |inner, _| vec![inner].into());

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value as Json, json};
 
-use crate::bench::{Bench, EVENTS, gzip, lines};
+use crate::store::{CliStore, EVENTS, gzip, lines};
 
 fn event(name: &str, user: &str, time: u64, id: &str, properties: Json) -> String {
     let mut all = json!({"time": time, "distinct_id": user, "$insert_id": id});
@@ -26,7 +26,7 @@ fn three_days() -> String {
 
 #[test]
 fn events_come_in_every_shape_and_twice() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     let line = |id: &str| event("visit", "u", 1_704_067_200, id, json!({}));
     let plain = bench.file("plain.ndjson", line("a") + &line("b"));
     let array = bench.file("array.json", format!("[{},\n {}]", line("c"), line("d")));
@@ -43,7 +43,7 @@ fn events_come_in_every_shape_and_twice() {
 
 #[test]
 fn a_refused_event_costs_itself_only() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     let mut input = String::new();
     for n in 0..200 {
         input += &event("visit", "u", 1_704_067_200 + n, &format!("v-{n}"), json!({}));
@@ -76,7 +76,7 @@ fn a_refused_event_costs_itself_only() {
 /// Also what no longer keeps the limits, and what only the store has named.
 #[test]
 fn what_was_printed_is_taken_back() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     assert_eq!(bench.run(&["track", EVENTS]).figures(), (13_491, 0, 0));
     let odd = concat!(
         r#"{"event":"e","properties":{"time":1700000000123,"distinct_id":"u","event":"x","n":[1,{"k":null}]}}"#,
@@ -95,7 +95,7 @@ fn what_was_printed_is_taken_back() {
 
 #[test]
 fn events_are_picked() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     assert_eq!(bench.feed(&["track", "-"], three_days().as_bytes()).figures(), (6, 0, 0));
     bench.feed(&["update", "-"], br#"{"$distinct_id":"b","$set":{"plan":"free"}}"#);
     let ids = |args: &[&str]| {
@@ -137,7 +137,7 @@ fn events_are_picked() {
 
 #[test]
 fn days_are_counted() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     bench.feed(&["track", "-"], three_days().as_bytes());
     let days = |args: &[&str]| bench.run(&[&["events", "--days", "--format", "csv"], args].concat()).ok();
     assert_eq!(days(&[]), "day,events\n2024-01-01,2\n2024-01-02,3\n2024-01-03,1\n");
@@ -149,7 +149,7 @@ fn days_are_counted() {
 
 #[test]
 fn times_and_expressions_say_what_is_wrong() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     bench.feed(&["track", "-"], three_days().as_bytes());
     for bad in ["yesterday", "", "2024-13-01", "20240101", "12:00"] {
         let value = format!("value={bad:?}");
@@ -169,7 +169,7 @@ fn times_and_expressions_say_what_is_wrong() {
 
 #[test]
 fn events_and_users_go() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     bench.feed(&["track", "-"], three_days().as_bytes());
     for id in ["a", "b", "c"] {
         bench.run(&["update", &format!(r#"{{"$distinct_id":"{id}","$set":{{"x":1}}}}"#)]);
@@ -197,7 +197,7 @@ fn events_and_users_go() {
 
 #[test]
 fn profiles_are_picked_and_empty_ones_are_counted() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     let input = r#"{"$distinct_id":"null","$time":0,"$set":{"plan":null}}
         {"$distinct_id":"none","$time":0,"$set":{"other":1}}
         {"$distinct_id":"text","$time":86400,"$set":{"plan":""}}
@@ -237,7 +237,7 @@ fn profiles_are_picked_and_empty_ones_are_counted() {
 
 #[test]
 fn reports_know_the_log() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     bench.feed(&["track", "-"], three_days().as_bytes());
     bench.run(&["update", r#"{"$distinct_id":"b","$set":{"x":1}}"#]);
     let tables = bench.run(&["tables"]).ok();
@@ -255,7 +255,7 @@ fn reports_know_the_log() {
 /// Whoever reads events is told of one that cannot be read, and where it lies; nothing is printed in its place.
 #[test]
 fn a_damaged_event_is_an_error_with_its_place() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     bench.feed(&["track", "-"], three_days().as_bytes());
     bench.run(&["compact"]).ok();
     {

@@ -4,21 +4,21 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
-use crate::bench::{Bench, EVENTS, lines};
+use crate::store::{CliStore, EVENTS, lines};
 
-fn by(bench: &Bench, field: &str) -> Vec<(Json, u64)> {
+fn by(bench: &CliStore, field: &str) -> Vec<(Json, u64)> {
     let rows = lines(&bench.run(&["join", "--by", field]).ok());
     rows.iter().map(|row| (row[field].clone(), row["count"].as_u64().unwrap())).collect()
 }
 
-fn track(bench: &Bench, user: &str, id: &str, properties: Json) {
+fn track(bench: &CliStore, user: &str, id: &str, properties: Json) {
     let mut all = json!({"time": 1_704_067_200, "distinct_id": user, "$insert_id": id});
     all.as_object_mut().unwrap().extend(properties.as_object().unwrap().clone());
     let event = json!({"event": "e", "properties": all}).to_string();
     assert_eq!(bench.feed(&["track", "-", "--unbounded"], event.as_bytes()).figures(), (1, 0, 0));
 }
 
-fn set(bench: &Bench, whose: Json, properties: Json) {
+fn set(bench: &CliStore, whose: Json, properties: Json) {
     let mut update = json!({"$set": properties});
     update.as_object_mut().unwrap().extend(whose.as_object().unwrap().clone());
     assert_eq!(bench.run(&["update", &update.to_string()]).figures(), (1, 0, 0));
@@ -27,7 +27,7 @@ fn set(bench: &Bench, whose: Json, properties: Json) {
 /// What comes later counts for what was before, and what is gone is gone.
 #[test]
 fn events_have_the_latest_state_of_their_users() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     let plan = |expected: Json| assert_eq!(by(&bench, "user.plan"), [(expected, 1)]);
     track(&bench, "d", "e1", json!({}));
     plan(Json::Null);
@@ -41,7 +41,7 @@ fn events_have_the_latest_state_of_their_users() {
 
 #[test]
 fn events_belong_to_the_groups_that_they_name() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     let tier = |id: &str, tier: &str| {
         set(&bench, json!({"$group_key": "company", "$group_id": id}), json!({"tier": tier}));
     };
@@ -73,7 +73,7 @@ fn events_belong_to_the_groups_that_they_name() {
 
 #[test]
 fn rows_and_segments_agree_on_a_history() {
-    let bench = Bench::with_history();
+    let bench = CliStore::with_history();
     assert_eq!(bench.run(&["track", EVENTS]).figures(), (13_491, 0, 0));
     let question = ["--from", "2015-01-01", "--to", "2020-01-01", "--where", r#"user["commits"] > 3"#];
     let ask = |args: &[&str]| bench.run(&[&["join"][..], &question, args].concat()).ok();
@@ -108,7 +108,7 @@ fn rows_and_segments_agree_on_a_history() {
 
 #[test]
 fn measures_come_in_the_order_asked_for() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     for (user, id, properties) in [
         ("a", "1", json!({"n": 5, "x": "p"})),
         ("a", "2", json!({"n": 1, "x": "p"})),
@@ -139,7 +139,7 @@ fn measures_come_in_the_order_asked_for() {
 
 #[test]
 fn what_is_not_set_is_told_from_what_is_empty() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     for (id, plan) in [("a", json!("")), ("b", Json::Null), ("c", json!(["x", null]))] {
         set(&bench, json!({"$distinct_id": id}), json!({"plan": plan}));
     }
@@ -173,7 +173,7 @@ fn what_is_not_set_is_told_from_what_is_empty() {
 
 #[test]
 fn a_plan_is_explained() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     set(&bench, json!({"$group_key": "company", "$group_id": "a"}), json!({"tier": "gold"}));
     track(&bench, "u", "1", json!({"company": "a"}));
     let ask = |args: &[&str]| bench.run(&[&["join", "--explain"], args].concat());
@@ -190,7 +190,7 @@ fn a_plan_is_explained() {
 
 #[test]
 fn bad_questions_are_refused_in_one_line() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     set(&bench, json!({"$group_key": "company", "$group_id": "a"}), json!({"tier": "gold"}));
     set(&bench, json!({"$distinct_id": "u"}), json!({"plan": "pro"}));
     let refused = |args: &[&str], named: &[&str]| drop(bench.run(&[&["join"], args].concat()).failed(named));
@@ -221,7 +221,7 @@ fn bad_questions_are_refused_in_one_line() {
         assert_eq!((ended.code, ended.out.as_str()), (1, ""), "{conflict}");
         assert!(ended.err.starts_with("error: ") && ended.err.contains(args[0]), "{conflict}: {}", ended.err);
     }
-    let empty = Bench::new();
+    let empty = CliStore::new();
     empty.run(&["join"]).failed(&["no store at "]);
     set(&empty, json!({"$distinct_id": "u"}), json!({"plan": "pro"}));
     empty.run(&["join", "--by", "group:team.x"]).failed(&["the store has no groups at all"]);

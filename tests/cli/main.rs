@@ -1,8 +1,8 @@
 //! The command line, from outside: what it prints, how it ends, and what is in the store afterwards.
 #![cfg(feature = "cli")]
 
-mod bench;
 mod events;
 mod join;
 mod profiles;
+mod store;
 mod tour;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use profiledb::{Change, Db, Durability, ProfileKey, Update};
 use serde_json::{Value as Json, json};
 
-use crate::bench::{Bench, EVENTS, Ended, HISTORY, PROGRAM, gzip, lines};
+use crate::store::{CliStore, EVENTS, Ended, HISTORY, PROGRAM, gzip, lines};
 
 const ALICE: &str = r#"{"$distinct_id":"alice","$time":1700000000,"$set":{"plan":"pro","tags":["a","b"]}}"#;
 const ALICE_OUT: &str =
@@ -17,7 +17,7 @@ const ALICE_OUT: &str =
 
 #[test]
 fn one_profile_through_all_verbs() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     assert_eq!(bench.run(&["update", ALICE]).figures(), (1, 0, 0));
     assert_eq!(bench.run(&["get", "alice"]).ok().trim_end(), ALICE_OUT);
     assert!(bench.run(&["get", "alice", "--format", "json"]).ok().contains("\n    \"plan\": \"pro\",\n"));
@@ -39,7 +39,7 @@ fn one_profile_through_all_verbs() {
 
 #[test]
 fn one_update_may_be_strict_or_forgiven() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     let doubtful = r#"{"$distinct_id":"a","$add":{"n":"3","m":"many"}}"#;
     assert_eq!(bench.run(&["update", doubtful]).figures(), (1, 0, 1));
     let strict = bench.run(&["update", "--strict", doubtful]);
@@ -52,7 +52,7 @@ fn one_update_may_be_strict_or_forgiven() {
 
 #[test]
 fn input_comes_in_every_shape() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     let line = |id: &str| format!(r#"{{"$distinct_id":"{id}","$set":{{"x":1}}}}"#);
     let plain = bench.file("plain.ndjson", format!("{}\n{}\n", line("a"), line("b")));
     let array = bench.file("array.json", format!("[{},\n {}]", line("c"), line("d")));
@@ -68,7 +68,7 @@ fn input_comes_in_every_shape() {
 /// Refused for the line itself, and for what is in the store: both are named by place, and cost nobody else anything.
 #[test]
 fn what_is_refused_is_refused_alone_and_said_why() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     let mut input = String::new();
     let wide = |from: u32| {
         let names: serde_json::Map<String, Json> = (from..from + 1_500).map(|n| (format!("p{n}"), n.into())).collect();
@@ -97,7 +97,7 @@ fn what_is_refused_is_refused_alone_and_said_why() {
 
 #[test]
 fn what_was_exported_imports_byte_for_byte() {
-    let bench = Bench::with_history();
+    let bench = CliStore::with_history();
     bench.run(&["update", r#"{"$group_key":"k","$group_id":"g","$set":{"x":"\u0000\u20ac\ud83d\ude00","y":0.1}}"#]);
     let exported = bench.export();
     assert_eq!(exported.lines().count(), 1_503);
@@ -119,7 +119,7 @@ fn what_was_exported_imports_byte_for_byte() {
 
 #[test]
 fn lists_have_columns_and_a_limit() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     let input = r#"{"$distinct_id":"a","$time":0,"$set":{"n":1,"s":"x,\"y\"","l":[1,{"k":null}]}}
         {"$distinct_id":"b\u001b[2J","$time":0,"$set":{"n":2.5}}
         {"$distinct_id":"c","$ignore_time":true,"$set":{"s":"z"}}"#;
@@ -143,7 +143,7 @@ fn lists_have_columns_and_a_limit() {
 
 #[test]
 fn a_reader_that_leaves_is_no_error() {
-    let bench = Bench::with_history();
+    let bench = CliStore::with_history();
     bench.run(&["track", EVENTS]);
     for verb in ["list", "export", "list --format csv", "events", "join --select event.files"] {
         let script = format!("\"$0\" {verb} | head -1; exec 3>&1");
@@ -156,7 +156,7 @@ fn a_reader_that_leaves_is_no_error() {
 
 #[test]
 fn reports_agree_before_and_after_compaction() {
-    let bench = Bench::with_history();
+    let bench = CliStore::with_history();
     let tables = bench.run(&["tables"]).ok();
     assert_eq!(tables, "{\"table\":\"users\",\"profiles\":1162}\n{\"table\":\"group:domain\",\"profiles\":340}\n");
     assert_eq!(lines(&bench.run(&["stats"]).ok()).len(), 2);
@@ -177,7 +177,7 @@ fn reports_agree_before_and_after_compaction() {
 
 #[test]
 fn backups_restore() {
-    let bench = Bench::with_history();
+    let bench = CliStore::with_history();
     let exported = bench.export();
     let made: Json = serde_json::from_str(&bench.run(&["backup", "backups"]).ok()).unwrap();
     bench.run(&["delete", "00197f3a3d530342"]).ok();
@@ -193,7 +193,7 @@ fn backups_restore() {
 
 #[test]
 fn without_a_store_nothing_is_made() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     let reading = ["get x", "list", "export", "tables", "stats", "check", "events", "events --days", "join"];
     for verb in reading.iter().chain(&["compact", "delete x", "delete-user x", "delete-events --before 0", "backup b"])
     {
@@ -208,7 +208,7 @@ fn without_a_store_nothing_is_made() {
 
 #[test]
 fn bad_input_names_the_thing_and_changes_nothing() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     assert_eq!(bench.run(&["update", ALICE]).code, 0);
     let refused: [(&[u8], &str); 7] = [
         (br#"{"$distinct_id":"alice","$set":{"plan":"fr"#, "line"),
@@ -239,7 +239,7 @@ fn bad_input_names_the_thing_and_changes_nothing() {
 
 #[test]
 fn what_came_before_a_failure_is_applied_and_counted() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     let mut input = gzip(ALICE.as_bytes());
     input.extend_from_slice(&gzip(&[b' '; 10_000])[..12]);
     let ended = bench.feed(&["import", "-"], &input).failed(&["cannot read -"]);
@@ -249,7 +249,7 @@ fn what_came_before_a_failure_is_applied_and_counted() {
 
 #[test]
 fn other_directories_are_left_alone() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     let foreign = |name: &str, file: &str, content: &str| {
         fs::create_dir(bench.path(name)).unwrap();
         fs::write(bench.path(name).join(file), content).unwrap();
@@ -269,7 +269,7 @@ fn other_directories_are_left_alone() {
 
 #[test]
 fn one_process_writes_and_others_read() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     let db = Db::open(bench.path("store")).unwrap();
     db.users().update("alice", Update::new().set("x", 1).ignore_time()).unwrap();
     for args in [vec!["import", HISTORY], vec!["update", ALICE], vec!["compact"], vec!["delete", "alice"]] {
@@ -287,7 +287,7 @@ fn one_process_writes_and_others_read() {
 /// Readers come and go while files are written, folded and removed under them, and each sees one whole moment.
 #[test]
 fn readers_beside_a_busy_writer_see_a_store() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     bench.run(&["update", ALICE]);
     let db = Db::builder().durability(Durability::Buffered).memtable_bytes(64 << 10).open(bench.path("store")).unwrap();
     // How long a reader took last, in microseconds.
@@ -343,7 +343,7 @@ impl Drop for Stop<'_> {
 #[cfg(unix)]
 #[test]
 fn a_full_disk_loses_nothing_that_was_acknowledged() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     bench.run(&["update", ALICE]);
     let input: String = (0..20_000)
         .map(|n| format!("{{\"$distinct_id\":\"u{n:05}\",\"$set\":{{\"n\":{n},\"text\":\"{}\"}}}}\n", "x".repeat(200)))

@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use crate::bench::{Bench, Ended};
+use crate::store::{CliStore, Ended};
 
 #[test]
 fn the_tour_runs_anywhere_and_tidies_up() {
-    let bench = Bench::new();
+    let bench = CliStore::new();
     let temporary = bench.path("tmp");
     fs::create_dir(&temporary).unwrap();
     let tour = |args: &[&str]| Ended::from(bench.command(args).env("TMPDIR", &temporary).output().unwrap()).ok();
@@ -33,6 +33,6 @@ fn the_tour_runs_anywhere_and_tidies_up() {
     assert_eq!(tables(&bench, &kept), 3);
 }
 
-fn tables(bench: &Bench, store: &Path) -> usize {
+fn tables(bench: &CliStore, store: &Path) -> usize {
     bench.run(&["tables", "--db", &store.display().to_string()]).ok().lines().count()
 }

@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use profiledb::{Batch, Db, Durability, ProfileKey, Update};
 
-use super::{Bench, builder, users};
+use super::{builder, temp_store, users};
 
 const ROLE: &str = "PROFILEDB_TEST_ROLE";
 const STORE: &str = "PROFILEDB_TEST_STORE";
@@ -93,14 +93,14 @@ fn acknowledged(lines: &mut Lines<BufReader<ChildStdout>>) -> Option<i64> {
 }
 
 fn kill_again_and_again(role: &str) {
-    let bench = Bench::new();
+    let temp = temp_store();
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
     let mut written = 0;
     for _ in 0..10 {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        let mut child = child(role, &bench.store(), &(written + 1).to_string());
+        let mut child = child(role, &temp.store(), &(written + 1).to_string());
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut last = acknowledged(&mut lines).expect("the child writes");
         let patience = last + (random % 150) as i64;
@@ -114,12 +114,12 @@ fn kill_again_and_again(role: &str) {
         while let Some(number) = acknowledged(&mut lines) {
             last = number;
         }
-        let db = bench.open();
+        let db = temp.open();
         let found = count(&db);
         assert!(found == last || found == last + 1, "acknowledged {last}, found {found}");
         written = found;
     }
-    let db = bench.open();
+    let db = temp.open();
     assert_eq!(count(&db), written);
     db.compact().unwrap();
     assert_eq!((count(&db), users(&db).pending_operands), (written, 0));

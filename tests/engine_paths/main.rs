@@ -6,14 +6,18 @@
 mod crash;
 #[cfg(feature = "laws")]
 mod model;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use profiledb::{
     Batch, Builder, Change, CheckReport, Db, Durability, Kind, Limits, Profile, ProfileKey, TableReport, Timestamp,
     Update, Value,
 };
+
+use support::TempStore;
 
 /// What the clock of every store here says.
 const NOW: Timestamp = Timestamp::from_seconds(1_000);
@@ -28,27 +32,8 @@ fn builder() -> Builder {
         .clock(|| NOW)
 }
 
-/// A place for a store, and what stands beside it.
-struct Bench {
-    dir: tempfile::TempDir,
-}
-
-impl Bench {
-    fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn store(&self) -> PathBuf {
-        self.path("store")
-    }
-
-    fn open(&self) -> Db {
-        builder().open(self.store()).unwrap()
-    }
+fn temp_store() -> TempStore {
+    TempStore::new(builder)
 }
 
 /// What a plain fold makes of everything that was written.
@@ -177,27 +162,27 @@ fn assert_pending_everywhere(db: &Db) {
 
 #[test]
 fn pending_operands_survive_a_clean_close() {
-    let bench = Bench::new();
-    write(&bench.open(), 0..2);
+    let temp = temp_store();
+    write(&temp.open(), 0..2);
     for phases in 2..6 {
-        let db = bench.open();
+        let db = temp.open();
         if phases < 4 {
             assert_pending_everywhere(&db);
         }
         holds(&db, phases);
         write(&db, phases..phases + 1);
     }
-    holds(&bench.open(), 6);
+    holds(&temp.open(), 6);
 }
 
 #[test]
 fn pending_operands_survive_an_abort() {
-    let bench = Bench::new();
-    write(&bench.open(), 0..1);
+    let temp = temp_store();
+    write(&temp.open(), 0..1);
     for phase in 1..5 {
-        let ended = crash::child("abort", &bench.store(), &phase.to_string()).wait().unwrap();
+        let ended = crash::child("abort", &temp.store(), &phase.to_string()).wait().unwrap();
         assert!(!ended.success(), "the child did not abort");
-        let db = bench.open();
+        let db = temp.open();
         if phase < 3 {
             assert_pending_everywhere(&db);
         }
@@ -216,11 +201,11 @@ fn write_and_abort(store: &Path, phase: i64) {
 
 #[test]
 fn pending_operands_fold_in_readers_beside_a_writer() {
-    let bench = Bench::new();
-    let db = bench.open();
+    let temp = temp_store();
+    let db = temp.open();
     write(&db, 0..4);
-    let reader = builder().open_read_only(bench.store()).unwrap();
-    let secondary = builder().open_secondary(bench.store(), bench.path("scratch")).unwrap();
+    let reader = builder().open_read_only(temp.store()).unwrap();
+    let secondary = builder().open_secondary(temp.store(), temp.path("scratch")).unwrap();
     assert_pending_everywhere(&reader);
     holds(&reader, 4);
     holds(&secondary, 4);
@@ -252,10 +237,10 @@ fn readers_open_beside_a_busy_writer() {
     use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
     use std::time::{Duration, Instant};
 
-    let bench = Bench::new();
+    let temp = temp_store();
     // How long a reader took last, in microseconds.
     let opening = AtomicU64::new(20_000);
-    let db = builder().memtable_bytes(64 << 10).fold_after(3).open(bench.store()).unwrap();
+    let db = builder().memtable_bytes(64 << 10).fold_after(3).open(temp.store()).unwrap();
     let (written, done) = (AtomicI64::new(0), AtomicBool::new(false));
     let numbers = [ProfileKey::user("n").unwrap(), ProfileKey::group("company", "n").unwrap()];
     let write = || {
@@ -290,11 +275,11 @@ fn readers_open_beside_a_busy_writer() {
                 std::thread::sleep(Duration::from_micros(opening.load(Ordering::SeqCst)));
             }
         });
-        let secondary = builder().open_secondary(bench.store(), bench.path("scratch")).unwrap();
+        let secondary = builder().open_secondary(temp.store(), temp.path("scratch")).unwrap();
         for _ in 0..100 {
             let started = Instant::now();
             let before = written.load(Ordering::SeqCst);
-            see(&builder().open_read_only(bench.store()).unwrap(), before);
+            see(&builder().open_read_only(temp.store()).unwrap(), before);
             let before = written.load(Ordering::SeqCst);
             secondary.catch_up().unwrap();
             see(&secondary, before);
@@ -305,18 +290,18 @@ fn readers_open_beside_a_busy_writer() {
 
 #[test]
 fn pending_operands_come_back_from_a_backup() {
-    let bench = Bench::new();
-    let db = bench.open();
+    let temp = temp_store();
+    let db = temp.open();
     write(&db, 0..4);
-    db.backup(bench.path("backups")).unwrap();
+    db.backup(temp.path("backups")).unwrap();
     write(&db, 4..6);
-    Db::restore(bench.path("backups"), bench.path("restored")).unwrap();
-    let restored = builder().open(bench.path("restored")).unwrap();
+    Db::restore(temp.path("backups"), temp.path("restored")).unwrap();
+    let restored = builder().open(temp.path("restored")).unwrap();
     assert_pending_everywhere(&restored);
     holds(&restored, 4);
     write(&restored, 4..6);
     holds(&restored, 6);
-    holds(&builder().open_read_only(bench.path("restored")).unwrap(), 6);
+    holds(&builder().open_read_only(temp.path("restored")).unwrap(), 6);
     holds(&db, 6);
 }
 
@@ -325,8 +310,8 @@ fn pending_operands_come_back_from_a_backup() {
 
 #[test]
 fn a_snapshot_keeps_what_it_saw_through_flush_and_compaction() {
-    let bench = Bench::new();
-    let db = builder().fold_after(3).open(bench.store()).unwrap();
+    let temp = temp_store();
+    let db = builder().fold_after(3).open(temp.store()).unwrap();
     let users = db.users();
     users.update("ann", Update::new().set("plan", "free").add("n", 1)).unwrap();
     let held = db.snapshot();
@@ -359,8 +344,8 @@ fn a_snapshot_keeps_what_it_saw_through_flush_and_compaction() {
 /// The files of these keys do not overlap, so a plain compaction would move them down as they are.
 #[test]
 fn compaction_folds_files_that_do_not_overlap() {
-    let bench = Bench::new();
-    let db = bench.open();
+    let temp = temp_store();
+    let db = temp.open();
     for id in ["a", "b", "f"] {
         db.users().update(id, Update::new().add("n", 1)).unwrap();
         db.flush().unwrap();
@@ -381,8 +366,8 @@ fn compaction_folds_files_that_do_not_overlap() {
 
 #[test]
 fn compaction_folds_every_table() {
-    let bench = Bench::new();
-    let db = bench.open();
+    let temp = temp_store();
+    let db = temp.open();
     write(&db, 0..5);
     db.compact().unwrap();
     for kind in kinds() {
@@ -393,8 +378,8 @@ fn compaction_folds_every_table() {
 
 #[test]
 fn a_deleted_profile_gives_its_space_back() {
-    let bench = Bench::new();
-    let db = bench.open();
+    let temp = temp_store();
+    let db = temp.open();
     for n in 0..200 {
         let update = Update::new().append("l", "x".repeat(1_000)).set("n", n);
         db.users().update(&format!("user-{}", n % 10), update).unwrap();
@@ -423,8 +408,8 @@ fn a_deleted_profile_gives_its_space_back() {
 
 #[test]
 fn a_delete_and_what_surrounds_it_in_one_batch_come_in_order() {
-    let bench = Bench::new();
-    let db = bench.open();
+    let temp = temp_store();
+    let db = temp.open();
     let key = ProfileKey::user("ann").unwrap();
     for file in [false, true] {
         let mut batch = Batch::new();
@@ -455,8 +440,8 @@ fn a_delete_and_what_surrounds_it_in_one_batch_come_in_order() {
 #[test]
 fn a_million_adds_are_a_few_bytes() {
     for fold_after in [0, 500] {
-        let bench = Bench::new();
-        let db = builder().fold_after(fold_after).memtable_bytes(64 << 20).open(bench.store()).unwrap();
+        let temp = temp_store();
+        let db = builder().fold_after(fold_after).memtable_bytes(64 << 20).open(temp.store()).unwrap();
         let table = db.users();
         let mut last = None;
         for n in 0..1_000_000 {
@@ -480,8 +465,8 @@ fn a_million_adds_are_a_few_bytes() {
 
 #[test]
 fn a_tenth_added_ten_times_is_one() {
-    let bench = Bench::new();
-    let db = bench.open();
+    let temp = temp_store();
+    let db = temp.open();
     for n in 0..10 {
         db.users().update("ann", Update::new().add("n", 0.1)).unwrap();
         if n % 3 == 0 {
@@ -497,8 +482,8 @@ fn a_tenth_added_ten_times_is_one() {
 /// What one thread hands over and what it waits for come in its own order, also while others lead.
 #[test]
 fn submits_and_updates_of_a_thread_keep_their_order() {
-    let bench = Bench::new();
-    let db = bench.open();
+    let temp = temp_store();
+    let db = temp.open();
     std::thread::scope(|scope| {
         for thread in 0..2 {
             let table = db.users();

@@ -6,7 +6,8 @@ use std::path::Path;
 use arbitrary::{Arbitrary, Unstructured};
 use profiledb::{Batch, Change, Commit, Db, Kind, ProfileKey, Snapshot, Update};
 
-use super::{Bench, Folded, builder};
+use super::support::Random;
+use super::{Folded, builder, temp_store};
 
 const IDS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -14,21 +15,8 @@ fn kinds() -> [Kind; 2] {
     [Kind::User, Kind::group("company").unwrap()]
 }
 
-/// Xorshift: the same numbers from the same seed.
-struct Random(u64);
-
+/// Random operations, on top of random numbers.
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
     fn key(&mut self) -> ProfileKey {
         ProfileKey::new(kinds()[self.below(2)].clone(), IDS[self.below(5)]).unwrap()
     }
@@ -178,8 +166,8 @@ fn run(seed: u64) -> Marks {
         }
     }
 
-    let bench = Bench::new();
-    let store = bench.store();
+    let temp = temp_store();
+    let store = temp.store();
     let mut world = World::new(&store);
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut say = Say(seed, 0);

@@ -4,7 +4,7 @@ use profiledb::ingest::{EventRecord, Rules};
 use profiledb::join::{Aggregate, Measure, Strategy};
 use profiledb::{Db, GROUP_IDS_MAX, Limits, Timestamp, Update, Value};
 
-use super::{bench, builder, day, event};
+use super::{builder, day, event, temp_store};
 
 /// Segments and how many events they have. It says the same whatever the strategy and however many threads.
 fn counts(db: &Db, by: &str) -> Vec<(Option<Value>, i64)> {
@@ -36,8 +36,8 @@ fn gold() -> Option<Value> {
 /// Cases 98, 99 and 100.
 #[test]
 fn an_event_has_the_profile_as_it_is_now() {
-    let bench = bench();
-    let db = bench.open();
+    let temp = temp_store();
+    let db = temp.open();
     db.events().append(event("d", 0, 0)).unwrap();
     assert_eq!(counts(&db, "user.plan"), [(None, 1)]);
     db.users().update("d", Update::new().set("plan", "A")).unwrap();
@@ -55,8 +55,8 @@ fn an_event_has_the_profile_as_it_is_now() {
 /// Cases 101, 102 and 103.
 #[test]
 fn groups_are_those_of_the_event_and_of_users_those_of_the_profile() {
-    let bench = bench();
-    let db = bench.open();
+    let temp = temp_store();
+    let db = temp.open();
     let company = db.groups("company").unwrap();
     company.update("a", Update::new().set("tier", "gold")).unwrap();
     company.update("b", Update::new().set("tier", "silver")).unwrap();
@@ -73,8 +73,8 @@ fn groups_are_those_of_the_event_and_of_users_those_of_the_profile() {
 /// Case 104. The usual limits let no event have a list of that length, so the limits are lifted.
 #[test]
 fn the_first_three_hundred_groups_join() {
-    let bench = bench();
-    let db = builder().limits(Limits::unbounded()).open(bench.path()).unwrap();
+    let temp = temp_store();
+    let db = builder().limits(Limits::unbounded()).open(temp.store()).unwrap();
     let company = db.groups("company").unwrap();
     // Not in the order of the ids: the list says which are first.
     let ids: Vec<String> = (0..=GROUP_IDS_MAX).map(|n| format!("{}", (n * 7) % 1_000)).collect();
@@ -99,8 +99,8 @@ fn the_first_three_hundred_groups_join() {
 /// Case 88, as a query has it: one row, and the latest wins.
 #[test]
 fn an_event_that_was_sent_twice_is_one_row() {
-    let bench = bench();
-    let db = bench.open();
+    let temp = temp_store();
+    let db = temp.open();
     let sent = |amount: i64| event("d", 0, 0).id("same").set("amount", amount);
     for (round, amount) in (1..).zip([5, 7, 6]) {
         db.events().append(sent(amount)).unwrap();
@@ -119,8 +119,8 @@ fn an_event_that_was_sent_twice_is_one_row() {
 /// Case 89, at the log and on the wire: there is nothing of it to join.
 #[test]
 fn events_of_a_name_for_everybody_are_refused() {
-    let bench = bench();
-    let db = bench.open();
+    let temp = temp_store();
+    let db = temp.open();
     for id in ["anon", "Anonymous", "null", "0"] {
         let error = db.events().append(event(id, 0, 0)).unwrap_err();
         assert!(error.is_invalid(), "{error}");
@@ -139,8 +139,8 @@ fn events_of_a_name_for_everybody_are_refused() {
 /// Case 70: the time of the first event, of users and of groups, in rows.
 #[test]
 fn rows_know_the_time_of_the_first_event() {
-    let bench = bench();
-    let db = bench.open();
+    let temp = temp_store();
+    let db = temp.open();
     let company = db.groups("company").unwrap();
     company.update("a", Update::new().set("tier", "gold")).unwrap();
     db.users().update("d", Update::new().set("plan", "A")).unwrap();

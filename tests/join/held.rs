@@ -3,7 +3,7 @@
 use profiledb::join::{Join, Rows, Strategy};
 use profiledb::{Batch, Db, ProfileKey, Update};
 
-use super::{bench, day, event};
+use super::{day, event, temp_store};
 
 const USERS: i64 = 400;
 const DAYS: i64 = 5;
@@ -63,8 +63,8 @@ fn select(join: Join) -> Join {
 fn what_is_written_while_rows_are_read_is_not_among_them() {
     for strategy in [Strategy::Lookup, Strategy::Merge, Strategy::Hash] {
         for threads in [1, 2] {
-            let bench = bench();
-            let db = bench.open();
+            let temp = temp_store();
+            let db = temp.open();
             fill(&db);
             let ask = || select(db.snapshot().join()).strategy(strategy).threads(threads).memory_bytes(16 << 10);
             let expected = drain(ask().rows().unwrap());

@@ -9,7 +9,7 @@ use profiledb::join::{Aggregate, Measure, Strategy};
 use profiledb::{Batch, Db, Value};
 use serde_json::Value as Json;
 
-use super::bench;
+use super::temp_store;
 
 const UPDATES: &[u8] = include_bytes!("../../examples/data/history/updates.ndjson.gz");
 const EVENTS: &[u8] = include_bytes!("../../examples/data/history/events.ndjson.gz");
@@ -61,8 +61,8 @@ fn joined(db: &Db, by: &str, strategy: Option<Strategy>, threads: usize) -> Coun
 
 #[test]
 fn commits_by_first_area_are_those_of_a_loop_over_the_texts() {
-    let bench = bench();
-    let db = bench.open();
+    let temp = temp_store();
+    let db = temp.open();
     let updates: Vec<_> = Records::new(UPDATES, Rules::new()).map(|outcome| outcome.unwrap().unwrap()).collect();
     for piece in updates.chunks(1_000) {
         db.write(piece.iter().map(|record| (record.key.clone(), record.change.clone())).collect()).unwrap();

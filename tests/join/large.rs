@@ -9,7 +9,7 @@ use std::time::Instant;
 use profiledb::join::{Aggregate, Join, Strategy};
 use profiledb::{Batch, Builder, Event, ProfileKey, Timestamp, Update};
 
-use super::{DAY, bench, day};
+use super::{DAY, day, temp_store};
 
 const ROLE: &str = "PROFILEDB_TEST_ROLE";
 const STORE: &str = "PROFILEDB_TEST_STORE";
@@ -148,10 +148,10 @@ fn child(role: &str, store: &Path) -> String {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_first_row_comes_early_and_memory_stays_small() {
-    let bench = bench();
-    child("fill", &bench.path());
+    let temp = temp_store();
+    child("fill", &temp.store());
     for way in WAYS {
-        let text = child(way, &bench.path());
+        let text = child(way, &temp.store());
         let line = text.lines().find_map(|line| line.strip_prefix("joined ")).unwrap();
         let figures: Vec<u64> = line.split(' ').map(|figure| figure.parse().unwrap()).collect();
         let [events, read, memory, millis] = figures[..] else { panic!("{line}") };

@@ -4,20 +4,20 @@
 #![cfg(feature = "rocksdb")]
 
 mod cases;
-#[path = "../common/mod.rs"]
-mod common;
 mod held;
 mod history;
 mod large;
+#[path = "../support/mod.rs"]
+mod support;
 mod worlds;
 
-use common::Random;
 use profiledb::{Builder, Db, Durability, Event, Timestamp};
+use support::{Random, TempStore};
 
 const DAY: i64 = 86_400_000;
 
-fn bench() -> common::Bench {
-    common::Bench::new(builder)
+fn temp_store() -> TempStore {
+    TempStore::new(builder)
 }
 
 fn builder() -> Builder {

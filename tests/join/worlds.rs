@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use profiledb::join::{Aggregate, Field, Join, Measure, Plan, Strategy};
 use profiledb::{Db, Event, Profile, Snapshot, Timestamp, Update, Value};
 
-use super::{DAY, Random, bench, builder, day, event};
+use super::{DAY, Random, builder, day, event, temp_store};
 
 const WORLDS: u64 = 24;
 const ROUNDS: usize = 8;
@@ -372,8 +372,8 @@ fn every_way_is_the_nested_loop_at_both_moments() {
     let mut marks = Marks::default();
     for world in 1..=WORLDS {
         let mut random = Random(world.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let bench = bench();
-        let db = builder().fold_after(4).memtable_bytes(64 << 10).open(bench.path()).unwrap();
+        let temp = temp_store();
+        let db = builder().fold_after(4).memtable_bytes(64 << 10).open(temp.store()).unwrap();
         // Before the first event, so that its groups are known.
         db.groups("company").unwrap().create().unwrap();
         let mut held: Option<Snapshot> = None;

@@ -1,4 +1,4 @@
-//! A store in a directory of its own, and commands that work on it.
+//! A store in a temporary directory, and commands that run on it.
 
 use std::fs;
 use std::io::Write;
@@ -13,8 +13,8 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_profiledb");
 pub(crate) const HISTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/history/updates.ndjson.gz");
 pub(crate) const EVENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/history/events.ndjson.gz");
 
-/// A store in a directory of its own, and the command that works on it.
-pub(crate) struct Bench {
+/// A store in a temporary directory, and the program that runs on it.
+pub(crate) struct CliStore {
     pub(crate) dir: tempfile::TempDir,
 }
 
@@ -60,7 +60,7 @@ impl Ended {
     }
 }
 
-impl Bench {
+impl CliStore {
     pub(crate) fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap() }
     }

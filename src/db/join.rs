@@ -65,8 +65,7 @@ impl Source for EngineScan {
 
 impl Tables for Moment {
     fn events(&self, from: &[u8], to: Option<&[u8]>) -> Result<Box<dyn Source>> {
-        let (from, to) = bounds(from, to);
-        Ok(Box::new(self.0.scan(log::FAMILY, from, to, ReadHint::LongRange)))
+        Ok(Box::new(log::scan_keys(&self.0, from, to)))
     }
 
     fn rows(&self, table: &Table, from: &[u8], to: Option<&[u8]>) -> Result<Box<dyn Source>> {

@@ -1,8 +1,7 @@
 //! The checker of the log: walks over every byte of every event.
 
-use std::ops::Bound;
-
-use crate::codec::{self, EVENTS, EventKey};
+use super::scan::scan_all;
+use crate::codec::{self, EventKey};
 use crate::error::Result;
 use crate::rocks::{EngineSnapshot, ReadHint};
 
@@ -19,7 +18,7 @@ pub(crate) struct Walked {
 /// Walks over the log and calls `found` with the `distinct_id` of each event that cannot be read, and what is wrong.
 pub(crate) fn check(snapshot: &EngineSnapshot, mut found: impl FnMut(&str, &str)) -> Result<Walked> {
     let mut walked = Walked::default();
-    let mut scan = snapshot.scan(EVENTS, Bound::Unbounded, Bound::Unbounded, ReadHint::FullScan);
+    let mut scan = scan_all(snapshot, ReadHint::FullScan);
     while let Some((key, value)) = scan.next()? {
         walked.events += 1;
         walked.bytes += value.len() as u64;

@@ -1,9 +1,9 @@
 //! What makes events go, in pieces that are committed one by one.
 
-use std::ops::Bound;
 use std::sync::Arc;
 
 use super::events::UserKeys;
+use super::scan::{scan_all, scan_days};
 use crate::codec::{EVENTS, EventKey, day_prefix, first_family_of};
 use crate::error::Result;
 use crate::model::{Kind, Timestamp};
@@ -27,11 +27,7 @@ pub(crate) struct DayErasure {
 
 impl DayErasure {
     pub(crate) fn new(snapshot: &EngineSnapshot, before: Timestamp) -> Self {
-        let (day, _) = before.day_and_millis();
-        let (first, end) = (day_prefix(day), day.checked_add(1).map(day_prefix));
-        let end = end.as_ref().map_or(Bound::Unbounded, |day| Bound::Excluded(day.as_slice()));
-        let scan = snapshot.scan(EVENTS, Bound::Included(&first), end, ReadHint::LongRange);
-        Self { scan, before, events: EVENTS.into() }
+        Self { scan: scan_days(snapshot, before..=before), before, events: EVENTS.into() }
     }
 
     /// The next piece; none is empty.
@@ -56,8 +52,7 @@ pub(crate) struct UserErasure {
 
 impl UserErasure {
     pub(crate) fn new(snapshot: &EngineSnapshot, id: &str) -> Self {
-        let scan = snapshot.scan(EVENTS, Bound::Unbounded, Bound::Unbounded, ReadHint::ShortRange);
-        Self { keys: UserKeys::new(scan, id), events: EVENTS.into() }
+        Self { keys: UserKeys::new(scan_all(snapshot, ReadHint::ShortRange), id), events: EVENTS.into() }
     }
 
     /// The next piece; none is empty.

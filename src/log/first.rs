@@ -1,11 +1,11 @@
 //! The times of first events, from the events that are there.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use super::append::stamp;
-use crate::codec::{self, EVENTS, EventBytes, EventKey};
+use super::scan::scan_all;
+use crate::codec::{self, EventBytes, EventKey};
 use crate::error::Result;
 use crate::model::{Kind, Timestamp};
 use crate::rocks::{EngineScan, EngineSnapshot, Operation, ReadHint};
@@ -25,7 +25,7 @@ pub(crate) struct FirstTimes {
 impl FirstTimes {
     pub(crate) fn new(snapshot: &EngineSnapshot, kind: &Kind) -> Self {
         Self {
-            scan: snapshot.scan(EVENTS, Bound::Unbounded, Bound::Unbounded, ReadHint::FullScan),
+            scan: scan_all(snapshot, ReadHint::FullScan),
             family: codec::first_family_of(kind),
             property: kind.group_key().map(Into::into),
             events: 0,

@@ -8,6 +8,7 @@
 //! append    from an event to operations          first     times of first events from events that are there
 //! view      what can be asked of one moment      erase     what makes events go, piece by piece
 //! events    iterators                            check     every byte
+//! scan      opens the log's column family
 //! ```
 //!
 //! This room speaks to `rocks` in operations and scans, and to the facade in events. It commits nothing itself, and it
@@ -18,6 +19,7 @@ mod check;
 mod erase;
 mod events;
 mod first;
+mod scan;
 mod view;
 
 #[cfg(test)]
@@ -31,3 +33,4 @@ pub(crate) use append::{Appender, GroupKeys};
 pub(crate) use check::check;
 pub(crate) use erase::{DayErasure, UserErasure, forget, whole_days_before};
 pub(crate) use first::FirstTimes;
+pub(crate) use scan::scan_keys;

@@ -1,10 +1,11 @@
 //! Reading events as they were at one moment.
 
 use std::fmt;
-use std::ops::{Bound, RangeBounds};
+use std::ops::RangeBounds;
 
 use super::events::Events;
-use crate::codec::{EVENTS, day_of, day_prefix};
+use super::scan::{scan_all, scan_days};
+use crate::codec::day_of;
 use crate::error::{Error, Result};
 use crate::model::Timestamp;
 use crate::rocks::{EngineSnapshot, ReadHint};
@@ -24,7 +25,7 @@ impl EventView {
     /// All events, in the order of the log.
     #[must_use]
     pub fn iter(&self) -> Events {
-        Events::all(self.0.scan(EVENTS, Bound::Unbounded, Bound::Unbounded, ReadHint::FullScan))
+        Events::all(scan_all(&self.0, ReadHint::FullScan))
     }
 
     /// The events of a range of time, in the order of the log. Whole days are read, so a minute costs as much as its
@@ -45,26 +46,15 @@ impl EventView {
     /// ```
     #[must_use]
     pub fn range(&self, range: impl RangeBounds<Timestamp>) -> Events {
-        let (from, to) = (range.start_bound().cloned(), range.end_bound().cloned());
-        let day = |time: Timestamp| time.day_and_millis().0;
-        let first = match from {
-            Bound::Included(time) | Bound::Excluded(time) => Some(day_prefix(day(time))),
-            Bound::Unbounded => None,
-        };
-        let end = match to {
-            Bound::Included(time) | Bound::Excluded(time) => day(time).checked_add(1).map(day_prefix),
-            Bound::Unbounded => None,
-        };
-        let first = first.as_ref().map_or(Bound::Unbounded, |day| Bound::Included(day.as_slice()));
-        let end = end.as_ref().map_or(Bound::Unbounded, |day| Bound::Excluded(day.as_slice()));
-        Events::within(self.0.scan(EVENTS, first, end, ReadHint::LongRange), from, to)
+        let range = (range.start_bound().cloned(), range.end_bound().cloned());
+        Events::within(scan_days(&self.0, range), range.0, range.1)
     }
 
     /// The events of one user, in the order of time. It goes from day to day, so it costs a seek for each day that the
     /// log has, whether or not the user was there.
     #[must_use]
     pub fn of_user(&self, distinct_id: &str) -> Events {
-        Events::of_user(self.0.scan(EVENTS, Bound::Unbounded, Bound::Unbounded, ReadHint::ShortRange), distinct_id)
+        Events::of_user(scan_all(&self.0, ReadHint::ShortRange), distinct_id)
     }
 
     /// How many events there are on each day that has any: the first moment of the day, and how many. They are counted.
@@ -74,7 +64,7 @@ impl EventView {
     /// [`Io`](crate::ErrorKind::Io) or [`Corrupt`](crate::ErrorKind::Corrupt) when the engine cannot read.
     pub fn days(&self) -> Result<Vec<(Timestamp, u64)>> {
         let mut days: Vec<([u8; 4], u64)> = Vec::new();
-        let mut scan = self.0.scan(EVENTS, Bound::Unbounded, Bound::Unbounded, ReadHint::FullScan);
+        let mut scan = scan_all(&self.0, ReadHint::FullScan);
         while let Some((key, _)) = scan.next()? {
             let Some(day) = key.first_chunk() else {
                 return Err(Error::corrupt(format!("the key of an event is too short key={key:02x?}")));

@@ -138,7 +138,8 @@ pub use db::{Backup, Batch, Builder, Db, EventLog, Snapshot, Stats, Table};
 pub use log::{EventView, Events};
 #[cfg(feature = "rocksdb")]
 pub use store::{
-    CheckReport, Commit, Durability, Finding, KnownIds, Profiles, TableReport, TableStats, View, WriteStats,
+    CheckReport, Commit, Durability, Finding, KnownIds, ProfileScan, Profiles, TableReport, TableStats, View,
+    WriteStats,
 };
 
 pub use error::{Error, ErrorKind, Result};

@@ -10,6 +10,7 @@
 
 mod bytes;
 mod chain;
+mod changes;
 mod entries;
 mod event;
 mod family;
@@ -21,6 +22,7 @@ mod value;
 
 pub(crate) use bytes::Malformed;
 pub(crate) use chain::{ChainBytes, ListLane, write_op, write_set, write_set_list, write_set_number};
+pub(crate) use changes::{EncodedEvent, Erasure, FirstEvent, GroupKeys};
 pub(crate) use event::{
     EventBytes, EventKey, check_event, check_id, corrupt_event, day_of, day_prefix, decode_event, encode_event, escape,
     event_key, event_place, unescape_bytes, user_prefix,
@@ -29,7 +31,7 @@ pub(crate) use family::{EVENTS, GROUP_PREFIX, META, family_of, first_family_of, 
 pub(crate) use operand::{Entry, Operand, OperandWriter, encode_update};
 #[cfg(any(test, feature = "laws"))]
 pub(crate) use operand::{is_readable, quarantine_of};
-pub(crate) use row::{decode_last_seen, decode_profile, decode_property, inspect, row_exists};
+pub(crate) use row::{decode_last_seen, decode_profile, decode_properties, decode_property, inspect, row_exists};
 pub(crate) use stamp::{decode_stamp, encode_stamp, read_stamp};
 pub(crate) use tuple::{project_event, project_row, project_value, tuple_value};
 pub(crate) use value::{ValueBytes, ValueKind, write_value};

@@ -16,7 +16,16 @@ use crate::ops::Presence;
 ///
 /// [`Corrupt`](crate::ErrorKind::Corrupt) when the bytes are no row, or one of a version that this one does not know.
 pub(crate) fn decode_profile(bytes: &[u8]) -> Result<Option<Profile>> {
-    read_profile(bytes).map_err(corrupt)
+    read_profile(bytes, |_| true).map_err(corrupt)
+}
+
+/// As [`decode_profile`], with those properties only whose names are among these, which ascend.
+///
+/// # Errors
+///
+/// As [`decode_profile`].
+pub(crate) fn decode_properties(bytes: &[u8], names: &[Box<str>]) -> Result<Option<Profile>> {
+    read_profile(bytes, |name| names.binary_search_by(|known| (**known).cmp(name)).is_ok()).map_err(corrupt)
 }
 
 /// Decodes one property of a row and skips the others.
@@ -32,7 +41,7 @@ pub(super) fn corrupt(Malformed(what): Malformed) -> Error {
     Error::corrupt(format!("the row cannot be read: {what}"))
 }
 
-fn read_profile(bytes: &[u8]) -> Read<Option<Profile>> {
+fn read_profile(bytes: &[u8], selects: impl Fn(&str) -> bool) -> Read<Option<Profile>> {
     let row = Operand::head(bytes)?;
     let Presence::Known(life) = row.presence else {
         return Err(Malformed("an operand where a row must be"));
@@ -43,7 +52,10 @@ fn read_profile(bytes: &[u8]) -> Read<Option<Profile>> {
     let mut properties: Vec<(String, Value)> = Vec::new();
     for entry in row.entries().ascending() {
         let (name, value) = set_value(entry?)?;
-        properties.push((str(name)?.to_owned(), read_whole(value)?));
+        let name = str(name)?;
+        if selects(name) {
+            properties.push((name.to_owned(), read_whole(value)?));
+        }
     }
     Ok(Some(Profile {
         properties: Object::from_sorted(properties),

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::limits::Limits;
 use crate::log::Appender;
 use crate::model::Timestamp;
-use crate::store::{Access, Durability, Options, Running};
+use crate::store::{Access, Durability, Options, Store};
 
 /// Settings for opening a store.
 ///
@@ -111,7 +111,7 @@ impl Builder {
     }
 
     fn open_as(self, path: &Path, access: Access) -> Result<Db> {
-        let store = Arc::new(Running::open(path, access, self.0)?);
+        let store = Arc::new(Store::open(path, access, self.0)?);
         Ok(Db { store, appender: Arc::new(Appender::new()) })
     }
 }

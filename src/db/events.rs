@@ -4,14 +4,14 @@ use std::fmt;
 use std::ops::RangeBounds;
 
 use super::{Batch, Db};
+use crate::codec::Erasure;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::error::Result;
-use crate::log::{DayErasure, EventView, Events, UserErasure, forget, whole_days_before};
+use crate::log::{DayErasure, EventView, Events, UserErasure, first_event_of, whole_days_before};
 use crate::model::{Event, Kind, ProfileKey, Timestamp};
 use crate::ops::Change;
-use crate::rocks::Operation;
-use crate::store::{Commit, Durability, Work};
+use crate::store::{Commit, Durability, Request};
 
 /// The event log: the verbs to append and to erase, and those to read it as it is at each call.
 ///
@@ -85,10 +85,10 @@ impl EventLog {
     /// cannot read or write.
     pub fn delete_before(&self, time: Timestamp) -> Result<()> {
         self.0.store.writable()?;
-        self.commit(vec![whole_days_before(time)])?;
-        let mut erasure = DayErasure::new(&self.0.store.engine().snapshot(), time);
-        while let Some(piece) = erasure.next()? {
-            self.commit(piece)?;
+        self.erase(vec![whole_days_before(time)])?;
+        let mut erasure = DayErasure::new(&self.0.store.shared.engine().snapshot(), time);
+        while let Some(chunk) = erasure.next()? {
+            self.erase(chunk)?;
         }
         self.0.synced_by_default()
     }
@@ -108,27 +108,28 @@ impl EventLog {
         let key = ProfileKey::user(distinct_id)?;
         let store = &self.0.store;
         store.writable()?;
-        let mut erasure = UserErasure::new(&store.engine().snapshot(), distinct_id);
+        let mut erasure = UserErasure::new(&store.shared.engine().snapshot(), distinct_id);
         let mut count = 0;
-        while let Some(piece) = erasure.next()? {
-            count += piece.len() as u64;
-            self.commit(piece)?;
+        while let Some(chunk) = erasure.next()? {
+            count += chunk.len() as u64;
+            self.erase(chunk)?;
         }
-        // Last: as long as it is there, somebody can see that there is something left to do.
-        let profile = store.admit(key, Change::Delete, (store.options.clock)())?;
-        let work = Work { writes: profile.into_iter().collect(), beside: vec![forget(&Kind::User, distinct_id)] };
-        store.write(work, store.options.durability)?;
+        // Last: as long as the profile is there, it is visible that the erasure is not complete.
+        let profile = store.shared.admit(key, Change::Delete, (store.shared.options.clock)())?;
+        let erasures = vec![first_event_of(&Kind::User, distinct_id)];
+        let request = Request { profiles: profile.into_iter().collect(), erasures, ..Request::default() };
+        store.write(request, store.shared.options.durability)?;
         Ok(count)
     }
 
-    fn commit(&self, beside: Vec<Operation>) -> Result<()> {
-        self.0.store.write(Work { beside, ..Work::default() }, Durability::Buffered)
+    fn erase(&self, erasures: Vec<Erasure>) -> Result<()> {
+        self.0.store.write(Request { erasures, ..Request::default() }, Durability::Buffered)
     }
 
     /// The log as it is now, to be read more than once.
     #[must_use]
     pub fn view(&self) -> EventView {
-        EventView::new(self.0.store.engine().snapshot())
+        EventView::new(self.0.store.shared.engine().snapshot())
     }
 
     /// As [`EventView::iter`].

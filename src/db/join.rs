@@ -31,7 +31,7 @@ impl Snapshot {
     /// ```
     #[must_use]
     pub fn join(&self) -> Join {
-        Join::new(Arc::new(Moment(self.0.clone())))
+        Join::new(Arc::new(Moment(self.engine.clone())))
     }
 }
 

@@ -29,10 +29,10 @@ pub use table::Table;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::error::Result;
-use crate::log::{self, Appender, GroupKeys};
+use crate::log::{self, Appender};
 use crate::model::Kind;
 use crate::rocks;
-use crate::store::{CheckReport, Commit, Durability, Running, Source, TableReport, View, Work};
+use crate::store::{CheckReport, Commit, Durability, ReadSource, Request, Store, TableReport, View};
 
 /// A store of profiles and events in a directory.
 ///
@@ -54,7 +54,7 @@ use crate::store::{CheckReport, Commit, Durability, Running, Source, TableReport
 /// ```
 #[derive(Clone)]
 pub struct Db {
-    store: Arc<Running>,
+    store: Arc<Store>,
     appender: Arc<Appender>,
 }
 
@@ -93,14 +93,14 @@ impl Db {
     /// The profiles of a kind.
     #[must_use]
     pub fn table(&self, kind: &Kind) -> Table {
-        let view = View::new(Source::Live(Arc::clone(&self.store)), kind.clone());
+        let view = View::new(ReadSource::Live(Arc::clone(&self.store.shared)), kind.clone());
         Table { db: self.clone(), view }
     }
 
     /// The kinds of profiles that were ever written.
     #[must_use]
     pub fn kinds(&self) -> Vec<Kind> {
-        self.store.kinds()
+        self.store.shared.kinds()
     }
 
     /// The log of events.
@@ -113,7 +113,7 @@ impl Db {
     /// folded costs reads: do not hold one for hours.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot(self.store.engine().snapshot())
+        Snapshot { engine: self.store.shared.engine().snapshot() }
     }
 
     /// Commits a batch: all of it or nothing, as durable as the store's default.
@@ -122,7 +122,7 @@ impl Db {
     ///
     /// As [`Table::update`]; nothing of the batch was stored then.
     pub fn write(&self, batch: Batch) -> Result<()> {
-        self.write_with(batch, self.store.options.durability)
+        self.write_with(batch, self.store.shared.options.durability)
     }
 
     /// Commits a batch with a durability of its own.
@@ -131,8 +131,8 @@ impl Db {
     ///
     /// As [`write`](Self::write).
     pub fn write_with(&self, batch: Batch, durability: Durability) -> Result<()> {
-        let work = self.admit(batch)?;
-        if work.is_empty() { Ok(()) } else { self.store.write(work, durability) }
+        let request = self.admit(batch)?;
+        if request.is_empty() { Ok(()) } else { self.store.write(request, durability) }
     }
 
     /// Hands a batch over and returns at once; [`Commit::wait`] tells how it went.
@@ -142,7 +142,7 @@ impl Db {
     /// [`Invalid`](ErrorKind::Invalid) or [`LimitExceeded`](ErrorKind::LimitExceeded) when it is not admitted,
     /// [`ReadOnly`](ErrorKind::ReadOnly) or [`Closed`](ErrorKind::Closed) when the store takes no writes.
     pub fn submit(&self, batch: Batch) -> Result<Commit> {
-        self.submit_with(batch, self.store.options.durability)
+        self.submit_with(batch, self.store.shared.options.durability)
     }
 
     /// Hands a batch over with a durability of its own.
@@ -151,25 +151,45 @@ impl Db {
     ///
     /// As [`submit`](Self::submit).
     pub fn submit_with(&self, batch: Batch, durability: Durability) -> Result<Commit> {
-        let work = self.admit(batch)?;
-        if work.is_empty() { Ok(Commit::done()) } else { self.store.submit(work, durability) }
+        let request = self.admit(batch)?;
+        if request.is_empty() { Ok(Commit::done()) } else { self.store.submit(request, durability) }
     }
 
-    fn admit(&self, batch: Batch) -> Result<Work> {
-        let mut work = Work::default();
-        let now = (self.store.options.clock)();
-        work.writes.reserve(batch.changes.len());
+    /// As [`submit`](Self::submit), but never blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`](ErrorKind::Busy) when the queue of writes is full; otherwise as [`submit`](Self::submit).
+    pub fn try_submit(&self, batch: Batch) -> Result<Commit> {
+        self.try_submit_with(batch, self.store.shared.options.durability)
+    }
+
+    /// As [`try_submit`](Self::try_submit), with a durability of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_submit`](Self::try_submit).
+    pub fn try_submit_with(&self, batch: Batch, durability: Durability) -> Result<Commit> {
+        let request = self.admit(batch)?;
+        if request.is_empty() { Ok(Commit::done()) } else { self.store.try_submit(request, durability) }
+    }
+
+    fn admit(&self, batch: Batch) -> Result<Request> {
+        let mut request = Request::default();
+        let shared = &self.store.shared;
+        let now = (shared.options.clock)();
+        request.profiles.reserve(batch.changes.len());
         for (key, change) in batch.changes {
-            work.writes.extend(self.store.admit(key, change, now)?);
+            request.profiles.extend(shared.admit(key, change, now)?);
         }
         if !batch.events.is_empty() {
-            let groups = GroupKeys::of(&self.store.engine());
-            let limits = &self.store.options.limits;
+            let (groups, limits) = (shared.group_keys(), &shared.options.limits);
+            request.events.reserve(batch.events.len());
             for event in batch.events {
-                self.appender.append(event, limits, now, &groups, &mut work.beside)?;
+                request.events.push(self.appender.append(event, limits, now, &groups, &mut request.first_events)?);
             }
         }
-        Ok(work)
+        Ok(request)
     }
 
     /// Looks through the whole log for when each user, or each group of a kind, had its first event, and takes that
@@ -186,9 +206,9 @@ impl Db {
     /// cannot read or write. Running it again goes through the log again.
     pub fn backfill_first_event_times(&self, kind: &Kind) -> Result<u64> {
         self.store.create_table(kind)?;
-        let mut times = log::FirstTimes::new(&self.store.engine().snapshot(), kind);
-        while let Some(beside) = times.next()? {
-            self.store.write(Work { beside, ..Work::default() }, Durability::Buffered)?;
+        let mut times = log::FirstEventBackfill::new(&self.store.shared.engine().snapshot(), kind);
+        while let Some(first_events) = times.next()? {
+            self.store.write(Request { first_events, ..Request::default() }, Durability::Buffered)?;
         }
         self.synced_by_default()?;
         Ok(times.events())
@@ -196,7 +216,7 @@ impl Db {
 
     /// Ends a sequence of buffered writes.
     fn synced_by_default(&self) -> Result<()> {
-        match self.store.options.durability {
+        match self.store.shared.options.durability {
             Durability::Synced => self.sync(),
             Durability::Buffered => Ok(()),
         }
@@ -208,7 +228,7 @@ impl Db {
     ///
     /// [`Io`](ErrorKind::Io) when the log cannot be synced.
     pub fn sync(&self) -> Result<()> {
-        self.store.engine().sync()
+        self.store.shared.engine().sync()
     }
 
     /// Writes what is in memory to files, composing pending operands on the way.
@@ -217,7 +237,7 @@ impl Db {
     ///
     /// [`Io`](ErrorKind::Io) when the files cannot be written.
     pub fn flush(&self) -> Result<()> {
-        self.store.engine().flush()
+        self.store.shared.engine().flush()
     }
 
     /// Folds every profile and rewrites every file, those of the log as well. Reads are fastest afterwards. It takes
@@ -239,8 +259,8 @@ impl Db {
     /// [`Corrupt`](ErrorKind::Corrupt) or [`Io`](ErrorKind::Io) when the engine cannot go on reading. Rows that can be
     /// read but not understood are findings, not errors.
     pub fn check(&self) -> Result<CheckReport> {
-        let snapshot = self.store.engine().snapshot();
-        let mut report = self.store.check(&snapshot)?;
+        let snapshot = self.store.shared.engine().snapshot();
+        let mut report = self.store.shared.check(&snapshot)?;
         if snapshot.engine().has_family(log::FAMILY) {
             let mut table = TableReport::named(log::FAMILY);
             let walked = log::check(&snapshot, |id, what| table.find_unreadable(id.as_bytes(), what))?;
@@ -253,11 +273,11 @@ impl Db {
     /// Figures of the store. Cheap: nothing is read.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let merges = self.store.engine().merge_counts();
-        let health = self.store.engine().health();
+        let merges = self.store.shared.engine().merge_counts();
+        let health = self.store.shared.engine().health();
         Stats {
-            tables: self.store.table_stats(),
-            writes: self.store.write_stats(),
+            tables: self.store.shared.table_stats(),
+            writes: self.store.shared.write_stats(),
             full_merges: merges.full,
             partial_merges: merges.partial,
             operands_merged: merges.operands,
@@ -274,7 +294,7 @@ impl Db {
     /// [`Invalid`](ErrorKind::Invalid) when the directory holds something else, [`Io`](ErrorKind::Io) when it cannot be
     /// written.
     pub fn backup(&self, to: impl AsRef<Path>) -> Result<Backup> {
-        rocks::backup(&self.store.engine(), to.as_ref()).map(Backup::from)
+        rocks::backup(&self.store.shared.engine(), to.as_ref()).map(Backup::from)
     }
 
     /// The backups in a directory, oldest first.
@@ -304,7 +324,7 @@ impl Db {
     /// [`Invalid`](ErrorKind::Invalid) in a store that was opened otherwise, [`Io`](ErrorKind::Io) when the files of
     /// the writer cannot be read.
     pub fn catch_up(&self) -> Result<()> {
-        self.store.catch_up()
+        self.store.shared.catch_up()
     }
 
     /// Commits what was submitted, syncs the log and takes no more writes. Dropping the store does the same, but
@@ -320,6 +340,6 @@ impl Db {
 
 impl fmt::Debug for Db {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Db").field("path", &self.store.engine().path()).finish_non_exhaustive()
+        f.debug_struct("Db").field("path", &self.store.shared.engine().path()).finish_non_exhaustive()
     }
 }

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::log::EventView;
 use crate::model::Kind;
 use crate::rocks;
-use crate::store::{Source, View};
+use crate::store::{ReadSource, View};
 
 /// One moment of the whole store: what was acknowledged before it was taken, and nothing after.
 ///
@@ -24,13 +24,15 @@ use crate::store::{Source, View};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct Snapshot(pub(super) rocks::EngineSnapshot);
+pub struct Snapshot {
+    pub(super) engine: rocks::EngineSnapshot,
+}
 
 impl Snapshot {
     /// The number of the last change that it sees. Numbers grow by one with every change of one key.
     #[must_use]
     pub fn sequence(&self) -> u64 {
-        self.0.sequence()
+        self.engine.sequence()
     }
 
     /// The profiles of users.
@@ -51,13 +53,13 @@ impl Snapshot {
     /// The profiles of a kind.
     #[must_use]
     pub fn table(&self, kind: &Kind) -> View {
-        View::new(Source::Pinned(self.0.clone()), kind.clone())
+        View::new(ReadSource::Snapshot(self.engine.clone()), kind.clone())
     }
 
     /// The event log.
     #[must_use]
     pub fn events(&self) -> EventView {
-        EventView::new(self.0.clone())
+        EventView::new(self.engine.clone())
     }
 }
 

@@ -1,28 +1,27 @@
-//! The times of first events, from the events that are there.
+//! Backfill of the first-event index: a full scan of the log, aggregated to the minimum time per id.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::append::stamp;
 use super::scan::scan_all;
-use crate::codec::{self, EventBytes, EventKey};
+use crate::codec::{self, EventBytes, EventKey, FirstEvent};
 use crate::error::Result;
 use crate::model::{Kind, Timestamp};
-use crate::rocks::{EngineScan, EngineSnapshot, Operation, ReadHint};
+use crate::rocks::{EngineScan, EngineSnapshot, ReadHint};
 
-/// How many ids are held before their times are handed out.
+/// How many ids are aggregated before a chunk is returned.
 const IDS_MAX: usize = 1 << 14;
 
-/// Walks over the log and says when each id of a kind had its first event. An event that cannot be read is passed over.
-pub(crate) struct FirstTimes {
+/// Computes the first-event times of a kind. An event that cannot be read is skipped; the checker reports it.
+pub(crate) struct FirstEventBackfill {
     scan: EngineScan,
     family: Arc<str>,
-    /// Where an event names its groups; users are named by its key.
+    /// The property with the ids of groups; those of users are in the keys of events.
     property: Option<Box<str>>,
     events: u64,
 }
 
-impl FirstTimes {
+impl FirstEventBackfill {
     pub(crate) fn new(snapshot: &EngineSnapshot, kind: &Kind) -> Self {
         Self {
             scan: scan_all(snapshot, ReadHint::FullScan),
@@ -32,13 +31,13 @@ impl FirstTimes {
         }
     }
 
-    /// How many events named an id, so far.
+    /// How many events had an id of the kind, so far.
     pub(crate) fn events(&self) -> u64 {
         self.events
     }
 
-    /// The next piece; none is empty. An id may come again in a later one.
-    pub(crate) fn next(&mut self) -> Result<Option<Vec<Operation>>> {
+    /// The next chunk; none is empty. An id can be in several.
+    pub(crate) fn next(&mut self) -> Result<Option<Vec<FirstEvent>>> {
         let mut times: BTreeMap<String, Timestamp> = BTreeMap::new();
         while times.len() < IDS_MAX
             && let Some((key, value)) = self.scan.next()?
@@ -58,17 +57,17 @@ impl FirstTimes {
             match &self.property {
                 None => key.id().into_iter().filter(|id| !id.is_empty()).for_each(|id| note(&id)),
                 Some(property) => {
-                    let wanted = std::slice::from_ref(property);
+                    let names = std::slice::from_ref(property);
                     let Ok(event) = EventBytes::read(value) else { continue };
-                    // What was found before the damage counts.
-                    let _ = event.pick(wanted, |_, value| {
+                    // A value that is damaged further on still counts with the ids before the damage.
+                    let _ = event.pick(names, |_, value| {
                         value.group_ids(&mut note);
                     });
                 }
             }
             self.events += u64::from(named);
         }
-        let piece: Vec<Operation> = times.iter().map(|(id, time)| stamp(&self.family, id, *time)).collect();
-        Ok((!piece.is_empty()).then_some(piece))
+        let chunk: Vec<FirstEvent> = times.iter().map(|(id, time)| FirstEvent::new(&self.family, id, *time)).collect();
+        Ok((!chunk.is_empty()).then_some(chunk))
     }
 }

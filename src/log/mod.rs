@@ -1,18 +1,17 @@
-//! Event verbs: append, read, erase.
+//! The event log: an append-only table of events, clustered by day and user, and its first-event index.
 //!
-//! The log is one family of its own, whose keys sort by day, user and time. Beside it stands, for users and for each
-//! kind of group, a family of the times of first events, which `$mp_first_event_time` is read from. An event and its
-//! times are [`Operation`](crate::rocks::Operation)s, which are committed together with what else the caller writes.
+//! The log is a column family whose keys sort by day, user and time. For users, and for each kind of group, an index
+//! holds the time of the first event per id, which `$mp_first_event_time` is read from. Writes are typed values of
+//! `codec`, which the facade commits together with writes to profiles.
 //!
 //! ```text
-//! append    from an event to operations          first     times of first events from events that are there
-//! view      what can be asked of one moment      erase     what makes events go, piece by piece
-//! events    iterators                            check     every byte
+//! append    validates and encodes events         first     backfill of the first-event index
+//! view      queries on a snapshot                erase     erasures, chunk by chunk
+//! events    iterators                            check     verifies every byte
 //! scan      opens the log's column family
 //! ```
 //!
-//! This room speaks to `rocks` in operations and scans, and to the facade in events. It commits nothing itself, and it
-//! does not see profiles.
+//! This room commits nothing itself, and it does not see profiles.
 
 mod append;
 mod check;
@@ -29,8 +28,8 @@ pub use events::Events;
 pub use view::EventView;
 
 pub(crate) use crate::codec::EVENTS as FAMILY;
-pub(crate) use append::{Appender, GroupKeys};
+pub(crate) use append::Appender;
 pub(crate) use check::check;
-pub(crate) use erase::{DayErasure, UserErasure, forget, whole_days_before};
-pub(crate) use first::FirstTimes;
+pub(crate) use erase::{DayErasure, UserErasure, first_event_of, whole_days_before};
+pub(crate) use first::FirstEventBackfill;
 pub(crate) use scan::scan_keys;

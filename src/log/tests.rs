@@ -1,12 +1,12 @@
-//! What the log does with bytes that nobody can read. There is no public way to write them.
+//! The log with damaged bytes, which the public API cannot write.
 
 use std::sync::Arc;
 
-use super::{Appender, EventView, FirstTimes, GroupKeys, check};
-use crate::codec::{self, EVENTS};
+use super::{Appender, EventView, FirstEventBackfill, check};
+use crate::codec::{self, EVENTS, GroupKeys};
 use crate::limits::Limits;
 use crate::model::{Event, Kind, Timestamp};
-use crate::rocks::{Action, Engine, EngineSettings, Mode, Operation};
+use crate::rocks::{Engine, EngineSettings, Mode};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
 
@@ -14,36 +14,29 @@ fn event(name: &str, id: &str, day: i64) -> Event {
     Event::new(name, id, Timestamp::from_seconds(NOW.seconds() - day * 86_400)).id("i").set("company", "acme")
 }
 
-fn commit(engine: &Engine, operations: &[Operation]) {
+fn put(engine: &Engine, key: &[u8], value: &[u8]) {
+    engine.create_family(EVENTS).unwrap();
     let mut batch = engine.batch();
-    for operation in operations {
-        engine.create_family(&operation.family).unwrap();
-        batch.add(operation).unwrap();
-    }
+    batch.put(EVENTS, key, value).unwrap();
     batch.commit(false).unwrap();
 }
 
-fn put(engine: &Engine, key: Vec<u8>, value: &[u8]) {
-    commit(engine, &[Operation { family: EVENTS.into(), key, action: Action::Put(value.to_vec()) }]);
-}
-
 #[test]
-fn an_event_that_cannot_be_read_is_named_and_passed_by() {
+fn an_event_that_cannot_be_read_is_one_error_item_and_ends_no_scan() {
     let dir = tempfile::tempdir().unwrap();
     let engine = Engine::open(dir.path(), Mode::ReadWrite { create: true }, &EngineSettings::default()).unwrap();
     let engine = Arc::new(engine);
     engine.create_family("group:company").unwrap();
-    let (appender, groups) = (Appender::new(), GroupKeys::of(&engine));
-    let mut operations = Vec::new();
+    let (appender, groups) = (Appender::new(), GroupKeys::of(&engine.families()));
     for event in [event("one", "alice", 9), event("two", "bob", 9), event("three", "alice", 8), event("four", "bob", 8)]
     {
-        appender.append(event, &Limits::mixpanel(), NOW, &groups, &mut operations).unwrap();
+        let event = appender.append(event, &Limits::mixpanel(), NOW, &groups, &mut Vec::new()).unwrap();
+        put(&engine, &event.key, &event.value);
     }
-    commit(&engine, &operations);
     let damaged = codec::event_key(&event("two", "bob", 9));
     let value = codec::encode_event(&event("two", "bob", 9));
     for bad in [&value[..value.len() - 1], &[], &[0xE2, 1, 2], &[0xA1, 0]] {
-        put(&engine, damaged.clone(), bad);
+        put(&engine, &damaged, bad);
         let view = EventView::new(engine.snapshot());
         let names = |events: super::Events| {
             let names = events.map(|event| event.map(|event| event.name().to_owned()));
@@ -61,9 +54,9 @@ fn an_event_that_cannot_be_read_is_named_and_passed_by() {
         let walked = check(&engine.snapshot(), |id, what| found.push((id.to_owned(), what.to_owned()))).unwrap();
         assert_eq!((walked.events, walked.unreadable, found.len(), found[0].0.as_str()), (4, 1, 1, "bob"));
 
-        // Its key still says whose it is and when. What its value said of groups is lost if it cannot be read.
+        // Its key still has the user and the time. The groups are lost with its value.
         for (kind, events) in [(Kind::User, 4), (Kind::group("company").unwrap(), 3)] {
-            let mut times = FirstTimes::new(&engine.snapshot(), &kind);
+            let mut times = FirstEventBackfill::new(&engine.snapshot(), &kind);
             let pieces = std::iter::from_fn(|| times.next().unwrap()).flatten().count();
             let ids = if kind == Kind::User { 2 } else { 1 };
             assert!(pieces == ids && times.events() >= events, "{kind} {pieces} {}", times.events());
@@ -72,15 +65,15 @@ fn an_event_that_cannot_be_read_is_named_and_passed_by() {
 }
 
 #[test]
-fn keys_that_are_none_of_ours_end_no_walk() {
+fn foreign_keys_end_no_scan() {
     let dir = tempfile::tempdir().unwrap();
     let engine = Engine::open(dir.path(), Mode::ReadWrite { create: true }, &EngineSettings::default()).unwrap();
     let engine = Arc::new(engine);
     let good = event("one", "alice", 0);
-    put(&engine, codec::event_key(&good), &codec::encode_event(&good));
+    put(&engine, &codec::event_key(&good), &codec::encode_event(&good));
     let day = codec::user_prefix(codec::day_prefix(good.time().day_and_millis().0), "alice");
     for junk in [&b""[..], b"\x05", b"\xff\xff\xff", b"\xff\xff\xff\xff", &day, &day[..6]] {
-        put(&engine, junk.to_vec(), b"junk");
+        put(&engine, junk, b"junk");
     }
     let view = EventView::new(engine.snapshot());
     for events in [view.iter(), view.range(..), view.of_user("alice")] {

@@ -3,8 +3,6 @@
 //! It supports put, merge, delete and range delete. Single deletes are left out, because they are undefined on a key
 //! that has operands; range deletes are for column families without operands only.
 
-use std::sync::Arc;
-
 use rocksdb::WriteBatch as RawWriteBatch;
 
 use super::engine::{Engine, Handle};
@@ -14,44 +12,6 @@ use crate::error::{Error, ErrorKind, Result};
 pub(crate) struct WriteBatch<'e> {
     operations: RawWriteBatch,
     families: FamilyHandles<'e>,
-}
-
-/// One operation on one column family, so that rooms that do not see each other can commit together.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Operation {
-    pub(crate) family: Arc<str>,
-    /// For a range, its first key.
-    pub(crate) key: Vec<u8>,
-    pub(crate) action: Action,
-}
-
-/// What is done with a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// Sets the value.
-    Put(Vec<u8>),
-    /// Adds an operand.
-    Merge(Vec<u8>),
-    /// Deletes the key.
-    Delete,
-    /// Deletes the keys from this operation's key up to, but without, this one. Only in a family without operands.
-    DeleteRange(Vec<u8>),
-}
-
-impl Operation {
-    /// The size of the key and the value, in bytes, for bounds on queued memory.
-    pub(crate) fn bytes(&self) -> usize {
-        let action = match &self.action {
-            Action::Put(bytes) | Action::Merge(bytes) | Action::DeleteRange(bytes) => bytes.len(),
-            Action::Delete => 0,
-        };
-        self.key.len().saturating_add(action)
-    }
-
-    /// Whether it only deletes, which is a no-op in a column family that does not exist.
-    pub(crate) fn removes(&self) -> bool {
-        matches!(self.action, Action::Delete | Action::DeleteRange(_))
-    }
 }
 
 impl Engine {
@@ -85,17 +45,6 @@ impl WriteBatch<'_> {
     pub(crate) fn delete_range(&mut self, family: &str, from: &[u8], to: &[u8]) -> Result<()> {
         self.operations.delete_range_cf(self.families.get(family)?, from, to);
         Ok(())
-    }
-
-    /// Adds an operation.
-    pub(crate) fn add(&mut self, operation: &Operation) -> Result<()> {
-        let Operation { family, key, action } = operation;
-        match action {
-            Action::Put(value) => self.put(family, key, value),
-            Action::Merge(operand) => self.merge(family, key, operand),
-            Action::Delete => self.delete(family, key),
-            Action::DeleteRange(to) => self.delete_range(family, key, to),
-        }
     }
 
     /// Commits. Without `sync` the batch survives a crash of the process; with `sync`, power loss as well.

@@ -30,7 +30,7 @@ mod snapshot;
 mod tests;
 
 pub(crate) use backup::{BackupInfo, backup, backups, restore};
-pub(crate) use batch::{Action, Operation, WriteBatch};
+pub(crate) use batch::WriteBatch;
 pub(crate) use engine::{Engine, Mode, READ_KEYS_MAX};
 pub(crate) use merge_operator::{PendingOperands, probe_folds};
 pub(crate) use options::EngineSettings;

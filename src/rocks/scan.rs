@@ -95,12 +95,33 @@ impl EngineSnapshot {
 impl EngineScan {
     /// The next row, or none after the last.
     pub(crate) fn next(&mut self) -> Result<Option<(&[u8], &[u8])>> {
+        self.step(|rows, state| {
+            if matches!(state, ScanState::On) {
+                rows.next();
+            }
+        })
+    }
+
+    /// The next row from the end of the range backwards, or none before the first. A scan is read in one direction
+    /// only.
+    pub(crate) fn next_back(&mut self) -> Result<Option<(&[u8], &[u8])>> {
+        self.step(|rows, state| if matches!(state, ScanState::On) { rows.prev() } else { rows.seek_to_last() })
+    }
+
+    /// The row that was returned last, unless the scan has ended since.
+    pub(crate) fn current(&self) -> Option<(&[u8], &[u8])> {
+        self.cell.as_ref().filter(|_| matches!(self.state, ScanState::On))?.borrow_dependent().rows.item()
+    }
+
+    fn step(
+        &mut self,
+        advance: impl FnOnce(&mut DBRawIteratorWithThreadMode<'_, Raw>, &ScanState),
+    ) -> Result<Option<(&[u8], &[u8])>> {
         let Some(cell) = &mut self.cell else { return Ok(None) };
         match &self.state {
             ScanState::Ended => return Ok(None),
             ScanState::Failed(error) => return Err(error.clone()),
-            ScanState::On => cell.with_dependent_mut(|_, cursor| cursor.rows.next()),
-            ScanState::Ahead => {}
+            state => cell.with_dependent_mut(|_, cursor| advance(&mut cursor.rows, state)),
         }
         // A row, the end, or a failure, which looks like the end until the status is checked.
         let rows = &cell.borrow_dependent().rows;

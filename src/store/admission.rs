@@ -1,52 +1,26 @@
-//! From an update to a write: what happens on the caller's thread, before anyone else waits.
+//! Admission: validates an update and encodes it as a write, on the caller's thread.
 
 use std::sync::Arc;
 
-use super::open::Store;
+use super::request::ProfileWrite;
+use super::shared::Shared;
 use crate::codec::family_of;
 use crate::error::{Error, Result};
 use crate::merge;
 use crate::model::{Kind, ProfileKey, Timestamp};
 use crate::ops::{Change, Op, Update};
 
-/// What a write survives once it is acknowledged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Durability {
-    /// A crash of the process, not of the machine: the log is handed to the operating system.
-    Buffered,
-    /// Power loss: the log is synced. Callers that write at the same time share one sync.
-    #[default]
-    Synced,
-}
-
-/// One change of one profile, ready to be committed.
-pub(crate) struct Write {
-    pub(super) family: Arc<str>,
-    pub(super) key: Vec<u8>,
-    /// The operand; none deletes the profile.
-    pub(super) operand: Option<Vec<u8>>,
-    /// Whether properties may come into being by it.
-    pub(super) creates: bool,
-    /// Names that the table had not seen when the update was admitted.
-    pub(super) names: Vec<Box<str>>,
-}
-
-impl Write {
-    pub(super) fn bytes(&self) -> usize {
-        self.key.len() + self.operand.as_ref().map_or(0, Vec::len)
-    }
-}
-
-impl Store {
-    /// Admits a change: checks it against the limits, stamps it and encodes it. An update without any operator is none.
+impl Shared {
+    /// Admits a change: validates it against the limits, sets its time and encodes it. An update without operators is
+    /// no write.
     ///
-    /// `now` is the time of an update that brings none, and the latest that any may bring.
-    pub(crate) fn admit(&self, key: ProfileKey, change: Change, now: Timestamp) -> Result<Option<Write>> {
+    /// `now` is the time of an update without one, and the upper bound of all others.
+    pub(crate) fn admit(&self, key: ProfileKey, change: Change, now: Timestamp) -> Result<Option<ProfileWrite>> {
         let update = match change {
             Change::Delete => None,
             Change::Update(update) => {
-                let named = |error: Error| if error.field().is_some() { error } else { error.at(key.id()) };
-                let mut update = update.admit(&self.options.limits).map_err(named)?;
+                let with_id = |error: Error| if error.field().is_some() { error } else { error.at(key.id()) };
+                let mut update = update.admit(&self.options.limits).map_err(with_id)?;
                 if update.is_empty() {
                     return Ok(None);
                 }
@@ -59,15 +33,15 @@ impl Store {
             kind @ Kind::Group(_) => family_of(kind),
         };
         let operand = update.as_ref().map(merge::operand);
-        let mut write = Write { family, key: key.into_id().into(), operand, creates: false, names: Vec::new() };
+        let mut write = ProfileWrite { family, key: key.into_id().into(), operand, creates: false, names: Vec::new() };
         if let Some(update) = update {
             self.note_names(&mut write, &update);
         }
         Ok(Some(write))
     }
 
-    /// Notes which names of an update the table has not seen yet.
-    fn note_names(&self, write: &mut Write, update: &Update) {
+    /// Collects the property names of an update that the table has not seen yet.
+    fn note_names(&self, write: &mut ProfileWrite, update: &Update) {
         let names = self.names.read();
         let seen = names.get(&write.family);
         for (name, op) in update.ops() {

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use serde::Serialize;
 
-use super::open::Store;
+use super::shared::Shared;
 use crate::codec::{self, family_of, first_family_of, first_kind_of, kind_of};
 use crate::error::Result;
 use crate::limits::Limits;
@@ -150,7 +150,7 @@ fn check_first_times(snapshot: &EngineSnapshot, kind: &Kind, report: &mut TableR
     Ok(())
 }
 
-impl Store {
+impl Shared {
     /// Walks over all profiles and times of first events.
     pub(crate) fn check(&self, snapshot: &EngineSnapshot) -> Result<CheckReport> {
         let walk = |kind: &Kind| {

@@ -1,58 +1,36 @@
-//! One batch for a group of requests.
+//! The leader's part of group commit: a group of requests becomes one write batch.
 //!
-//! Operands of one key are composed on the way, which is cheaper than to let the engine keep them apart. A `$delete`
-//! becomes the engine's own delete, which ends the chain of operands; what follows it in the group is a new row.
+//! Operands of one key are composed first, which is cheaper than leaving them to the engine. A `$delete` becomes the
+//! engine's own delete, which ends the chain of operands; what follows it in the group starts a new row.
 //!
-//! Two things here need to read. A table that has seen more names than a profile may have properties counts an update
-//! that may create one against the row. And a key that has taken many operands since it was last folded gets its row
-//! written, because only a row ends a chain. Both are safe in this place only: a leader is alone, so no operand can
-//! slip in between the read and the write.
+//! Two things here need to read. In a table over its name budget, an update that may create properties is counted
+//! against the row. And a key that has taken many operands since its last fold gets its row written, because only a
+//! row ends a chain. Both are safe nowhere else: there is one leader at a time, so no operand can be committed between
+//! the read and the write.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use hashbrown::HashTable;
 use smallvec::SmallVec;
 
-use super::admission::{Durability, Write};
-use super::beside::{Plan, Stamps};
-use super::commit::Request;
+use super::first_index::FirstEventWrites;
 use super::names::{self, Names, Seen};
-use super::open::Store;
-use crate::codec;
+use super::request::{ProfileWrite, Request};
+use super::shared::Shared;
+use crate::codec::{self, EVENTS, Erasure};
 use crate::error::{Error, Result};
 use crate::merge;
-use crate::rocks::Engine;
+use crate::rocks::{Engine, WriteBatch};
 
-/// How many counters of operands there are. Keys share them by hash: one that is folded too early costs a read.
+/// How many counters of operands there are. Keys share them by hash: a key that is folded too early costs one read.
 const COUNTERS: usize = 1 << 16;
 
-/// After so many operands all counters start again, so that keys that are not hot never come to be folded.
+/// After this many operands all counters are reset, so that keys that are not hot are never folded.
 const COUNTED_MAX: usize = COUNTERS * 64;
 
-/// Slots by the hash of their key. Two keys of one hash stand at that hash and the next free number after it.
-#[expect(clippy::disallowed_types, reason = "looked up by key only, never iterated")]
-type Index = std::collections::HashMap<u64, usize, BuildHasherDefault<Hashed>>;
-
-/// Takes a number that is a hash already.
-#[derive(Default)]
-struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
-
-/// One operand per key and group is the rule.
+/// Most keys get one operand per group.
 type Operands<'r> = SmallVec<[&'r [u8]; 2]>;
 
 /// What a leader keeps between batches.
@@ -61,11 +39,10 @@ pub(super) struct Leader {
     pending: Vec<u16>,
     counted: usize,
     hasher: RandomState,
-    stamps: Stamps,
 }
 
 /// What a group does to one key.
-struct Slot<'r> {
+struct KeyWrite<'r> {
     family: &'r Arc<str>,
     key: &'r [u8],
     hash: u64,
@@ -74,8 +51,8 @@ struct Slot<'r> {
     operands: Operands<'r>,
 }
 
-impl Slot<'_> {
-    /// The row as it stands with this group so far.
+impl KeyWrite<'_> {
+    /// The row with the writes of this group so far.
     fn row(&self, engine: &Engine) -> Result<Vec<u8>> {
         if self.deleted {
             return Ok(merge::full(None, &self.operands));
@@ -88,15 +65,17 @@ impl Slot<'_> {
     }
 }
 
-struct Group<'r> {
-    slots: Vec<Slot<'r>>,
-    index: Index,
+/// Requests that are committed in one batch, as what they do to each key.
+struct CommitGroup<'r> {
+    keys: Vec<KeyWrite<'r>>,
+    /// Positions in `keys`.
+    index: HashTable<usize>,
     hasher: RandomState,
-    /// Names that this group is the first to use.
+    /// Property names that this group is the first to use.
     fresh: BTreeMap<&'r Arc<str>, BTreeSet<&'r str>>,
 }
 
-/// How a slot was before a write, for a request that fails after some of its writes.
+/// The state of a key before a write, for a request that fails after some of its writes.
 struct Undo<'r> {
     at: usize,
     deleted: bool,
@@ -107,67 +86,71 @@ struct Undo<'r> {
 
 impl Leader {
     pub(super) fn new() -> Self {
-        let hasher = RandomState::new();
-        Self { pending: vec![0; COUNTERS], counted: 0, stamps: Stamps::new(hasher.clone()), hasher }
+        Self { pending: vec![0; COUNTERS], counted: 0, hasher: RandomState::new() }
     }
 
     /// Commits a group. One outcome per request: a request over a limit fails alone, a failing engine fails them all.
-    pub(super) fn commit(&mut self, store: &Store, requests: &[Request]) -> Vec<Result<()>> {
-        let writes = requests.iter().map(|request| request.work.writes.len()).sum();
-        let mut group = Group {
-            slots: Vec::with_capacity(writes),
-            index: Index::with_capacity_and_hasher(writes, BuildHasherDefault::new()),
+    pub(super) fn commit(&mut self, shared: &Shared, requests: &[&Request], sync: bool) -> Vec<Result<()>> {
+        let writes = requests.iter().map(|request| request.profiles.len()).sum();
+        let mut group = CommitGroup {
+            keys: Vec::with_capacity(writes),
+            index: HashTable::with_capacity(writes),
             hasher: self.hasher.clone(),
             fresh: BTreeMap::new(),
         };
-        let known = store.names.read();
-        let mut outcomes: Vec<_> = requests.iter().map(|request| group.add(store, &known, request)).collect();
+        let known = shared.names.read();
+        let mut outcomes: Vec<_> = requests.iter().map(|request| group.add(shared, &known, request)).collect();
         drop(known);
-        let accepted = requests.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
-        let plan = self.stamps.plan(accepted.flat_map(|(request, _)| &request.work.beside));
-        let sync = requests.iter().any(|request| request.durability == Durability::Synced);
-        store.counters.count(requests, group.slots.len() + plan.keys());
-        if let Err(error) = self.write(store, &group, &plan, sync) {
+        let accepted: Vec<&Request> = requests
+            .iter()
+            .zip(&outcomes)
+            .filter(|(_, outcome)| outcome.is_ok())
+            .map(|(request, _)| *request)
+            .collect();
+        let first_events = shared.first_events.begin(accepted.iter().copied());
+        let committed = self.write(shared, &group, &accepted, &first_events, sync);
+        shared.first_events.finish(&first_events, committed.is_ok());
+        if let Err(error) = committed {
             outcomes.iter_mut().filter(|outcome| outcome.is_ok()).for_each(|outcome| *outcome = Err(error.clone()));
-        } else {
-            self.stamps.committed(&plan);
         }
         outcomes
     }
 
-    fn write(&mut self, store: &Store, group: &Group<'_>, plan: &Plan<'_>, sync: bool) -> Result<()> {
-        let engine = &store.engine();
-        let mut families: Vec<&Arc<str>> = Vec::new();
-        for family in group.slots.iter().map(|slot| slot.family).chain(plan.families()) {
-            if !families.contains(&family) {
-                engine.create_family(family)?;
-                families.push(family);
-            }
-        }
+    fn write(
+        &mut self,
+        shared: &Shared,
+        group: &CommitGroup<'_>,
+        accepted: &[&Request],
+        first_events: &FirstEventWrites<'_>,
+        sync: bool,
+    ) -> Result<()> {
+        create_families(shared, group, accepted, first_events)?;
+        let engine = &shared.engine();
         let mut batch = engine.batch();
-        for slot in &group.slots {
-            let hot = self.counts_as_hot(slot, store.options.fold_after);
-            match slot.operands.as_slice() {
-                [] if slot.deleted => batch.delete(slot.family, slot.key)?,
+        for write in &group.keys {
+            let hot = self.counts_as_hot(write, shared.options.fold_after);
+            match write.operands.as_slice() {
+                [] if write.deleted => batch.delete(write.family, write.key)?,
                 [] => {}
-                _ if slot.deleted || hot => {
-                    let row = slot.row(engine)?;
+                _ if write.deleted || hot => {
+                    let row = write.row(engine)?;
                     let info = codec::inspect(&row)?;
                     if info.exists || info.quarantined > 0 {
-                        batch.put(slot.family, slot.key, &row)?;
+                        batch.put(write.family, write.key, &row)?;
                     } else {
-                        batch.delete(slot.family, slot.key)?;
+                        batch.delete(write.family, write.key)?;
                     }
                 }
-                [operand] => batch.merge(slot.family, slot.key, operand)?,
-                operands => batch.merge(slot.family, slot.key, &merge::partial(operands))?,
+                [operand] => batch.merge(write.family, write.key, operand)?,
+                operands => batch.merge(write.family, write.key, &merge::partial(operands))?,
             }
         }
-        plan.fill(engine, &mut batch)?;
-        // What the register says must be there before the first update that relies on it, so it is in the same batch.
-        let max = store.options.names_max();
+        let keys = write_log(engine, accepted, &mut batch)?;
+        first_events.fill(engine, &mut batch)?;
+        // The registry must have a name before the first update that relies on it, so it is in the same batch.
+        let max = shared.options.names_max();
         for (family, fresh) in &group.fresh {
-            let known = store.names.read().get(family).map_or(0, Seen::len);
+            let known = shared.names.read().get(family).map_or(0, Seen::len);
             if known + fresh.len() > max {
                 names::remember(&mut batch, family, names::WIDE)?;
             } else {
@@ -175,16 +158,17 @@ impl Leader {
             }
         }
         batch.commit(sync)?;
+        shared.counters.count(accepted, group.keys.len() + keys + first_events.keys());
         for (family, fresh) in &group.fresh {
-            let mut known = store.names.write();
+            let mut known = shared.names.write();
             let seen = known.entry(family);
             fresh.iter().for_each(|name| seen.add(name, max));
         }
         Ok(())
     }
 
-    /// Counts a slot's operands, and says whether its row is to be written now.
-    fn counts_as_hot(&mut self, slot: &Slot<'_>, fold_after: u16) -> bool {
+    /// Counts the operands of a key, and says whether its row is to be written now.
+    fn counts_as_hot(&mut self, write: &KeyWrite<'_>, fold_after: u16) -> bool {
         if fold_after == 0 {
             return false;
         }
@@ -193,28 +177,67 @@ impl Leader {
             self.counted = 0;
         }
         self.counted += 1;
-        let Some(pending) = self.pending.get_mut(slot.hash as usize % COUNTERS) else { return false };
+        // Any bits of a hash serve.
+        let Some(pending) = self.pending.get_mut(write.hash as usize % COUNTERS) else { return false };
         *pending = pending.saturating_add(1);
         let hot = *pending > fold_after;
-        if hot || slot.deleted {
+        if hot || write.deleted {
             *pending = 0;
         }
         hot
     }
 }
 
-impl<'r> Group<'r> {
+/// Creates the column families that a group writes to.
+fn create_families(
+    shared: &Shared,
+    group: &CommitGroup<'_>,
+    accepted: &[&Request],
+    first_events: &FirstEventWrites<'_>,
+) -> Result<()> {
+    let mut families: Vec<&Arc<str>> = Vec::new();
+    for family in group.keys.iter().map(|write| write.family).chain(first_events.families()) {
+        if !families.contains(&family) {
+            shared.create_family(family)?;
+            families.push(family);
+        }
+    }
+    let any = accepted.iter().any(|request| !request.events.is_empty());
+    if any { shared.create_family(EVENTS) } else { Ok(()) }
+}
+
+/// Adds what requests do to the event log, in their order, and says how many keys that is.
+fn write_log(engine: &Engine, requests: &[&Request], batch: &mut WriteBatch<'_>) -> Result<usize> {
+    let mut keys = 0;
+    // Without the log there is nothing to remove.
+    let exists = engine.has_family(EVENTS);
+    for request in requests {
+        for erasure in request.erasures.iter().filter(|_| exists) {
+            match erasure {
+                Erasure::Event(key) => batch.delete(EVENTS, key)?,
+                Erasure::EventsBelow(end) => batch.delete_range(EVENTS, &[], end)?,
+                Erasure::FirstEvent { .. } => continue,
+            }
+            keys += 1;
+        }
+        request.events.iter().try_for_each(|event| batch.put(EVENTS, &event.key, &event.value))?;
+        keys += request.events.len();
+    }
+    Ok(keys)
+}
+
+impl<'r> CommitGroup<'r> {
     /// Adds a request, or leaves the group as it was.
-    fn add(&mut self, store: &Store, known: &Names, request: &'r Request) -> Result<()> {
+    fn add(&mut self, shared: &Shared, known: &Names, request: &'r Request) -> Result<()> {
         let mut undo: Vec<Undo<'r>> = Vec::new();
-        let added = request.work.writes.iter().try_for_each(|write| self.add_write(store, known, write, &mut undo));
+        let added = request.profiles.iter().try_for_each(|write| self.add_write(shared, known, write, &mut undo));
         if added.is_err() {
             for Undo { at, deleted, operands, dropped } in undo.into_iter().rev() {
-                if let Some(slot) = self.slots.get_mut(at) {
-                    slot.deleted = deleted;
+                if let Some(key) = self.keys.get_mut(at) {
+                    key.deleted = deleted;
                     match dropped {
-                        Some(dropped) => slot.operands = dropped,
-                        None => slot.operands.truncate(operands),
+                        Some(dropped) => key.operands = dropped,
+                        None => key.operands.truncate(operands),
                     }
                 }
             }
@@ -222,25 +245,31 @@ impl<'r> Group<'r> {
         added
     }
 
-    fn add_write(&mut self, store: &Store, known: &Names, write: &'r Write, undo: &mut Vec<Undo<'r>>) -> Result<()> {
-        let counted = self.must_be_counted(store, known, write);
+    fn add_write(
+        &mut self,
+        shared: &Shared,
+        known: &Names,
+        write: &'r ProfileWrite,
+        undo: &mut Vec<Undo<'r>>,
+    ) -> Result<()> {
+        let counted = self.must_be_counted(shared, known, write);
         let at = self.find_or_add(write);
-        let Some(slot) = self.slots.get_mut(at) else { return Ok(()) };
-        let before = if counted { slot.properties(&store.engine())? } else { 0 };
-        let (deleted, operands) = (slot.deleted, slot.operands.len());
+        let Some(key) = self.keys.get_mut(at) else { return Ok(()) };
+        let before = if counted { key.properties(&shared.engine())? } else { 0 };
+        let (deleted, operands) = (key.deleted, key.operands.len());
         let dropped = match &write.operand {
             Some(operand) => {
-                slot.operands.push(operand);
+                key.operands.push(operand);
                 None
             }
             None => {
-                slot.deleted = true;
-                Some(std::mem::take(&mut slot.operands))
+                key.deleted = true;
+                Some(std::mem::take(&mut key.operands))
             }
         };
         undo.push(Undo { at, deleted, operands, dropped });
-        let max = store.options.limits.properties_max;
-        let after = if counted { slot.properties(&store.engine())? } else { 0 };
+        let max = shared.options.limits.properties_max;
+        let after = if counted { key.properties(&shared.engine())? } else { 0 };
         if after > max && after > before {
             let id = String::from_utf8_lossy(&write.key);
             return Err(Error::limit(format!("a profile has at most {max} properties id={id:?} properties={after}")));
@@ -248,39 +277,36 @@ impl<'r> Group<'r> {
         Ok(())
     }
 
-    fn find_or_add(&mut self, write: &'r Write) -> usize {
-        let Write { family, key, .. } = write;
+    /// The position of the key of a write.
+    fn find_or_add(&mut self, write: &'r ProfileWrite) -> usize {
+        let ProfileWrite { family, key, .. } = write;
         let hash = self.hasher.hash_one(key);
-        let next = self.slots.len();
-        let mut place = hash;
-        loop {
-            let at = *self.index.entry(place).or_insert(next);
-            match self.slots.get(at) {
-                Some(slot) if slot.key == key && slot.family == family => return at,
-                Some(_) => place = place.wrapping_add(1),
-                None => {
-                    self.slots.push(Slot { family, key, hash, deleted: false, operands: Operands::new() });
-                    return at;
-                }
-            }
-        }
+        let keys = &mut self.keys;
+        let is = |known: &KeyWrite<'_>| known.key == key && known.family == family;
+        let found = self.index.find(hash, |&at| keys.get(at).is_some_and(is)).copied();
+        found.unwrap_or_else(|| {
+            let at = keys.len();
+            keys.push(KeyWrite { family, key, hash, deleted: false, operands: Operands::new() });
+            self.index.insert_unique(hash, at, |&at| keys.get(at).map_or(0, |known| known.hash));
+            at
+        })
     }
 
-    /// Takes the names of a write into account, and says whether it must be counted against its row.
-    fn must_be_counted(&mut self, store: &Store, known: &Names, write: &'r Write) -> bool {
+    /// Takes note of the names of a write, and says whether it must be counted against its row.
+    fn must_be_counted(&mut self, shared: &Shared, known: &Names, write: &'r ProfileWrite) -> bool {
         if !write.creates {
             return false;
         }
-        let bounded = store.options.limits.properties_max < usize::MAX;
+        let bounded = shared.options.limits.properties_max < usize::MAX;
         let seen = known.get(&write.family);
-        if seen.is_some_and(|seen| seen.wide) {
+        if seen.is_some_and(Seen::is_wide) {
             return bounded;
         }
         let known = seen.map_or(0, Seen::len);
-        let max = store.options.names_max();
+        let max = shared.options.names_max();
         if !write.names.is_empty() {
             let fresh = self.fresh.entry(&write.family).or_default();
-            // One name more than fits says all there is to say.
+            // One name over the budget is enough to know.
             let new = write.names.iter().filter(|name| !seen.is_some_and(|seen| seen.contains(name)));
             new.for_each(|name| {
                 if known + fresh.len() <= max {

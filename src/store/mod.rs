@@ -1,34 +1,47 @@
-//! Profile verbs on typed keys: update, delete, read, scan, check.
+//! Profiles: blind writes with group commit, point reads, range scans, checks.
 //!
-//! Writing goes through one door. The caller's thread admits an update and encodes it (`admission`); a leader commits
-//! for everyone who waits, in one batch, composing operands of one key on the way (`commit`, `group`). Reading goes
-//! through a [`View`]: of the store as it is, or of a snapshot. Operations on other families may be committed with
-//! those on profiles (`beside`). The times of first events are read here too, because they belong to profiles.
+//! Writes: the caller's thread admits an update and encodes it; a leader commits for all who wait, in one batch.
+//! Reads: a [`View`], of the store as it is or of a snapshot.
 //!
-//! This room speaks to `rocks` in bytes and family names and to its callers in keys and profiles. It may not name
-//! RocksDB, and it does not see the event log.
+//! ```text
+//! open          Store: the committer and its thread on top of what all share
+//! commit        group commit: the queue, leader and followers        group         one batch for a group of requests
+//! admission     from an update to a write                            first_index   first-event times: writes, cache
+//! shared        Shared: engine, options, registries, counters        names         the property-name registry
+//! request       Request, Durability, Commit                          stats         statistics
+//! view          point reads          profile_scan  scan builder      scan          range scans
+//! families      column families of a kind                            check         verifies every row and operand
+//! ```
+//!
+//! This room speaks to `rocks` in bytes and names of column families and to its callers in keys and profiles. It may
+//! not name RocksDB, and it does not see the room of the event log, whose writes come as typed values of `codec`.
 
 mod admission;
-mod beside;
 mod check;
 mod commit;
-mod first;
+mod families;
+mod first_index;
 mod group;
 mod names;
 mod open;
+mod profile_scan;
+mod request;
 mod scan;
+mod shared;
+mod stats;
 mod view;
 
 #[cfg(test)]
 mod tests;
 
-pub use admission::Durability;
 pub use check::{CheckReport, Finding, TableReport};
-pub use commit::Commit;
-pub use open::{TableStats, WriteStats};
+pub use profile_scan::ProfileScan;
+pub use request::{Commit, Durability};
 pub use scan::{KnownIds, Profiles};
+pub use stats::{TableStats, WriteStats};
 pub use view::View;
 
-pub(crate) use commit::Work;
-pub(crate) use open::{Access, Options, Running};
-pub(crate) use view::Source;
+pub(crate) use open::Store;
+pub(crate) use request::Request;
+pub(crate) use shared::{Access, Options};
+pub(crate) use view::ReadSource;

@@ -1,9 +1,10 @@
-//! The distinct property names that each table has ever seen.
+//! The property-name registry: the set of distinct property names that were ever written to each table.
 //!
-//! While a table has seen no more names than a profile may have properties, no profile can exceed the limit, and
-//! updates stay blind. From then on the table is *wide*: an update that may create a property is counted against the
-//! row first (see `group`). Names are remembered in the meta family, written in the same batch as the first update
-//! that uses them; a wide table stops remembering, so the register stays small.
+//! It lets updates stay blind under a limit on properties. While a table is within its name budget, which is the number
+//! of properties that a profile may have, no profile can exceed the limit. Over the budget the table is *wide*:
+//! an update that may create a property is counted against the row first (see `group`). A name is stored in the meta
+//! family, in the same batch as the first update that uses it. A wide table adds no more names, so the registry stays
+//! small.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,20 +16,20 @@ use crate::rocks::{Engine, ReadHint, WriteBatch};
 /// Keys in the meta family: `n`, the family, NUL, the name.
 const PREFIX: u8 = b'n';
 
-/// In place of a name: the table is wide. No property has an empty name.
+/// Stored in place of a name when the table is wide. No property has an empty name.
 pub(super) const WIDE: &str = "";
 
 /// Every value starts with a tag and a version: this is 0xB, version 1, and nothing follows.
 const VALUE: &[u8] = &[0xB1];
 
-#[expect(clippy::disallowed_types, reason = "asked for members only, never iterated")]
+#[expect(clippy::disallowed_types, reason = "only membership is tested, it is never iterated")]
 type Members = std::collections::HashSet<Box<str>>;
 
-/// What one table has seen.
+/// The names of one table.
 #[derive(Default)]
 pub(super) struct Seen {
     names: Members,
-    pub(super) wide: bool,
+    wide: bool,
 }
 
 impl Seen {
@@ -40,7 +41,12 @@ impl Seen {
         self.names.len()
     }
 
-    /// Adds a name; the table becomes wide when there are more than `max`.
+    /// Whether the table is over its name budget.
+    pub(super) fn is_wide(&self) -> bool {
+        self.wide
+    }
+
+    /// Adds a name; with more than `max` the table is wide.
     pub(super) fn add(&mut self, name: &str, max: usize) {
         if !self.wide {
             self.names.insert(name.into());
@@ -49,12 +55,12 @@ impl Seen {
     }
 }
 
-/// What every table has seen.
+/// The names of every table.
 #[derive(Default)]
 pub(super) struct Names(BTreeMap<Arc<str>, Seen>);
 
 impl Names {
-    /// Reads the register. A table that has seen more than `max` is wide, whatever it was when it was written.
+    /// Reads the registry. A table with more than `max` names is wide, whatever the limit was when they were written.
     pub(super) fn load(engine: &Arc<Engine>, max: usize) -> Result<Self> {
         use std::ops::Bound::{Excluded, Included};
 
@@ -62,6 +68,7 @@ impl Names {
         let mut scan = engine.snapshot().scan(META, Included(&[PREFIX]), Excluded(&[PREFIX + 1]), ReadHint::FullScan);
         while let Some((key, _)) = scan.next()? {
             let text = key.get(1..).and_then(|key| std::str::from_utf8(key).ok());
+            // A name that cannot be read is as one that was never written: the next update that uses it adds it.
             let Some((family, name)) = text.and_then(|text| text.split_once('\0')) else { continue };
             let seen = names.0.entry(family.into()).or_default();
             if name == WIDE {
@@ -85,7 +92,7 @@ impl Names {
     }
 }
 
-/// Puts a name into the register with the batch that first uses it.
+/// Adds a name to the registry in the batch that first uses it.
 pub(super) fn remember(batch: &mut WriteBatch<'_>, family: &str, name: &str) -> Result<()> {
     let mut key = Vec::with_capacity(2 + family.len() + name.len());
     key.push(PREFIX);

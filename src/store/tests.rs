@@ -3,10 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::admission::Durability;
-use super::commit::Work;
-use super::open::{Access, Options, Running};
-use super::view::{Source, View};
+use super::{Access, Durability, Options, ReadSource, Request, Store, View};
 use crate::merge;
 use crate::model::{Kind, Profile, ProfileKey, Timestamp};
 use crate::ops::{Change, Update};
@@ -14,35 +11,36 @@ use crate::ops::{Change, Update};
 /// The tag of an operand, of a version that nobody has written yet.
 const FUTURE: &[u8] = &[0xff, b'?', b'n', b'e', b'w'];
 
-fn open(path: &Path, fold_after: u16) -> Running {
+fn open(path: &Path, fold_after: u16) -> Store {
     let clock = Arc::new(|| Timestamp::from_seconds(1_000));
-    Running::open(path, Access::ReadWrite, Options { fold_after, clock, ..Options::default() }).unwrap()
+    Store::open(path, Access::ReadWrite, Options { fold_after, clock, ..Options::default() }).unwrap()
 }
 
-fn change(store: &Running, id: &str, change: impl Into<Change>) {
-    let write = store.admit(ProfileKey::user(id).unwrap(), change.into(), Timestamp::from_seconds(1_000)).unwrap();
-    let work = Work { writes: write.into_iter().collect(), ..Work::default() };
-    store.write(work, Durability::Buffered).unwrap();
+fn change(store: &Store, id: &str, change: impl Into<Change>) {
+    let write =
+        store.shared.admit(ProfileKey::user(id).unwrap(), change.into(), Timestamp::from_seconds(1_000)).unwrap();
+    let request = Request { profiles: write.into_iter().collect(), ..Request::default() };
+    store.write(request, Durability::Buffered).unwrap();
 }
 
-fn poison(store: &Running, id: &str, operand: &[u8]) {
+fn poison(store: &Store, id: &str, operand: &[u8]) {
     merge_into(store, "users", id, operand);
 }
 
-fn merge_into(store: &Running, family: &str, id: &str, operand: &[u8]) {
-    let engine = store.engine();
+fn merge_into(store: &Store, family: &str, id: &str, operand: &[u8]) {
+    let engine = store.shared.engine();
     let mut batch = engine.batch();
     batch.merge(family, id.as_bytes(), operand).unwrap();
     batch.commit(false).unwrap();
 }
 
-fn get(store: &Running, id: &str) -> Option<Profile> {
-    View::new(Source::Live(Arc::clone(store)), Kind::User).get(id).unwrap()
+fn get(store: &Store, id: &str) -> Option<Profile> {
+    View::new(ReadSource::Live(Arc::clone(&store.shared)), Kind::User).get(id).unwrap()
 }
 
 /// What a check says about the table of users: operands in quarantine, and whose.
-fn quarantined(store: &Running) -> (u64, Vec<String>) {
-    let report = store.check(&store.engine().snapshot()).unwrap();
+fn quarantined(store: &Store) -> (u64, Vec<String>) {
+    let report = store.shared.check(&store.shared.engine().snapshot()).unwrap();
     let users = report.tables.iter().find(|table| table.table == "users").unwrap();
     assert_eq!(users.unreadable_rows, 0);
     assert_eq!(report.is_sound(), users.quarantined_operands == 0);
@@ -57,14 +55,14 @@ fn an_operand_of_an_unknown_version_is_kept_and_shown_and_hurts_nobody() {
         change(&store, "ann", Update::new().set("plan", "free"));
         change(&store, "bob", Update::new().add("n", 1));
         poison(&store, "ann", FUTURE);
-        let check = |store: &Running, plan: &str| {
+        let check = |store: &Store, plan: &str| {
             assert_eq!(quarantined(store), (1, vec!["ann".to_owned()]));
             let ann = get(store, "ann").unwrap();
             assert_eq!((ann.get("plan"), ann.quarantine()), (Some(&plan.into()), &[FUTURE.to_vec()][..]));
             assert_eq!(get(store, "bob").unwrap().quarantine().len(), 0);
         };
         check(&store, "free");
-        store.engine().flush().unwrap();
+        store.shared.engine().flush().unwrap();
         check(&store, "free");
         store.compact().unwrap();
         check(&store, "free");
@@ -105,16 +103,16 @@ fn unreadable_operands_of_nobody_are_kept_too() {
     change(&store, "ann", Update::new().set("plan", "pro"));
     let ann = get(&store, "ann").unwrap();
     assert_eq!((ann.get("plan"), ann.quarantine()), (Some(&"pro".into()), &kept[..]));
-    let report = store.check(&store.engine().snapshot()).unwrap();
+    let report = store.shared.check(&store.shared.engine().snapshot()).unwrap();
     assert_eq!((report.tables[0].profiles, report.tables[0].absent_rows), (2, 0));
-    assert_eq!(store.engine().merge_counts().panics, 0);
+    assert_eq!(store.shared.engine().merge_counts().panics, 0);
 }
 
 #[test]
 fn a_time_that_cannot_be_read_is_an_error_at_its_profile_and_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), 0);
-    store.engine().create_family("first:users").unwrap();
+    store.shared.engine().create_family("first:users").unwrap();
     let time = Timestamp::from_seconds(7);
     for id in ["ann", "bob", "cid"] {
         change(&store, id, Update::new().set("plan", "free"));
@@ -123,7 +121,7 @@ fn a_time_that_cannot_be_read_is_an_error_at_its_profile_and_no_other() {
     merge_into(&store, "first:users", "bob", FUTURE);
     merge_into(&store, "first:users", "nobody", b"");
     for _ in 0..2 {
-        let view = View::new(Source::Live(Arc::clone(&store)), Kind::User);
+        let view = View::new(ReadSource::Live(Arc::clone(&store.shared)), Kind::User);
         let error = view.get("bob").unwrap_err();
         assert!(error.message().ends_with("table=users id=\"bob\""), "{error}");
         assert!(view.get_many(&["ann", "bob"]).is_err() && view.get_property("bob", "$mp_first_event_time").is_err());
@@ -134,7 +132,7 @@ fn a_time_that_cannot_be_read_is_an_error_at_its_profile_and_no_other() {
         let known: Vec<_> = view.known().map(|known| known.map(|(id, profile)| (id, profile.is_some()))).collect();
         let ids: Vec<_> = known.iter().flatten().map(|(id, profile)| (id.as_str(), *profile)).collect();
         assert_eq!((known.len(), ids), (4, vec![("ann", true), ("cid", true), ("nobody", false)]));
-        let report = store.check(&store.engine().snapshot()).unwrap();
+        let report = store.shared.check(&store.shared.engine().snapshot()).unwrap();
         let found: Vec<_> = report.tables[0].findings.iter().map(|finding| finding.id.as_str()).collect();
         assert_eq!((report.tables[0].unreadable_rows, report.is_sound(), found), (2, false, vec!["bob", "nobody"]));
         assert_eq!((report.tables[0].profiles, report.tables[0].events), (3, 4));

@@ -1,78 +1,88 @@
-//! Reading profiles: of the store as it is, or as it was when a snapshot was taken.
+//! Point reads of profiles, of the store as it is or of a snapshot.
 
 use std::fmt;
-use std::ops::{Bound, RangeBounds};
+use std::ops::RangeBounds;
 use std::sync::Arc;
 
-use super::open::Store;
+use super::families::Families;
+use super::profile_scan::ProfileScan;
 use super::scan::{KnownIds, Profiles};
-use crate::codec::{self, family_of, first_family_of};
-use crate::error::{Error, Result};
+use super::shared::Shared;
+use crate::codec;
+use crate::error::Result;
 use crate::model::{FIRST_EVENT, Kind, LAST_SEEN, Profile, Timestamp, Value};
-use crate::rocks::{EngineSnapshot, READ_KEYS_MAX, ReadHint};
+use crate::rocks::{EngineSnapshot, READ_KEYS_MAX};
 
 /// What a view reads.
 #[derive(Clone)]
-pub(crate) enum Source {
+pub(crate) enum ReadSource {
     /// The store as it is at each call.
-    Live(Arc<Store>),
-    /// One moment.
-    Pinned(EngineSnapshot),
+    Live(Arc<Shared>),
+    Snapshot(EngineSnapshot),
 }
 
-impl Source {
+impl ReadSource {
     fn read<R>(&self, family: &str, key: &[u8], with: impl FnOnce(Option<&[u8]>) -> R) -> Result<R> {
         match self {
-            Self::Live(store) => store.engine().read(family, key, with),
-            Self::Pinned(snapshot) => snapshot.read(family, key, with),
+            Self::Live(shared) => shared.engine().read(family, key, with),
+            Self::Snapshot(snapshot) => snapshot.read(family, key, with),
         }
     }
 
     fn snapshot(&self) -> EngineSnapshot {
         match self {
-            Self::Live(store) => store.engine().snapshot(),
-            Self::Pinned(snapshot) => snapshot.clone(),
+            Self::Live(shared) => shared.engine().snapshot(),
+            Self::Snapshot(snapshot) => snapshot.clone(),
         }
     }
 }
 
-/// The read verbs on one kind of profile. [`Table`](crate::Table) offers them on the store as it is,
-/// [`Snapshot`](crate::Snapshot) on one moment of it.
+/// The read verbs on one kind of profile: of the store as it is at each call, through a [`Table`](crate::Table), or of
+/// a [`Snapshot`](crate::Snapshot).
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use profiledb::{Db, Update};
+///
+/// let users = Db::open(dir.path().join("store"))?.users();
+/// users.update("alice", Update::new().set("plan", "pro").add("logins", 1))?;
+/// users.update("bob", Update::new().add("logins", 7))?;
+///
+/// assert!(users.contains("alice")? && !users.contains("carol")?);
+/// assert_eq!(users.get_property("bob", "logins")?, Some(7.into()));
+/// let both = users.get_many(&["bob", "carol"])?;
+/// assert!(both[0].is_some() && both[1].is_none());
+/// let busy: Result<Vec<_>, _> = users.scan().filter(r#"properties["logins"] > 5"#).iter().collect();
+/// assert_eq!(busy?[0].0, "bob");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct View {
-    source: Source,
-    kind: Kind,
-    family: Arc<str>,
-    /// Of the times of first events.
-    first: Arc<str>,
+    source: ReadSource,
+    families: Families,
 }
 
 impl View {
-    pub(crate) fn new(source: Source, kind: Kind) -> Self {
-        let (family, first) = (family_of(&kind), first_family_of(&kind));
-        Self { source, kind, family, first }
-    }
-
-    pub(super) fn family(&self) -> &str {
-        &self.family
-    }
-
-    pub(super) fn first_family(&self) -> &str {
-        &self.first
+    pub(crate) fn new(source: ReadSource, kind: Kind) -> Self {
+        Self { source, families: Families::of(kind) }
     }
 
     /// The kind of profile that this is about.
     #[must_use]
     pub fn kind(&self) -> &Kind {
-        &self.kind
-    }
-
-    pub(super) fn blame(&self, error: Error, id: &[u8]) -> Error {
-        let id = String::from_utf8_lossy(id);
-        Error::new(error.kind(), format!("{} table={} id={id:?}", error.message(), self.kind))
+        &self.families.kind
     }
 
     /// The profile with this id, if there is one.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let users = profiledb::Db::open(dir.path().join("store"))?.users();
+    /// users.update("alice", profiledb::Update::new().set("plan", "pro"))?;
+    /// let alice = users.get("alice")?.expect("she was just written");
+    /// assert_eq!(alice.get("plan"), Some(&"pro".into()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -102,24 +112,51 @@ impl View {
     }
 
     /// When this user or group had its first event, whether or not there is a profile: the earliest time of all events
-    /// that were appended for it. Times of groups begin with their table, see
+    /// that were appended for it. For groups, events count from when their table exists, see
     /// [`Db::backfill_first_event_times`](crate::Db::backfill_first_event_times).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use profiledb::{Db, Event, Timestamp};
+    ///
+    /// let db = Db::open(dir.path().join("store"))?;
+    /// let time = Timestamp::parse("2024-01-02T03:04:05")?;
+    /// db.events().append(Event::new("visit", "alice", time))?;
+    /// assert_eq!(db.users().first_event_time("alice")?, Some(time));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
     /// [`Corrupt`](crate::ErrorKind::Corrupt) when the time cannot be read, [`Io`](crate::ErrorKind::Io) when the
     /// engine cannot read.
     pub fn first_event_time(&self, id: &str) -> Result<Option<Timestamp>> {
+        let (family, key) = (&self.families.first_events, id.as_bytes());
+        let cache = match &self.source {
+            ReadSource::Live(shared) => Some(&shared.first_events),
+            // The cache is of the store as it is.
+            ReadSource::Snapshot(_) => None,
+        };
+        let miss = match cache.map(|cache| cache.get(family, key)) {
+            Some(Ok(time)) => return Ok(time),
+            Some(Err(miss)) => Some(miss),
+            None => None,
+        };
         let decode = |stamp: Option<&[u8]>| stamp.map(codec::decode_stamp).transpose();
-        self.source.read(&self.first, id.as_bytes(), decode)?.map_err(|error| self.blame(error, id.as_bytes()))
+        let time = self.source.read(family, key, decode)?.map_err(|error| self.families.with_context(&error, key))?;
+        if let Some((cache, miss)) = cache.zip(miss) {
+            cache.fill(miss, family, key, time);
+        }
+        Ok(time)
     }
 
     fn read<R>(&self, id: &str, decode: impl FnOnce(&[u8]) -> Result<Option<R>>) -> Result<Option<R>> {
         let decode = |row: Option<&[u8]>| row.map_or(Ok(None), decode);
-        self.source.read(&self.family, id.as_bytes(), decode)?.map_err(|error| self.blame(error, id.as_bytes()))
+        let value = self.source.read(&self.families.rows, id.as_bytes(), decode)?;
+        value.map_err(|error| self.families.with_context(&error, id.as_bytes()))
     }
 
-    /// Many profiles at once, in the order of the ids. Of the store as it is, all are of one moment.
+    /// Many profiles at once, in the order of the ids: a batched lookup, consistent with itself.
     ///
     /// # Errors
     ///
@@ -127,16 +164,17 @@ impl View {
     pub fn get_many<I: AsRef<str>>(&self, ids: &[I]) -> Result<Vec<Option<Profile>>> {
         let keys: Vec<&[u8]> = ids.iter().map(|id| id.as_ref().as_bytes()).collect();
         let decode = |_, row: Option<&[u8]>| row.map_or(Ok(None), codec::decode_profile);
+        let Families { rows, first_events, .. } = &self.families;
         let (profiles, times) = match &self.source {
-            // One call of the engine agrees with itself. More ids than it takes at once, or two families, need more.
-            Source::Live(store) if keys.len() <= READ_KEYS_MAX && !store.engine().has_family(&self.first) => {
-                (store.engine().read_many(&self.family, &keys, decode)?, Vec::new())
+            // One call of the engine is consistent with itself. More ids than it takes, or two families, need more.
+            ReadSource::Live(shared) if keys.len() <= READ_KEYS_MAX && !shared.engine().has_family(first_events) => {
+                (shared.engine().read_many(rows, &keys, decode)?, Vec::new())
             }
             source => {
                 let snapshot = source.snapshot();
                 let decode_time = |_, stamp: Option<&[u8]>| stamp.map(codec::decode_stamp).transpose();
-                let profiles = snapshot.read_many(&self.family, &keys, decode)?;
-                (profiles, snapshot.read_many(&self.first, &keys, decode_time)?)
+                let profiles = snapshot.read_many(rows, &keys, decode)?;
+                (profiles, snapshot.read_many(first_events, &keys, decode_time)?)
             }
         };
         let times = times.into_iter().chain(std::iter::repeat_with(|| Ok(None)));
@@ -144,7 +182,8 @@ impl View {
             Some(profile) => Ok(Some(Profile { first_event: time?, ..profile })),
             None => Ok(None),
         });
-        joined.zip(&keys).map(|(profile, key)| profile.map_err(|error| self.blame(error, key))).collect()
+        let with_context = |error, key: &[u8]| self.families.with_context(&error, key);
+        joined.zip(&keys).map(|(profile, key)| profile.map_err(|error| with_context(error, key))).collect()
     }
 
     /// Whether there is a profile with this id.
@@ -153,17 +192,35 @@ impl View {
     ///
     /// As [`get`](Self::get).
     pub fn contains(&self, id: &str) -> Result<bool> {
-        let exists = |row: Option<&[u8]>| row.map_or(Ok(false), codec::row_exists);
-        self.source.read(&self.family, id.as_bytes(), exists)?.map_err(|error| self.blame(error, id.as_bytes()))
+        self.read(id, |row| codec::row_exists(row).map(|exists| exists.then_some(()))).map(|found| found.is_some())
     }
 
-    /// All profiles, in the byte order of their ids, as of now.
+    /// A scan of profiles, to be narrowed before it is iterated: range, filter, projection, limit, direction. It sees a
+    /// snapshot as of now.
+    pub fn scan(&self) -> ProfileScan {
+        ProfileScan::new(self.source.snapshot(), self.families.clone())
+    }
+
+    /// All profiles, in the byte order of their ids.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let users = profiledb::Db::open(dir.path().join("store"))?.users();
+    /// # for id in ["a", "b", "c"] { users.update(id, profiledb::Update::new().set("x", 1))?; }
+    /// for row in &users {
+    ///     let (id, profile) = row?;
+    ///     println!("{id} {profile:?}");
+    /// }
+    /// let (last, _) = users.iter().next_back().expect("there are three")?;
+    /// assert_eq!(last, "c");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn iter(&self) -> Profiles {
-        self.scan(Bound::Unbounded, Bound::Unbounded, ReadHint::FullScan)
+        self.scan().iter()
     }
 
-    /// The profiles whose ids lie in a range, in the byte order of their ids.
+    /// The profiles whose ids are in a range, in the byte order of their ids.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -175,59 +232,48 @@ impl View {
     /// ```
     #[must_use]
     pub fn range<'a>(&self, range: impl RangeBounds<&'a str>) -> Profiles {
-        let bytes = |bound: Bound<&&'a str>| bound.map(|id| id.as_bytes());
-        self.scan(bytes(range.start_bound()), bytes(range.end_bound()), ReadHint::ShortRange)
+        self.scan().range(range).iter()
     }
 
     /// The profiles whose ids begin with this text, in the byte order of their ids.
     #[must_use]
     pub fn prefix(&self, prefix: &str) -> Profiles {
-        let end = after_prefix(prefix.as_bytes());
-        let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        self.scan(Bound::Included(prefix.as_bytes()), end, ReadHint::ShortRange)
+        self.scan().prefix(prefix).iter()
     }
 
-    fn scan(&self, from: Bound<&[u8]>, to: Bound<&[u8]>, hint: ReadHint) -> Profiles {
-        Profiles::new(self, &self.source.snapshot(), from, to, hint)
-    }
-
-    /// The ids that are known at all, from a profile or only from events, in their byte order: each with its profile,
-    /// if it has one. Mixpanel's "All Users", where [`iter`](Self::iter) is its "User Profiles".
+    /// The ids that have a profile or an event, in their byte order: each with its profile, if it has one. Mixpanel's
+    /// "All Users", where [`iter`](Self::iter) is its "User Profiles".
     ///
-    /// An id is known from events since it had one, also when its events are gone, until
-    /// [`EventLog::delete_user`](crate::EventLog::delete_user). Groups are known from the events after their table was
-    /// made.
+    /// An id that had an event is known even when its events are gone, until
+    /// [`EventLog::delete_user`](crate::EventLog::delete_user). For groups, events count from when their table exists.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use profiledb::{Db, Event, Timestamp};
+    ///
+    /// let db = Db::open(dir.path().join("store"))?;
+    /// db.events().append(Event::new("visit", "alice", Timestamp::parse("2024-01-02")?))?;
+    /// let known: Result<Vec<_>, _> = db.users().known().collect();
+    /// assert_eq!(known?, [("alice".to_owned(), None)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn known(&self) -> KnownIds {
-        KnownIds::new(self, &self.source.snapshot())
+        self.scan().known()
+    }
+}
+
+impl IntoIterator for &View {
+    type Item = Result<(String, Profile)>;
+    type IntoIter = Profiles;
+
+    fn into_iter(self) -> Profiles {
+        self.iter()
     }
 }
 
 impl fmt::Debug for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("View").field(&self.kind).finish()
-    }
-}
-
-/// The least bytes that are greater than everything with this prefix, if there are any.
-fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
-    let kept = prefix.iter().rposition(|byte| *byte < 0xff)?;
-    let mut end = prefix.get(..=kept)?.to_vec();
-    if let Some(last) = end.last_mut() {
-        *last += 1;
-    }
-    Some(end)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::after_prefix;
-
-    #[test]
-    fn a_prefix_ends_before_the_next_one() {
-        assert_eq!(after_prefix(b"ab").as_deref(), Some(&b"ac"[..]));
-        assert_eq!(after_prefix(&[b'a', 0xff, 0xff]).as_deref(), Some(&b"b"[..]));
-        assert_eq!(after_prefix(&[0xff]), None);
-        assert_eq!(after_prefix(b""), None);
+        f.debug_tuple("View").field(self.kind()).finish()
     }
 }

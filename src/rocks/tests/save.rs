@@ -5,7 +5,6 @@ use std::fs;
 use tempfile::tempdir;
 
 use super::super::backup::{backup, backups, restore};
-use super::super::batch::{Action, Operation};
 use super::super::engine::Mode;
 use super::{CREATE, WRITE, contents, create, files, get, merge, open, put, try_open};
 use crate::error::ErrorKind;
@@ -38,15 +37,10 @@ fn a_range_goes_with_the_batch_that_says_so() {
         engine.flush().unwrap();
     }
     let before = engine.snapshot();
-    let range = |from: &str, to: &str| Operation {
-        family: "users".into(),
-        key: from.into(),
-        action: Action::DeleteRange(to.into()),
-    };
     let mut batch = engine.batch();
-    batch.add(&range("b", "d")).unwrap();
+    batch.delete_range("users", b"b", b"d").unwrap();
     batch.put("users", b"c", b"again").unwrap();
-    batch.add(&range("d", "d")).unwrap();
+    batch.delete_range("users", b"d", b"d").unwrap();
     batch.commit(false).unwrap();
     for _ in 0..2 {
         let found = ["a", "b", "c", "d"].map(|key| get(&engine, key));

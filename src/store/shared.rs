@@ -1,0 +1,182 @@
+//! What callers, the committing leader and views share of an open store: engine, options, registries, counters.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use super::first_index::FirstEventCache;
+use super::names::{Names, Seen};
+use super::request::Durability;
+use super::stats::{TableStats, WriteCounters, WriteStats};
+use crate::codec::{EVENTS, GROUP_PREFIX, GroupKeys, family_of, kind_of};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+use crate::model::{Kind, Timestamp};
+use crate::rocks::{Engine, EngineSettings};
+
+/// The most names that the property-name registry of a table holds, whatever the limits say.
+const NAMES_MAX: usize = 1 << 16;
+
+/// Where the time of an update without one comes from.
+pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The settings of a store; the builder documents each.
+#[derive(Clone)]
+pub(crate) struct Options {
+    pub(crate) limits: Limits,
+    pub(crate) durability: Durability,
+    pub(crate) fold_after: u16,
+    pub(crate) create: bool,
+    pub(crate) engine: EngineSettings,
+    pub(crate) clock: Clock,
+}
+
+impl Options {
+    /// The name budget of a table: with at most this many names, no profile can have too many properties.
+    pub(super) fn names_max(&self) -> usize {
+        self.limits.properties_max.min(NAMES_MAX)
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("limits", &self.limits)
+            .field("durability", &self.durability)
+            .field("fold_after", &self.fold_after)
+            .field("create", &self.create)
+            .field("engine", &self.engine)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            durability: Durability::default(),
+            fold_after: 500,
+            create: true,
+            engine: EngineSettings::default(),
+            clock: Arc::new(system_clock),
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one clock of the library: all below takes times as arguments")]
+fn system_clock() -> Timestamp {
+    // Before 1970 and after the year 292 million the clock is wrong, and saturates.
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// How a store is opened.
+pub(crate) enum Access {
+    ReadWrite,
+    ReadOnly,
+    Secondary { scratch: PathBuf },
+}
+
+/// An open store without its committer.
+pub(crate) struct Shared {
+    /// A secondary that catches up gets a new one. Readers keep the one that they started with.
+    engine: RwLock<Arc<Engine>>,
+    pub(crate) options: Options,
+    /// The column family that nearly all writes go to.
+    pub(super) users: Arc<str>,
+    pub(super) names: RwLock<Names>,
+    group_keys: RwLock<Arc<GroupKeys>>,
+    pub(super) first_events: FirstEventCache,
+    pub(super) counters: WriteCounters,
+}
+
+impl Shared {
+    /// `moves`: whether the engine is that of a secondary, which [catches up](Self::catch_up).
+    pub(super) fn new(engine: Arc<Engine>, options: Options, names: Names, moves: bool) -> Self {
+        // What a secondary takes in goes past the cache.
+        let cache_bytes = if moves { 0 } else { options.engine.block_cache_bytes / 16 };
+        let group_keys = GroupKeys::of(&engine.families_with(GROUP_PREFIX));
+        Self {
+            engine: RwLock::new(engine),
+            users: family_of(&Kind::User),
+            names: RwLock::new(names),
+            group_keys: RwLock::new(Arc::new(group_keys)),
+            first_events: FirstEventCache::new(cache_bytes),
+            counters: WriteCounters::default(),
+            options,
+        }
+    }
+
+    pub(crate) fn engine(&self) -> Arc<Engine> {
+        Arc::clone(&self.engine.read())
+    }
+
+    /// Takes in what the writer has written since. Snapshots and scans stay where they are.
+    pub(crate) fn catch_up(&self) -> Result<()> {
+        let next = self.engine().caught_up()?;
+        *self.engine.write() = Arc::new(next);
+        Ok(())
+    }
+
+    pub(super) fn read_only(&self) -> Error {
+        let engine = self.engine();
+        let path = engine.path().display();
+        Error::new(ErrorKind::ReadOnly, format!("the store was opened for reading path={path}"))
+    }
+
+    /// Creates a column family unless it exists.
+    pub(super) fn create_family(&self, family: &str) -> Result<()> {
+        if !family.starts_with(GROUP_PREFIX) {
+            return self.engine().create_family(family);
+        }
+        if self.group_keys.read().has_table(family) {
+            return Ok(());
+        }
+        // Under the lock, so that a family that exists for its creator has its group key known to everyone.
+        let mut keys = self.group_keys.write();
+        let engine = self.engine();
+        engine.create_family(family)?;
+        *keys = Arc::new(GroupKeys::of(&engine.families_with(GROUP_PREFIX)));
+        Ok(())
+    }
+
+    /// The group keys that have tables.
+    pub(crate) fn group_keys(&self) -> Arc<GroupKeys> {
+        Arc::clone(&self.group_keys.read())
+    }
+
+    /// The kinds of profiles that have tables.
+    pub(crate) fn kinds(&self) -> Vec<Kind> {
+        let mut kinds: Vec<Kind> = self.engine().families().iter().filter_map(|family| kind_of(family)).collect();
+        kinds.sort();
+        kinds
+    }
+
+    pub(crate) fn table_stats(&self) -> Vec<TableStats> {
+        let engine = self.engine();
+        let names = self.names.read();
+        let families = engine.families().into_iter();
+        let tables = families.filter_map(|family| kind_of(&family).map(|kind| (family, kind.to_string())));
+        let log = engine.has_family(EVENTS).then(|| (EVENTS.to_owned(), EVENTS.to_owned()));
+        let stats = tables.chain(log).map(|(family, table)| {
+            let stats = engine.family_stats(&family);
+            TableStats {
+                table,
+                profiles_estimate: stats.keys_estimate,
+                sst_bytes: stats.sst_bytes,
+                memtable_bytes: stats.memtable_bytes,
+                pending_compaction_bytes: stats.pending_compaction_bytes,
+                files_per_level: stats.files_per_level,
+                names: names.get(&family).map_or(0, Seen::len),
+                wide: names.get(&family).is_some_and(Seen::is_wide),
+            }
+        });
+        stats.collect()
+    }
+
+    pub(crate) fn write_stats(&self) -> WriteStats {
+        self.counters.read()
+    }
+}

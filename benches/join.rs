@@ -20,7 +20,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use profiledb::join::{Aggregate, Field, Join, Measure, Row, Strategy};
+use profiledb::join::{Field, Join, Measure, Row, Strategy};
 use profiledb::{Batch, Db, Durability, Event, Limits, ProfileKey, Timestamp, Update};
 use rocksdb::{ColumnFamilyDescriptor, DB, Options, ReadOptions};
 
@@ -216,7 +216,7 @@ fn iterated(db: &Db, threads: usize) -> u64 {
 
 fn selective(join: Join) -> u64 {
     join.between(day(45)..day(46))
-        .events(["purchase"])
+        .event_names(["purchase"])
         .select(["user.plan"])
         .rows()
         .unwrap()
@@ -229,14 +229,14 @@ fn count(db: &Db) -> u64 {
 }
 
 fn by_plan(db: &Db, threads: usize) -> u64 {
-    let answer = db.snapshot().join().threads(threads).aggregate(Aggregate::by(["user.plan"])).unwrap();
+    let answer = db.snapshot().join().threads(threads).group_by(["user.plan"]).answer().unwrap();
     answer.buckets().iter().map(|row| row.measures[0].as_number().unwrap().as_u64().unwrap()).sum()
 }
 
 fn amount_by_country(db: &Db, threads: usize) -> u64 {
-    let join = db.snapshot().join().between(day(60)..).events(["purchase"]).filter(r#"user["plan"] == "pro""#);
-    let sum = Aggregate::by(["user.country"]).measure(Measure::Sum(Field::event("amount"))).measure(Measure::Count);
-    let answer = join.threads(threads).aggregate(sum).unwrap();
+    let join = db.snapshot().join().between(day(60)..).event_names(["purchase"]).filter(r#"user["plan"] == "pro""#);
+    let by_country = join.threads(threads).group_by(["user.country"]);
+    let answer = by_country.measure(Measure::Sum(Field::event("amount"))).measure(Measure::Count).answer().unwrap();
     answer.buckets().iter().map(|row| row.measures[1].as_number().unwrap().as_u64().unwrap()).sum()
 }
 
@@ -247,7 +247,7 @@ fn few_users(db: &Db, threads: usize) -> u64 {
 }
 
 fn counted(join: Join) -> u64 {
-    let answer = join.aggregate(Aggregate::new()).unwrap();
+    let answer = join.measure(Measure::Count).answer().unwrap();
     answer.buckets()[0].measures[0].as_number().unwrap().as_u64().unwrap()
 }
 

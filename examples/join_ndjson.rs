@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 
 use profiledb::ingest::{EventRecord, Rules};
-use profiledb::join::{self, Aggregate, Measure, Source};
+use profiledb::join::{self, Measure, Source};
 use profiledb::{Db, Event, Timestamp, Update};
 
 /// Events in a file, one a line in the form of Mixpanel's `/import`, and in the order of a log: by day in UTC, within a
@@ -90,9 +90,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     write_sample(&path)?;
 
     // The events stay in their file; only profiles are read from the store.
-    let by_plan = Aggregate::by(["user.plan"]).measure(Measure::Count).measure(Measure::Sum("event.amount".parse()?));
     let from = Timestamp::parse("2024-01-02")?;
-    print!("{}", db.snapshot().join().events_from(Lines::open(&path)?).between(from..).aggregate(by_plan)?);
+    let by_plan = db.snapshot().join().events_from(Lines::open(&path)?).between(from..).group_by(["user.plan"]);
+    let by_plan = by_plan.measure(Measure::Count).measure(Measure::Sum("event.amount".parse()?));
+    println!("{}", serde_json::to_string_pretty(&by_plan.answer()?)?);
 
     let rows = db.snapshot().join().events_from(Lines::open(&path)?).select(["event.amount", "user.plan"]).rows()?;
     for row in rows.take(3) {

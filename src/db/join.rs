@@ -16,7 +16,6 @@ impl Snapshot {
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
-    /// use profiledb::join::Aggregate;
     /// use profiledb::{Db, Event, Timestamp, Update};
     ///
     /// let db = Db::open(dir.path().join("store"))?;
@@ -25,8 +24,8 @@ impl Snapshot {
     /// // Written after the event, and joined all the same.
     /// db.users().update("alice", Update::new().set("plan", "pro"))?;
     ///
-    /// let by_plan = db.snapshot().join().aggregate(Aggregate::by(["user.plan"]))?;
-    /// assert_eq!(by_plan.to_string(), "user.plan  count\npro            1\n");
+    /// let by_plan = db.snapshot().join().group_by(["user.plan"]).answer()?;
+    /// assert_eq!(by_plan.get(&[Some("pro".into())]), Some(&[1.into()][..]));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]

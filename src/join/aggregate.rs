@@ -4,12 +4,11 @@
 //! value is a *cell*, each distinct combination of cells a *segment*. What the fields of one joined table make of a
 //! projection is worked out once per projection, not once per event.
 
-use std::fmt;
 use std::sync::Arc;
 
 use super::answer::{Answer, Bucket};
 use super::block::{Block, NO_ROW};
-use super::field::Field;
+use super::field::{Breakdown, Keep};
 use super::fold::in_parallel;
 use super::interner::Interner;
 use super::layout::Column;
@@ -20,124 +19,12 @@ use crate::codec::{self, ValueBytes, ValueKind};
 use crate::error::{Error, Result};
 use crate::model::Value;
 
-/// Whether an element of a list is a segment of its own.
-type Keep = Arc<dyn Fn(&Value) -> bool + Send + Sync>;
-
-/// A field to group by.
-#[derive(Clone)]
-pub struct Breakdown {
-    field: Field,
-    keep: Option<Keep>,
-}
-
-impl Breakdown {
-    /// Groups by a field. A list counts once for each of its distinct elements, an empty one as not set.
-    #[must_use]
-    pub fn new(field: Field) -> Self {
-        Self { field, keep: None }
-    }
-
-    /// Only these values make segments; an event that has none of them is in no segment. Beside a filter on a list,
-    /// this shows the elements that matched instead of all of them.
-    #[must_use]
-    pub fn keep(mut self, keep: impl Fn(&Value) -> bool + Send + Sync + 'static) -> Self {
-        self.keep = Some(Arc::new(keep));
-        self
-    }
-}
-
-impl fmt::Debug for Breakdown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Breakdown").field("field", &self.field).finish_non_exhaustive()
-    }
-}
-
-impl From<Field> for Breakdown {
-    fn from(field: Field) -> Self {
-        Self::new(field)
-    }
-}
-
-/// Parses the field.
-impl TryFrom<&str> for Breakdown {
-    type Error = Error;
-
-    fn try_from(text: &str) -> Result<Self> {
-        text.parse().map(Self::new)
-    }
-}
-
-/// Parses the field.
-impl TryFrom<&String> for Breakdown {
-    type Error = Error;
-
-    fn try_from(text: &String) -> Result<Self> {
-        text.parse().map(Self::new)
-    }
-}
-
-/// What to make of rows: segments by some fields, with measures. Without a measure events are counted.
-///
-/// Values that are equal as JSON is are one segment: `1` and `1.0` are, `"1"` is another. What is null, or not there,
-/// or of no profile, is *(not set)*.
-#[derive(Clone, Debug, Default)]
-#[must_use]
-pub struct Aggregate {
-    by: Vec<Breakdown>,
-    measures: Vec<Measure>,
-    top: Option<usize>,
-    refused: Option<Error>,
-}
-
-impl Aggregate {
-    /// Everything is one segment.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Segments by the values of these fields.
-    pub fn by<B: TryInto<Breakdown, Error: Into<Error>>>(fields: impl IntoIterator<Item = B>) -> Self {
-        let mut aggregate = Self::default();
-        for field in fields {
-            match field.try_into() {
-                Ok(breakdown) => aggregate.by.push(breakdown),
-                Err(error) => drop(aggregate.refused.get_or_insert(error.into())),
-            }
-        }
-        aggregate
-    }
-
-    /// Adds a measure.
-    pub fn measure(mut self, measure: Measure) -> Self {
-        self.measures.push(measure);
-        self
-    }
-
-    /// Only so many segments, the largest first measure first.
-    pub fn top(mut self, segments: usize) -> Self {
-        self.top = Some(segments);
-        self
-    }
-
-    pub(super) fn take_refused(&mut self) -> Option<Error> {
-        let of_groups = |field: &&Field| matches!(field, Field::Group { .. } | Field::UserGroup { .. });
-        let measured = self.measures.iter().filter_map(Measure::field).find(of_groups);
-        let refused = measured.map(|field| {
-            Error::invalid(format!("a measure is of an event or a user, of which there is one field={field}"))
-        });
-        self.refused.take().or(refused)
-    }
-
-    /// What has to be read for it.
-    pub(super) fn fields(&self) -> Vec<Field> {
-        let measured = self.measures.iter().filter_map(Measure::field);
-        let mut fields: Vec<Field> =
-            self.by.iter().map(|breakdown| &breakdown.field).chain(measured).cloned().collect();
-        if self.measures.contains(&Measure::Uniques) {
-            fields.push(Field::event("distinct_id"));
-        }
-        fields
-    }
+/// What to compute: buckets by some fields, with measures. Without a measure events are counted.
+#[derive(Clone, Debug)]
+pub(super) struct Aggregation {
+    pub(super) by: Vec<Breakdown>,
+    pub(super) measures: Vec<Measure>,
+    pub(super) top: Option<usize>,
 }
 
 /// In place of the number of a value: it is not set.
@@ -174,7 +61,7 @@ pub(super) struct Aggregator {
 }
 
 impl Aggregator {
-    pub(super) fn new(engine: &Engine, aggregate: &Aggregate) -> Result<Self> {
+    pub(super) fn new(engine: &Engine, aggregate: &Aggregation) -> Result<Self> {
         let layout = &engine.layout;
         let mut sources: Vec<Source> = Vec::new();
         for (place, breakdown) in aggregate.by.iter().enumerate() {
@@ -565,9 +452,9 @@ fn cross(width: usize, sources: &[Source], lists: &[Vec<u32>], keys: &mut Vec<Ve
 }
 
 /// Runs a join into segments.
-pub(super) fn aggregate(engine: &Arc<Engine>, aggregate: Aggregate) -> Result<Answer> {
+pub(super) fn aggregate(engine: &Arc<Engine>, aggregate: &Aggregation) -> Result<Answer> {
     let work = |mut worker: Worker| -> Result<Aggregator> {
-        let mut aggregator = Aggregator::new(engine, &aggregate)?;
+        let mut aggregator = Aggregator::new(engine, aggregate)?;
         let mut block = Block::new(&engine.layout);
         while worker.next(&mut block)?.is_some() {
             aggregator.add(&block)?;
@@ -580,7 +467,7 @@ pub(super) fn aggregate(engine: &Arc<Engine>, aggregate: Aggregate) -> Result<An
     let mut parts = in_parallel(engine, work)?;
     let mut all = match parts.pop() {
         Some(last) => last,
-        None => Aggregator::new(engine, &aggregate)?,
+        None => Aggregator::new(engine, aggregate)?,
     };
     for part in parts {
         all.merge(&part)?;

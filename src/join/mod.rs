@@ -30,6 +30,7 @@ mod estimate;
 mod field;
 mod filter;
 mod fold;
+mod group_by;
 mod interner;
 mod layout;
 mod measure;
@@ -46,10 +47,10 @@ mod work;
 #[cfg(test)]
 mod tests;
 
-pub use aggregate::{Aggregate, Breakdown};
 pub use answer::{Answer, Bucket};
 pub use estimate::Estimates;
-pub use field::Field;
+pub use field::{Breakdown, Field};
+pub use group_by::GroupBy;
 pub use measure::Measure;
 pub use plan::{Plan, Strategy, TablePlan};
 pub use query::Join;

@@ -1,15 +1,13 @@
-//! What is asked of a join, and from there to an engine that answers it.
+//! The query builder: which events, joined with what, filtered and projected how; and from there to an execution.
 
 use std::fmt;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use parking_lot::Mutex;
 
-use super::aggregate::{Aggregate, aggregate};
-use super::answer::Answer;
-use super::estimate::{Estimates, estimate};
+use super::estimate::{Days, Estimates, estimate};
 use super::field::Field;
 use super::filter::{Filter, field_of};
 use super::fold::fold;
@@ -28,10 +26,19 @@ use crate::model::{Kind, Timestamp};
 const MEMORY: usize = 32 << 20;
 pub(super) const MEMORY_MAX: usize = 1 << 30;
 
-/// A question: which events, with which properties of which profiles.
+/// Bounds of [`Join::threads`].
+const THREADS_MAX: usize = 256;
+
+/// The least memory for build sides, in bytes.
+const MEMORY_MIN: usize = 4 << 10;
+
+/// A query: which events, with which properties of which profiles.
 ///
 /// One row comes out per event. It has the latest state of the profile of its user, and of the groups that it belongs
-/// to, as of one moment, however old the event is. `docs/JOIN.md` works an example by hand.
+/// to, under one snapshot, however old the event is. `docs/JOIN.md` works an example by hand.
+///
+/// A query is only a description: it can be cloned, [explained](Self::explain) and run several times. A setting that
+/// cannot be is reported by whatever runs it.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -44,40 +51,43 @@ pub(super) const MEMORY_MAX: usize = 1 << 30;
 /// # memory.row(&ProfileKey::user("alice")?, merge::full(None, &[&merge::operand(&Update::new().set("plan", "pro"))]));
 /// # let tables = Arc::new(memory);
 /// use profiledb::Timestamp;
-/// use profiledb::join::{Aggregate, Join, Measure};
+/// use profiledb::join::Join;
 ///
 /// // With a store: `db.snapshot().join()`.
-/// let rows = Join::new(tables.clone())
+/// let purchases = Join::new(tables)
 ///     .between(Timestamp::parse("2023-11-01")?..Timestamp::parse("2023-12-01")?)
-///     .events(["purchase"])
-///     .filter(r#"properties["amount"] > 1 and defined(user["plan"])"#)
-///     .select(["event.amount", "user.plan"])
-///     .rows()?;
-/// for row in rows {
+///     .event_names(["purchase"]);
+///
+/// let paying = purchases.clone().filter(r#"properties["amount"] > 1 and defined(user["plan"])"#);
+/// for row in paying.select(["event.amount", "user.plan"]).rows()? {
 ///     let row = row?;
 ///     assert_eq!((row.distinct_id(), row.get(0), row.get(1)), ("alice".into(), Some(5.into()), Some("pro".into())));
 /// }
 ///
-/// let answer = Join::new(tables).aggregate(Aggregate::by(["user.plan"]).measure(Measure::Count))?;
-/// assert_eq!(answer.to_string(), "user.plan  count\npro            1\n(not set)      1\n");
+/// let by_plan = purchases.group_by(["user.plan"]).answer()?;
+/// assert_eq!(by_plan.get(&[Some("pro".into())]), Some(&[1.into()][..]));
+/// assert_eq!(by_plan.get(&[None]), Some(&[1.into()][..]));
 /// # Ok::<(), profiledb::Error>(())
 /// ```
+#[derive(Clone)]
+#[must_use]
 pub struct Join {
     tables: Arc<dyn Tables>,
-    source: Option<Box<dyn Source>>,
+    source: Option<OwnSource>,
     scope: Scope,
     select: Vec<Field>,
     filter: Vec<Expr>,
     on: Vec<Via>,
     inner: bool,
     hints: PlannerHints,
-    whole_events: bool,
     refused: Option<Error>,
 }
 
+/// A caller's own events. Clones of a query share them, and the first one that runs reads them.
+type OwnSource = Arc<Mutex<Option<Box<dyn Source>>>>;
+
 impl Join {
     /// All events of these tables.
-    #[must_use]
     pub fn new(tables: Arc<dyn Tables>) -> Self {
         let hints = PlannerHints {
             strategy: None,
@@ -96,23 +106,20 @@ impl Join {
             on: Vec::new(),
             inner: false,
             hints,
-            whole_events: false,
             refused: None,
         }
     }
 
     /// Other events than those of the store: the caller's own, in the order of their keys.
     ///
-    /// They are read once, by one thread.
-    #[must_use]
+    /// They are read once, by one thread. To run the query, or a clone of it, a second time is an error.
     pub fn events_from(mut self, source: impl Source + 'static) -> Self {
-        self.source = Some(Box::new(Watched::new(Box::new(source))));
+        self.source = Some(Arc::new(Mutex::new(Some(Box::new(Watched::new(Box::new(source)))))));
         self.hints.single_pass = true;
         self
     }
 
     /// Only events of these times. The default is all.
-    #[must_use]
     pub fn between(mut self, times: impl RangeBounds<Timestamp>) -> Self {
         let next = |time: &Timestamp| Timestamp::from_millis(time.millis().saturating_add(1));
         self.scope.from = match times.start_bound() {
@@ -128,15 +135,13 @@ impl Join {
         self
     }
 
-    /// Only events of these names. The default is all.
-    #[must_use]
-    pub fn events<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
-        self.scope.names = names.into_iter().map(|name| name.as_ref().as_bytes().into()).collect();
+    /// Only events of these names. The default is all; an empty list is no events.
+    pub fn event_names<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.scope.names = Some(names.into_iter().map(|name| name.as_ref().as_bytes().into()).collect());
         self
     }
 
     /// The fields of each row, in this order. What is selected decides which tables are read.
-    #[must_use]
     pub fn select<F: TryInto<Field, Error: Into<Error>>>(mut self, fields: impl IntoIterator<Item = F>) -> Self {
         for field in fields {
             match field.try_into() {
@@ -149,7 +154,6 @@ impl Join {
 
     /// Keeps rows for which this expression is true. `properties["x"]` and `event["x"]` are the event's, `user["x"]`
     /// is the user's. Called again, both must be true.
-    #[must_use]
     pub fn filter<E: TryInto<Expr, Error: Into<Error>>>(mut self, expr: E) -> Self {
         match expr.try_into() {
             Ok(expr) => self.filter.push(expr),
@@ -159,21 +163,18 @@ impl Join {
     }
 
     /// Joins the users, whatever is selected.
-    #[must_use]
     pub fn on_users(mut self) -> Self {
         self.on.push(Via::User);
         self
     }
 
     /// Joins the groups that events list under a group key, whatever is selected.
-    #[must_use]
     pub fn on_groups(mut self, group_key: impl Into<String>) -> Self {
         self.on.push(Via::Group(group_key.into()));
         self
     }
 
     /// Joins the groups that the profiles of users list under a group key, whatever is selected.
-    #[must_use]
     pub fn on_user_groups(mut self, group_key: impl Into<String>) -> Self {
         self.on.push(Via::UserGroup(group_key.into()));
         self
@@ -181,7 +182,6 @@ impl Join {
 
     /// Drops events that have no profile in one of the joined tables. By default they stay, and their fields are not
     /// set.
-    #[must_use]
     pub fn inner(mut self) -> Self {
         self.inner = true;
         self
@@ -189,29 +189,33 @@ impl Join {
 
     /// Rows come in the order of the log: by day in UTC, within the day by `distinct_id`, and then by time. By default
     /// they come as they are found.
-    #[must_use]
     pub fn ordered(mut self) -> Self {
         self.hints.ordered = true;
         self
     }
 
-    /// Threads that read and join. Default: 1, and then everything happens on the thread that asks.
-    #[must_use]
+    /// Threads that read and join, 1 to 256. Default: 1, and then everything happens on the calling thread.
     pub fn threads(mut self, threads: usize) -> Self {
-        self.hints.threads = threads.clamp(1, 256);
+        if !(1..=THREADS_MAX).contains(&threads) {
+            self.refuse(Error::invalid(format!("not 1 to {THREADS_MAX} threads threads={threads}")));
+        }
+        self.hints.threads = threads;
         self
     }
 
-    /// Memory that tables may take while they are joined, in bytes. Default: 32 MB; 4 KB to 1 GB. What does not fit is
-    /// read in parts or joined in another way.
-    #[must_use]
+    /// Memory for the build sides of hash joins, in bytes, shared by the joined tables. Default: 32 MB; 4 KB to 1 GB.
+    /// A table that does not fit is read in partitions or joined with another strategy.
     pub fn memory_bytes(mut self, bytes: usize) -> Self {
-        self.hints.memory = bytes.clamp(4 << 10, MEMORY_MAX);
+        if !(MEMORY_MIN..=MEMORY_MAX).contains(&bytes) {
+            self.refuse(Error::invalid(format!(
+                "not {MEMORY_MIN} to {MEMORY_MAX} bytes of memory memory_bytes={bytes}"
+            )));
+        }
+        self.hints.memory = bytes;
         self
     }
 
-    /// Takes this strategy for every table that can be joined so, whatever the planner thinks.
-    #[must_use]
+    /// A hint to the planner: this strategy for every table for which it is possible, whatever it costs.
     pub fn strategy(mut self, strategy: Strategy) -> Self {
         self.hints.strategy = Some(strategy);
         self
@@ -224,48 +228,36 @@ impl Join {
         self
     }
 
-    fn refuse(&mut self, error: Error) {
+    pub(super) fn refuse(&mut self, error: Error) {
         self.refused.get_or_insert(error);
     }
 
-    /// How the join would be executed, and why. A few hundred events are read.
+    /// How the join would be executed, and why. Reads a sample of at most 512 events.
     ///
     /// # Errors
     ///
     /// As [`rows`](Self::rows).
-    pub fn explain(self) -> Result<Plan> {
-        Ok(self.plan(&[])?.plan)
+    pub fn explain(&self) -> Result<Plan> {
+        self.plan_with(&[])
     }
 
-    /// How an aggregation would be executed, and why. A few hundred events are read.
+    /// Runs the query, row by row. All rows are of the snapshot of the tables, whatever is written meanwhile.
     ///
     /// # Errors
     ///
-    /// As [`aggregate`](Self::aggregate).
-    pub fn explain_aggregate(self, mut aggregated: Aggregate) -> Result<Plan> {
-        match aggregated.take_refused() {
-            Some(error) => Err(error),
-            None => Ok(self.plan(&aggregated.fields())?.plan),
-        }
-    }
-
-    /// The rows. They are of the moment of the tables and stay so, whatever is written meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// [`Invalid`](ErrorKind::Invalid) for a field or an expression that cannot be understood,
-    /// [`NotFound`](ErrorKind::NotFound) for a group key that no profile was ever stored under, and what keeps the
-    /// first events from being read.
-    pub fn rows(mut self) -> Result<Rows> {
-        self.whole_events = true;
-        let engine = self.prepare(&[])?;
+    /// [`Invalid`](ErrorKind::Invalid) for a setting out of bounds, and for a field or an expression that does not
+    /// parse; [`NotFound`](ErrorKind::NotFound) for a group key that no profile was ever stored under; and whatever
+    /// keeps the first events from being read.
+    pub fn rows(&self) -> Result<Rows> {
+        let engine = self.prepare(&[], true)?;
         Ok(Rows::new(Arc::new(engine)))
     }
 
-    /// Folds the rows on the threads that made them, each into a state of its own, and gives back the states: one for
-    /// each thread. Faster than [`rows`](Self::rows) when there are several threads, for nothing is handed over.
+    /// Runs the query and folds its rows on the threads that produce them, each into a state of its own. Returns the
+    /// states, one per thread. With several threads this is faster than [`rows`](Self::rows), because no row crosses
+    /// threads.
     ///
-    /// Which thread sees which row is not said, and no state sees them in the order of the log.
+    /// Which thread sees which row is not specified, nor in which order.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -285,51 +277,50 @@ impl Join {
     ///
     /// # Errors
     ///
-    /// As [`rows`](Self::rows), what stops the join on its way, and what `each` returns, after which the other threads
-    /// end as well. [`Invalid`](ErrorKind::Invalid) when rows were to be [`ordered`](Self::ordered).
+    /// As [`rows`](Self::rows), what stops the join before its end, and what `each` returns, after which the other
+    /// threads stop as well. [`Invalid`](ErrorKind::Invalid) when [`ordered`](Self::ordered) rows were requested.
     pub fn fold<T: Send>(
-        mut self,
+        &self,
         new: impl Fn() -> T + Sync,
         each: impl Fn(&mut T, &Row) -> Result<()> + Sync,
     ) -> Result<Vec<T>> {
         if self.hints.ordered {
-            return Err(Error::invalid("a fold has no order: ask for rows, or do not ask for ordered ones"));
+            return Err(Error::invalid("a fold has no order: use rows, or leave out ordered"));
         }
-        self.whole_events = true;
-        let engine = self.prepare(&[])?;
+        let engine = self.prepare(&[], true)?;
         fold(&Arc::new(engine), new, each)
     }
 
-    /// What the rows come to, in groups.
-    ///
-    /// # Errors
-    ///
-    /// As [`rows`](Self::rows), and what stops the join on its way.
-    pub fn aggregate(self, aggregated: Aggregate) -> Result<Answer> {
-        let mut aggregated = aggregated;
-        if let Some(error) = aggregated.take_refused() {
-            return Err(error);
-        }
-        let engine = self.prepare(&aggregated.fields())?;
-        aggregate(&Arc::new(engine), aggregated)
+    /// The plan, where these fields are read besides those selected.
+    pub(super) fn plan_with(&self, more: &[Field]) -> Result<Plan> {
+        Ok(self.plan(more, false)?.0.plan)
     }
 
-    /// Plans, and reads what the plan wants in memory.
-    fn prepare(self, more: &[Field]) -> Result<Engine> {
-        let memory = self.hints.memory;
-        let mut engine = self.plan(more)?;
-        build(&mut engine, memory)?;
+    /// Plans, and reads the build sides that are hashed as a whole.
+    pub(super) fn prepare(&self, more: &[Field], whole_events: bool) -> Result<Engine> {
+        let (mut engine, days) = self.plan(more, whole_events)?;
+        engine.units = match &self.source {
+            _ if self.scope.is_empty() => Units::Days { starts: Vec::new(), next: AtomicUsize::new(0) },
+            Some(source) => {
+                let source = source.lock().take();
+                let source = source.ok_or_else(|| Error::invalid("the caller's events were read already"))?;
+                Units::Single(Mutex::new(Some(source)))
+            }
+            None => tasks(&*self.tables, &engine.layout, &engine.plan, &self.scope, days)?,
+        };
+        build(&mut engine, self.hints.memory)?;
         Ok(engine)
     }
 
-    fn plan(mut self, more: &[Field]) -> Result<Engine> {
-        if let Some(error) = self.refused.take() {
-            return Err(error);
+    /// Estimates and plans. The execution has no tasks yet.
+    fn plan(&self, more: &[Field], whole_events: bool) -> Result<(Engine, Days)> {
+        if let Some(error) = &self.refused {
+            return Err(error.clone());
         }
         let filter_fields: Vec<Field> =
             self.filter.iter().flat_map(|expr| expr.references().iter().map(field_of)).collect();
         let mut layout = Layout::new(filter_fields.iter().chain(more), &self.on, &self.select);
-        layout.whole_events |= self.whole_events;
+        layout.whole_events |= whole_events;
         for dim in &layout.dims {
             let kind = dim.via.kind();
             if let Kind::Group(key) = &kind
@@ -341,30 +332,29 @@ impl Join {
         let layout = Arc::new(layout);
         let filter = Filter::new(&self.filter, &layout, self.inner);
         let counters = Counters::default();
-        if self.hints.single_pass {
-            self.hints.threads = 1;
+        let mut hints = self.hints;
+        if hints.single_pass {
+            hints.threads = 1;
         }
         let (estimates, days) = match &self.source {
+            _ if self.scope.is_empty() => (Estimates::default(), None),
             Some(_) => (Estimates::unknown(), None),
             None => estimate(&*self.tables, &layout, &self.scope, &filter, &counters)?,
         };
-        let plan = Plan::new(&layout, &*self.tables, estimates, self.hints);
-        let units = match self.source.take() {
-            Some(source) => Units::Single(Mutex::new(Some(source))),
-            None => tasks(&*self.tables, &layout, &plan, &self.scope, days)?,
-        };
-        Ok(Engine {
-            tables: self.tables,
+        let plan = Plan::new(&layout, &*self.tables, estimates, hints);
+        let engine = Engine {
+            tables: Arc::clone(&self.tables),
             builds: Vec::new(),
             layout,
-            scope: self.scope,
+            scope: self.scope.clone(),
             filter,
             inner: self.inner,
             plan,
-            units,
+            units: Units::Days { starts: Vec::new(), next: AtomicUsize::new(0) },
             counters,
             stop: AtomicBool::new(false),
-        })
+        };
+        Ok((engine, days))
     }
 }
 

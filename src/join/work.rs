@@ -29,14 +29,14 @@ use crate::error::Result;
 use crate::model::Timestamp;
 
 /// What is asked of the events before anything is joined.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Scope {
     /// From here on.
     pub(super) from: Option<Timestamp>,
     /// Up to here, exclusive.
     pub(super) to: Option<Timestamp>,
-    /// These only; none means all.
-    pub(super) names: Vec<Box<[u8]>>,
+    /// Only these names.
+    pub(super) names: Option<Vec<Box<[u8]>>>,
 }
 
 impl Scope {
@@ -81,7 +81,12 @@ impl Scope {
     }
 
     fn has_name(&self, name: &[u8]) -> bool {
-        self.names.is_empty() || self.names.iter().any(|known| **known == *name)
+        self.names.as_ref().is_none_or(|names| names.iter().any(|known| **known == *name))
+    }
+
+    /// Whether no event can be in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.names.as_ref().is_some_and(Vec::is_empty)
     }
 }
 

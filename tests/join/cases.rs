@@ -1,7 +1,7 @@
 //! The numbered cases of the contract that are about joins.
 
 use profiledb::ingest::{EventRecord, Rules};
-use profiledb::join::{Aggregate, Measure, Strategy};
+use profiledb::join::{Measure, Strategy};
 use profiledb::{Db, GROUP_IDS_MAX, Limits, Timestamp, Update, Value};
 
 use super::{builder, day, event, temp_store};
@@ -14,7 +14,7 @@ fn counts(db: &Db, by: &str) -> Vec<(Option<Value>, i64)> {
             Some(strategy) => join.strategy(strategy),
             None => join,
         };
-        let answer = join.aggregate(Aggregate::by([by]).measure(Measure::Count)).unwrap();
+        let answer = join.group_by([by]).measure(Measure::Count).answer().unwrap();
         answer.buckets().iter().map(|row| (row.by[0].clone(), row.measures[0].as_i64().unwrap())).collect::<Vec<_>>()
     };
     let counts = ask(None, 1);
@@ -107,8 +107,8 @@ fn an_event_that_was_sent_twice_is_one_row() {
         let rows = db.snapshot().join().select(["event.amount"]).rows().unwrap();
         let amounts: Vec<_> = rows.map(|row| row.unwrap().get(0).unwrap().as_i64().unwrap()).collect();
         assert_eq!(amounts, [amount], "sent {round} times");
-        let sum = Aggregate::new().measure(Measure::Count).measure(Measure::Sum("event.amount".parse().unwrap()));
-        let answer = db.snapshot().join().aggregate(sum).unwrap();
+        let sum = Measure::Sum("event.amount".parse().unwrap());
+        let answer = db.snapshot().join().measure(Measure::Count).measure(sum).answer().unwrap();
         assert_eq!(answer.buckets()[0].measures, [1.into(), amount.into()]);
         if round == 1 {
             db.flush().unwrap()

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 
 use flate2::read::GzDecoder;
 use profiledb::ingest::{EventRecords, Records, Rules};
-use profiledb::join::{Aggregate, Measure, Strategy};
+use profiledb::join::{Measure, Strategy};
 use profiledb::{Batch, Db, Value};
 use serde_json::Value as Json;
 
@@ -42,14 +42,14 @@ fn counted_by_hand(of_users: bool) -> Counted {
 }
 
 fn joined(db: &Db, by: &str, strategy: Option<Strategy>, threads: usize) -> Counted {
-    let join = db.snapshot().join().events(["commit"]).threads(threads);
+    let join = db.snapshot().join().event_names(["commit"]).threads(threads);
     let join = match strategy {
         Some(strategy) => join.strategy(strategy),
         None => join,
     };
     let files = Measure::Sum("event.files".parse().unwrap());
-    let aggregate = Aggregate::by([by]).measure(Measure::Count).measure(Measure::Uniques).measure(files);
-    let answer = join.aggregate(aggregate).unwrap();
+    let by = join.group_by([by]).measure(Measure::Count).measure(Measure::Uniques).measure(files);
+    let answer = by.answer().unwrap();
     let number = |value: &Value| value.as_number().unwrap().as_u64().unwrap();
     let segment = |row: &profiledb::join::Bucket| {
         let by = serde_json::to_string(&row.by[0]).unwrap();

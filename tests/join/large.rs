@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use profiledb::join::{Aggregate, Join, Strategy};
+use profiledb::join::{Join, Strategy};
 use profiledb::{Batch, Builder, Event, ProfileKey, Timestamp, Update};
 
 use super::{DAY, day, temp_store};
@@ -111,7 +111,7 @@ fn ask(way: &str, path: &Path) {
             drain(join().select(plan).strategy(Strategy::Lookup).between(day(heavy)..day(heavy + 1)))
         }
         "by plan" => {
-            let answer = join().aggregate(Aggregate::by(plan)).unwrap();
+            let answer = join().group_by(plan).answer().unwrap();
             let counts = answer.buckets().iter().map(|row| row.measures[0].as_i64().unwrap() as u64);
             assert_eq!(answer.total(), 3);
             (counts.sum(), 0)

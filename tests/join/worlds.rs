@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use profiledb::join::{Aggregate, Field, Join, Measure, Plan, Strategy};
+use profiledb::join::{Field, Join, Measure, Plan, Strategy};
 use profiledb::{Db, Event, Profile, Snapshot, Timestamp, Update, Value};
 
 use super::{DAY, Random, builder, day, event, temp_store};
@@ -331,15 +331,15 @@ impl Query {
             }
         }
         let sum = Measure::Sum("event.n".parse::<Field>().unwrap());
-        let aggregate = Aggregate::by([self.by]).measure(Measure::Count).measure(Measure::Uniques).measure(sum);
-        let answer = self.join(snapshot).aggregate(aggregate).unwrap();
+        let by = self.join(snapshot).group_by([self.by]);
+        let answer = by.measure(Measure::Count).measure(Measure::Uniques).measure(sum).answer().unwrap();
         let expected: BTreeMap<Option<Value>, Vec<Value>> = expected
             .into_iter()
             .map(|(by, (count, users, sum))| (by, vec![count.into(), (users.len() as i64).into(), sum.into()]))
             .collect();
         let got: BTreeMap<_, _> =
             answer.buckets().iter().map(|row| (row.by[0].clone(), row.measures.clone())).collect();
-        assert_eq!(got.len(), answer.buckets().len(), "a segment twice\n{answer}");
+        assert_eq!(got.len(), answer.buckets().len(), "a bucket twice\n{answer:?}");
         assert_eq!(got, expected, "{self:#?}");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::Path;
 
-use profiledb::join::{self, Aggregate, Join, Source};
+use profiledb::join::{self, Join, Source};
 use profiledb::{Event, Snapshot, Value};
 
 use crate::args::Events;
@@ -114,7 +114,7 @@ fn cells(event: &Event) -> Vec<Named<'_>> {
 }
 
 fn days(join: Join, format: Format) -> Result<(), Failure> {
-    let answer = join.threads(open::cores()).aggregate(Aggregate::by(["event.$day"]))?;
+    let answer = join.threads(open::cores()).group_by(["event.$day"]).answer()?;
     let mut days: Vec<(&Value, &Value)> =
         answer.buckets().iter().filter_map(|row| Some((row.by.first()?.as_ref()?, row.measures.first()?))).collect();
     days.sort();

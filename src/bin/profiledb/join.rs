@@ -1,9 +1,9 @@
-//! Questions about events and what is known of their users and groups.
+//! Queries over events and the profiles of their users and groups.
 
 use std::io::{self, Write};
 use std::path::Path;
 
-use profiledb::join::{Aggregate, Answer, Field, Join as Asked, Measure, Plan, Strategy};
+use profiledb::join::{Answer, Field, GroupBy, Join as Query, Measure, Plan, Strategy};
 use profiledb::{Db, Error};
 
 use crate::args::{Join, Way};
@@ -12,39 +12,47 @@ use crate::list::TABLE_ROWS;
 use crate::open;
 use crate::print::{self, Format, Named, Rows};
 
-/// What comes out.
-enum Wanted {
+/// The shape of the result.
+enum Output {
     /// Events, with fields.
     Rows(Vec<Field>),
-    /// Segments by fields, with measures.
-    Segments(Vec<Field>, Vec<Measure>),
+    /// Buckets by fields, with measures.
+    Buckets(Vec<Field>, Vec<Measure>),
 }
 
-impl Wanted {
+impl Output {
     fn read(join: &Join) -> Result<Self, Failure> {
         if join.by.is_empty() && join.measures.is_empty() {
             return Ok(Self::Rows(fields("--select", &join.select)?));
         }
-        Ok(Self::Segments(fields("--by", &join.by)?, join.measures.read()?))
+        Ok(Self::Buckets(fields("--by", &join.by)?, join.measures.read()?))
     }
 }
 
-/// Asks, and prints the answer.
+/// Runs the query and prints its result.
 pub(crate) fn run(dir: &Path, join: &Join) -> Result<(), Failure> {
-    let (scope, wanted) = (join.scope.read()?, Wanted::read(join)?);
+    let (scope, output) = (join.scope.read()?, Output::read(join)?);
     if join.explain && join.shape.given() == Some(Format::Csv) {
         return Err(Failure::new("--explain is no table: without --format it prints text, with json or ndjson JSON"));
     }
     let db = open::to_read(dir)?;
-    let asked = scope.of(joined(db.snapshot().join(), join));
+    let query = scope.of(joined(db.snapshot().join(), join));
     let refused = |error: Error| refusal(error, &db);
-    match wanted {
-        wanted if join.explain => explain(asked, wanted, join.shape.given(), refused),
-        Wanted::Rows(fields) => rows(asked.select(&fields), &fields, join, refused),
-        Wanted::Segments(by, measures) => {
-            let aggregate = measures.into_iter().fold(Aggregate::by(by), Aggregate::measure);
-            let aggregate = join.top.into_iter().fold(aggregate, Aggregate::top);
-            segments(&asked.aggregate(aggregate).map_err(refused)?, join.shape.format())
+    match output {
+        Output::Rows(fields) => {
+            let query = query.select(&fields);
+            if join.explain {
+                return explain(&query.explain().map_err(refused)?, join.shape.given());
+            }
+            rows(&query, &fields, join, refused)
+        }
+        Output::Buckets(by, measures) => {
+            let query = measures.into_iter().fold(query.group_by(by), GroupBy::measure);
+            if join.explain {
+                return explain(&query.explain().map_err(refused)?, join.shape.given());
+            }
+            let query = join.top.into_iter().fold(query, GroupBy::top);
+            buckets(&query.answer().map_err(refused)?, join.shape.format())
         }
     }
 }
@@ -61,34 +69,34 @@ fn fields(flag: &str, texts: &[String]) -> Result<Vec<Field>, Failure> {
     Ok(fields)
 }
 
-/// What is joined, and how.
-fn joined(mut asked: Asked, join: &Join) -> Asked {
+/// Which tables are joined, and how.
+fn joined(mut query: Query, join: &Join) -> Query {
     for table in &join.on {
-        asked = match table.split_once(':') {
-            None if table == "users" => asked.on_users(),
-            Some(("user", key)) => asked.on_user_groups(key),
-            Some(("group", key)) => asked.on_groups(key),
-            _ => asked.on_groups(table),
+        query = match table.split_once(':') {
+            None if table == "users" => query.on_users(),
+            Some(("user", key)) => query.on_user_groups(key),
+            Some(("group", key)) => query.on_groups(key),
+            _ => query.on_groups(table),
         };
     }
-    asked = asked.threads(join.threads.map_or_else(open::cores, usize::from));
+    query = query.threads(join.threads.map_or_else(open::cores, usize::from));
     if let Some(memory) = join.memory {
-        asked = asked.memory_bytes(usize::from(memory) << 20);
+        query = query.memory_bytes(usize::from(memory) << 20);
     }
     if let Some(way) = join.strategy {
-        asked = asked.strategy(match way {
+        query = query.strategy(match way {
             Way::Lookup => Strategy::Lookup,
             Way::Merge => Strategy::Merge,
             Way::Hash => Strategy::Hash,
         });
     }
     if join.inner {
-        asked = asked.inner();
+        query = query.inner();
     }
-    if join.ordered { asked.ordered() } else { asked }
+    if join.ordered { query.ordered() } else { query }
 }
 
-/// Why it cannot be asked. Who names a group key that is not there wants to know those that are.
+/// The error of a query that was refused. For an unknown group key it lists the known ones.
 fn refusal(error: Error, db: &Db) -> Failure {
     if !error.is_not_found() {
         return error.into();
@@ -99,29 +107,17 @@ fn refusal(error: Error, db: &Db) -> Failure {
     Failure::new(format!("{}; the store has {known}", error.message()))
 }
 
-fn explain(
-    asked: Asked,
-    wanted: Wanted,
-    format: Option<Format>,
-    refused: impl Fn(Error) -> Failure,
-) -> Result<(), Failure> {
-    let plan: Plan = match wanted {
-        Wanted::Rows(fields) => asked.select(fields).explain(),
-        Wanted::Segments(by, measures) => {
-            asked.explain_aggregate(measures.into_iter().fold(Aggregate::by(by), Aggregate::measure))
-        }
-    }
-    .map_err(refused)?;
+fn explain(plan: &Plan, format: Option<Format>) -> Result<(), Failure> {
     let mut out = print::stdout();
     match format {
-        Some(Format::Json) => writeln!(out, "{}", serde_json::to_string_pretty(&plan)?)?,
-        Some(Format::Ndjson) => writeln!(out, "{}", serde_json::to_string(&plan)?)?,
+        Some(Format::Json) => writeln!(out, "{}", serde_json::to_string_pretty(plan)?)?,
+        Some(Format::Ndjson) => writeln!(out, "{}", serde_json::to_string(plan)?)?,
         _ => writeln!(out, "{plan}")?,
     }
     Ok(out.flush()?)
 }
 
-fn rows(asked: Asked, fields: &[Field], join: &Join, refused: impl Fn(Error) -> Failure) -> Result<(), Failure> {
+fn rows(query: &Query, fields: &[Field], join: &Join, refused: impl Fn(Error) -> Failure) -> Result<(), Failure> {
     let format = join.shape.format();
     let limit = match join.limit {
         None if format == Format::Table => TABLE_ROWS,
@@ -129,7 +125,7 @@ fn rows(asked: Asked, fields: &[Field], join: &Join, refused: impl Fn(Error) -> 
         Some(limit) => limit,
     };
     let names: Vec<String> = fields.iter().map(ToString::to_string).collect();
-    let mut rows = asked.rows().map_err(refused)?;
+    let mut rows = query.rows().map_err(refused)?;
     let columns = ["event", "time", "distinct_id"].into_iter().chain(names.iter().map(String::as_str));
     let mut out = Rows::new(format, columns)?.fit().in_words().hint("--select picks, --format json prints all");
     for row in rows.by_ref().take(limit) {
@@ -149,17 +145,18 @@ fn rows(asked: Asked, fields: &[Field], join: &Join, refused: impl Fn(Error) -> 
     Ok(())
 }
 
-fn segments(answer: &Answer, format: Format) -> Result<(), Failure> {
+fn buckets(answer: &Answer, format: Format) -> Result<(), Failure> {
     if format == Format::Table {
         let mut out = print::stdout();
-        write!(out, "{answer}")?;
+        write!(out, "{}", print::table(answer))?;
         return Ok(out.flush()?);
     }
     let names: Vec<&String> = answer.by().iter().chain(answer.measures()).collect();
     let mut rows = Rows::new(format, names.iter().copied())?;
-    for row in answer.buckets() {
-        let by = row.by.iter().map(|value| value.clone().unwrap_or_default());
-        let values = by.chain(row.measures.iter().cloned());
+    for bucket in answer {
+        // JSON and CSV have null for what is not set.
+        let by = bucket.by.iter().map(|value| value.clone().unwrap_or_default());
+        let values = by.chain(bucket.measures.iter().cloned());
         let cells: Vec<Named<'_>> = names.iter().map(|name| name.as_str()).zip(values).collect();
         rows.row(&cells)?;
     }

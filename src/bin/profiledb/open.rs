@@ -23,7 +23,8 @@ pub(crate) fn or_create(settings: Builder, dir: &Path) -> Result<Db, Failure> {
 
 /// How many threads can work at the same time.
 pub(crate) fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    // At most what a join takes.
+    std::thread::available_parallelism().map_or(1, usize::from).min(256)
 }
 
 fn explain(error: Error, dir: &Path) -> Failure {

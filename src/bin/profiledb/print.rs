@@ -6,6 +6,7 @@ use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use clap::ValueEnum;
 use comfy_table::{Cell, CellAlignment, Table};
 use profiledb::Value;
+use profiledb::join::{Answer, Bucket};
 use serde::{Serialize, Serializer};
 
 use crate::failure::Failure;
@@ -60,12 +61,14 @@ impl Serialize for AsObject<'_, '_> {
     }
 }
 
-/// What a table shows where there is nothing to see.
+/// What a table shows for null or no value, and for an empty string.
 #[derive(Clone, Copy, Default)]
 struct Words {
     unset: &'static str,
     empty: &'static str,
 }
+
+const IN_WORDS: Words = Words { unset: "(not set)", empty: "(empty string)" };
 
 /// Prints rows as they come, but for a table, which waits for the end to know its widths.
 pub(crate) struct Rows {
@@ -110,7 +113,7 @@ impl Rows {
 
     /// Tells null from an empty text in a table.
     pub(crate) fn in_words(mut self) -> Self {
-        self.words = Words { unset: "(not set)", empty: "(empty string)" };
+        self.words = IN_WORDS;
         self
     }
 
@@ -155,7 +158,8 @@ impl Rows {
             Format::Json => self.out.write_all(if self.rows == 0 { b"[]\n" } else { b"\n]\n" })?,
             Format::Table if self.rows == 0 => self.out.write_all(b"no rows\n")?,
             Format::Table => {
-                let left_out = draw(&mut self.out, &self.columns, &self.table, self.width, self.words)?;
+                let (table, left_out) = draw(&self.columns, &self.table, self.width, self.words);
+                self.out.write_all(table.as_bytes())?;
                 self.out.flush()?;
                 if !left_out.is_empty() {
                     let _ = writeln!(io::stderr(), "too wide for {}; {}", left_out.join(", "), self.hint);
@@ -187,21 +191,34 @@ const CELL_WIDTHS: [usize; 3] = [48, 32, 20];
 
 const GAP: usize = 2;
 
+/// An answer as a table, as wide as it is.
+pub(crate) fn table(answer: &Answer) -> String {
+    let columns: Vec<String> = answer.by().iter().chain(answer.measures()).cloned().collect();
+    let row = |bucket: &Bucket| bucket.by.iter().cloned().chain(bucket.measures.iter().cloned().map(Some)).collect();
+    let rows: Vec<Vec<Option<Value>>> = answer.buckets().iter().map(row).collect();
+    // Without a width every column fits.
+    let (mut table, _) = draw(&columns, &rows, None, IN_WORDS);
+    if answer.total() > rows.len() {
+        table.push_str(&format!("and {} more\n", answer.total() - rows.len()));
+    }
+    table
+}
+
 /// Draws a table, and returns the columns that did not fit.
 fn draw<'c>(
-    out: &mut impl Write,
     columns: &'c [String],
     rows: &[Vec<Option<Value>>],
     width: Option<usize>,
     words: Words,
-) -> io::Result<Vec<&'c str>> {
+) -> (String, Vec<&'c str>) {
     let row = |row: &Vec<Option<Value>>| row.iter().map(|value| shown(value.as_ref(), words)).collect();
     let cells: Vec<Vec<(String, bool)>> = rows.iter().map(row).collect();
-    let natural = |at: usize| {
+    let heads: Vec<String> = columns.iter().map(|name| harmless(name)).collect();
+    let natural = |(at, head): (usize, &String)| {
         let widths = cells.iter().filter_map(|row| row.get(at)).map(|(text, _)| console::measure_text_width(text));
-        widths.chain(columns.get(at).map(|name| name.len())).max().unwrap_or_default()
+        widths.fold(console::measure_text_width(head), usize::max)
     };
-    let natural: Vec<usize> = (0..columns.len()).map(natural).collect();
+    let natural: Vec<usize> = heads.iter().enumerate().map(natural).collect();
     let total = |cap: usize| natural.iter().map(|width| width.min(&cap) + GAP).sum::<usize>();
     let (cap, room) = match width {
         None => (usize::MAX, usize::MAX),
@@ -222,31 +239,52 @@ fn draw<'c>(
     let cell = |text: &str, right: bool| {
         Cell::new(cut(text)).set_alignment(if right { CellAlignment::Right } else { CellAlignment::Left })
     };
-    // A name stands where the numbers below it stand.
+    // The head of a column is aligned as the numbers in it.
     let right = |at: usize| cells.iter().any(|row| row.get(at).is_some_and(|(_, right)| *right));
-    table.set_header(columns.iter().take(kept).enumerate().map(|(at, name)| cell(name, right(at))));
+    table.set_header(heads.iter().take(kept).enumerate().map(|(at, name)| cell(name, right(at))));
     for row in &cells {
         table.add_row(row.iter().take(kept).map(|(text, right)| cell(text, *right)));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, GAP as u16));
     }
-    for line in table.lines() {
-        writeln!(out, "{}", line.trim_end())?;
-    }
-    Ok(columns.iter().skip(kept).map(String::as_str).collect())
+    let lines: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    (lines, columns.iter().skip(kept).map(String::as_str).collect())
 }
 
-/// The text of a cell, harmless to a terminal, and whether it stands to the right.
+/// Text without control characters, which could command the terminal.
+fn harmless(text: &str) -> String {
+    let mut safe = String::new();
+    for c in text.chars() {
+        if c.is_control() { safe.extend(c.escape_default()) } else { safe.push(c) }
+    }
+    safe
+}
+
+/// The text of a cell, and whether it is aligned to the right.
 fn shown(value: Option<&Value>, words: Words) -> (String, bool) {
     let value = match value {
         None | Some(Value::Null) => return (words.unset.into(), false),
         Some(Value::String(text)) if text.is_empty() => return (words.empty.into(), false),
         Some(value) => value,
     };
-    let mut safe = String::new();
-    for c in text(value).chars() {
-        if c.is_control() { safe.extend(c.escape_default()) } else { safe.push(c) }
+    (harmless(&text(value)), value.as_number().is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wide_characters_are_aligned_and_control_characters_are_escaped() {
+        let columns = ["event.\u{5730}\u{57df}\u{1b}[2J", "count"].map(str::to_owned);
+        let row = |by: Option<Value>, count: i64| vec![by, Some(count.into())];
+        let rows = [row(Some("\u{6771}\u{4eac}".into()), 5), row(Some("a\nb".into()), 12), row(None, 1)];
+        let (table, left_out) = draw(&columns, &rows, None, IN_WORDS);
+        assert!(left_out.is_empty());
+        let columns_wide: Vec<usize> = table.lines().map(console::measure_text_width).collect();
+        assert!(columns_wide.iter().all(|width| *width == columns_wide[0]), "{table}");
+        let expected = ["event.\u{5730}\u{57df}\\u{1b}[2J  count", "\u{6771}\u{4eac}", "a\\nb", "(not set)"];
+        assert!(table.lines().zip(expected).all(|(line, head)| line.starts_with(head)), "{table}");
     }
-    (safe, value.as_number().is_some())
 }

@@ -55,7 +55,9 @@ impl Understood<'_> {
 
     /// A join of these events only.
     pub(crate) fn of(&self, join: Join) -> Join {
-        let join = join.between(self.bounds).events(self.names);
+        let join = join.between(self.bounds);
+        // The flag not given is every name. The library's empty list would be none.
+        let join = if self.names.is_empty() { join } else { join.event_names(self.names) };
         self.filter.iter().fold(join, |join, expr| join.filter(expr.clone()))
     }
 }

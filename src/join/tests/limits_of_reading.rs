@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::join::{Aggregate, Each, Join, JoinStats, Memory, Row, Sorted, Source, Strategy, Table, Tables, encode};
+use crate::join::{Each, Join, JoinStats, Measure, Memory, Row, Sorted, Source, Strategy, Table, Tables, encode};
 use crate::merge;
 use crate::model::{Event, Kind, ProfileKey, Timestamp};
 use crate::ops::Update;
@@ -245,7 +245,7 @@ fn a_failure_reaches_the_consumer_and_is_the_last_item() {
                 let error = join(fail).fold(|| (), |(), _| Ok(())).unwrap_err();
                 assert_eq!(error.message(), "the disk is gone");
             }
-            let error = join(fail).aggregate(Aggregate::by(["user.plan"])).unwrap_err();
+            let error = join(fail).group_by(["user.plan"]).answer().unwrap_err();
             assert_eq!(error.message(), "the disk is gone");
         }
     }
@@ -295,7 +295,7 @@ fn a_worker_that_panics_is_a_failure_and_no_end() {
             assert!(last.as_ref().unwrap_err().message().contains("panicked"), "ordered={ordered}");
             assert!(before.iter().all(Result::is_ok));
         }
-        assert!(join().aggregate(Aggregate::new()).unwrap_err().message().contains("panicked"));
+        assert!(join().measure(Measure::Count).answer().unwrap_err().message().contains("panicked"));
         if !ordered {
             assert!(join().fold(|| (), |(), _| Ok(())).unwrap_err().message().contains("panicked"));
         }
@@ -364,11 +364,11 @@ fn names_and_ids_that_cannot_be_read_are_errors_in_every_way_of_reading() {
                 error(join().rows().unwrap().find_map(Result::err));
                 error(join().rows().unwrap().visit(|_| Ok(())).err());
                 error(join().fold(|| (), |(), _| Ok(())).err());
-                error(join().aggregate(Aggregate::new()).err());
+                error(join().measure(Measure::Count).answer().err());
             }
         }
         // An event that the query does not cover does not matter to it.
-        let join = Join::new(Arc::new(world(1, 1))).events_from(events).events(["a", "z"]);
+        let join = Join::new(Arc::new(world(1, 1))).events_from(events).event_names(["a", "z"]);
         assert_eq!(join.between(time(0, 6)..).rows().unwrap().filter(Result::is_ok).count(), 1);
     }
 }

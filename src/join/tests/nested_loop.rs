@@ -11,7 +11,7 @@ use crate::codec;
 use crate::error::Result;
 use crate::expr::{Expr, Place, Reference, Scope};
 use crate::join::{
-    Aggregate, Field, Join, JoinStats, Measure, Memory, Rows, Sorted, Strategy as Way, Table, Tables, encode,
+    Field, GroupBy, Join, JoinStats, Measure, Memory, Rows, Sorted, Strategy as Way, Table, Tables, encode,
 };
 use crate::merge;
 use crate::model::{Event, Kind, Number, Profile, ProfileKey, Timestamp, Value};
@@ -193,7 +193,10 @@ impl Query {
     }
 
     fn join(&self, tables: Arc<dyn Tables>) -> Join {
-        let mut join = Join::new(tables).select(&self.fields).events(&self.names);
+        let mut join = Join::new(tables).select(&self.fields);
+        if !self.names.is_empty() {
+            join = join.event_names(&self.names);
+        }
         join = match (self.from, self.to) {
             (None, None) => join,
             (Some(from), None) => join.between(Timestamp::from_millis(from)..),
@@ -469,7 +472,7 @@ proptest! {
         let rows = how.apply(query.join(world.tables()), &world).rows();
         let rows = rows.and_then(Iterator::collect::<Result<Vec<_>>>).map(|rows| rows.len());
         prop_assert_eq!(rows.map_err(|error| error.kind()), expected);
-        let answer = how.apply(query.join(world.tables()), &world).aggregate(Aggregate::new());
+        let answer = how.apply(query.join(world.tables()), &world).measure(Measure::Count).answer();
         prop_assert_eq!(answer.is_err(), expected.is_err());
     }
 
@@ -488,9 +491,8 @@ proptest! {
         // What is selected, grouped by or measured is joined, and then an inner join asks for it.
         let query = Query { fields: by.iter().cloned().chain([Field::user("plan")]).collect(), ..query };
         let expected = naive_segments(&query.naive(&world).unwrap(), &by);
-        let aggregate = measures.iter().fold(Aggregate::by(by.clone()), |all, measure| all.measure(measure.clone()));
         let join = how.apply(Query { fields: Vec::new(), ..query }.join(world.tables()), &world);
-        let answer = join.aggregate(aggregate).unwrap();
+        let answer = measures.into_iter().fold(join.group_by(by.clone()), GroupBy::measure).answer().unwrap();
         let found: BTreeMap<String, String> = answer
             .buckets()
             .iter()

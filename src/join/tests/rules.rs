@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::error::{ErrorKind, Result};
 use crate::expr::Expr;
-use crate::join::{Aggregate, Breakdown, Field, Join, Measure, Memory, Strategy};
+use crate::join::{Breakdown, Field, Join, Measure, Memory, Sorted, Strategy};
 use crate::merge;
 use crate::model::{Event, ProfileKey, Timestamp, Value};
 use crate::ops::Update;
@@ -26,7 +26,7 @@ fn company(memory: &mut Memory, id: &str, update: Update) {
 }
 
 fn counts(memory: &Memory, by: &str) -> Vec<(Option<Value>, u64)> {
-    let answer = Join::new(Arc::new(memory.clone())).aggregate(Aggregate::by([by])).unwrap();
+    let answer = Join::new(Arc::new(memory.clone())).group_by([by]).answer().unwrap();
     answer
         .buckets()
         .iter()
@@ -49,11 +49,7 @@ fn null_and_absence_are_not_set_and_the_empty_string_is() {
     }
     memory.event(&event("nobody"));
     assert_eq!(counts(&memory, "user.plan"), [(None, 4), (Some("".into()), 1), (Some("pro".into()), 1)]);
-    let answer = Join::new(Arc::new(memory)).aggregate(Aggregate::by(["user.plan"])).unwrap();
-    assert_eq!(
-        answer.to_string(),
-        "user.plan       count\n(not set)           4\n(empty string)      1\npro                 1\n"
-    );
+    let answer = Join::new(Arc::new(memory)).group_by(["user.plan"]).answer().unwrap();
     let rows = [r#"{"user.plan":null,"count":4}"#, r#"{"user.plan":"","count":1}"#, r#"{"user.plan":"pro","count":1}"#];
     let json = format!(r#"{{"total":3,"buckets":[{}]}}"#, rows.join(","));
     assert_eq!(serde_json::to_string(&answer).unwrap(), json);
@@ -77,7 +73,7 @@ fn elements_of_a_list_count_once_each() {
     let roles = || Breakdown::new(Field::user("roles"));
     let by = |breakdown: Breakdown| {
         let join = Join::new(Arc::new(memory.clone())).filter(r#"any(r, user["roles"], r == "x")"#);
-        join.aggregate(Aggregate::by([breakdown])).unwrap().total()
+        join.group_by([breakdown]).answer().unwrap().total()
     };
     assert_eq!(by(roles()), 2);
     assert_eq!(by(roles().keep(|role| *role == Value::from("x"))), 1);
@@ -112,8 +108,8 @@ fn the_event_and_the_user_lead_to_groups_in_two_ways() {
     assert_eq!(counts(&memory, "group:company.tier"), [(None, 2), (gold(), 1), (silver(), 1)]);
     assert_eq!(counts(&memory, "user:company.tier"), [(gold(), 1), (silver(), 1)]);
     // Properties of one group stay together.
-    let by = Aggregate::by(["group:company.tier", "group:company.size"]);
-    let answer = Join::new(Arc::new(memory.clone())).aggregate(by).unwrap();
+    let by = Join::new(Arc::new(memory.clone())).group_by(["group:company.tier", "group:company.size"]);
+    let answer = by.answer().unwrap();
     let pairs: Vec<_> = answer.buckets().iter().map(|row| row.by.clone()).collect();
     assert_eq!(pairs, [vec![None, None], vec![gold(), Some(5.into())], vec![silver(), Some(9.into())]]);
 
@@ -163,12 +159,66 @@ fn measures_are_exact_and_of_one_thing() {
         memory.event(&event("ann").set("amount", 0.1).id(n.to_string()));
     }
     memory.event(&event("ann").set("amount", "12").id("text"));
-    let sum = |field| Join::new(Arc::new(memory.clone())).aggregate(Aggregate::new().measure(Measure::Sum(field)));
+    let sum = |field| Join::new(Arc::new(memory.clone())).measure(Measure::Sum(field)).answer();
     assert_eq!(sum(Field::event("amount")).unwrap().buckets()[0].measures[0].to_string(), "1.0");
     let error = sum(Field::group("company", "size").unwrap()).unwrap_err();
     assert!(error.is_invalid() && error.message().contains("group:company.size"), "{error}");
-    let none = Join::new(Arc::new(Memory::new())).aggregate(Aggregate::new()).unwrap();
-    assert_eq!((none.total(), none.to_string().as_str()), (1, "count\n    0\n"));
+    let none = Join::new(Arc::new(Memory::new())).measure(Measure::Count).answer().unwrap();
+    assert_eq!((none.total(), none.get(&[])), (1, Some(&[0.into()][..])));
+}
+
+#[test]
+fn no_names_are_no_events() {
+    let mut memory = Memory::new();
+    memory.event(&event("ann"));
+    let tables = Arc::new(memory);
+    let none: [&str; 0] = [];
+    for (names, expected) in [(&none[..], 0), (&["visit"][..], 1), (&["visit", "buy"], 1), (&["buy"], 0)] {
+        let join = Join::new(tables.clone()).event_names(names);
+        assert_eq!(join.rows().unwrap().count(), expected, "{names:?}");
+        let answer = join.clone().measure(Measure::Count).answer().unwrap();
+        assert_eq!(answer.buckets()[0].measures, [(expected as u64).into()]);
+        assert_eq!(join.threads(3).fold(|| 0, |count, _| Ok(*count += 1)).unwrap().iter().sum::<usize>(), expected);
+    }
+    let join = Join::new(tables.clone()).event_names(none);
+    assert_eq!(join.explain().unwrap().estimates.events, 0);
+    // Whatever else is wrong is still an error.
+    assert_eq!(join.select(["group:company.tier"]).rows().unwrap_err().kind(), ErrorKind::NotFound);
+    let own = Join::new(tables).events_from(Sorted::events([event("bob")])).event_names(none);
+    assert_eq!(own.rows().unwrap().count(), 0);
+}
+
+#[test]
+fn settings_out_of_bounds_are_refused() {
+    let join = || Join::new(Arc::new(world_of_fifty()));
+    for (join, setting) in [
+        (join().threads(0), "threads=0"),
+        (join().threads(257), "threads=257"),
+        (join().memory_bytes((4 << 10) - 1), "memory_bytes=4095"),
+        (join().memory_bytes((1 << 30) + 1), "memory_bytes=1073741825"),
+    ] {
+        for error in [join.rows().err(), join.explain().err(), join.measure(Measure::Count).answer().err()] {
+            let error = error.unwrap();
+            assert!(error.is_invalid() && error.message().ends_with(setting), "{error}");
+        }
+    }
+    assert_eq!(join().threads(256).memory_bytes(4 << 10).rows().unwrap().count(), 50);
+    assert_eq!(join().threads(1).memory_bytes(1 << 30).rows().unwrap().count(), 50);
+}
+
+#[test]
+fn a_query_is_run_as_often_as_it_is_asked() {
+    let join = Join::new(Arc::new(world_of_fifty())).select(["user.plan"]);
+    let by_plan = join.clone().group_by(["user.plan"]);
+    assert_eq!((join.rows().unwrap().count(), join.rows().unwrap().count()), (50, 50));
+    assert_eq!(by_plan.answer().unwrap(), by_plan.answer().unwrap());
+    assert_eq!(by_plan.explain().unwrap(), join.explain().unwrap());
+    // The caller's own events are there once, for the query and all its clones.
+    let own = Join::new(Arc::new(world_of_fifty())).events_from(Sorted::events([event("bob")]));
+    own.explain().unwrap();
+    assert_eq!(own.clone().rows().unwrap().count(), 1);
+    let error = own.measure(Measure::Count).answer().unwrap_err();
+    assert!(error.is_invalid() && error.message().contains("read already"), "{error}");
 }
 
 #[test]
@@ -179,7 +229,7 @@ fn what_cannot_be_asked_is_refused() {
     assert!(error.message().contains("group_key=\"company\""), "{error}");
     assert!(join().select(["plan"]).rows().unwrap_err().is_invalid());
     assert!(join().filter("1 +").rows().unwrap_err().is_invalid());
-    assert!(join().aggregate(Aggregate::by(["plan"])).unwrap_err().is_invalid());
+    assert!(join().group_by(["plan"]).answer().unwrap_err().is_invalid());
     let error = "properties[\"a\"] and and".parse::<Expr>().unwrap_err();
     assert!(error.message().contains("column="), "{error}");
     // An expression that asks what makes no sense fails when it meets it.
@@ -207,8 +257,7 @@ fn to_explain_reads_no_table() {
     let join = || Join::new(Arc::new(memory.clone())).strategy(Strategy::Hash).ordered().select(["user.plan"]);
     assert!(join().rows().is_err());
     assert_eq!(join().explain().unwrap().tables[0].strategy, Strategy::Hash);
-    let by = Aggregate::by(["user:company.tier"]);
-    assert_eq!(join().explain_aggregate(by).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(join().group_by(["user:company.tier"]).explain().unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 fn world_of_fifty() -> Memory {

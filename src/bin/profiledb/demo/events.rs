@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use profiledb::ingest::{EventRecord, Rules, parse_request};
-use profiledb::join::{Aggregate, Answer, Field, Join, Measure};
+use profiledb::join::{Answer, Field, Join, Measure};
 use profiledb::{Db, Value};
 
 use super::{Told, count, found, load_all, say, show};
 use crate::failure::Failure;
-use crate::open;
+use crate::{open, print};
 
 /// The same history, told as events.
 const HISTORY: &[u8] = include_bytes!("../../../../examples/data/history/events.ndjson.gz");
@@ -50,9 +50,9 @@ fn ask(db: &Db) -> Join {
     db.snapshot().join().threads(open::cores())
 }
 
-/// An answer as it stands in the text.
+/// Prints an answer, indented as the text is.
 fn print(answer: &Answer) -> Told {
-    say(answer.to_string().lines().map(|line| format!("     {line}\n")).collect::<String>())
+    say(print::table(answer).lines().map(|line| format!("     {line}\n")).collect::<String>())
 }
 
 fn join(db: &Db) -> Told {
@@ -63,20 +63,20 @@ fn join(db: &Db) -> Told {
     say(format!("     profiledb join --by {FIRST_AREA} --count --sum event.files --top 5\n"))?;
     let started = Instant::now();
     let files = Measure::Sum(Field::event("files"));
-    let by_area = Aggregate::by([FIRST_AREA]).measure(Measure::Count).measure(files);
-    let answer = ask(db).aggregate(by_area.clone().top(5))?;
+    let by_area = |join: Join| join.group_by([FIRST_AREA]).measure(Measure::Count).measure(files.clone());
+    let answer = by_area(ask(db)).top(5).answer()?;
     let millis = started.elapsed().as_secs_f64() * 1e3;
     print(&answer)?;
     say(format!(
         "   That took {millis:.0} ms: the log was read, and each event met the profile of its user. Of big commits"
     ))?;
     say("   alone, with --event \"big commit\":\n")?;
-    print(&ask(db).events(["big commit"]).aggregate(by_area.top(3))?)
+    print(&by_area(ask(db).event_names(["big commit"])).top(3).answer()?)
 }
 
 /// Who did most, and how much that was.
 fn busiest(db: &Db) -> Result<(String, u64), Failure> {
-    let answer = ask(db).aggregate(Aggregate::by(["event.$distinct_id"]).top(1))?;
+    let answer = ask(db).group_by(["event.$distinct_id"]).top(1).answer()?;
     let busiest = answer.buckets().first().and_then(|row| {
         let events = row.measures.first().and_then(Value::as_number).and_then(|number| number.as_u64())?;
         Some((row.by.first()?.as_ref()?.as_str()?.to_owned(), events))
@@ -97,12 +97,12 @@ fn retroactive(db: &Db) -> Told {
     ))?;
     let update = format!(r#"{{"$distinct_id":"{id}","$set":{{"first_area":"docs"}}}}"#);
     say(format!("     {update}\n"))?;
-    let before = ask(db).aggregate(Aggregate::by([FIRST_AREA]))?;
+    let before = ask(db).group_by([FIRST_AREA]).answer()?;
     for outcome in parse_request(update.as_bytes(), &Rules::new())? {
         let record = outcome.map_err(profiledb::Error::from)?;
         db.write([(record.key, record.change)].into_iter().collect())?;
     }
-    let after = ask(db).aggregate(Aggregate::by([FIRST_AREA]))?;
+    let after = ask(db).group_by([FIRST_AREA]).answer()?;
     say("   The same question, before and after:\n")?;
     for area in [began, Some("docs".into())] {
         let of = |answer: &Answer| {
@@ -120,11 +120,11 @@ fn groups(db: &Db) -> Told {
     say("   Each event names the mail domain of its author, and domains have profiles. So, of the same events, where")?;
     say("   did the whole domain begin?\n")?;
     say("     profiledb join --by group:domain.first_area --count --uniques --top 4\n")?;
-    let measures = Aggregate::by(["group:domain.first_area"]).measure(Measure::Count).measure(Measure::Uniques);
-    print(&ask(db).aggregate(measures.top(4))?)?;
+    let by_domain = ask(db).group_by(["group:domain.first_area"]).measure(Measure::Count).measure(Measure::Uniques);
+    print(&by_domain.top(4).answer()?)?;
     say("   An expression picks events, by what they say and by what is known of their users:\n")?;
     let expr = r#"properties["files"] >= 10 and "java" in user["areas"]"#;
-    let answer = ask(db).filter(expr).aggregate(Aggregate::new().measure(Measure::Count).measure(Measure::Uniques))?;
+    let answer = ask(db).filter(expr).measure(Measure::Count).measure(Measure::Uniques).answer()?;
     say(format!("     profiledb join --count --uniques --where '{expr}'\n"))?;
     print(&answer)
 }

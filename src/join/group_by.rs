@@ -1,0 +1,108 @@
+//! Group-by: the stage of a query that turns rows into buckets with measures, computed by
+//! [hash aggregation](super::aggregate).
+
+use super::aggregate::{Aggregation, aggregate};
+use super::answer::Answer;
+use super::field::{Breakdown, Field};
+use super::measure::Measure;
+use super::plan::Plan;
+use super::query::Join;
+use crate::error::{Error, Result};
+
+/// A query for buckets: rows grouped by the values of some fields, with measures of each group.
+///
+/// Values that are equal as JSON share a bucket: `1` and `1.0` do, `"1"` has its own. Null, an absent property and an
+/// absent profile are all *(not set)*. An event with a list counts once for each distinct element.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use profiledb::join::{Join, Memory};
+/// # use profiledb::{Event, Timestamp};
+/// # let mut memory = Memory::new();
+/// # let event = |id, amount| Event::new("purchase", id, Timestamp::from_seconds(1_700_000_000)).set("amount", amount);
+/// # [event("alice", 5), event("bob", 7)].iter().for_each(|event| memory.event(event));
+/// # let join = Join::new(Arc::new(memory));
+/// use profiledb::join::{Field, Measure};
+///
+/// let by_day = join.group_by(["event.$day"]).measure(Measure::Sum(Field::event("amount"))).measure(Measure::Uniques);
+/// println!("{}", by_day.explain()?);
+/// let answer = by_day.answer()?;
+/// assert_eq!(answer.buckets()[0].by, [Some("2023-11-14".into())]);
+/// assert_eq!(answer.buckets()[0].measures, [12.into(), 2.into()]);
+/// # Ok::<(), profiledb::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct GroupBy {
+    join: Join,
+    aggregation: Aggregation,
+}
+
+impl Join {
+    /// Groups the rows by the values of these fields. Without a [measure](GroupBy::measure), events are counted.
+    pub fn group_by<B: TryInto<Breakdown, Error: Into<Error>>>(
+        mut self,
+        fields: impl IntoIterator<Item = B>,
+    ) -> GroupBy {
+        let mut by = Vec::new();
+        for field in fields {
+            match field.try_into() {
+                Ok(breakdown) => by.push(breakdown),
+                Err(error) => self.refuse(error.into()),
+            }
+        }
+        GroupBy { join: self, aggregation: Aggregation { by, measures: Vec::new(), top: None } }
+    }
+
+    /// Measures all rows together: a [`group_by`](Self::group_by) without fields, which has exactly one bucket.
+    pub fn measure(self, measure: Measure) -> GroupBy {
+        self.group_by([] as [Field; 0]).measure(measure)
+    }
+}
+
+impl GroupBy {
+    /// Adds a measure. Buckets are ordered by the first one.
+    pub fn measure(mut self, measure: Measure) -> Self {
+        if let Some(field @ (Field::Group { .. } | Field::UserGroup { .. })) = measure.field() {
+            let message = format!("only fields of events and users can be measured, not those of groups field={field}");
+            self.join.refuse(Error::invalid(message));
+        }
+        self.aggregation.measures.push(measure);
+        self
+    }
+
+    /// At most this many buckets, ordered by the first measure, descending.
+    pub fn top(mut self, buckets: usize) -> Self {
+        self.aggregation.top = Some(buckets);
+        self
+    }
+
+    /// How the join would be executed, and why. Reads a sample of at most 512 events.
+    ///
+    /// # Errors
+    ///
+    /// As [`answer`](Self::answer).
+    pub fn explain(&self) -> Result<Plan> {
+        self.join.plan_with(&self.fields())
+    }
+
+    /// Runs the query.
+    ///
+    /// # Errors
+    ///
+    /// As [`Join::rows`], and what stops the join before its end.
+    pub fn answer(&self) -> Result<Answer> {
+        aggregate(&self.join.prepare(&self.fields(), false)?.into(), &self.aggregation)
+    }
+
+    /// The fields that have to be read.
+    fn fields(&self) -> Vec<Field> {
+        let Aggregation { by, measures, .. } = &self.aggregation;
+        let measured = measures.iter().filter_map(Measure::field);
+        let mut fields: Vec<Field> = by.iter().map(|breakdown| &breakdown.field).chain(measured).cloned().collect();
+        if measures.contains(&Measure::Uniques) {
+            fields.push(Field::event("distinct_id"));
+        }
+        fields
+    }
+}

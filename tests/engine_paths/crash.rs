@@ -12,17 +12,22 @@ const ROLE: &str = "PROFILEDB_TEST_ROLE";
 const STORE: &str = "PROFILEDB_TEST_STORE";
 const ARGUMENT: &str = "PROFILEDB_TEST_ARGUMENT";
 
-/// Runs this binary again, in a role.
-pub(super) fn child(role: &str, store: &Path, argument: &str) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+/// A command that runs this binary again, in a role.
+pub(super) fn command(role: &str, store: &Path, argument: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args(["--ignored", "--nocapture", "--exact", "crash::a_child"])
         .envs([(ROLE, role), (ARGUMENT, argument)])
         .env(STORE, store)
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}
+
+/// Runs this binary again, in a role, with a pipe from its output.
+pub(super) fn child(role: &str, store: &Path, argument: &str) -> Child {
+    command(role, store, argument).stdout(Stdio::piped()).spawn().unwrap()
 }
 
 /// Not a test of its own: what a child process runs.
@@ -35,6 +40,10 @@ fn a_child() {
         "abort" => super::write_and_abort(Path::new(&store), argument.parse().unwrap()),
         "synced" => write_numbers(Path::new(&store), Durability::Synced, &argument),
         "buffered" => write_numbers(Path::new(&store), Durability::Buffered, &argument),
+        #[cfg(target_os = "linux")]
+        "power-synced" => super::power_loss::write_steps(Path::new(&store), Durability::Synced),
+        #[cfg(target_os = "linux")]
+        "power-buffered" => super::power_loss::write_steps(Path::new(&store), Durability::Buffered),
         _ => panic!("unknown role {role}"),
     }
 }

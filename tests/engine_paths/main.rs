@@ -6,6 +6,8 @@
 mod crash;
 #[cfg(feature = "laws")]
 mod model;
+#[cfg(target_os = "linux")]
+mod power_loss;
 #[path = "../support/mod.rs"]
 mod support;
 

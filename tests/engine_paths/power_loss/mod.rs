@@ -1,0 +1,428 @@
+//! Power loss: what was acknowledged as synced is there, what was not may be gone, and a batch is whole or absent.
+//!
+//! A kill of the process shows none of this, because the page cache survives it. So a child process writes to a store
+//! with a recorder of its system calls preloaded (`recorder.c`), and says what it began and what was acknowledged. A
+//! replay of the record (`disk.rs`) then builds the files as power loss would have left them, at each of the points at
+//! which the child synced something. Each of these stores is opened, and must equal a plain fold of the first `n` steps
+//! of the child, for an `n` between the last step that was acknowledged as durable and the last that was begun.
+//!
+//! `PROFILEDB_POWER_CUTS=1000` tries more points than the default, `PROFILEDB_POWER_STEPS=1000` writes more.
+
+mod disk;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use disk::{Loss, Trace};
+use profiledb::{Batch, Change, Db, Durability, Event, Kind, Profile, ProfileKey, Timestamp, Update};
+use serde_json::Value as Json;
+
+use super::{builder, crash};
+
+/// Milliseconds of a day.
+const DAY: i64 = 86_400_000;
+
+/// What the clock says, behind every time here.
+const NOW: Timestamp = Timestamp::from_millis(10_000 * DAY);
+
+/// Where the child says what it does.
+const ACKNOWLEDGEMENTS: &str = "acknowledgements";
+
+fn setting(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+}
+
+/// How many steps the child takes.
+fn steps() -> usize {
+    setting("PROFILEDB_POWER_STEPS", 240)
+}
+
+fn open(store: &Path, durability: Durability) -> Db {
+    // Small memtables and rows: power loss meets flushes, compactions, and rows that are being folded.
+    let builder = builder().clock(|| NOW).memtable_bytes(64 << 10).fold_after(3).durability(durability);
+    builder.open(store).unwrap()
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// What the child writes
+
+/// What one step writes, all of it together.
+#[derive(Default)]
+struct Step {
+    changes: Vec<(ProfileKey, Change)>,
+    events: Vec<Event>,
+    erase_before: Option<Timestamp>,
+}
+
+/// The time of the events of a step: twenty steps to a day.
+fn time(n: usize) -> Timestamp {
+    Timestamp::from_millis(100 * DAY + n as i64 * DAY / 20)
+}
+
+fn user(id: impl Into<String>) -> ProfileKey {
+    ProfileKey::user(id).unwrap()
+}
+
+fn group(key: &str, id: impl Into<String>) -> ProfileKey {
+    ProfileKey::group(key, id).unwrap()
+}
+
+fn event(n: usize, id: &str) -> Event {
+    let event = Event::new("step", id, time(n)).id(n.to_string());
+    // Step 1 creates the table of companies, and an event counts for a group only if its table exists already.
+    if n == 1 { event } else { event.set("company", format!("c{}", n % 3)) }
+}
+
+fn step(n: usize) -> Step {
+    let update = |update: Update| Change::Update(update.at(Timestamp::from_seconds(n as i64)));
+    let count = update(Update::new().add("count", 1).append("last", n as i64));
+    let mut step = Step::default();
+    match n % 10 {
+        0 | 5 => step.changes.push((user(format!("u{}", n % 7)), count)),
+        1 | 6 => {
+            step.changes.push((user("counter"), count));
+            step.changes.push((user("counter"), update(Update::new().remove("last", n as i64 - 40))));
+            step.changes.push((group("number", n.to_string()), update(Update::new().set("n", n as i64))));
+            step.changes
+                .push((group("company", format!("c{}", n % 3)), update(Update::new().union("steps", [n as i64]))));
+            step.events.push(event(n, "counter"));
+        }
+        2 => step.events.push(event(n, &format!("u{}", n % 7))),
+        3 => step.changes.push((user(format!("u{}", (n / 3) % 7)), Change::Delete)),
+        // More than a page in each of two tables.
+        4 => {
+            let text: String = (0..9_000).map(|at| char::from(b'a' + ((n * 31 + at * at) % 26) as u8)).collect();
+            step.changes.push((user(format!("big{}", n % 4)), update(Update::new().set("text", text.as_str()))));
+            step.changes.push((group("company", "big"), update(Update::new().set("text", text))));
+        }
+        7 if n % 40 == 37 => {
+            let day = (100 + (n as i64 / 20) - 1) * DAY;
+            step.erase_before = Some(Timestamp::from_millis(day));
+        }
+        7 => step.changes.push((group("company", format!("c{}", n % 3)), update(Update::new().add("seen", 0.1)))),
+        8 => step.events.extend((0..3).map(|at| event(n, &format!("u{}", (n + at) % 7)))),
+        _ => {
+            step.changes.push((user(format!("u{}", n % 7)), count));
+            step.changes.push((user(format!("u{}", (n + 1) % 7)), update(Update::new().unset("last"))));
+            step.events.push(event(n, &format!("u{}", n % 7)));
+        }
+    }
+    step
+}
+
+/// Takes a step with the verb that fits, and returns when it is acknowledged.
+fn take(db: &Db, n: usize) {
+    let Step { mut changes, mut events, erase_before } = step(n);
+    match (changes.len(), events.len(), erase_before) {
+        (_, _, Some(time)) => db.events().delete_before(time).unwrap(),
+        (1, 0, _) => match changes.remove(0) {
+            (key, Change::Delete) => db.table(key.kind()).delete(key.id()).unwrap(),
+            (key, Change::Update(update)) if n % 2 == 0 => db.table(key.kind()).update(key.id(), update).unwrap(),
+            (key, Change::Update(update)) => db.table(key.kind()).submit(key.id(), update).unwrap().wait().unwrap(),
+        },
+        (0, 1, _) if n % 20 == 2 => db.events().append(events.remove(0)).unwrap(),
+        (0, 1, _) => db.events().submit(events.remove(0)).unwrap().wait().unwrap(),
+        _ => {
+            let mut batch: Batch = changes.into_iter().collect();
+            events.into_iter().for_each(|event| batch.event(event));
+            if n % 10 == 9 {
+                // Buffered, and then synced: as durable as if it had been synced at once.
+                db.write_with(batch, Durability::Buffered).unwrap();
+                if n % 20 == 9 {
+                    db.sync().unwrap();
+                } else {
+                    db.users()
+                        .update_with("synced", Update::new().remove("nothing", n as i64), Durability::Synced)
+                        .unwrap();
+                }
+            } else {
+                db.write(batch).unwrap();
+            }
+        }
+    }
+}
+
+/// Ends a thread, also when the test panics.
+struct Stop<'d>(&'d AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Runs in the child, with the recorder preloaded. A step is acknowledged as durable when it was synced; in the
+/// buffered mode that is when a later sync or the end of the store says so.
+pub(super) fn write_steps(store: &Path, durability: Durability) {
+    let mut file = File::create(store.with_file_name(ACKNOWLEDGEMENTS)).unwrap();
+    // One write, and so one record.
+    let mut say = move |word: &str, n: usize| file.write_all(format!("{word} {n}\n").as_bytes()).unwrap();
+    let steps = steps();
+    let mut first = 1;
+    for last in [steps * 2 / 3, steps] {
+        let db = open(store, durability);
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let _stop = Stop(&stop);
+            scope.spawn(|| {
+                while !stop.load(Ordering::SeqCst) {
+                    db.flush().unwrap();
+                    db.compact().unwrap();
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            });
+            for n in first..=last {
+                say("begun", n);
+                take(&db, n);
+                if durability == Durability::Synced {
+                    say("durable", n);
+                } else if n % 15 == 0 {
+                    db.sync().unwrap();
+                    say("durable", n);
+                }
+            }
+        });
+        db.close().unwrap();
+        say("durable", last);
+        first = last + 1;
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// What a store must hold after a number of steps
+
+/// Profiles, events and the times of first events, as text.
+type State = BTreeMap<String, Json>;
+
+/// A plain fold of steps.
+#[derive(Default)]
+struct Model {
+    profiles: BTreeMap<ProfileKey, Profile>,
+    events: BTreeMap<String, Timestamp>,
+    first_events: BTreeMap<ProfileKey, Timestamp>,
+}
+
+impl Model {
+    fn take(&mut self, n: usize) {
+        let Step { changes, events, erase_before } = step(n);
+        for (key, change) in changes {
+            let before = self.profiles.remove(&key);
+            let after = match &change {
+                Change::Delete => None,
+                Change::Update(update) => Profile::update(before, update),
+            };
+            self.profiles.extend(after.map(|profile| (key, profile)));
+        }
+        for event in events {
+            self.events.insert(shown(&event), event.time());
+            let company = event.get("company").and_then(|id| id.as_str()).map(|id| group("company", id));
+            for key in [user(event.distinct_id())].into_iter().chain(company) {
+                let first = self.first_events.entry(key).or_insert(event.time());
+                *first = (*first).min(event.time());
+            }
+        }
+        if let Some(time) = erase_before {
+            self.events.retain(|_, at| *at >= time);
+        }
+    }
+
+    fn state(&self) -> State {
+        let profiles = self.profiles.iter().map(|(key, profile)| {
+            let mut json = serde_json::to_value(profile).unwrap();
+            if let Some(time) = self.first_events.get(key) {
+                json["$mp_first_event_time"] = time.to_string().into();
+            }
+            (format!("{} {}", key.kind(), key.id()), json)
+        });
+        profiles.chain(self.events.keys().map(|event| (event.clone(), Json::Null))).collect()
+    }
+}
+
+fn shown(event: &Event) -> String {
+    format!("event {} {}", event.distinct_id(), serde_json::to_string(event).unwrap())
+}
+
+/// What the store holds.
+fn state(db: &Db) -> Result<State, String> {
+    let mut state = State::new();
+    for kind in [Kind::User, Kind::group("company").unwrap(), Kind::group("number").unwrap()] {
+        for row in db.table(&kind).iter() {
+            let (id, profile) = row.map_err(|error| error.to_string())?;
+            state.insert(format!("{kind} {id}"), serde_json::to_value(profile).unwrap());
+        }
+    }
+    for event in db.events().iter() {
+        state.insert(shown(&event.map_err(|error| error.to_string())?), Json::Null);
+    }
+    Ok(state)
+}
+
+/// The first entry in which two states differ.
+fn difference(expected: &State, found: &State) -> String {
+    let names = expected.keys().chain(found.keys());
+    let name = names.filter(|name| expected.get(*name) != found.get(*name)).min().expect("they differ");
+    format!("{name}\nexpected {:?}\n   found {:?}", expected.get(name), found.get(name))
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Power loss
+
+/// Compiles the recorder. A machine that builds RocksDB has a C compiler.
+fn recorder(dir: &Path) -> PathBuf {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine_paths/power_loss/recorder.c");
+    let library = dir.join("recorder.so");
+    let named = std::env::var("CC").ok();
+    for compiler in named.as_deref().into_iter().chain(["cc", "clang", "gcc"]) {
+        let mut command = Command::new(compiler);
+        command.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).args([source, "-ldl", "-lpthread"]);
+        match command.output() {
+            Ok(ended) if ended.status.success() => return library,
+            Ok(ended) => panic!("{compiler} cannot compile {source}:\n{}", String::from_utf8_lossy(&ended.stderr)),
+            Err(_) => {}
+        }
+    }
+    panic!("no C compiler: the tests of power loss need one, as `cc`, `clang`, `gcc` or $CC");
+}
+
+/// Runs the child and returns what it did.
+fn run_recorded(role: &str) -> (tempfile::TempDir, Trace) {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root");
+    fs::create_dir(&root).unwrap();
+    let trace = dir.path().join("trace");
+    let mut command = crash::command(role, &root.join("store"), "");
+    command.env("LD_PRELOAD", recorder(dir.path())).env("RECORDER_ROOT", &root).env("RECORDER_TRACE", &trace);
+    let ended = command.stderr(std::process::Stdio::inherit()).status().unwrap();
+    assert!(ended.success(), "the child failed: {ended}");
+    let trace = Trace::read(&trace, &root);
+    (dir, trace)
+}
+
+/// The last step that was acknowledged as durable, and the last that was begun.
+fn acknowledged(said: &[u8]) -> (usize, usize) {
+    let last = |word: &str| {
+        let lines = std::str::from_utf8(said).unwrap().lines();
+        lines.filter_map(|line| line.strip_prefix(word)?.trim().parse().ok()).next_back().unwrap_or(0)
+    };
+    (last("durable"), last("begun"))
+}
+
+/// Opens what power loss left, and says how many steps are in it.
+fn check(image: &Path, (durable, begun): (usize, usize), states: &[State]) -> Result<usize, String> {
+    let store = image.join("store");
+    let open = || builder().clock(|| NOW).open(&store).map_err(|error| format!("it does not open: {error:?}"));
+    let db = open()?;
+    let found = state(&db)?;
+    let Some(n) = (durable..=begun).find(|n| states[*n] == found) else {
+        let n = (0..states.len()).rev().find(|n| states[*n] == found);
+        let near = difference(&states[durable], &found);
+        return Err(format!("{durable} steps are durable of {begun}, found {n:?}\nbeside the durable: {near}"));
+    };
+    // It goes on from there.
+    if n + 1 < states.len() {
+        take(&db, n + 1);
+        db.close().map_err(|error| error.to_string())?;
+        let found = state(&open()?)?;
+        if found != states[n + 1] {
+            return Err(format!("step {} went wrong afterwards: {}", n + 1, difference(&states[n + 1], &found)));
+        }
+    }
+    Ok(n)
+}
+
+/// What came out of all cuts of one run.
+#[derive(Debug, Default)]
+struct Outcome {
+    cuts: usize,
+    /// Cuts at which a step is gone that had been taken, but not synced.
+    lossy: usize,
+    failures: Vec<String>,
+}
+
+fn cut(trace: &Trace, loss: Loss, states: &[State]) -> Outcome {
+    let points = trace.syncs() + 1;
+    let cuts = setting("PROFILEDB_POWER_CUTS", 100).min(points);
+    // Spread evenly, and the last.
+    let is_cut = |at: usize| (at + 1) * cuts / points != at * cuts / points;
+    let outcome = Mutex::new(Outcome::default());
+    let workers = std::thread::available_parallelism().map_or(2, usize::from).min(8);
+    std::thread::scope(|scope| {
+        for worker in 0..workers {
+            let outcome = &outcome;
+            scope.spawn(move || {
+                let mut mine = 0;
+                trace.replay(|at, disk| {
+                    mine += usize::from(is_cut(at));
+                    if !is_cut(at) || mine % workers != worker {
+                        return;
+                    }
+                    let image = tempfile::tempdir().unwrap();
+                    disk.write_image(image.path(), loss);
+                    let said = acknowledged(&disk.written(&disk.path(ACKNOWLEDGEMENTS)));
+                    let result = check(image.path(), said, states);
+                    let mut outcome = outcome.lock().unwrap();
+                    outcome.cuts += 1;
+                    match result {
+                        Ok(found) => outcome.lossy += usize::from(found + 1 < said.1),
+                        Err(what) => outcome.failures.push(format!("sync {at} of {points}, {loss:?}: {what}")),
+                    }
+                });
+            });
+        }
+    });
+    let outcome = outcome.into_inner().unwrap();
+    assert_eq!(outcome.cuts, cuts);
+    outcome
+}
+
+fn states() -> Vec<State> {
+    let mut model = Model::default();
+    let mut states = vec![model.state()];
+    for n in 1..=steps() {
+        model.take(n);
+        states.push(model.state());
+    }
+    states
+}
+
+#[track_caller]
+fn assert_survives(role: &str, losses: &[Loss]) -> usize {
+    let (_dir, trace) = run_recorded(role);
+    let states = states();
+    assert!(trace.syncs() > 30, "the child hardly synced: {}", trace.syncs());
+    let mut lossy = 0;
+    for loss in losses {
+        let outcome = cut(&trace, *loss, &states);
+        lossy += outcome.lossy;
+        let some: Vec<&String> = outcome.failures.iter().take(5).collect();
+        assert!(some.is_empty(), "{} of {} cuts failed: {some:#?}", outcome.failures.len(), outcome.cuts);
+    }
+    lossy
+}
+
+#[test]
+fn what_was_acknowledged_as_synced_survives_power_loss() {
+    let lossy = assert_survives("power-synced", &[Loss::Everything, Loss::Data, Loss::Torn(1)]);
+    assert_eq!(lossy, 0, "each step is synced before the next begins");
+}
+
+#[test]
+fn what_was_buffered_survives_power_loss_up_to_a_point_and_in_whole_batches() {
+    let lossy = assert_survives("power-buffered", &[Loss::Everything, Loss::Data]);
+    assert!(lossy > 10, "the disk loses nothing, so it shows nothing: {lossy}");
+}
+
+/// A page cache may write pages in any order. RocksDB then finds holes in the tail of its log, which it takes for
+/// damage, and refuses to open. To be asserted once opening repairs such a tail.
+#[test]
+#[ignore = "a store whose unsynced pages reached the disk out of order does not always open yet"]
+fn what_was_acknowledged_as_synced_survives_pages_out_of_order() {
+    assert_survives("power-synced", &[Loss::Pages(1), Loss::Pages(2)]);
+    assert_survives("power-buffered", &[Loss::Torn(1), Loss::Torn(2), Loss::Pages(1), Loss::Pages(2)]);
+}

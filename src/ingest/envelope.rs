@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
+use super::parse::ParseError;
 use super::reject::Reject;
 use crate::model::{Number, Object, Value};
 
@@ -102,30 +103,8 @@ pub(super) struct Envelope {
     pub(super) unknown: Option<String>,
 }
 
-/// Why a text gave no envelope.
-pub enum Unread {
-    /// It is no JSON, so its neighbours are not to be trusted either.
-    Damaged(Reject),
-    /// It is JSON, but it says nothing that can be taken.
-    Other(Reject),
-}
-
-impl From<Unread> for Reject {
-    fn from(unread: Unread) -> Self {
-        match unread {
-            Unread::Damaged(reject) | Unread::Other(reject) => reject,
-        }
-    }
-}
-
-impl From<Reject> for Unread {
-    fn from(reject: Reject) -> Self {
-        Self::Other(reject)
-    }
-}
-
 /// Reads the text of one value, whatever it is.
-pub(super) fn value_of(bytes: &[u8]) -> Result<Value, Unread> {
+pub(super) fn value_of(bytes: &[u8]) -> Result<Value, ParseError> {
     serde_json::from_str(text_of(bytes)?).map_err(|error| broken(&error))
 }
 
@@ -137,16 +116,16 @@ pub(super) fn object_of(value: Value) -> Result<Object, Reject> {
     }
 }
 
-fn text_of(bytes: &[u8]) -> Result<&str, Unread> {
+fn text_of(bytes: &[u8]) -> Result<&str, ParseError> {
     std::str::from_utf8(bytes).map_err(|error| {
         let reason = format!("the record is not valid utf-8 offset={}", error.valid_up_to());
-        Unread::Damaged(Reject::invalid(reason))
+        ParseError::NotJson(Reject::invalid(reason))
     })
 }
 
 impl Envelope {
     /// Reads the text of one object.
-    pub(super) fn from_slice(bytes: &[u8]) -> Result<Self, Unread> {
+    pub(super) fn from_slice(bytes: &[u8]) -> Result<Self, ParseError> {
         let text = text_of(bytes)?;
         if !text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
             return Ok(Self::from_value(value_of(bytes)?)?);
@@ -204,12 +183,12 @@ pub(super) fn is_on(value: &Value) -> bool {
 }
 
 /// Says what the parser found. Its line numbers count within the record, so they become rows.
-fn broken(error: &serde_json::Error) -> Unread {
+fn broken(error: &serde_json::Error) -> ParseError {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     let what = text.strip_suffix(place.as_str()).unwrap_or(&text);
     let reason = format!("not valid json: {what} row={} column={}", error.line(), error.column());
-    Unread::Damaged(Reject::invalid(reason))
+    ParseError::NotJson(Reject::invalid(reason))
 }
 
 struct EnvelopeVisitor;

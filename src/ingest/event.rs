@@ -4,13 +4,11 @@
 //! {"event":"purchase", "properties":{"time":1700000000, "distinct_id":"alice", "$insert_id":"a-1", "amount":12.5}}
 //! ```
 
-use super::envelope::{Unread, bare, is_on, object_of, value_of};
-use super::operand::excerpt;
-use super::reader::{Parse, Wire, from_slice};
-use super::record::Note;
-use super::reject::{Outcome, Reject};
+use super::envelope::{bare, is_on, object_of, value_of};
+use super::parse::{Parse, ParseError, WireRecord, from_slice};
+use super::reject::{Note, Outcome, Reject};
 use super::rules::Rules;
-use super::scalar::{id_text, missing, time_of};
+use super::scalar::{excerpt, id_text, missing, time_of};
 use crate::limits::{ID_BYTES_MAX, Limits};
 use crate::model::{Event, Object, Timestamp, Value};
 use crate::ops::{admit_ahead, is_bad_id};
@@ -70,7 +68,7 @@ impl EventRecord {
         let mut record = Self { event: Event::new("", "", Timestamp::from_seconds(0)), notes: Vec::new() };
         match record.fill(name, Parts::of(properties), rules) {
             Ok(()) => Ok(record),
-            Err(reject) => Err(record.blame(reject)),
+            Err(reject) => Err(record.with_context(reject)),
         }
     }
 
@@ -92,7 +90,7 @@ impl EventRecord {
         }
         self.event.time = self.time(parts.time, rules)?;
         insert_id?;
-        self.doubt_insert_id(given, rules)?;
+        self.check_insert_id(given, rules)?;
         self.event.properties = parts.properties;
         self.admit(rules)
     }
@@ -108,31 +106,31 @@ impl EventRecord {
             && let Err(error) = admit_ahead(time, rules.bounds(), now)
         {
             let reject = Reject { field: Some(TIME.to_owned()), ..error.into() };
-            rules.doubt(&mut self.notes, reject, "set to now")?;
+            rules.warn_or_reject(&mut self.notes, reject, "set to now")?;
             return Ok(now);
         }
         Ok(time)
     }
 
     /// Leaves out an `$insert_id` that tells no event from another: under it they would all become one.
-    fn doubt_insert_id(&mut self, given: bool, rules: &Rules) -> Result<(), Reject> {
-        let doubt = |notes: &mut Vec<Note>, reason: String, consequence: &str| {
-            rules.doubt(notes, Reject::at(INSERT_ID, reason), consequence)
+    fn check_insert_id(&mut self, given: bool, rules: &Rules) -> Result<(), Reject> {
+        let warn = |notes: &mut Vec<Note>, reason: String, consequence: &str| {
+            rules.warn_or_reject(notes, Reject::at(INSERT_ID, reason), consequence)
         };
         match self.event.insert_id.as_deref() {
             // The store makes one.
             None if !given && !rules.is_strict() => {}
             None | Some("") => {
-                rules.doubt(&mut self.notes, missing(INSERT_ID), "left out")?;
+                rules.warn_or_reject(&mut self.notes, missing(INSERT_ID), "left out")?;
                 self.event.insert_id = None;
             }
             Some(id) if is_bad_id(id) => {
-                doubt(&mut self.notes, format!("an id that names nobody value={id:?}"), "left out")?;
+                warn(&mut self.notes, format!("an id that names nobody value={id:?}"), "left out")?;
                 self.event.insert_id = None;
             }
             Some(id) if !has_documented_form(id) => {
                 let form = format!("$insert_id has at most {INSERT_ID_BYTES_MAX} letters, digits and dashes");
-                doubt(&mut self.notes, format!("{form} value={:?}", excerpt(id)), "kept")?;
+                warn(&mut self.notes, format!("{form} value={:?}", excerpt(id)), "kept")?;
             }
             Some(_) => {}
         }
@@ -155,7 +153,7 @@ impl EventRecord {
     }
 
     /// The reject, with whose event it was and which.
-    fn blame(self, mut reject: Reject) -> Reject {
+    fn with_context(self, mut reject: Reject) -> Reject {
         let is_shown = |id: &String| (1..=ID_BYTES_MAX).contains(&id.len());
         reject.id = Some(self.event.distinct_id).filter(is_shown);
         reject.insert_id = self.event.insert_id.filter(is_shown).map(String::into_boxed_str);
@@ -163,7 +161,7 @@ impl EventRecord {
     }
 }
 
-impl Wire for EventRecord {}
+impl WireRecord for EventRecord {}
 
 impl Parse for EventRecord {
     const PLURAL: &str = "events";
@@ -172,7 +170,7 @@ impl Parse for EventRecord {
         limits.event_bytes_max
     }
 
-    fn parse(text: &[u8], rules: &Rules) -> Result<Self, Unread> {
+    fn parse(text: &[u8], rules: &Rules) -> Result<Self, ParseError> {
         Ok(Self::from_value(value_of(text)?, rules)?)
     }
 }

@@ -34,7 +34,7 @@ use std::io::BufRead;
 
 use crate::error::{Error, ErrorKind, Result};
 
-use super::reader::too_long;
+use super::parse::too_long;
 
 /// One thing found in the input.
 #[derive(Debug)]

@@ -65,28 +65,27 @@
 
 mod envelope;
 mod event;
+mod export;
 mod frame;
 #[cfg(any(test, feature = "laws"))]
 pub(crate) mod laws;
 mod operand;
+mod parse;
 mod reader;
 mod record;
 mod reject;
+mod request;
 mod rules;
 mod scalar;
-mod wire;
-
 #[cfg(test)]
-mod contract;
-#[cfg(test)]
-mod event_contract;
-#[cfg(test)]
-mod layouts;
+mod tests;
 
 pub use event::EventRecord;
+pub use export::Exported;
 pub use frame::{Frame, Framer};
-pub use reader::{EventRecords, Records, Wire, parse_events, parse_request};
-pub use record::{Note, Record};
-pub use reject::{Outcome, Reject};
+pub use parse::WireRecord;
+pub use reader::{EventRecords, Records};
+pub use record::Record;
+pub use reject::{Note, Outcome, Reject};
+pub use request::{parse_events, parse_request};
 pub use rules::{Endpoint, Rules};
-pub use wire::Exported;

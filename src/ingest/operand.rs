@@ -3,10 +3,10 @@
 //! Each operator has its own idea of an operand, and its own idea of which mistakes can be forgiven.
 
 use super::envelope::{Operator, bare};
-use super::record::Note;
-use super::reject::Reject;
+use super::reject::{Note, Reject};
 use super::rules::Rules;
-use crate::model::{Number, Object, Value};
+use super::scalar::{excerpt, numeric};
+use crate::model::{Object, Value};
 use crate::ops::{Op, Update, is_reserved};
 
 /// The update that grows while the operators of one object are read.
@@ -49,8 +49,8 @@ impl Build<'_> {
     }
 
     /// Notes what is forgiven, or refuses it under strict rules.
-    fn doubt(&mut self, field: String, reason: String, consequence: &str) -> Result<(), Reject> {
-        self.rules.doubt(&mut self.notes, Reject::at(field, reason), consequence)
+    fn warn_or_reject(&mut self, field: String, reason: String, consequence: &str) -> Result<(), Reject> {
+        self.rules.warn_or_reject(&mut self.notes, Reject::at(field, reason), consequence)
     }
 
     fn set(&mut self, operator: Operator, operand: Value) -> Result<(), Reject> {
@@ -84,12 +84,12 @@ impl Build<'_> {
                     Some(number) => self.push(name, Op::Add(number)),
                     None => {
                         let reason = format!("$add takes a number value={:?}", excerpt(&text));
-                        self.doubt(field(Operator::Add, &name), reason, "skipped")?;
+                        self.warn_or_reject(field(Operator::Add, &name), reason, "skipped")?;
                     }
                 },
                 other => {
                     let reason = format!("$add takes a number type={}", bare(&other));
-                    self.doubt(field(Operator::Add, &name), reason, "skipped")?;
+                    self.warn_or_reject(field(Operator::Add, &name), reason, "skipped")?;
                 }
             }
         }
@@ -111,7 +111,7 @@ impl Build<'_> {
             };
             if elements.is_empty() {
                 let reason = "$union takes at least one element".to_owned();
-                self.doubt(field(Operator::Union, &name), reason, "no effect")?;
+                self.warn_or_reject(field(Operator::Union, &name), reason, "no effect")?;
             }
             self.push(name, Op::Union(elements));
         }
@@ -130,7 +130,7 @@ impl Build<'_> {
         };
         if names.is_empty() {
             let reason = "$unset takes at least one name".to_owned();
-            self.doubt(Operator::Unset.name().to_owned(), reason, "no effect")?;
+            self.warn_or_reject(Operator::Unset.name().to_owned(), reason, "no effect")?;
         }
         for name in names.into_iter().filter(|name| !is_reserved(name)) {
             self.push(name, Op::Unset);
@@ -165,15 +165,4 @@ pub(super) fn storable(object: Object) -> impl Iterator<Item = (String, Value)> 
 /// Where a reject points: the operator and the property.
 fn field(operator: Operator, name: &str) -> String {
     format!("{}.{name}", operator.name())
-}
-
-/// The number that a string spells the way JSON does, with blanks around it.
-pub(super) fn numeric(text: &str) -> Option<Number> {
-    serde_json::from_str(text).ok()
-}
-
-/// The beginning of a text, for a message.
-pub(super) fn excerpt(text: &str) -> &str {
-    let end = text.char_indices().nth(64).map_or(text.len(), |(end, _)| end);
-    text.get(..end).unwrap_or(text)
 }

@@ -1,48 +1,17 @@
-//! Records out of a stream or a request body.
+//! Streaming readers: an iterator of records over anything that implements [`Read`].
 
 use std::io::{self, BufRead, BufReader, Chain, Cursor, Read, Take};
 use std::marker::PhantomData;
 
 use flate2::read::MultiGzDecoder;
 
-use super::envelope::Unread;
 use super::event::EventRecord;
 use super::frame::{Frame, Framer};
+use super::parse::WireRecord;
 use super::record::Record;
 use super::reject::{Outcome, Reject};
 use super::rules::Rules;
-use crate::error::{Error, ErrorKind, Result};
-use crate::limits::Limits;
-
-/// What a record on the wire can be: an update, which is a [`Record`], or an event, which is an [`EventRecord`].
-///
-/// Code that is generic over this reads both. It cannot be implemented elsewhere.
-pub trait Wire: Parse {}
-
-/// How the text of a record becomes one. It has no name outside of this room, which seals [`Wire`].
-pub trait Parse: Sized {
-    /// What several of them are called.
-    const PLURAL: &str;
-
-    /// How long the text may be.
-    fn bytes_max(limits: &Limits) -> usize;
-
-    /// Reads the text, which is not too long.
-    fn parse(text: &[u8], rules: &Rules) -> std::result::Result<Self, Unread>;
-}
-
-/// Reads the text of one record alone.
-pub(super) fn from_slice<T: Wire>(text: &[u8], rules: &Rules) -> Outcome<T> {
-    let bytes_max = T::bytes_max(rules.bounds());
-    if text.len() > bytes_max {
-        return Err(Reject::new(ErrorKind::LimitExceeded, None, too_long(bytes_max, text.len() as u64)));
-    }
-    Ok(T::parse(text, rules)?)
-}
-
-pub(super) fn too_long(bytes_max: usize, bytes: u64) -> String {
-    format!("a record has at most {bytes_max} bytes bytes={bytes}")
-}
+use crate::error::Result;
 
 /// How much of the input is read at once, in bytes.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -74,7 +43,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// ```
 #[derive(Debug)]
 pub struct Records<R: Read, T = Record> {
-    framer: Framer<Source<R>>,
+    framer: Framer<Unpacked<R>>,
     rules: Rules,
     index: u64,
     line: u64,
@@ -109,11 +78,11 @@ impl<R: Read> Records<R> {
     }
 }
 
-impl<R: Read, T: Wire> Records<R, T> {
+impl<R: Read, T: WireRecord> Records<R, T> {
     /// Reads records of whatever kind is wanted from `reader`, which needs no buffer of its own.
     #[must_use]
     pub fn of(reader: R, rules: Rules) -> Self {
-        let framer = Framer::new(Source::Fresh(Some(reader)), T::bytes_max(rules.bounds()));
+        let framer = Framer::new(Unpacked::Fresh(Some(reader)), T::bytes_max(rules.bounds()));
         Self { framer, rules, index: 0, line: 0, done: false, what: PhantomData }
     }
 
@@ -125,7 +94,7 @@ impl<R: Read, T: Wire> Records<R, T> {
     }
 }
 
-impl<R: Read, T: Wire> Iterator for Records<R, T> {
+impl<R: Read, T: WireRecord> Iterator for Records<R, T> {
     type Item = Result<Outcome<T>>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -136,11 +105,11 @@ impl<R: Read, T: Wire> Iterator for Records<R, T> {
         let outcome = match self.framer.next() {
             Ok(Some(Frame::Record { line, bytes })) => {
                 self.line = line;
-                T::parse(bytes, &self.rules).map_err(|unread| Reject::from(unread).found(line, index))
+                T::parse(bytes, &self.rules).map_err(|error| Reject::from(error).with_position(line, index))
             }
             Ok(Some(Frame::Broken { line, error })) => {
                 self.line = line;
-                Err(Reject::from(error).found(line, index))
+                Err(Reject::from(error).with_position(line, index))
             }
             Ok(None) => {
                 self.done = true;
@@ -156,84 +125,14 @@ impl<R: Read, T: Wire> Iterator for Records<R, T> {
     }
 }
 
-impl<R: Read, T: Wire> std::iter::FusedIterator for Records<R, T> {}
-
-/// Reads a whole request body: one update object, or an array of them. Lines of objects are taken as well.
-///
-/// Bad records become rejects beside the good ones. A body that is no valid JSON is refused whole, because a client
-/// that sent damaged text did not send what it meant, and will send it again.
-///
-/// ```
-/// use profiledb::ingest::{Rules, parse_request};
-///
-/// let body = br#"[{"$distinct_id":"alice","$set":{"plan":"pro"}},{"$set":{"plan":"pro"}}]"#;
-/// let outcomes = parse_request(body, &Rules::new())?;
-/// assert_eq!(outcomes.len(), 2);
-/// assert_eq!(outcomes[1].as_ref().unwrap_err().reason, "$distinct_id, missing or empty");
-/// # Ok::<(), profiledb::Error>(())
-/// ```
-///
-/// # Errors
-///
-/// [`Invalid`](crate::ErrorKind::Invalid) when the body is empty or no valid JSON, and
-/// [`LimitExceeded`](crate::ErrorKind::LimitExceeded) when it holds more than
-/// [`updates_per_request_max`](crate::Limits::updates_per_request_max) records. Nothing of the body is to be applied
-/// then.
-pub fn parse_request(body: &[u8], rules: &Rules) -> Result<Vec<Outcome>> {
-    parse_body(body, rules)
-}
-
-/// Reads a whole request body of events: one event object, an array of them, or lines. As [`parse_request`] does with
-/// updates.
-///
-/// ```
-/// use profiledb::ingest::{Rules, parse_events};
-///
-/// let body = br#"[{"event":"visit","properties":{"time":1700000000,"distinct_id":"alice"}},{"event":""}]"#;
-/// let outcomes = parse_events(body, &Rules::new())?;
-/// assert_eq!(outcomes[0].as_ref().expect("an event").event.name(), "visit");
-/// assert_eq!(outcomes[1].as_ref().expect_err("no name").reason, "event, missing or empty");
-/// # Ok::<(), profiledb::Error>(())
-/// ```
-///
-/// # Errors
-///
-/// As those of [`parse_request`].
-pub fn parse_events(body: &[u8], rules: &Rules) -> Result<Vec<Outcome<EventRecord>>> {
-    parse_body(body, rules)
-}
-
-fn parse_body<T: Wire>(body: &[u8], rules: &Rules) -> Result<Vec<Outcome<T>>> {
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Err(Error::invalid("data, missing or empty").at("data"));
-    }
-    let records_max = rules.bounds().updates_per_request_max;
-    let mut framer = Framer::new(body, T::bytes_max(rules.bounds()));
-    let mut outcomes = Vec::new();
-    while let Some(frame) = framer.next()? {
-        if outcomes.len() >= records_max {
-            return Err(Error::limit(format!("a request has at most {records_max} {}", T::PLURAL)));
-        }
-        let index = outcomes.len() as u64;
-        outcomes.push(match frame {
-            Frame::Record { line, bytes } => match T::parse(bytes, rules) {
-                Ok(record) => Ok(record),
-                Err(Unread::Other(reject)) => Err(reject.found(line, index)),
-                Err(Unread::Damaged(reject)) => return Err(reject.found(line, index).into()),
-            },
-            Frame::Broken { line, error } if error.is_limit_exceeded() => Err(Reject::from(error).found(line, index)),
-            Frame::Broken { line, error } => return Err(Reject::from(error).found(line, index).into()),
-        });
-    }
-    Ok(outcomes)
-}
+impl<R: Read, T: WireRecord> std::iter::FusedIterator for Records<R, T> {}
 
 /// The first bytes of a stream, read to see what it is, and the rest of it.
 type Peeked<R> = Chain<Take<Cursor<[u8; 2]>>, R>;
 
 /// The input, unpacked if it is gzip.
 #[derive(Debug)]
-enum Source<R: Read> {
+enum Unpacked<R: Read> {
     /// Nothing was read yet. Only the way to the next state leaves it without a reader.
     Fresh(Option<R>),
     Plain(BufReader<Peeked<R>>),
@@ -242,7 +141,7 @@ enum Source<R: Read> {
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-impl<R: Read> Source<R> {
+impl<R: Read> Unpacked<R> {
     fn open(mut reader: R) -> io::Result<Self> {
         let mut first = Vec::with_capacity(2);
         reader.by_ref().take(2).read_to_end(&mut first)?;
@@ -257,7 +156,7 @@ impl<R: Read> Source<R> {
     }
 }
 
-impl<R: Read> Read for Source<R> {
+impl<R: Read> Read for Unpacked<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let taken = self.fill_buf()?.read(into)?;
         self.consume(taken);
@@ -265,7 +164,7 @@ impl<R: Read> Read for Source<R> {
     }
 }
 
-impl<R: Read> BufRead for Source<R> {
+impl<R: Read> BufRead for Unpacked<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if let Self::Fresh(reader) = self
             && let Some(reader) = reader.take()

@@ -1,13 +1,11 @@
 //! What one update object says: which profile, and what happens to it.
 
-use serde::Serialize;
-
-use super::envelope::{Envelope, Operator, Unread, bare};
-use super::operand::{Build, excerpt, storable};
-use super::reader::{Parse, Wire, from_slice};
-use super::reject::{Outcome, Reject};
+use super::envelope::{Envelope, Operator, bare};
+use super::operand::{Build, storable};
+use super::parse::{Parse, ParseError, WireRecord, from_slice};
+use super::reject::{Note, Outcome, Reject};
 use super::rules::{Endpoint, Rules};
-use super::scalar::{id_text, missing, time_of};
+use super::scalar::{excerpt, id_text, missing, time_of};
 use crate::limits::Limits;
 use crate::model::{Kind, ProfileKey, Timestamp, Value};
 use crate::ops::{Change, Op, Update};
@@ -37,16 +35,6 @@ pub struct Record {
     pub notes: Vec<Note>,
 }
 
-/// Something in a record that was forgiven: what, and what became of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Note {
-    /// The operator and the property, as in `$add.logins`, or the place in an event, as in `properties.time`.
-    pub field: String,
-    /// What became of it, and why.
-    pub reason: String,
-}
-
 impl Record {
     /// Reads the JSON text of one update object.
     ///
@@ -55,7 +43,7 @@ impl Record {
     /// A [`Reject`] without a line, when the text is longer than
     /// [`update_bytes_max`](crate::Limits::update_bytes_max), is no valid JSON object in UTF-8, or says something
     /// that cannot be applied.
-    pub fn from_slice(bytes: &[u8], rules: &Rules) -> Outcome {
+    pub fn from_slice(bytes: &[u8], rules: &Rules) -> Outcome<Self> {
         from_slice(bytes, rules)
     }
 
@@ -64,20 +52,20 @@ impl Record {
     /// # Errors
     ///
     /// A [`Reject`] without a line, when it says something that cannot be applied.
-    pub fn from_value(value: Value, rules: &Rules) -> Outcome {
+    pub fn from_value(value: Value, rules: &Rules) -> Outcome<Self> {
         Self::from_envelope(Envelope::from_value(value)?, rules)
     }
 
-    fn from_envelope(mut envelope: Envelope, rules: &Rules) -> Outcome {
+    fn from_envelope(mut envelope: Envelope, rules: &Rules) -> Outcome<Self> {
         let key = identify(&mut envelope, rules)?;
         match change(envelope, key.kind(), rules) {
             Ok((change, notes)) => Ok(Self { key, change, notes }),
-            Err(reject) => Err(reject.about(key.id())),
+            Err(reject) => Err(reject.with_id(key.id())),
         }
     }
 }
 
-impl Wire for Record {}
+impl WireRecord for Record {}
 
 impl Parse for Record {
     const PLURAL: &str = "updates";
@@ -86,8 +74,8 @@ impl Parse for Record {
         limits.update_bytes_max
     }
 
-    fn parse(text: &[u8], rules: &Rules) -> Result<Self, Unread> {
-        Self::from_envelope(Envelope::from_slice(text)?, rules).map_err(Unread::Other)
+    fn parse(text: &[u8], rules: &Rules) -> Result<Self, ParseError> {
+        Self::from_envelope(Envelope::from_slice(text)?, rules).map_err(ParseError::Invalid)
     }
 }
 
@@ -97,7 +85,7 @@ fn identify(envelope: &mut Envelope, rules: &Rules) -> Result<ProfileKey, Reject
     if envelope.distinct_id.is_some() && group {
         let reject = Reject::at("$distinct_id", "an object is about a user or about a group, not both");
         return Err(match profile_id("$distinct_id", envelope.distinct_id.take()) {
-            Ok(id) => reject.about(&id),
+            Ok(id) => reject.with_id(&id),
             Err(_) => reject,
         });
     }
@@ -117,7 +105,7 @@ fn identify(envelope: &mut Envelope, rules: &Rules) -> Result<ProfileKey, Reject
     };
     match (key, id) {
         (Ok(kind), Ok(id)) => Ok(ProfileKey::new(kind, id)?),
-        (Err(reject), Ok(id)) => Err(reject.about(&id)),
+        (Err(reject), Ok(id)) => Err(reject.with_id(&id)),
         (Err(reject), Err(_)) | (Ok(_), Err(reject)) => Err(reject),
     }
 }

@@ -4,11 +4,20 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::Record;
 use crate::error::{Error, ErrorKind};
 
 /// One record of the input, an update unless it is said: applicable, or rejected with the reason.
-pub type Outcome<T = Record> = std::result::Result<T, Reject>;
+pub type Outcome<T> = std::result::Result<T, Reject>;
+
+/// Something in a record that was forgiven: what, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Note {
+    /// The operator and the property, as in `$add.logins`, or the place in an event, as in `properties.time`.
+    pub field: String,
+    /// What became of it, and why.
+    pub reason: String,
+}
 
 /// A record that was not taken, and why. Nothing of it is applied.
 ///
@@ -67,13 +76,13 @@ impl Reject {
     }
 
     /// The same, about this profile.
-    pub(super) fn about(mut self, id: &str) -> Self {
+    pub(super) fn with_id(mut self, id: &str) -> Self {
         self.id = Some(id.to_owned());
         self
     }
 
     /// The same, found at this place.
-    pub(super) fn found(mut self, line: u64, index: u64) -> Self {
+    pub(super) fn with_position(mut self, line: u64, index: u64) -> Self {
         self.line = Some(line);
         self.index = index;
         self

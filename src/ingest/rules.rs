@@ -1,7 +1,6 @@
 //! How input is read: what is forgiven, which endpoint it came to, which limits hold.
 
-use super::record::Note;
-use super::reject::Reject;
+use super::reject::{Note, Reject};
 use crate::limits::Limits;
 use crate::model::Timestamp;
 
@@ -144,7 +143,12 @@ impl Rules {
     }
 
     /// Notes what is forgiven and what becomes of it, or refuses it under strict rules.
-    pub(super) fn doubt(&self, notes: &mut Vec<Note>, reject: Reject, consequence: &str) -> Result<(), Reject> {
+    pub(super) fn warn_or_reject(
+        &self,
+        notes: &mut Vec<Note>,
+        reject: Reject,
+        consequence: &str,
+    ) -> Result<(), Reject> {
         if self.strict {
             return Err(reject);
         }

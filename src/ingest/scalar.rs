@@ -1,10 +1,9 @@
 //! Ids and times, which clients send in more than one shape.
 
 use super::envelope::bare;
-use super::operand::{excerpt, numeric};
 use super::reject::Reject;
 use super::rules::Rules;
-use crate::model::{Timestamp, Value};
+use crate::model::{Number, Timestamp, Value};
 
 /// Something of the envelope is not there. The reason names it without the path to it.
 pub(super) fn missing(field: &str) -> Reject {
@@ -45,4 +44,15 @@ pub(super) fn time_of(field: &str, value: &Value, rules: &Rules) -> Result<Times
         return Err(Reject::at(field, format!("a time is a number of seconds or milliseconds {shown}")));
     };
     Timestamp::from_number(number.as_f64()).map_err(|error| Reject { field: Some(field.into()), ..error.into() })
+}
+
+/// The number that a string spells the way JSON does, with blanks around it.
+pub(super) fn numeric(text: &str) -> Option<Number> {
+    serde_json::from_str(text).ok()
+}
+
+/// The beginning of a text, for a message.
+pub(super) fn excerpt(text: &str) -> &str {
+    let end = text.char_indices().nth(64).map_or(text.len(), |(end, _)| end);
+    text.get(..end).unwrap_or(text)
 }

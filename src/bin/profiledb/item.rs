@@ -1,10 +1,10 @@
 //! What an input can hold, and how it gets into the store.
 
 use profiledb::Batch;
-use profiledb::ingest::{EventRecord, Record, Wire};
+use profiledb::ingest::{EventRecord, Record, WireRecord};
 
 /// An update or an event, read.
-pub(crate) trait Item: Wire + Send + 'static {
+pub(crate) trait Item: WireRecord + Send + 'static {
     /// What several of them are called.
     const MANY: &'static str;
 

@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Read, Write};
 use flate2::{Compression, write::GzEncoder};
 use proptest::prelude::*;
 
-use super::*;
+use super::super::*;
 
 /// A reader that gives one byte, then two, and so on up to a few: every state meets the end of a chunk.
 struct Drip<'a> {
@@ -176,7 +176,7 @@ fn brackets_without_end_are_followed_but_not_kept() {
 
 const GOOD: &str = "{\"$distinct_id\":\"d\",\"$set\":{\"a\":1}}";
 
-fn read_all(reader: impl Read) -> Vec<crate::Result<Outcome>> {
+fn read_all(reader: impl Read) -> Vec<crate::error::Result<Outcome<Record>>> {
     Records::new(reader, Rules::new()).collect()
 }
 
@@ -188,7 +188,7 @@ fn a_line_of_ten_megabytes_is_one_reject() {
     assert_eq!(outcomes.len(), 3);
     assert!(outcomes[0].is_ok() && outcomes[2].is_ok());
     let reject = outcomes[1].as_ref().unwrap_err();
-    assert_eq!((reject.kind, reject.line, reject.index), (crate::ErrorKind::LimitExceeded, Some(2), 1));
+    assert_eq!((reject.kind, reject.line, reject.index), (crate::error::ErrorKind::LimitExceeded, Some(2), 1));
     assert_eq!(reject.reason, "a record has at most 1048576 bytes bytes=10000036");
     // One that never ends, and one at the very limit.
     let found = frames_of(format!("{{\"a\":\"{}\n{{}}", "x".repeat(100)).as_bytes(), 50);
@@ -269,7 +269,7 @@ fn a_failing_reader_is_not_the_end() {
     let outcomes = read_all(GOOD.as_bytes().chain(Fails));
     assert_eq!(outcomes.len(), 2);
     assert!(outcomes[0].is_ok());
-    assert_eq!(outcomes[1].as_ref().unwrap_err().kind(), crate::ErrorKind::Io);
+    assert_eq!(outcomes[1].as_ref().unwrap_err().kind(), crate::error::ErrorKind::Io);
     assert_eq!(read_all(Fails).len(), 1);
 }
 

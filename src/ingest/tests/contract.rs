@@ -1,6 +1,6 @@
 //! What each operator and modifier has to do, row by row, as observed from outside.
 
-use super::*;
+use super::super::*;
 use crate::limits::Limits;
 use crate::model::{Kind, Profile, ProfileKey, Value};
 use crate::ops::{Change, Update};
@@ -10,7 +10,7 @@ fn json(text: &str) -> Value {
 }
 
 /// Reads one object by both ways in, which have to agree.
-fn read(text: &str, rules: &Rules) -> Outcome {
+fn read(text: &str, rules: &Rules) -> Outcome<Record> {
     let outcome = Record::from_slice(text.as_bytes(), rules);
     let again = Record::from_value(json(text), rules);
     assert_eq!(format!("{outcome:?}"), format!("{again:?}"), "{text}");
@@ -372,8 +372,8 @@ fn limits_stand_at_the_door() {
     let rules = Rules::new().limits(limits);
     let text = user(&format!(r#""$set":{{"a":"{long}"}}"#));
     let reject = Record::from_slice(text.as_bytes(), &rules).unwrap_err();
-    assert_eq!(reject.kind, crate::ErrorKind::LimitExceeded);
-    assert!(crate::Error::from(reject).is_limit_exceeded());
+    assert_eq!(reject.kind, crate::error::ErrorKind::LimitExceeded);
+    assert!(crate::error::Error::from(reject).is_limit_exceeded());
 }
 
 #[test]

@@ -5,13 +5,13 @@ use std::io::Write;
 use flate2::{Compression, write::GzEncoder};
 use proptest::prelude::*;
 
-use super::laws::check_event_wire;
-use super::*;
+use super::super::laws::check_event_wire;
+use super::super::*;
 use crate::limits::Limits;
 use crate::model::{Event, Object, Timestamp, Value};
 use crate::ops::laws::any_value;
 
-const HISTORY: &[u8] = include_bytes!("../../examples/data/history/events.ndjson.gz");
+const HISTORY: &[u8] = include_bytes!("../../../examples/data/history/events.ndjson.gz");
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_123);
 
@@ -264,7 +264,7 @@ fn limits_stand_at_the_door() {
     let many = |n: usize| (0..n).map(|n| format!("\"p{n}\":{n}")).collect::<Vec<_>>().join(",");
     read(&event(&many(255)), &strict()).unwrap();
     let bomb = read(&event(&many(256)), &lenient()).unwrap_err();
-    assert_eq!((bomb.kind, bomb.field.as_deref()), (crate::ErrorKind::LimitExceeded, Some("properties")));
+    assert_eq!((bomb.kind, bomb.field.as_deref()), (crate::error::ErrorKind::LimitExceeded, Some("properties")));
     assert_eq!((bomb.id.as_deref(), bomb.insert_id.as_deref()), (Some("d"), Some("i-1")));
     let list = |n: usize| event(&format!("\"l\":{:?}", vec![0; n]));
     read(&list(254), &strict()).unwrap();

@@ -1,0 +1,60 @@
+//! Deserialization of one record: the trait that both kinds of record implement.
+
+use super::reject::{Outcome, Reject};
+use super::rules::Rules;
+use crate::error::ErrorKind;
+use crate::limits::Limits;
+
+/// A kind of record that clients send: an update, which is a [`Record`](super::Record), or an event, which is an
+/// [`EventRecord`](super::EventRecord).
+///
+/// Code that is generic over this trait handles both. The trait is sealed.
+pub trait WireRecord: Parse {}
+
+/// The methods of [`WireRecord`]. The trait cannot be named outside of this module, which seals `WireRecord`.
+pub trait Parse: Sized {
+    /// What records of this kind are called, in the plural.
+    const PLURAL: &str;
+
+    /// The maximum length of the text, in bytes.
+    fn bytes_max(limits: &Limits) -> usize;
+
+    /// Parses the text, whose length was checked.
+    fn parse(text: &[u8], rules: &Rules) -> Result<Self, ParseError>;
+}
+
+/// Why a text is no record.
+pub enum ParseError {
+    /// It is not valid JSON, so what surrounds it cannot be trusted either.
+    NotJson(Reject),
+    /// It is valid JSON, but not a valid record.
+    Invalid(Reject),
+}
+
+impl From<ParseError> for Reject {
+    fn from(error: ParseError) -> Self {
+        match error {
+            ParseError::NotJson(reject) | ParseError::Invalid(reject) => reject,
+        }
+    }
+}
+
+impl From<Reject> for ParseError {
+    fn from(reject: Reject) -> Self {
+        Self::Invalid(reject)
+    }
+}
+
+/// Parses the text of a single record.
+pub(super) fn from_slice<T: WireRecord>(text: &[u8], rules: &Rules) -> Outcome<T> {
+    let bytes_max = T::bytes_max(rules.bounds());
+    if text.len() > bytes_max {
+        return Err(Reject::new(ErrorKind::LimitExceeded, None, too_long(bytes_max, text.len() as u64)));
+    }
+    Ok(T::parse(text, rules)?)
+}
+
+/// The message for a record of `bytes` bytes, which is too long.
+pub(super) fn too_long(bytes_max: usize, bytes: u64) -> String {
+    format!("a record has at most {bytes_max} bytes bytes={bytes}")
+}

@@ -3,6 +3,8 @@
 //! Limits stand at the door: they are checked when an update is admitted and never inside a fold, because
 //! *cut, then remove* is not *remove, then cut* and a fold must not depend on how updates were grouped.
 
+use std::num::NonZeroU64;
+
 /// The deepest nesting of lists and objects that can be stored at all, whatever the [`Limits`] say.
 /// It bounds the stack of every walk over a value.
 pub const VALUE_DEPTH_MAX: usize = 64;
@@ -108,8 +110,87 @@ impl Limits {
     }
 }
 
+/// Identifies the values of a [`Limits`], to record under which of them something was validated.
+///
+/// It is a hash of 64 bits. That two different limits of one process have the same is as unlikely as that two events
+/// have one key, on which the log relies already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LimitsId(NonZeroU64);
+
+impl Limits {
+    pub(crate) fn id(&self) -> LimitsId {
+        let Self {
+            properties_max,
+            name_chars_max,
+            string_chars_max,
+            nested_bytes_max,
+            object_keys_max,
+            object_depth_max,
+            update_bytes_max,
+            updates_per_request_max,
+            event_properties_max,
+            event_list_max,
+            event_nested_bytes_max,
+            event_bytes_max,
+            event_seconds_min,
+            event_ahead_seconds_max,
+        } = self;
+        let sizes = [
+            properties_max,
+            name_chars_max,
+            string_chars_max,
+            nested_bytes_max,
+            object_keys_max,
+            object_depth_max,
+            update_bytes_max,
+            updates_per_request_max,
+            event_properties_max,
+            event_list_max,
+            event_nested_bytes_max,
+            event_bytes_max,
+        ];
+        let times = [event_seconds_min, event_ahead_seconds_max];
+        let sizes = sizes.into_iter().map(|size| *size as u64);
+        let words = sizes.chain(times.into_iter().map(|time| time.cast_unsigned()));
+        let mut bytes = [0; 14 * 8];
+        bytes.chunks_exact_mut(8).zip(words).for_each(|(to, word)| to.copy_from_slice(&word.to_le_bytes()));
+        LimitsId(NonZeroU64::new(xxhash_rust::xxh3::xxh3_64(&bytes)).unwrap_or(NonZeroU64::MIN))
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self::mixpanel()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_that_differ_in_one_value_have_different_ids() {
+        let changes: [fn(&mut Limits); 14] = [
+            |limits| limits.properties_max += 1,
+            |limits| limits.name_chars_max += 1,
+            |limits| limits.string_chars_max += 1,
+            |limits| limits.nested_bytes_max += 1,
+            |limits| limits.object_keys_max += 1,
+            |limits| limits.object_depth_max += 1,
+            |limits| limits.update_bytes_max += 1,
+            |limits| limits.updates_per_request_max += 1,
+            |limits| limits.event_properties_max += 1,
+            |limits| limits.event_list_max += 1,
+            |limits| limits.event_nested_bytes_max += 1,
+            |limits| limits.event_bytes_max += 1,
+            |limits| limits.event_seconds_min += 1,
+            |limits| limits.event_ahead_seconds_max += 1,
+        ];
+        assert_eq!(Limits::mixpanel().id(), Limits::mixpanel().id());
+        for change in changes {
+            let mut limits = Limits::mixpanel();
+            change(&mut limits);
+            assert_ne!(limits.id(), Limits::mixpanel().id(), "{limits:?}");
+        }
     }
 }

@@ -234,6 +234,7 @@ pub(crate) fn decode_event(key: &[u8], value: &[u8]) -> Result<Event> {
             insert_id: Some(value.insert_id()?.to_owned()),
             properties: value.properties()?,
             invalid: None,
+            admitted: None,
         })
     };
     decode().map_err(|malformed| corrupt_event(key, malformed))

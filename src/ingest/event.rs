@@ -102,7 +102,7 @@ impl EventRecord {
             (Err(reject), Value::String(text)) if !rules.is_strict() => Timestamp::parse(&text).map_err(|_| reject)?,
             (time, _) => time?,
         };
-        if let Some(now) = rules.known_now()
+        if let Some(now) = rules.current_time()
             && let Err(error) = admit_ahead(time, rules.bounds(), now)
         {
             let reject = Reject { field: Some(TIME.to_owned()), ..error.into() };
@@ -140,9 +140,9 @@ impl EventRecord {
     fn admit(&mut self, rules: &Rules) -> Result<(), Reject> {
         let limits = rules.bounds();
         let crowded = self.event.properties.len() > limits.event_properties_max;
-        // Where nobody knows the time, everything has happened.
-        let now = rules.known_now().unwrap_or(Timestamp::from_millis(i64::MAX));
-        self.event.admit_in_place(limits, now).map_err(|error| {
+        // Without a clock, the future limit is not checked.
+        let now = rules.current_time().unwrap_or(Timestamp::from_millis(i64::MAX));
+        self.event.admit_in_place(limits, rules.limits_id(), now).map_err(|error| {
             let mut reject = Reject::from(error);
             // The door speaks of the event itself only if it has too many properties: its name is known to be there.
             if let Some(field) = reject.field.as_mut().filter(|field| !(crowded && *field == "properties")) {

@@ -177,7 +177,7 @@ fn exported(properties: Value, rules: &Rules) -> Result<Update, Reject> {
 }
 
 fn admit(update: Update, place: Option<&str>, rules: &Rules) -> Result<Update, Reject> {
-    update.admit(rules.bounds()).map_err(|error| {
+    update.admit_as(rules.bounds(), rules.limits_id()).map_err(|error| {
         let mut reject = Reject::from(error);
         // With several operators the door does not say which one the property stood under.
         if let (Some(place), Some(name)) = (place, &reject.field) {

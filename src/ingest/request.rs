@@ -8,10 +8,10 @@ use super::reject::{Outcome, Reject};
 use super::rules::Rules;
 use crate::error::{Error, Result};
 
-/// Reads a whole request body: one update object, or an array of them. Lines of objects are taken as well.
+/// Parses a request body: one update object, or an array of them. Newline-delimited objects are accepted as well.
 ///
-/// Bad records become rejects beside the good ones. A body that is no valid JSON is refused whole, because a client
-/// that sent damaged text did not send what it meant, and will send it again.
+/// A bad record is rejected and does not affect the others. A body that is not valid JSON is rejected as a whole,
+/// because it was damaged on the way and the client will send it again.
 ///
 /// ```
 /// use profiledb::ingest::{Rules, parse_request};
@@ -27,14 +27,14 @@ use crate::error::{Error, Result};
 ///
 /// [`Invalid`](crate::ErrorKind::Invalid) when the body is empty or no valid JSON, and
 /// [`LimitExceeded`](crate::ErrorKind::LimitExceeded) when it holds more than
-/// [`updates_per_request_max`](crate::Limits::updates_per_request_max) records. Nothing of the body is to be applied
+/// [`updates_per_request_max`](crate::Limits::updates_per_request_max) records. Nothing of the body must be applied
 /// then.
 pub fn parse_request(body: &[u8], rules: &Rules) -> Result<Vec<Outcome<Record>>> {
     parse_body(body, rules)
 }
 
-/// Reads a whole request body of events: one event object, an array of them, or lines. As [`parse_request`] does with
-/// updates.
+/// Parses a request body of events: one event object, an array of them, or newline-delimited objects. Damage is handled
+/// as by [`parse_request`].
 ///
 /// ```
 /// use profiledb::ingest::{Rules, parse_events};

@@ -1,7 +1,10 @@
 //! How input is read: what is forgiven, which endpoint it came to, which limits hold.
 
+use std::fmt;
+use std::sync::Arc;
+
 use super::reject::{Note, Reject};
-use crate::limits::Limits;
+use crate::limits::{Limits, LimitsId};
 use crate::model::Timestamp;
 
 /// Where an object was sent, which decides whose update it is when the object does not say.
@@ -24,36 +27,43 @@ pub enum Endpoint {
 /// let rules = Rules::new().strict(true).endpoint(Endpoint::Engage).limits(Limits::unbounded());
 /// assert!(rules.is_strict());
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Rules {
     strict: bool,
     add_on_groups: bool,
     endpoint: Endpoint,
     limits: Limits,
+    /// Of `limits`, computed once.
+    limits_id: LimitsId,
     now: Now,
 }
 
-/// What is known of the time.
-#[derive(Clone, Copy, Debug, Default)]
+/// The source of the current time.
+#[derive(Clone)]
 enum Now {
-    #[default]
+    /// There is none: the future limit is not checked.
     Unknown,
-    Given(Timestamp),
-    Asked(fn() -> Timestamp),
+    Fixed(Timestamp),
+    Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>),
 }
 
-impl PartialEq for Now {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Unknown, Self::Unknown) => true,
-            (Self::Given(now), Self::Given(other)) => now == other,
-            (Self::Asked(clock), Self::Asked(other)) => std::ptr::fn_addr_eq(*clock, *other),
-            _ => false,
+impl fmt::Debug for Now {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("Unknown"),
+            Self::Fixed(now) => f.debug_tuple("Fixed").field(now).finish(),
+            Self::Clock(_) => f.write_str("Clock"),
         }
     }
 }
 
-impl Eq for Now {}
+impl Default for Rules {
+    fn default() -> Self {
+        let limits = Limits::default();
+        let (limits_id, endpoint) = (limits.id(), Endpoint::default());
+        Self { strict: false, add_on_groups: false, endpoint, limits, limits_id, now: Now::Unknown }
+    }
+}
 
 impl Rules {
     /// The lenient rules.
@@ -86,20 +96,22 @@ impl Rules {
     /// The limits that every update and every event has to keep. Default: [`Limits::mixpanel`].
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits_id = limits.id();
         self.limits = limits;
         self
     }
 
-    /// What time it is, which events may lie only so far ahead of. Default: nobody knows, and no event lies too far
-    /// ahead; the store looks again, at a clock.
+    /// The current time, which events may be at most
+    /// [`event_ahead_seconds_max`](Limits::event_ahead_seconds_max) ahead of. Default: none, and the future limit is
+    /// not checked here; the store checks it against its own clock.
     #[must_use]
     pub fn now(mut self, now: Timestamp) -> Self {
-        self.now = Now::Given(now);
+        self.now = Now::Fixed(now);
         self
     }
 
-    /// Where to look what time it is, in place of [`now`](Self::now): for a stream that goes on for longer than events
-    /// may lie ahead. It is looked at for each event.
+    /// A clock in place of [`now`](Self::now), which is read for each event: for streams that take longer than events
+    /// may be ahead.
     ///
     /// ```
     /// use profiledb::{Timestamp, ingest::{EventRecord, Rules}};
@@ -111,8 +123,8 @@ impl Rules {
     /// # Ok::<(), profiledb::Error>(())
     /// ```
     #[must_use]
-    pub fn clock(mut self, clock: fn() -> Timestamp) -> Self {
-        self.now = Now::Asked(clock);
+    pub fn clock(mut self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        self.now = Now::Clock(Arc::new(clock));
         self
     }
 
@@ -134,11 +146,16 @@ impl Rules {
         &self.limits
     }
 
-    pub(super) fn known_now(&self) -> Option<Timestamp> {
-        match self.now {
+    pub(super) fn limits_id(&self) -> LimitsId {
+        self.limits_id
+    }
+
+    /// The current time, if the rules have one.
+    pub(super) fn current_time(&self) -> Option<Timestamp> {
+        match &self.now {
             Now::Unknown => None,
-            Now::Given(now) => Some(now),
-            Now::Asked(clock) => Some(clock()),
+            Now::Fixed(now) => Some(*now),
+            Now::Clock(clock) => Some(clock()),
         }
     }
 

@@ -6,6 +6,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::{Object, Timestamp, Value};
 use crate::error::{Error, Result};
+use crate::limits::LimitsId;
 
 /// Names that stand among the properties of an event on the wire and are not properties of it. The first two are
 /// kept beside them, the others are only of use on the way in.
@@ -46,6 +47,8 @@ pub struct Event {
     pub(crate) insert_id: Option<String>,
     pub(crate) properties: Object,
     pub(crate) invalid: Option<Error>,
+    /// The limits that the event satisfies, if it was validated. Every setter makes it `None`.
+    pub(crate) admitted: Option<LimitsId>,
 }
 
 impl Event {
@@ -59,6 +62,7 @@ impl Event {
             insert_id: None,
             properties: Object::new(),
             invalid: None,
+            admitted: None,
         }
     }
 
@@ -67,6 +71,7 @@ impl Event {
     #[must_use]
     pub fn set<V: TryInto<Value, Error: Display>>(mut self, name: impl Into<String>, value: V) -> Self {
         let name = name.into();
+        self.admitted = None;
         match value.try_into() {
             Ok(value) => {
                 self.properties.insert(name, value);
@@ -83,6 +88,7 @@ impl Event {
     #[must_use]
     pub fn id(mut self, insert_id: impl Into<String>) -> Self {
         self.insert_id = Some(insert_id.into());
+        self.admitted = None;
         self
     }
 

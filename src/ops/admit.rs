@@ -1,11 +1,14 @@
-//! The door: what an update must satisfy before it becomes an operand.
+//! Validation of updates against [`Limits`], once, before an update becomes an operand.
 //!
-//! Names and strings that are too long are cut, anything else that is too large is refused. Nothing past this door
-//! checks a limit, because a fold must come out the same however updates are grouped.
+//! Names and strings that are too long are truncated, anything else that is too large is rejected. No limit is checked
+//! after this, because a fold must give the same result however updates are grouped.
+//!
+//! An update that was admitted records under which limits, so the store does not validate again what the parser of a
+//! wire format has validated. Adding an operator clears the record.
 
 use super::op::{Op, Update};
 use crate::error::{Error, Result};
-use crate::limits::{Limits, VALUE_DEPTH_MAX};
+use crate::limits::{Limits, LimitsId, VALUE_DEPTH_MAX};
 use crate::model::Value;
 
 /// Names that are never stored as properties: they belong to the envelope or are computed.
@@ -18,16 +21,39 @@ pub(crate) fn is_reserved(name: &str) -> bool {
 }
 
 impl Update {
-    /// Checks the update against `limits` and cuts what is to be cut. The store does this with every update.
+    /// Validates the update against `limits` and truncates names and strings that are too long. The store does this
+    /// with every update, except one that was admitted under the same limits already.
+    ///
+    /// ```
+    /// use profiledb::{Limits, Update};
+    ///
+    /// let update = Update::new().set("bio", "x".repeat(300)).admit(&Limits::mixpanel())?;
+    /// let error = Update::new().set("$last_seen", "today").admit(&Limits::mixpanel()).unwrap_err();
+    /// assert_eq!(error.field(), Some("$last_seen"));
+    /// # Ok::<(), profiledb::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
     /// [`Invalid`](crate::ErrorKind::Invalid) for an empty or reserved name or a number that is not finite, and
     /// [`LimitExceeded`](crate::ErrorKind::LimitExceeded) for a value that is too large; the error names the property.
-    pub fn admit(mut self, limits: &Limits) -> Result<Self> {
+    pub fn admit(self, limits: &Limits) -> Result<Self> {
+        self.admit_as(limits, limits.id())
+    }
+
+    /// As [`admit`](Self::admit), for a caller that keeps the id of its limits.
+    pub(crate) fn admit_as(mut self, limits: &Limits, id: LimitsId) -> Result<Self> {
         if let Some(error) = self.invalid.take() {
             return Err(error);
         }
+        if self.admitted != Some(id) {
+            self.validate(limits)?;
+            self.admitted = Some(id);
+        }
+        Ok(self)
+    }
+
+    fn validate(&mut self, limits: &Limits) -> Result<()> {
         for (name, op) in &mut self.ops {
             if name.is_empty() {
                 return Err(Error::invalid("a property name is empty").at(""));
@@ -36,10 +62,10 @@ impl Update {
                 let message = "the name is reserved and cannot be stored as a property";
                 return Err(Error::invalid(message).at(name.as_str()));
             }
-            cut(name, limits.name_chars_max);
+            truncate(name, limits.name_chars_max);
             admit_op(op, limits).map_err(|error| error.at(name.as_str()))?;
         }
-        Ok(self)
+        Ok(())
     }
 }
 
@@ -70,11 +96,12 @@ fn admit_value(value: &mut Value, limits: &Limits) -> Result<()> {
     admit_value_within(value, limits, limits.nested_bytes_max)
 }
 
-/// Checks a value, of which a list or an object has at most so many bytes as JSON.
+/// Validates a value. A list or an object has at most `nested_bytes_max` bytes as JSON.
 pub(super) fn admit_value_within(value: &mut Value, limits: &Limits, nested_bytes_max: usize) -> Result<()> {
-    admit_nested(value, limits, 0, 0)?;
+    let bytes_bound = admit_nested(value, limits, 0, 0)?;
     let nested = matches!(value, Value::List(_) | Value::Object(_));
-    if nested && nested_bytes_max < usize::MAX {
+    // Most values are so small that the bound suffices. Only the others are serialized to be measured.
+    if nested && bytes_bound > nested_bytes_max {
         let bytes = json_bytes(value);
         if bytes > nested_bytes_max {
             let kind = value.type_name();
@@ -85,19 +112,24 @@ pub(super) fn admit_value_within(value: &mut Value, limits: &Limits, nested_byte
     Ok(())
 }
 
-fn admit_nested(value: &mut Value, limits: &Limits, depth: usize, objects: usize) -> Result<()> {
+/// The maximum length of a number as JSON, in bytes: the longest are doubles such as `-1.2345678901234567e-308`.
+const NUMBER_JSON_BYTES_MAX: usize = 32;
+
+/// Validates a value and what it contains, and returns an upper bound of its size as compact JSON, in bytes.
+fn admit_nested(value: &mut Value, limits: &Limits, depth: usize, objects: usize) -> Result<usize> {
     if depth >= VALUE_DEPTH_MAX && matches!(value, Value::List(_) | Value::Object(_)) {
         return Err(Error::limit(format!("a value nests at most {VALUE_DEPTH_MAX} levels deep")));
     }
     match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
+        Value::Null | Value::Bool(_) => Ok("false".len()),
+        Value::Number(_) => Ok(NUMBER_JSON_BYTES_MAX),
         Value::String(text) => {
-            cut(text, limits.string_chars_max);
-            Ok(())
+            truncate(text, limits.string_chars_max);
+            Ok(string_json_bytes_max(text))
         }
-        Value::List(elements) => {
-            elements.iter_mut().try_for_each(|element| admit_nested(element, limits, depth + 1, objects))
-        }
+        Value::List(elements) => elements.iter_mut().try_fold("[]".len(), |bytes, element| {
+            Ok(bytes + ",".len() + admit_nested(element, limits, depth + 1, objects)?)
+        }),
         Value::Object(object) => {
             if objects >= limits.object_depth_max {
                 let message = format!("objects nest at most {} levels deep", limits.object_depth_max);
@@ -107,14 +139,22 @@ fn admit_nested(value: &mut Value, limits: &Limits, depth: usize, objects: usize
                 let message = format!("an object has at most {} keys keys={}", limits.object_keys_max, object.len());
                 return Err(Error::limit(message));
             }
-            object.values_mut().try_for_each(|value| admit_nested(value, limits, depth + 1, objects + 1))
+            let names: usize = object.iter().map(|(name, _)| string_json_bytes_max(name) + ":,".len()).sum();
+            object.values_mut().try_fold("{}".len() + names, |bytes, value| {
+                Ok(bytes + admit_nested(value, limits, depth + 1, objects + 1)?)
+            })
         }
     }
 }
 
-/// Cuts a text to so many characters, never inside one.
-pub(super) fn cut(text: &mut String, chars_max: usize) {
-    // A text of so many bytes cannot have more characters.
+/// An upper bound of the size of a string as JSON, in bytes: the longest escape of a byte is `\u0000`.
+fn string_json_bytes_max(text: &str) -> usize {
+    text.len().saturating_mul(6).saturating_add(2)
+}
+
+/// Truncates a text to at most `chars_max` characters.
+pub(super) fn truncate(text: &mut String, chars_max: usize) {
+    // A text has at most as many characters as bytes.
     if text.len() > chars_max
         && let Some((end, _)) = text.char_indices().nth(chars_max)
     {
@@ -147,6 +187,7 @@ pub(crate) fn json_bytes(value: &Value) -> usize {
 mod tests {
     use super::*;
     use crate::model::Object;
+    use crate::ops::laws::any_value;
 
     fn limits() -> Limits {
         Limits::mixpanel()
@@ -191,6 +232,41 @@ mod tests {
             Update::new().union("x", [1.0, f64::NAN]),
         ] {
             assert!(update.admit(&Limits::unbounded()).unwrap_err().is_invalid());
+        }
+    }
+
+    #[test]
+    fn sizes_are_exact_although_most_values_are_not_measured() {
+        let mut limits = limits();
+        limits.nested_bytes_max = "[1,1,1,1]".len();
+        Update::new().set("l", vec![1; 4]).admit(&limits).unwrap();
+        let error = Update::new().set("l", vec![1; 5]).admit(&limits).unwrap_err();
+        assert!(error.is_limit_exceeded() && error.message().ends_with("bytes=11"), "{error}");
+    }
+
+    #[test]
+    fn what_was_admitted_is_validated_again_under_other_limits_and_after_a_change() {
+        let mut narrow = limits();
+        narrow.string_chars_max = 3;
+        let text_of = |update: Update| match update.ops() {
+            [.., (_, Op::Set(text))] => text.clone(),
+            ops => panic!("{ops:?}"),
+        };
+        let wide = Update::new().set("a", "12345").admit(&limits()).unwrap();
+        assert_eq!(text_of(wide.clone().admit(&limits()).unwrap()), "12345".into());
+        assert_eq!(text_of(wide.clone().admit(&narrow).unwrap()), "123".into());
+        let changed = wide.admit(&narrow).unwrap().set("b", "67890");
+        assert_eq!(text_of(changed.admit(&narrow).unwrap()), "678".into());
+        let invalid = Update::new().set("a", 1).admit(&narrow).unwrap().set("b", f64::NAN);
+        assert!(invalid.admit(&narrow).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_bound_of_a_size_is_never_below_the_size(mut value in any_value()) {
+            let bytes = json_bytes(&value);
+            let bound = admit_nested(&mut value, &Limits::unbounded(), 0, 0).unwrap();
+            proptest::prop_assert!(bytes <= bound, "{} > {} of {}", bytes, bound, value);
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The door for events: what an event must satisfy before it is appended.
+//! Validation of events against [`Limits`], once, before an event is appended.
 
-use super::admit::{admit_value_within, cut};
+use super::admit::{admit_value_within, truncate};
 use crate::error::{Error, Result};
-use crate::limits::{ID_BYTES_MAX, Limits};
+use crate::limits::{ID_BYTES_MAX, Limits, LimitsId};
 use crate::model::{Event, Object, Timestamp, Value, is_reserved_in_event};
 
 /// Ids that broken clients send for everyone, so that they name nobody. Source: Mixpanel, Import Events.
@@ -32,8 +32,9 @@ pub(crate) fn is_bad_id(id: &str) -> bool {
 }
 
 impl Event {
-    /// Checks the event against `limits` and cuts what is to be cut. The store does this with every event. `now` is
-    /// what the time may not lie far ahead of.
+    /// Validates the event against `limits` and truncates names and strings that are too long. The store does this
+    /// with every event, except that only the time is checked of one that was admitted under the same limits already.
+    /// The time may be at most [`event_ahead_seconds_max`](Limits::event_ahead_seconds_max) after `now`.
     ///
     /// # Errors
     ///
@@ -41,18 +42,28 @@ impl Event {
     /// number that is not finite or a time out of bounds, and [`LimitExceeded`](crate::ErrorKind::LimitExceeded) for
     /// too many properties or a value that is too large. The error names the field.
     pub fn admit(mut self, limits: &Limits, now: Timestamp) -> Result<Self> {
-        self.admit_in_place(limits, now)?;
+        self.admit_in_place(limits, limits.id(), now)?;
         Ok(self)
     }
 
-    /// The same for a caller who wants to know afterwards whose event was refused. Of a refused one no more than the
-    /// ids is as it was.
-    pub(crate) fn admit_in_place(&mut self, limits: &Limits, now: Timestamp) -> Result<()> {
+    /// As [`admit`](Self::admit), for a caller that keeps the id of its limits and still needs the event when it is
+    /// rejected. Only the ids of a rejected event are unchanged.
+    pub(crate) fn admit_in_place(&mut self, limits: &Limits, id: LimitsId, now: Timestamp) -> Result<()> {
         self.take_invalid()?;
+        if self.admitted == Some(id) {
+            // The clock is the only thing that can have changed.
+            return admit_ahead(self.time, limits, now);
+        }
+        self.validate(limits, now)?;
+        self.admitted = Some(id);
+        Ok(())
+    }
+
+    fn validate(&mut self, limits: &Limits, now: Timestamp) -> Result<()> {
         if self.name.is_empty() {
             return Err(Error::invalid("event, missing or empty").at("event"));
         }
-        cut(&mut self.name, limits.string_chars_max);
+        truncate(&mut self.name, limits.string_chars_max);
         admit_id("distinct_id", &self.distinct_id)?;
         if let Some(id) = &self.insert_id {
             admit_id("$insert_id", id)?;
@@ -121,7 +132,7 @@ fn admit_properties(properties: Object, limits: &Limits) -> Result<Object> {
         if let Err(error) = admit_value_within(&mut value, limits, limits.event_nested_bytes_max) {
             return Err(error.at(name));
         }
-        cut(&mut name, limits.name_chars_max);
+        truncate(&mut name, limits.name_chars_max);
         sorted &= admitted.last().is_none_or(|(last, _): &(String, Value)| *last < name);
         admitted.push((name, value));
     }
@@ -188,5 +199,20 @@ mod tests {
         let long = event().set("s", "x".repeat(300)).admit(&Limits::unbounded(), NOW).unwrap();
         assert_eq!(long.get("s"), Some(&"x".repeat(300).into()));
         Event::new("e", "u", Timestamp::from_seconds(0)).admit(&Limits::unbounded(), NOW).unwrap();
+    }
+
+    #[test]
+    fn what_was_admitted_is_validated_again_under_other_limits_and_after_a_change() {
+        let mut narrow = Limits::mixpanel();
+        narrow.string_chars_max = 3;
+        let admitted = event().set("a", "12345").admit(&Limits::mixpanel(), NOW).unwrap();
+        let again = admitted.clone().admit(&narrow, NOW).unwrap();
+        assert_eq!((again.name(), again.get("a")), ("pur", Some(&"123".into())));
+        let changed = again.set("a", "67890").admit(&narrow, NOW).unwrap();
+        assert_eq!(changed.get("a"), Some(&"678".into()));
+        assert!(changed.id("null").admit(&narrow, NOW).is_err());
+        // The clock of the store is not the one of whoever admitted it.
+        let earlier = Timestamp::from_seconds(NOW.seconds() - 3_601);
+        assert_eq!(admitted.admit(&Limits::mixpanel(), earlier).unwrap_err().field(), Some("time"));
     }
 }

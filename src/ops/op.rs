@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use crate::error::{Error, Result};
+use crate::limits::LimitsId;
 use crate::model::{Number, Object, Timestamp, Value};
 
 /// One operator on one property.
@@ -82,6 +83,8 @@ pub struct Update {
     pub(super) time: Option<Timestamp>,
     pub(super) ignore_time: bool,
     pub(super) invalid: Option<Error>,
+    /// The limits that the operators satisfy, if they were validated. A new operator makes it `None`.
+    pub(super) admitted: Option<LimitsId>,
 }
 
 impl Update {
@@ -104,6 +107,7 @@ impl Update {
             return;
         }
         self.creates |= op.creates();
+        self.admitted = None;
         self.ops.push((name, op));
     }
 

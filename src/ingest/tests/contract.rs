@@ -133,7 +133,7 @@ const ON_USERS: &[(&[&str], Option<&str>)] = &[
     (&[r#""$set_once":{"$token":1,"a":1}"#, r#""$add":{"$ip":"x","n":1}"#], Some(r#"{"a":1,"n":1}"#)),
     (&[r#""$append":{"$token":1}"#, r#""$union":{"$ip":[1]}"#, r#""$merge":{"$ip":1}"#], None),
     (&[r#""$set":{"a":1}"#, r#""$unset":["$distinct_id","a"]"#], Some("{}")),
-    // Keys that client libraries add for themselves, and unknown ones, stand beside an operator in peace.
+    // Keys that client libraries add, and unknown ones, are allowed next to an operator.
     (
         &[r#""$device_id":1,"$user_id":2,"$had_persisted_distinct_id":true,"$mp_metadata":{},"$source":"x",
                "mp_lib":"web","$new_thing":[1],"$ip":0,"$ignore_alias":"false","$latitude":1.5,"$set":{"a":1}"#],

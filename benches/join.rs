@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use profiledb::join::{Field, Join, Measure, Row, Strategy};
-use profiledb::{Batch, Db, Durability, Event, Limits, ProfileKey, Timestamp, Update};
+use profiledb::{Batch, Db, Durability, Event, Kind, Limits, Timestamp, Update};
 use rocksdb::{ColumnFamilyDescriptor, DB, Options, ReadOptions};
 
 const PROFILES: u64 = 1_000_000;
@@ -134,7 +134,7 @@ fn build(dir: &Path) {
         }
     };
     for number in 0..PROFILES {
-        batch.update(ProfileKey::user(id(number)).unwrap(), profile(number));
+        batch.update(&Kind::User, id(number), profile(number)).unwrap();
         commit(&mut batch, 1_000);
         if let Some(users) = &mut users {
             let User { plan, country, age } = user(number);
@@ -145,7 +145,7 @@ fn build(dir: &Path) {
     let mut seeded = Seeded(1);
     for number in 0..EVENTS {
         let happened = happened(&mut seeded);
-        batch.event(event(number, &happened));
+        batch.append(event(number, &happened));
         commit(&mut batch, 1_000);
         if let Some(events) = &mut events {
             let Happened { user, name, millis, amount } = happened;

@@ -4,12 +4,12 @@
 //! cargo run --release --example profiles
 //! ```
 
-use profiledb::{Batch, Db, ProfileKey, Update};
+use profiledb::{Batch, Db, Update};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = std::env::temp_dir().join(format!("profiledb-example-{}", std::process::id()));
     let db = Db::open(&dir)?;
-    let users = db.users();
+    let (users, companies) = (db.users(), db.groups("company")?);
 
     // Updates are blind writes: nothing is read, and each call returns when the update is on disk.
     users.update("alice", Update::new().set("plan", "free").set_once("source", "ad"))?;
@@ -18,8 +18,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // A batch is all or nothing, over any profiles of any kinds.
     let mut batch = Batch::new();
-    batch.update(ProfileKey::user("alice")?, Update::new().union("company", ["acme"]));
-    batch.update(ProfileKey::group("company", "acme")?, Update::new().set("tier", "gold"));
+    batch.update(&users, "alice", Update::new().union("company", ["acme"]))?;
+    batch.update(&companies, "acme", Update::new().set("tier", "gold"))?;
     db.write(batch)?;
 
     // A snapshot stays as it was.
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("{kind} {id}: {}", serde_json::to_string(&profile)?);
         }
     }
-    drop((before, users, db));
+    drop((before, users, companies, db));
     std::fs::remove_dir_all(dir)?;
     Ok(())
 }

@@ -59,7 +59,7 @@
 //! * Fastest loading: [`Durability::Buffered`], and [`Db::sync`] at the end.
 //! * Update objects and events as Mixpanel's clients send them: [`ingest`].
 //! * Events that are kept elsewhere: [`Join::events_from`](join::Join::events_from) a [`Source`](join::Source).
-//! * What data protection laws ask for: [`EventLog::delete_user`].
+//! * What data protection laws ask for: [`Db::delete_user`].
 //! * The same folds without RocksDB, for harnesses and other engines: [`merge`].
 //! * Is everything well? [`Db::check`] walks every row and operand; [`Db::backup`] copies what is there.
 //!

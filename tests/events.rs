@@ -6,9 +6,7 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use profiledb::{
-    Batch, Builder, Db, Durability, ErrorKind, Event, Events, Kind, Limits, ProfileKey, Timestamp, Update,
-};
+use profiledb::{Batch, Builder, Db, Durability, ErrorKind, Event, Events, Kind, Limits, Timestamp, Update, View};
 use support::{Random, TempStore};
 
 const DAY: i64 = 86_400_000;
@@ -64,8 +62,8 @@ fn an_event_that_is_sent_again_replaces_itself() {
         assert_eq!(all(db.events().iter()), [sent(amount)]);
     }
     let mut batch = Batch::new();
-    batch.event(sent(5));
-    batch.event(sent(6));
+    batch.append(sent(5));
+    batch.append(sent(6));
     assert_eq!((batch.len(), batch.is_empty()), (2, false));
     db.write(batch).unwrap();
     assert_eq!(all(db.events().iter()), [sent(6)]);
@@ -138,9 +136,9 @@ fn a_batch_of_events_and_updates_is_all_or_nothing() {
     db.groups("company").unwrap().create().unwrap();
     let batch = |update: Update, id: &str| {
         let mut batch = Batch::new();
-        batch.event(event("first", "alice", "2024-01-02").set("company", "acme"));
-        batch.update(ProfileKey::user("alice").unwrap(), update);
-        batch.event(event("second", id, "2024-01-03"));
+        batch.append(event("first", "alice", "2024-01-02").set("company", "acme"));
+        batch.update(&db.users(), "alice", update).unwrap();
+        batch.append(event("second", id, "2024-01-03"));
         batch
     };
     let nothing = || {
@@ -163,8 +161,8 @@ fn a_batch_of_events_and_updates_is_all_or_nothing() {
     for n in 0..20 {
         let update = (0..n % 4).fold(Update::new(), |update, p| update.set(format!("p{p}"), 1));
         let mut batch = Batch::new();
-        batch.event(event(&format!("{n:02}"), &format!("user-{n}"), "2024-01-04"));
-        batch.update(ProfileKey::user(format!("user-{n}")).unwrap(), update);
+        batch.append(event(&format!("{n:02}"), &format!("user-{n}"), "2024-01-04"));
+        batch.update(&db.users(), format!("user-{n}"), update).unwrap();
         commits.push((n, db.submit(batch).unwrap()));
     }
     for (n, commit) in commits {
@@ -225,7 +223,7 @@ fn the_first_event_is_seen_by_every_verb() {
         _ => None,
     };
     for _ in 0..2 {
-        for view in [db.users().view().clone(), db.snapshot().users()] {
+        for view in [View::clone(&db.users()), db.snapshot().users()] {
             for rows in [view.iter(), view.range("ann".."e"), view.range("a"..="dan")] {
                 let rows: Vec<_> = rows.map(|row| row.unwrap()).map(|(id, row)| (row.first_event_time(), id)).collect();
                 let expected = ["ann", "bob", "cid", "dan"].map(|id| (time(id), id.to_owned()));
@@ -282,7 +280,7 @@ fn the_first_event_outlives_the_profile() {
     db.events().delete_before(at("2024-02-01")).unwrap();
     assert_eq!(users.get("alice").unwrap(), Some(alice));
     // What is restored from an export has no say.
-    db.events().delete_user("alice").unwrap();
+    db.delete_user("alice").unwrap();
     users.update("alice", Update::new().set("a", 1)).unwrap();
     assert_eq!(users.get("alice").unwrap().unwrap().first_event_time(), None);
     // What the leader remembers of the one before does not count either.
@@ -326,7 +324,7 @@ fn groups_count_events_since_their_table() {
     let team = db.groups("team").unwrap();
     assert_eq!(team.first_event_time("acme").unwrap(), Some(at("2024-02-05")));
     // Erasing a user leaves what groups know.
-    assert_eq!(db.events().delete_user("u").unwrap(), 6);
+    assert_eq!(db.delete_user("u").unwrap(), 6);
     assert_eq!(companies.first_event_time("acme").unwrap(), Some(at("2024-01-01")));
     assert_eq!(db.users().first_event_time("u").unwrap(), None);
 }
@@ -338,7 +336,7 @@ fn stamps_that_say_nothing_are_not_written() {
     let db = temp.open();
     let batch = |days: std::ops::Range<i64>| {
         let mut batch = Batch::new();
-        days.for_each(|day| batch.event(Event::new("e", "alice", millis(day * DAY))));
+        days.for_each(|day| batch.append(Event::new("e", "alice", millis(day * DAY))));
         batch
     };
     let keys = || db.stats().writes.keys;
@@ -393,7 +391,7 @@ fn readers_see_events_and_write_none() {
         let refusals = [
             reader.events().append(event("no", "u", "2024-01-02")).unwrap_err(),
             reader.events().delete_before(at("2024-01-02")).unwrap_err(),
-            reader.events().delete_user("nobody").unwrap_err(),
+            reader.delete_user("nobody").unwrap_err(),
             reader.backfill_first_event_times(&Kind::User).unwrap_err(),
             reader.groups("company").unwrap().create().unwrap_err(),
         ];
@@ -540,8 +538,8 @@ fn history(seed: u64) {
                 model.events.retain(|_, event| event.distinct_id() != id);
                 model.first.remove(&(Kind::User, id.to_owned()));
                 let gone = (before - model.events.len()) as u64;
-                assert_eq!(db.events().delete_user(id).unwrap(), gone);
-                assert_eq!(db.events().delete_user(id).unwrap(), 0, "it can be repeated");
+                assert_eq!(db.delete_user(id).unwrap(), gone);
+                assert_eq!(db.delete_user(id).unwrap(), 0, "it can be repeated");
             }
             _ => {
                 let mut batch = Batch::new();
@@ -554,7 +552,7 @@ fn history(seed: u64) {
                         db.events().append(event).unwrap();
                     } else {
                         // What is appended alone comes before.
-                        batch.event(event);
+                        batch.append(event);
                         db.write(std::mem::take(&mut batch)).unwrap();
                     }
                 }
@@ -579,13 +577,13 @@ fn pieces_of_an_erasure_add_up() {
     let db = temp.open();
     let mut batch = Batch::new();
     for n in 0..10_000 {
-        batch.event(Event::new("e", if n % 2 == 0 { "a" } else { "b" }, millis(1_700_000_000_000 + n)));
+        batch.append(Event::new("e", if n % 2 == 0 { "a" } else { "b" }, millis(1_700_000_000_000 + n)));
     }
     db.write(batch).unwrap();
     db.events().delete_before(millis(1_700_000_001_000)).unwrap();
     assert_eq!((db.events().of_user("a").count(), db.events().of_user("b").count()), (4_500, 4_500));
-    assert_eq!(db.events().delete_user("a").unwrap(), 4_500);
+    assert_eq!(db.delete_user("a").unwrap(), 4_500);
     db.events().delete_before(millis(1_700_000_009_999)).unwrap();
     assert_eq!(all(db.events().iter()).len(), 1);
-    assert!(db.events().delete_user("").unwrap_err().is_invalid());
+    assert!(db.delete_user("").unwrap_err().is_invalid());
 }

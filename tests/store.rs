@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use profiledb::{Batch, Db, Durability, ErrorKind, Kind, Limits, Profile, ProfileKey, Timestamp, Update};
+use profiledb::{Batch, Change, Db, Durability, ErrorKind, Kind, Limits, Profile, ProfileKey, Timestamp, Update};
 use support::TempStore;
 
 fn builder() -> profiledb::Builder {
@@ -93,17 +93,17 @@ fn a_batch_is_all_or_nothing() {
     let db = builder().limits(limits).open(temp.store()).unwrap();
     let (alice, acme) = (ProfileKey::user("alice").unwrap(), ProfileKey::group("company", "acme").unwrap());
     let mut batch = Batch::new();
-    batch.update(alice.clone(), Update::new().set("a", 1));
-    batch.update(acme.clone(), Update::new().set("tier", "gold"));
-    batch.update(alice.clone(), Update::new().add("a", 1));
+    batch.change(alice.clone(), Update::new().set("a", 1));
+    batch.change(acme.clone(), Update::new().set("tier", "gold"));
+    batch.change(alice.clone(), Update::new().add("a", 1));
     db.write(batch).unwrap();
     assert_eq!(db.users().get_property("alice", "a").unwrap(), Some(2.into()));
 
     // The last change exceeds the limit, so nothing of this one happens: not the update, not the delete.
     let mut batch = Batch::new();
-    batch.update(alice.clone(), Update::new().set("b", 1));
-    batch.delete(acme.clone());
-    batch.update(alice.clone(), Update::new().set("c", 1).set("d", 1).set("e", 1));
+    batch.change(alice.clone(), Update::new().set("b", 1));
+    batch.change(acme.clone(), Change::Delete);
+    batch.change(alice.clone(), Update::new().set("c", 1).set("d", 1).set("e", 1));
     let error = db.write(batch).unwrap_err();
     assert!(error.is_limit_exceeded() && error.message().contains("alice"), "{error}");
     assert_eq!(json(db.users().get("alice").unwrap()), r#"{"$last_seen":"1970-01-01T00:16:40","a":2}"#);
@@ -111,8 +111,8 @@ fn a_batch_is_all_or_nothing() {
 
     // An update that is not admitted stops the whole batch at the door.
     let mut batch = Batch::new();
-    batch.delete(alice.clone());
-    batch.update(acme, Update::new().set("x", f64::NAN));
+    batch.change(alice.clone(), Change::Delete);
+    batch.change(acme, Update::new().set("x", f64::NAN));
     assert_eq!(db.write(batch).unwrap_err().kind(), ErrorKind::Invalid);
     assert!(db.users().contains("alice").unwrap());
 }
@@ -302,7 +302,7 @@ fn logs_do_not_pile_up_behind_a_family_that_is_hardly_ever_written() {
         let mut batch = Batch::new();
         (0..40).for_each(|at| {
             let update = Update::new().set("about", "x".repeat(1_000));
-            batch.update(ProfileKey::user(format!("user-{n}-{at}")).unwrap(), update);
+            batch.update(&Kind::User, format!("user-{n}-{at}"), update).unwrap();
         });
         db.write(batch).unwrap();
     }

@@ -1,4 +1,4 @@
-//! The event log.
+//! The event log: appends, erasure, and through its view the reads.
 
 use std::fmt;
 use std::ops::RangeBounds;
@@ -13,10 +13,10 @@ use crate::model::{Event, Kind, ProfileKey, Timestamp};
 use crate::ops::Change;
 use crate::store::{Commit, Durability, Request};
 
-/// The event log: the verbs to append and to erase, and those to read it as it is at each call.
+/// The event log: the verbs to append and to erase, and those of [`EventView`] to read it as it is at each call.
 ///
-/// Events are kept as they came. An event that is sent again, with the same name, user, time and `$insert_id`, replaces
-/// the one that is there.
+/// Events are stored as they came. An event that is sent again, with the same name, user, time and `$insert_id`,
+/// replaces the earlier one.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -47,13 +47,13 @@ impl EventLog {
     ///
     /// # Errors
     ///
-    /// As [`Event::admit`]; [`Io`](ErrorKind::Io) or [`ReadOnly`](ErrorKind::ReadOnly) when the engine cannot write.
-    /// Nothing was stored then.
+    /// As [`Event::admit`]; [`Io`](ErrorKind::Io), [`ReadOnly`](ErrorKind::ReadOnly) or [`Closed`](ErrorKind::Closed)
+    /// when the engine cannot write. Nothing was stored then.
     pub fn append(&self, event: Event) -> Result<()> {
         self.0.write(one(event))
     }
 
-    /// Appends an event with a durability of its own.
+    /// As [`append`](Self::append), with a durability of its own.
     ///
     /// # Errors
     ///
@@ -62,22 +62,90 @@ impl EventLog {
         self.0.write_with(one(event), durability)
     }
 
-    /// Hands an event over and returns at once, so that one thread can keep many synced events in flight. Many events
-    /// at once, or together with changes of profiles, are a [`Batch`].
+    /// Appends events, all of them or none.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use profiledb::{Db, Event, Timestamp};
+    ///
+    /// let log = Db::open(dir.path().join("store"))?.events();
+    /// let time = Timestamp::parse("2023-11-14T22:13:20")?;
+    /// log.append_all(["alice", "bob"].map(|id| Event::new("visit", id, time)))?;
+    /// assert_eq!(log.iter().count(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`Event::admit`], and [`ReadOnly`](ErrorKind::ReadOnly) or [`Closed`](ErrorKind::Closed) when the store takes
-    /// no writes.
+    /// As [`append`](Self::append); the first event that is refused fails the call.
+    pub fn append_all(&self, events: impl IntoIterator<Item = Event>) -> Result<()> {
+        self.0.write(events.into_iter().collect())
+    }
+
+    /// As [`append_all`](Self::append_all), with a durability of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`append_all`](Self::append_all).
+    pub fn append_all_with(&self, events: impl IntoIterator<Item = Event>, durability: Durability) -> Result<()> {
+        self.0.write_with(events.into_iter().collect(), durability)
+    }
+
+    /// Queues an event and returns, so that one thread can have many synced events in flight. It blocks while the queue
+    /// is full, as [`Db::submit`] says. Many events at once, or together with updates of profiles, are a [`Batch`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Event::admit`] and [`Db::submit`].
     pub fn submit(&self, event: Event) -> Result<Commit> {
         self.0.submit(one(event))
     }
 
-    /// Removes all events before this time: whole days at once, the day of the time event by event. The space comes
-    /// back as files are compacted. Times of first events stay, because they are of the first event ever seen.
+    /// As [`submit`](Self::submit), with a durability of its own.
     ///
-    /// An event that is appended meanwhile may survive. Removing is done in steps: when it fails, or the process dies,
-    /// some events are gone and others are not, and it can be repeated.
+    /// # Errors
+    ///
+    /// As [`submit`](Self::submit).
+    pub fn submit_with(&self, event: Event, durability: Durability) -> Result<Commit> {
+        self.0.submit_with(one(event), durability)
+    }
+
+    /// As [`submit`](Self::submit), but it never blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Event::admit`] and [`Db::try_submit`].
+    pub fn try_submit(&self, event: Event) -> Result<Commit> {
+        self.0.try_submit(one(event))
+    }
+
+    /// As [`try_submit`](Self::try_submit), with a durability of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_submit`](Self::try_submit).
+    pub fn try_submit_with(&self, event: Event, durability: Durability) -> Result<Commit> {
+        self.0.try_submit_with(one(event), durability)
+    }
+
+    /// Deletes all events before this time: whole days as one range, those on the day of the time one by one. The space
+    /// is reclaimed by compaction. First-event times stay, because they are of the first event ever appended.
+    ///
+    /// An event that is appended concurrently may survive. It works in steps: when it fails, or the process dies, some
+    /// of the events are deleted, and it can be repeated.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use profiledb::{Db, Event, Timestamp};
+    ///
+    /// let log = Db::open(dir.path().join("store"))?.events();
+    /// for time in ["2023-01-01", "2024-01-01T08:00:00", "2024-01-01T20:00:00"] {
+    ///     log.append(Event::new("visit", "alice", Timestamp::parse(time)?))?;
+    /// }
+    /// log.delete_before(Timestamp::parse("2024-01-01T12:00:00")?)?;
+    /// assert_eq!(log.iter().count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -85,45 +153,12 @@ impl EventLog {
     /// cannot read or write.
     pub fn delete_before(&self, time: Timestamp) -> Result<()> {
         self.0.store.writable()?;
-        self.erase(vec![whole_days_before(time)])?;
+        self.0.erase(vec![whole_days_before(time)])?;
         let mut erasure = DayErasure::new(&self.0.store.shared.engine().snapshot(), time);
         while let Some(chunk) = erasure.next()? {
-            self.erase(chunk)?;
+            self.0.erase(chunk)?;
         }
         self.0.synced_by_default()
-    }
-
-    /// Removes all that there is of a user, as data protection laws ask for: all events, and then, at once, the profile
-    /// and the time of the first event. It says how many events those were.
-    ///
-    /// An event that is appended meanwhile may survive, so stop sending first. When it fails, or the process dies, some
-    /// events are gone and the profile is still there; it can be repeated. What groups know from the events of the user
-    /// stays: their profiles, and the times of their first events. Backups stay as they are.
-    ///
-    /// # Errors
-    ///
-    /// [`Invalid`](ErrorKind::Invalid) when the id is empty or too long, [`ReadOnly`](ErrorKind::ReadOnly) when the
-    /// store was opened for reading, [`Io`](ErrorKind::Io) when the engine cannot read or write.
-    pub fn delete_user(&self, distinct_id: &str) -> Result<u64> {
-        let key = ProfileKey::user(distinct_id)?;
-        let store = &self.0.store;
-        store.writable()?;
-        let mut erasure = UserErasure::new(&store.shared.engine().snapshot(), distinct_id);
-        let mut count = 0;
-        while let Some(chunk) = erasure.next()? {
-            count += chunk.len() as u64;
-            self.erase(chunk)?;
-        }
-        // Last: as long as the profile is there, it is visible that the erasure is not complete.
-        let profile = store.shared.admit(key, Change::Delete, (store.shared.options.clock)())?;
-        let erasures = vec![first_event_of(&Kind::User, distinct_id)];
-        let request = Request { profiles: profile.into_iter().collect(), erasures, ..Request::default() };
-        store.write(request, store.shared.options.durability)?;
-        Ok(count)
-    }
-
-    fn erase(&self, erasures: Vec<Erasure>) -> Result<()> {
-        self.0.store.write(Request { erasures, ..Request::default() }, Durability::Buffered)
     }
 
     /// The log as it is now, to be read more than once.
@@ -160,8 +195,64 @@ impl EventLog {
     }
 }
 
+impl Db {
+    /// Deletes everything about a user, as data protection laws require: all events, and then, atomically, the profile
+    /// and the first-event time. Returns how many events were deleted.
+    ///
+    /// An event that is appended concurrently may survive, so stop sending first. When it fails, or the process dies,
+    /// some events are deleted and the profile is still there; it can be repeated. What groups have from the events of
+    /// the user stays: their profiles, and their first-event times. Backups are not touched.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use profiledb::{Db, Event, Timestamp, Update};
+    ///
+    /// let db = Db::open(dir.path().join("store"))?;
+    /// db.users().update("alice", Update::new().set("plan", "pro"))?;
+    /// db.events().append(Event::new("visit", "alice", Timestamp::parse("2024-01-02")?))?;
+    /// assert_eq!(db.delete_user("alice")?, 1);
+    /// assert_eq!((db.users().known().count(), db.events().iter().count()), (0, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) when the id is empty or too long, [`ReadOnly`](ErrorKind::ReadOnly) when the
+    /// store was opened for reading, [`Io`](ErrorKind::Io) when the engine cannot read or write.
+    pub fn delete_user(&self, distinct_id: &str) -> Result<u64> {
+        let key = ProfileKey::user(distinct_id)?;
+        let shared = &self.store.shared;
+        self.store.writable()?;
+        let mut erasure = UserErasure::new(&shared.engine().snapshot(), distinct_id);
+        let mut count = 0;
+        while let Some(chunk) = erasure.next()? {
+            count += chunk.len() as u64;
+            self.erase(chunk)?;
+        }
+        // Last: as long as the profile is there, it is visible that the erasure is not complete.
+        let profile = shared.admit(key, Change::Delete, (shared.options.clock)())?;
+        let erasures = vec![first_event_of(&Kind::User, distinct_id)];
+        let request = Request { profiles: profile.into_iter().collect(), erasures, ..Request::default() };
+        self.store.write(request, shared.options.durability)?;
+        Ok(count)
+    }
+
+    fn erase(&self, erasures: Vec<Erasure>) -> Result<()> {
+        self.store.write(Request { erasures, ..Request::default() }, Durability::Buffered)
+    }
+}
+
 fn one(event: Event) -> Batch {
     Batch { changes: Vec::new(), events: vec![event] }
+}
+
+impl IntoIterator for &EventLog {
+    type Item = Result<Event>;
+    type IntoIter = Events;
+
+    fn into_iter(self) -> Events {
+        self.iter()
+    }
 }
 
 impl fmt::Debug for EventLog {

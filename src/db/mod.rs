@@ -1,10 +1,10 @@
-//! The facade: it joins the rooms below and adds nothing of its own.
+//! The facade over profiles, events and joins: it composes the rooms below into requests that need several of them.
 //!
 //! ```text
 //! mod      Db: open, write, maintain            builder   settings
-//! batch    many changes at once                 table     the profiles of one kind
-//! events   the event log                        snapshot  one moment of all
-//! stats    figures
+//! batch    write batches                        table     the profiles of one kind
+//! events   the event log, erasure of a user     snapshot  a consistent point-in-time view
+//! join     a snapshot as the join reads it      stats     statistics, backups
 //! ```
 
 mod batch;
@@ -29,6 +29,7 @@ pub use table::Table;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::error::Result;
+use crate::ingest::Rules;
 use crate::log::{self, Appender};
 use crate::model::Kind;
 use crate::rocks;
@@ -59,7 +60,7 @@ pub struct Db {
 }
 
 impl Db {
-    /// Opens the store in a directory, and makes it if there is none.
+    /// Opens the store in a directory, and creates it if there is none.
     ///
     /// # Errors
     ///
@@ -70,7 +71,7 @@ impl Db {
         Self::builder().open(path)
     }
 
-    /// Settings for opening a store.
+    /// Settings for opening a store; [`Builder`] has an example.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -81,7 +82,17 @@ impl Db {
         self.table(&Kind::User)
     }
 
-    /// The profiles of the groups under a group key. The first write to it makes the table.
+    /// The profiles of the groups under a group key. The first write creates the table.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use profiledb::{Db, Update};
+    ///
+    /// let companies = Db::open(dir.path().join("store"))?.groups("company")?;
+    /// companies.update("acme", Update::new().set("tier", "gold"))?;
+    /// assert_eq!(companies.get_property("acme", "tier")?, Some("gold".into()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -97,26 +108,51 @@ impl Db {
         Table { db: self.clone(), view }
     }
 
-    /// The kinds of profiles that were ever written.
+    /// The kinds of profiles that have tables.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = profiledb::Db::open(dir.path().join("store"))?;
+    /// use profiledb::Kind;
+    ///
+    /// db.groups("company")?.create()?;
+    /// assert_eq!(db.kinds(), [Kind::group("company")?]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn kinds(&self) -> Vec<Kind> {
         self.store.shared.kinds()
     }
 
-    /// The log of events.
+    /// The event log.
     #[must_use]
     pub fn events(&self) -> EventLog {
         EventLog::new(self.clone())
     }
 
-    /// One moment of the whole store, to read from as long as it is held. It costs little, but what it keeps from being
-    /// folded costs reads: do not hold one for hours.
+    /// A consistent point-in-time view of the whole store, valid as long as it is held. It is cheap, but operands
+    /// cannot be folded across it, which makes reads slower with time: do not hold one for hours.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         Snapshot { engine: self.store.shared.engine().snapshot() }
     }
 
-    /// Commits a batch: all of it or nothing, as durable as the store's default.
+    /// Commits a batch, all of it or nothing, and waits until it is as durable as the store's default.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use profiledb::{Batch, Db, Durability, Update};
+    ///
+    /// let db = Db::open(dir.path().join("store"))?;
+    /// let mut batch = Batch::new();
+    /// batch.update(&db.users(), "alice", Update::new().add("logins", 1))?;
+    /// batch.update(&db.users(), "bob", Update::new().add("logins", 1))?;
+    /// db.write(batch.clone())?;
+    /// db.write_with(batch.clone(), Durability::Buffered)?;
+    /// db.submit(batch)?.wait()?;
+    /// assert_eq!(db.users().get_property("bob", "logins")?, Some(3.into()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -125,7 +161,7 @@ impl Db {
         self.write_with(batch, self.store.shared.options.durability)
     }
 
-    /// Commits a batch with a durability of its own.
+    /// As [`write`](Self::write), with a durability of its own.
     ///
     /// # Errors
     ///
@@ -135,7 +171,11 @@ impl Db {
         if request.is_empty() { Ok(()) } else { self.store.write(request, durability) }
     }
 
-    /// Hands a batch over and returns at once; [`Commit::wait`] tells how it went.
+    /// Queues a batch and returns: the [`Commit`] can be waited on or awaited. Writes are committed in the order in
+    /// which they were queued.
+    ///
+    /// The queue holds 16 MB of keys and values. When it is full, this blocks until the engine has caught up; an async
+    /// program wants [`try_submit`](Self::try_submit).
     ///
     /// # Errors
     ///
@@ -145,7 +185,7 @@ impl Db {
         self.submit_with(batch, self.store.shared.options.durability)
     }
 
-    /// Hands a batch over with a durability of its own.
+    /// As [`submit`](Self::submit), with a durability of its own.
     ///
     /// # Errors
     ///
@@ -155,7 +195,22 @@ impl Db {
         if request.is_empty() { Ok(Commit::done()) } else { self.store.submit(request, durability) }
     }
 
-    /// As [`submit`](Self::submit), but never blocks.
+    /// As [`submit`](Self::submit), but it never blocks.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use profiledb::{Batch, Db, Update};
+    ///
+    /// let db = Db::open(dir.path().join("store"))?;
+    /// let mut batch = Batch::new();
+    /// batch.update(&db.users(), "alice", Update::new().add("logins", 1))?;
+    /// match db.try_submit(batch) {
+    ///     Ok(commit) => commit.wait()?,
+    ///     Err(error) if error.is_busy() => println!("try again later"),
+    ///     Err(error) => return Err(error.into()),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -192,18 +247,31 @@ impl Db {
         Ok(request)
     }
 
-    /// Looks through the whole log for when each user, or each group of a kind, had its first event, and takes that
-    /// into account for `$mp_first_event_time`. Events that are appended are taken into account anyway, but those of
-    /// groups only from when their table is there; this makes the table first, if need be. It can be run again at any
-    /// time, and should be if events were being appended while it made the table. Events that cannot be read are
-    /// passed over.
+    /// Scans the whole log for the first-event time of each user, or each group of a kind, and adds them to the index
+    /// that `$mp_first_event_time` is read from. Appended events are added to it anyway, but those of groups only from
+    /// when their table exists; this creates the table if necessary. It can be repeated at any time, and should be if
+    /// events were appended while it created the table. Events that cannot be read are skipped; [`check`](Self::check)
+    /// reports them.
     ///
-    /// It says how many events had an id of this kind.
+    /// Returns how many events had an id of this kind.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use profiledb::{Db, Event, Kind, Timestamp};
+    ///
+    /// let db = Db::open(dir.path().join("store"))?;
+    /// let time = Timestamp::parse("2024-01-02")?;
+    /// db.events().append(Event::new("visit", "alice", time).set("company", "acme"))?;
+    /// assert_eq!(db.groups("company")?.first_event_time("acme")?, None);
+    /// assert_eq!(db.backfill_first_event_times(&Kind::group("company")?)?, 1);
+    /// assert_eq!(db.groups("company")?.first_event_time("acme")?, Some(time));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
     /// [`ReadOnly`](ErrorKind::ReadOnly) when the store was opened for reading, [`Io`](ErrorKind::Io) when the engine
-    /// cannot read or write. Running it again goes through the log again.
+    /// cannot read or write. To repeat it scans the log again.
     pub fn backfill_first_event_times(&self, kind: &Kind) -> Result<u64> {
         self.store.create_table(kind)?;
         let mut times = log::FirstEventBackfill::new(&self.store.shared.engine().snapshot(), kind);
@@ -214,7 +282,31 @@ impl Db {
         Ok(times.events())
     }
 
-    /// Ends a sequence of buffered writes.
+    /// Rules for reading records in Mixpanel's formats that are going to be written to this store: its limits and its
+    /// clock.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use profiledb::ingest::Record;
+    /// use profiledb::{Batch, Db};
+    ///
+    /// let db = Db::open(dir.path().join("store"))?;
+    /// let text = br#"{"$distinct_id":"alice","$set":{"plan":"pro"}}"#;
+    /// let record = Record::from_slice(text, &db.rules().strict(true))?;
+    /// let mut batch = Batch::new();
+    /// batch.change(record.key, record.change);
+    /// db.write(batch)?;
+    /// assert!(db.users().contains("alice")?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        let options = &self.store.shared.options;
+        let clock = Arc::clone(&options.clock);
+        Rules::new().limits(options.limits.clone()).clock(move || clock())
+    }
+
+    /// Syncs after a sequence of buffered writes, if that is the store's default.
     fn synced_by_default(&self) -> Result<()> {
         match self.store.shared.options.durability {
             Durability::Synced => self.sync(),
@@ -222,7 +314,7 @@ impl Db {
         }
     }
 
-    /// Makes everything that was written so far survive power loss.
+    /// Syncs the write-ahead log: everything that was written so far survives power loss.
     ///
     /// # Errors
     ///
@@ -231,7 +323,7 @@ impl Db {
         self.store.shared.engine().sync()
     }
 
-    /// Writes what is in memory to files, composing pending operands on the way.
+    /// Flushes memtables to files, which composes pending operands.
     ///
     /// # Errors
     ///
@@ -240,8 +332,8 @@ impl Db {
         self.store.shared.engine().flush()
     }
 
-    /// Folds every profile and rewrites every file, those of the log as well. Reads are fastest afterwards. It takes
-    /// time and, for a while, up to twice the space.
+    /// Compacts every table and the log: every profile is folded and every file rewritten. Reads are fastest
+    /// afterwards. It takes time and, temporarily, up to twice the space.
     ///
     /// # Errors
     ///
@@ -251,13 +343,21 @@ impl Db {
         self.store.compact()
     }
 
-    /// Walks every row, every pending operand and every event and reports what it finds. Checksums of the files are
-    /// verified on the way.
+    /// Verifies every row, every pending operand and every event, and the checksums of all files.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = profiledb::Db::open(dir.path().join("store"))?;
+    /// db.users().update("alice", profiledb::Update::new().set("plan", "pro"))?;
+    /// let report = db.check()?;
+    /// assert!(report.is_sound() && report.tables[0].profiles == 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Corrupt`](ErrorKind::Corrupt) or [`Io`](ErrorKind::Io) when the engine cannot go on reading. Rows that can be
-    /// read but not understood are findings, not errors.
+    /// [`Corrupt`](ErrorKind::Corrupt) or [`Io`](ErrorKind::Io) when the engine cannot continue. Rows that cannot be
+    /// decoded are findings, not errors.
     pub fn check(&self) -> Result<CheckReport> {
         let snapshot = self.store.shared.engine().snapshot();
         let mut report = self.store.shared.check(&snapshot)?;
@@ -270,7 +370,7 @@ impl Db {
         Ok(report)
     }
 
-    /// Figures of the store. Cheap: nothing is read.
+    /// Statistics of the store. Cheap: no data is read.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let merges = self.store.shared.engine().merge_counts();
@@ -287,7 +387,20 @@ impl Db {
         }
     }
 
-    /// Adds a backup of the store, as it is now, to a directory of backups. Backups there share unchanged files.
+    /// Adds a backup of the store, as it is now, to a directory of backups, which share unchanged files.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use profiledb::{Db, Update};
+    ///
+    /// let db = Db::open(dir.path().join("store"))?;
+    /// db.users().update("alice", Update::new().set("plan", "pro"))?;
+    /// let backup = db.backup(dir.path().join("backups"))?;
+    /// assert_eq!(Db::backups(dir.path().join("backups"))?.last().map(|last| last.id), Some(backup.id));
+    /// Db::restore(dir.path().join("backups"), dir.path().join("restored"))?;
+    /// assert!(Db::open(dir.path().join("restored"))?.users().contains("alice")?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -306,7 +419,7 @@ impl Db {
         Ok(rocks::backups(from.as_ref())?.into_iter().map(Backup::from).collect())
     }
 
-    /// Makes a store in a new or empty directory from the latest backup.
+    /// Restores the latest backup into a new or empty directory.
     ///
     /// # Errors
     ///
@@ -316,8 +429,8 @@ impl Db {
         rocks::restore(from.as_ref(), None, to.as_ref()).map(Backup::from)
     }
 
-    /// In a store opened with [`Builder::open_secondary`]: takes in what the writer wrote meanwhile. Snapshots and
-    /// scans stay where they are. It costs as much as opening, but for the cache, which stays.
+    /// In a store opened with [`Builder::open_secondary`]: makes visible what the writer has written since. Snapshots
+    /// and scans are not affected. It costs as much as opening, except for the block cache, which is kept.
     ///
     /// # Errors
     ///
@@ -327,8 +440,8 @@ impl Db {
         self.store.shared.catch_up()
     }
 
-    /// Commits what was submitted, syncs the log and takes no more writes. Dropping the store does the same, but
-    /// cannot tell of a failure.
+    /// Commits what was submitted, syncs the write-ahead log and accepts no more writes. Dropping the store does the
+    /// same, but cannot report a failure.
     ///
     /// # Errors
     ///

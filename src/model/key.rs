@@ -52,6 +52,13 @@ impl Kind {
     }
 }
 
+/// So that what takes a table takes its kind as well.
+impl AsRef<Kind> for Kind {
+    fn as_ref(&self) -> &Kind {
+        self
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

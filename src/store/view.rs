@@ -245,7 +245,7 @@ impl View {
     /// "All Users", where [`iter`](Self::iter) is its "User Profiles".
     ///
     /// An id that had an event is known even when its events are gone, until
-    /// [`EventLog::delete_user`](crate::EventLog::delete_user). For groups, events count from when their table exists.
+    /// [`Db::delete_user`](crate::Db::delete_user). For groups, events count from when their table exists.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -260,6 +260,12 @@ impl View {
     #[must_use]
     pub fn known(&self) -> KnownIds {
         self.scan().known()
+    }
+}
+
+impl AsRef<Kind> for View {
+    fn as_ref(&self) -> &Kind {
+        self.kind()
     }
 }
 

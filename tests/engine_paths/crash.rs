@@ -71,9 +71,9 @@ fn write_numbers(store: &Path, durability: Durability, first: &str) {
 fn batch(number: i64) -> Batch {
     let mut batch = Batch::new();
     let counter = ProfileKey::user("counter").unwrap();
-    batch.update(counter.clone(), Update::new().add("count", 1).append("last ten", number));
-    batch.update(counter, Update::new().remove("last ten", number - 10));
-    batch.update(ProfileKey::group("number", number.to_string()).unwrap(), Update::new().set("n", number));
+    batch.change(counter.clone(), Update::new().add("count", 1).append("last ten", number));
+    batch.change(counter, Update::new().remove("last ten", number - 10));
+    batch.change(ProfileKey::group("number", number.to_string()).unwrap(), Update::new().set("n", number));
     batch
 }
 

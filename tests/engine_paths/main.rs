@@ -16,7 +16,7 @@ use std::path::Path;
 
 use profiledb::{
     Batch, Builder, Change, CheckReport, Db, Durability, Kind, Limits, Profile, ProfileKey, TableReport, Timestamp,
-    Update, Value,
+    Update, Value, View,
 };
 
 use support::TempStore;
@@ -148,7 +148,7 @@ fn folded(phases: std::ops::Range<i64>) -> Folded {
 
 #[track_caller]
 fn holds(db: &Db, phases: i64) {
-    folded(0..phases).check(&kinds(), &IDS, |kind| db.table(kind).view().clone());
+    folded(0..phases).check(&kinds(), &IDS, |kind| View::clone(&db.table(kind)));
     let snapshot = db.snapshot();
     folded(0..phases).check(&kinds(), &IDS, |kind| snapshot.table(kind));
 }
@@ -415,10 +415,10 @@ fn a_delete_and_what_surrounds_it_in_one_batch_come_in_order() {
     let key = ProfileKey::user("ann").unwrap();
     for file in [false, true] {
         let mut batch = Batch::new();
-        batch.update(key.clone(), Update::new().set("old", 1));
-        batch.delete(key.clone());
-        batch.update(key.clone(), Update::new().add("n", 1));
-        batch.update(key.clone(), Update::new().add("n", 2));
+        batch.change(key.clone(), Update::new().set("old", 1));
+        batch.change(key.clone(), Change::Delete);
+        batch.change(key.clone(), Update::new().add("n", 1));
+        batch.change(key.clone(), Update::new().add("n", 2));
         db.write(batch).unwrap();
         if file {
             db.flush().unwrap();
@@ -426,9 +426,9 @@ fn a_delete_and_what_surrounds_it_in_one_batch_come_in_order() {
         let ann = db.users().get("ann").unwrap().unwrap();
         assert_eq!((ann.get("old"), ann.get("n")), (None, Some(&3.into())));
         let mut batch = Batch::new();
-        batch.update(key.clone(), Update::new().set("old", 1));
-        batch.delete(key.clone());
-        batch.update(key.clone(), Update::new().unset("n"));
+        batch.change(key.clone(), Update::new().set("old", 1));
+        batch.change(key.clone(), Change::Delete);
+        batch.change(key.clone(), Update::new().unset("n"));
         db.write(batch).unwrap();
         assert_eq!(db.users().get("ann").unwrap(), None);
         assert_eq!(users(&db).absent_rows, 0, "what is nobody in the end is not written");

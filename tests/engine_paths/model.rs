@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use arbitrary::{Arbitrary, Unstructured};
-use profiledb::{Batch, Change, Commit, Db, Kind, ProfileKey, Snapshot, Update};
+use profiledb::{Batch, Change, Commit, Db, Kind, ProfileKey, Snapshot, Update, View};
 
 use super::support::Random;
 use super::{Folded, builder, temp_store};
@@ -130,7 +130,7 @@ impl<'p> World<'p> {
 
     fn check(&mut self) {
         self.settle();
-        self.folded.check(&kinds(), &IDS, |kind| self.db().table(kind).view().clone());
+        self.folded.check(&kinds(), &IDS, |kind| View::clone(&self.db().table(kind)));
         for (snapshot, folded) in &self.held {
             folded.check(&kinds(), &IDS, |kind| snapshot.table(kind));
         }

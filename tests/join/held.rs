@@ -1,7 +1,7 @@
 //! A query holds its moment.
 
 use profiledb::join::{Join, Rows, Strategy};
-use profiledb::{Batch, Db, ProfileKey, Update};
+use profiledb::{Batch, Db, Kind, ProfileKey, Update};
 
 use super::{day, event, temp_store};
 
@@ -16,13 +16,13 @@ fn fill(db: &Db) {
     let mut batch = Batch::new();
     for n in 0..USERS {
         let update = Update::new().set("plan", ["free", "pro"][(n % 2) as usize]).set("company", [n % 7]);
-        batch.update(ProfileKey::user(id(n)).unwrap(), update);
+        batch.update(&Kind::User, id(n), update).unwrap();
         for at in 0..DAYS {
-            batch.event(event(&id(n), at, n).id("1").set("company", [(n + at) % 7, n % 3]).set("n", n));
+            batch.append(event(&id(n), at, n).id("1").set("company", [(n + at) % 7, n % 3]).set("n", n));
         }
     }
     for n in 0..7 {
-        batch.update(ProfileKey::group("company", n.to_string()).unwrap(), Update::new().set("tier", n));
+        batch.change(ProfileKey::group("company", n.to_string()).unwrap(), Update::new().set("tier", n));
     }
     db.write(batch).unwrap();
 }
@@ -44,7 +44,7 @@ fn turn_over(db: &Db) {
         db.events().append(event).unwrap();
     }
     db.events().delete_before(day(2)).unwrap();
-    db.events().delete_user(&id(1)).unwrap();
+    db.delete_user(&id(1)).unwrap();
     db.flush().unwrap();
     db.compact().unwrap();
 }

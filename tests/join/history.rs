@@ -71,7 +71,7 @@ fn commits_by_first_area_are_those_of_a_loop_over_the_texts() {
     assert_eq!(events.len(), 13_491);
     for piece in events.chunks(1_000) {
         let mut batch = Batch::new();
-        piece.iter().for_each(|record| batch.event(record.event.clone()));
+        piece.iter().for_each(|record| batch.append(record.event.clone()));
         db.write(batch).unwrap();
     }
     let expected = [("user.first_area", counted_by_hand(true)), ("group:domain.first_area", counted_by_hand(false))];

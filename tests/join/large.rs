@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use profiledb::join::{Join, Strategy};
-use profiledb::{Batch, Builder, Event, ProfileKey, Timestamp, Update};
+use profiledb::{Batch, Builder, Event, Kind, Timestamp, Update};
 
 use super::{DAY, day, temp_store};
 
@@ -54,7 +54,7 @@ fn fill(path: &Path) {
     };
     for n in 0..USERS {
         let update = Update::new().set("plan", ["free", "pro", "team"][(n % 3) as usize]).set("name", user(n));
-        batch.update(ProfileKey::user(user(n)).unwrap(), update);
+        batch.update(&Kind::User, user(n), update).unwrap();
         write(&mut batch, false);
     }
     for n in 0..EVENTS {
@@ -65,7 +65,7 @@ fn fill(path: &Path) {
         };
         let time = Timestamp::from_millis(day(at as i64).millis() + millis as i64);
         let event = Event::new("visit", user(id), time).id(format!("{n:x}-")).set("amount", n as i64 % 100);
-        batch.event(event.set("company", [(n % 50) as i64]));
+        batch.append(event.set("company", [(n % 50) as i64]));
         write(&mut batch, false);
     }
     write(&mut batch, true);

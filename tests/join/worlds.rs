@@ -98,7 +98,7 @@ fn step(db: &Db, random: &mut Random) {
         }
         98 => db.flush().unwrap(),
         _ if random.below(3) == 0 => db.compact().unwrap(),
-        _ if random.below(8) == 0 => drop(db.events().delete_user(&format!("u{:02}", random.below(48))).unwrap()),
+        _ if random.below(8) == 0 => drop(db.delete_user(&format!("u{:02}", random.below(48))).unwrap()),
         _ => {}
     }
 }

@@ -24,7 +24,7 @@ pub(crate) fn users(dir: &Path, ids: &[String]) -> Result<(), Failure> {
     for id in ids {
         let during = |error: Error| Failure::from(error).during(format!("cannot remove {id:?}"));
         let deleted_profile = db.users().contains(id).map_err(during)?;
-        let deleted_events = db.events().delete_user(id).map_err(during)?;
+        let deleted_events = db.delete_user(id).map_err(during)?;
         print::line(&ErasedUser { distinct_id: id, deleted_events, deleted_profile })?;
     }
     Ok(())

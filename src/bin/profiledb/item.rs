@@ -56,6 +56,6 @@ impl Item for EventRecord {
     }
 
     fn enter(self, batch: &mut Batch) {
-        batch.event(self.event);
+        batch.append(self.event);
     }
 }

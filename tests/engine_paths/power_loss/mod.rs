@@ -130,7 +130,7 @@ fn take(db: &Db, n: usize) {
         (0, 1, _) => db.events().submit(events.remove(0)).unwrap().wait().unwrap(),
         _ => {
             let mut batch: Batch = changes.into_iter().collect();
-            events.into_iter().for_each(|event| batch.event(event));
+            batch.extend(events);
             if n % 10 == 9 {
                 // Buffered, and then synced: as durable as if it had been synced at once.
                 db.write_with(batch, Durability::Buffered).unwrap();

@@ -22,7 +22,7 @@ pub enum Measure {
     Min(Field),
     /// The greatest value of a field, of those of the greatest type.
     Max(Field),
-    /// The exact sum of the numbers of a field by their count.
+    /// The mean of the numbers of a field: their exact sum divided by their count, rounded once.
     Avg(Field),
 }
 
@@ -173,10 +173,9 @@ impl Accumulator {
             Self::Count(count) => (*count).into(),
             Self::Sum(total) => Value::Number(total.sum()),
             Self::Avg(total) if total.count == 0 => Value::Null,
-            Self::Avg(total) => {
-                let mean = total.sum().as_f64() / total.count as f64;
-                Value::try_from(mean).unwrap_or_default()
-            }
+            // A quotient of finite numbers is finite, so there is always a value.
+            Self::Avg(total) => Value::try_from(total.sum().divided_by(total.count)).unwrap_or_default(),
+            // Null where there was no value.
             Self::Min(value) | Self::Max(value) => value.clone().unwrap_or_default(),
         }
     }

@@ -194,17 +194,38 @@ impl Number {
         let exponent = i32::from(self.exponent());
         match self.parts().0 {
             Parts::Small(mantissa) => round(mantissa < 0, mantissa.unsigned_abs(), false, exponent),
-            Parts::Big(mantissa) => {
-                // The top 128 bits decide, with everything below them as one sticky bit.
-                let magnitude = mantissa.magnitude();
-                let drop = magnitude.bits().saturating_sub(128);
-                let top = u128::try_from(magnitude >> drop).unwrap_or(u128::MAX);
-                let sticky = magnitude.trailing_zeros().is_some_and(|zeros| zeros < drop);
-                let drop = i32::try_from(drop).unwrap_or(i32::MAX / 2);
-                round(mantissa.sign() == Sign::Minus, top, sticky, exponent + drop)
-            }
+            Parts::Big(mantissa) => round_big(mantissa, false, exponent),
         }
     }
+
+    /// The double nearest to the exact quotient, ties to even; 0 for a divisor of 0.
+    pub(crate) fn divided_by(&self, divisor: u64) -> f64 {
+        let (mantissa, exponent) = match self.parts() {
+            (Parts::Small(mantissa), exponent) => (BigInt::from(mantissa), exponent),
+            (Parts::Big(mantissa), exponent) => (mantissa.clone(), exponent),
+        };
+        if divisor == 0 {
+            return 0.0;
+        }
+        // A quotient of 66 bits has all that a double can hold, with bits to round by. The remainder is the sticky bit.
+        let shift = (66 + u64::from(u64::BITS - divisor.leading_zeros())).saturating_sub(mantissa.bits());
+        let divisor = BigInt::from(divisor);
+        let (dividend, exponent) = (mantissa << shift, i32::from(exponent) - shift as i32);
+        let quotient = &dividend / &divisor;
+        let has_rest = &quotient * divisor != dividend;
+        round_big(&quotient, has_rest, exponent)
+    }
+}
+
+/// The double nearest to `mantissa * 2^exponent`, where `sticky` says that the true magnitude is a little larger.
+fn round_big(mantissa: &BigInt, sticky: bool, exponent: i32) -> f64 {
+    // The top 128 bits decide, with everything below them as one sticky bit.
+    let magnitude = mantissa.magnitude();
+    let drop = magnitude.bits().saturating_sub(128);
+    let top = u128::try_from(magnitude >> drop).unwrap_or(u128::MAX);
+    let sticky = sticky || magnitude.trailing_zeros().is_some_and(|zeros| zeros < drop);
+    let drop = i32::try_from(drop).unwrap_or(i32::MAX / 2);
+    round(mantissa.sign() == Sign::Minus, top, sticky, exponent + drop)
 }
 
 /// The i128 whose two's complement has these halves.
@@ -218,8 +239,11 @@ fn round(negative: bool, magnitude: u128, sticky: bool, exponent: i32) -> f64 {
         return 0.0;
     }
     let bits = 128 - magnitude.leading_zeros() as i32;
-    // Numbers are multiples of 2^-1074, so a subnormal result is exact and 53 bits serve for all others.
-    let shift = bits - 53;
+    // No double has more than 53 bits, or bits below 2^-1074. Numbers have none there either, but quotients do.
+    let shift = (bits - 53).max(i32::from(EXPONENT_MIN) - exponent);
+    if shift > 127 {
+        return 0.0;
+    }
     let (significand, scale) = if shift <= 0 {
         (magnitude, exponent)
     } else {
@@ -464,6 +488,21 @@ mod tests {
         }
 
         #[test]
+        fn a_quotient_is_the_nearest_double(
+            values in prop::collection::vec(prop_oneof![finite(), 0.0..1e-320_f64, Just(f64::MAX)], 1..5),
+            divisor in prop_oneof![1..10_u64, any::<u64>().prop_map(|divisor| divisor.max(1))],
+        ) {
+            let sum = values.iter().fold(Number::from(0), |sum, &v| &sum + &number(v));
+            let (exact, rounded) = (reference(&values), sum.divided_by(divisor));
+            // In units of the smallest subnormal, `divisor` times as fine.
+            let distance = |double: f64| (&exact - reference(&[double]) * divisor).magnitude().clone();
+            for neighbour in [rounded.next_up(), rounded.next_down()].into_iter().filter(|double| double.is_finite()) {
+                prop_assert!(distance(rounded) <= distance(neighbour), "{values:?} / {divisor}");
+                prop_assert!(distance(rounded) < distance(neighbour) || rounded.to_bits() & 1 == 0, "ties to even");
+            }
+        }
+
+        #[test]
         fn order_is_numeric(a in any::<i64>(), b in any::<i64>(), x in -1e18_f64..1e18) {
             prop_assert_eq!(Number::from(a).cmp(&Number::from(b)), a.cmp(&b));
             prop_assert_eq!(number(x).cmp(&number(a as f64)), x.partial_cmp(&(a as f64)).unwrap());
@@ -473,6 +512,14 @@ mod tests {
         fn integers_round_as_the_language_does(value in any::<i128>()) {
             prop_assert_eq!(Number::from(value).as_f64(), value as f64);
         }
+    }
+
+    #[test]
+    fn a_remainder_breaks_a_tie() {
+        let tie = ((1_i128 << 53) + 1) << 20;
+        assert_eq!(Number::from(tie * 3).divided_by(3), 2_f64.powi(73));
+        assert_eq!(Number::from(tie * 3 + 1).divided_by(3), 2_f64.powi(73) + 2_f64.powi(21));
+        assert_eq!((Number::from(5).divided_by(0), Number::from(0).divided_by(7)), (0.0, 0.0));
     }
 
     #[test]

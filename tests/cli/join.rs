@@ -198,7 +198,7 @@ fn bad_questions_are_refused_in_one_line() {
     refused(&["--select", "event.x,plan"], &["--select: ", "not a field", shapes, "value=\"plan\""]);
     refused(&["--by", "user."], &["--by: ", "not a field", "value=\"user.\""]);
     refused(&["--sum", "amount"], &["--sum: ", "not a field", "value=\"amount\""]);
-    refused(&["--max", "group:company.n"], &["a measure is of an event or a user", "group:company.n"]);
+    refused(&["--max", "group:company.n"], &["only fields of events and users can be measured", "group:company.n"]);
     for how in [&["--by", "group:team.x"][..], &["--select", "user:team.x"], &["--on", "team"], &["--on", "group:team"]]
     {
         refused(how, &["no such group key group_key=\"team\"", "the store has groups of \"company\""]);

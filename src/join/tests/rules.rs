@@ -168,6 +168,25 @@ fn measures_are_exact_and_of_one_thing() {
 }
 
 #[test]
+fn a_mean_is_divided_exactly_and_rounded_once() {
+    let mean = |amounts: &[Value]| {
+        let mut memory = Memory::new();
+        for (n, amount) in amounts.iter().enumerate() {
+            memory.event(&event("ann").set("amount", amount.clone()).id(n.to_string()));
+        }
+        let mean = Join::new(Arc::new(memory)).measure(Measure::Avg(Field::event("amount"))).answer().unwrap();
+        mean.buckets()[0].measures[0].clone()
+    };
+    let number = |double: f64| Value::try_from(double).unwrap();
+    // The sum is no double.
+    assert_eq!(mean(&[number(1.7e308), number(1.7e308)]), number(1.7e308));
+    // The sum is 2^53 + 1, which rounds to 2^53, a third of which rounds to the double below.
+    assert_eq!(mean(&[(1_i64 << 53).into(), 1.into(), 0.into()]), number(3_002_399_751_580_331.0));
+    assert_eq!(mean(&[1.into(), 2.into(), "3".into()]), number(1.5));
+    assert_eq!(mean(&["3".into()]), Value::Null);
+}
+
+#[test]
 fn no_names_are_no_events() {
     let mut memory = Memory::new();
     memory.event(&event("ann"));

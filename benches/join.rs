@@ -8,6 +8,7 @@
 //!   but add up lengths.
 //! * `joined scan`: every event as a row with one property of its user, which is looked at, on the thread that made it.
 //! * `iterated`: the same, all rows out of one iterator.
+//! * `planning`: a query for one day that is only planned, which is what every query costs before it reads.
 //!
 //! `join/scan` as an argument runs those whose name has `scan` in it. Making the data takes a minute or two.
 //! `PROFILEDB_BENCH_DIR` names a directory to keep it in; with `PROFILEDB_BENCH_CSV` the same data is also written
@@ -224,6 +225,12 @@ fn selective(join: Join) -> u64 {
         .count() as u64
 }
 
+/// Plans only: statistics and a sample of one day, ten times.
+fn planning(db: &Db) -> u64 {
+    let join = db.snapshot().join().between(day(45)..day(46)).select(["user.plan"]);
+    (0..10).map(|_| join.explain().unwrap().estimates.sample).sum()
+}
+
 fn count(db: &Db) -> u64 {
     counted(db.snapshot().join())
 }
@@ -282,6 +289,7 @@ fn main() {
         ("one day, one name", Box::new(|| selective(db.snapshot().join()))),
         ("one day, one name, hash", Box::new(|| selective(db.snapshot().join().strategy(Strategy::Hash)))),
         ("one day, one name, merge", Box::new(|| selective(db.snapshot().join().strategy(Strategy::Merge)))),
+        ("planning of one day, 10 times", Box::new(|| planning(&db))),
         ("count of everything, 1 thread", Box::new(|| count(&db))),
         ("count by plan, 1 thread", Box::new(|| by_plan(&db, 1))),
         ("count by plan, 2 threads", Box::new(|| by_plan(&db, 2))),

@@ -221,30 +221,30 @@ pub(crate) struct Events {
     /// Print how many events there are on each day instead.
     #[arg(long, conflicts_with = "limit")]
     pub(crate) days: bool,
-    /// At most so many events. Default: all, and 100 in a table.
+    /// At most N events. Default: all, and 100 in a table.
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
     #[command(flatten)]
     pub(crate) shape: Shape,
 }
 
-/// Ask about events, with what is known of their users and groups by now
+/// Join events with the latest state of their users and groups
 ///
-/// The latest state of profiles is joined onto events, however old those are. A field is one of
+/// However old an event is, it is joined with the latest state of its profiles. A field is one of
 ///
 /// event.NAME      a property of the event, also $event_name, $distinct_id, $time or $day;
 /// user.NAME       a property of its user's profile, also $last_seen or $mp_first_event_time;
 /// group:KEY.NAME  a property of the groups that the event lists under its property KEY;
 /// user:KEY.NAME   a property of the groups that the user's profile lists there.
 ///
-/// With --by or a measure, events are put together, and the largest segment comes first; without, each comes out by
-/// itself, with the fields of --select.
+/// With --by or a measure, events are grouped into buckets, ordered by the first measure, descending. Without, each
+/// event is printed, with the fields of --select.
 #[derive(Debug, Flags)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Join {
     #[command(flatten)]
     pub(crate) scope: Scope,
-    /// The fields to print of each event, beside its name, time and user.
+    /// The fields to print of each event, besides its name, time and user.
     #[arg(long, value_delimiter = ',', value_name = "FIELD,...", conflicts_with_all = ["by", Measures::GROUP])]
     pub(crate) select: Vec<String>,
     /// The fields to group by. A list counts once for each of its elements.
@@ -252,45 +252,45 @@ pub(crate) struct Join {
     pub(crate) by: Vec<String>,
     #[command(flatten)]
     pub(crate) measures: Measures,
-    /// Only so many segments, the largest first measure first.
+    /// At most N buckets, ordered by the first measure, descending.
     #[arg(long, value_name = "N", requires = "by")]
     pub(crate) top: Option<usize>,
-    /// A table to join even if no field is of it: "users", a group key, or "user:" and one for the groups of users.
+    /// A table to join even if no field uses it: "users", a group key, or "user:KEY" for the groups of users.
     #[arg(long, value_name = "TABLE")]
     pub(crate) on: Vec<String>,
-    /// Drop events that lack a profile in one of the joined tables.
+    /// Drop events without a profile in one of the joined tables (inner join).
     #[arg(long)]
     pub(crate) inner: bool,
-    /// Print events in the order of the log, instead of as they are found.
+    /// Print events in the order of the log. By default the order is unspecified.
     #[arg(long, conflicts_with_all = ["by", Measures::GROUP])]
     pub(crate) ordered: bool,
-    /// At most so many events. Default: all, and 100 in a table.
+    /// At most N events. Default: all, and 100 in a table.
     #[arg(long, value_name = "N", conflicts_with_all = ["by", Measures::GROUP])]
     pub(crate) limit: Option<usize>,
-    /// Threads. Default: as many as there are cores.
+    /// Number of threads. Default: the number of cores.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) threads: Option<u16>,
-    /// Memory for tables while they are joined. Default: 32.
+    /// Memory for the build sides of hash joins. Default: 32.
     #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) memory: Option<u16>,
-    /// Join in this way where it is possible, whatever the planner thinks.
+    /// Force this strategy wherever it is possible.
     #[arg(long, value_enum)]
     pub(crate) strategy: Option<Way>,
-    /// Print how it would be done, and why, and do not do it.
+    /// Print the plan instead of running it.
     #[arg(long)]
     pub(crate) explain: bool,
     #[command(flatten)]
     pub(crate) shape: Shape,
 }
 
-/// How rows of a table come to events.
+/// Join strategies.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Way {
-    /// The rows of a few events at once, by key.
+    /// Read the rows of a block of events by key.
     Lookup,
-    /// The sorted table beside the events of each day. For users only.
+    /// Read the sorted table along with the events of each day. For users only.
     Merge,
-    /// The table, or part after part of it, in memory.
+    /// Read the table, or one partition after another, into memory.
     Hash,
 }
 

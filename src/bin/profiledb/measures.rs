@@ -1,4 +1,4 @@
-//! What is measured, in the order in which it was typed: the first measure is the one that sorts.
+//! The measures of a group-by, in the order of the command line: buckets are ordered by the first.
 
 use clap::builder::Command;
 use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Args, FromArgMatches};
@@ -6,28 +6,28 @@ use profiledb::join::{Field, Measure};
 
 use crate::failure::Failure;
 
-/// One measure, as it was typed.
+/// One measure, as typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Typed {
     name: &'static str,
-    /// The field, for those that take one.
+    /// The argument of those that take a field.
     field: Option<String>,
 }
 
-/// All of them.
+/// The measures of a command line.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Measures(Vec<Typed>);
 
 const PLAIN: [(&str, &str); 2] = [
-    ("count", "Count events. The default, with --by"),
-    ("uniques", "Count users. Events of nobody, without a distinct_id, do not count"),
+    ("count", "Count events. The default with --by"),
+    ("uniques", "Count distinct users. Anonymous events, without a distinct_id, are not counted"),
 ];
 
 const OF_FIELD: [(&str, &str); 4] = [
-    ("sum", "Add up a field, exactly. What is no number does not count"),
-    ("min", "Find the least value of a field"),
-    ("max", "Find the greatest value of a field"),
-    ("avg", "Find the mean of the numbers of a field"),
+    ("sum", "Sum the numbers of a field, exactly"),
+    ("min", "The least value of a field"),
+    ("max", "The greatest value of a field"),
+    ("avg", "The mean of the numbers of a field"),
 ];
 
 impl Measures {

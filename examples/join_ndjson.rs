@@ -10,57 +10,20 @@ use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 
 use profiledb::ingest::{EventRecord, Rules};
-use profiledb::join::{self, Measure, Source};
+use profiledb::join::Measure;
 use profiledb::{Db, Event, Timestamp, Update};
 
-/// Events in a file, one a line in the form of Mixpanel's `/import`, and in the order of a log: by day in UTC, within a
-/// day by `distinct_id`, within a user by time. The join says so when they are not.
-struct Lines {
-    reader: BufReader<File>,
-    line: String,
-    /// Where the line stands, for whoever has to mend it.
-    number: u64,
-    rules: Rules,
-    /// The key and the value of the event that was read last.
-    row: Option<(Vec<u8>, Vec<u8>)>,
-    /// Whether a seek has read it and nobody has had it yet.
-    ahead: bool,
-}
-
-impl Lines {
-    fn open(path: &Path) -> Result<Self, Box<dyn Error>> {
-        let (reader, line) = (BufReader::new(File::open(path)?), String::new());
-        Ok(Self { reader, line, number: 0, rules: Rules::new(), row: None, ahead: false })
-    }
-
-    fn read(&mut self) -> profiledb::Result<Option<(Vec<u8>, Vec<u8>)>> {
-        self.line.clear();
-        if self.reader.read_line(&mut self.line)? == 0 {
-            return Ok(None);
-        }
-        self.number += 1;
-        let record = EventRecord::from_slice(self.line.as_bytes(), &self.rules).map_err(|mut reject| {
-            reject.line = Some(self.number);
+/// Events in a file, one per line in the form of Mixpanel's `/import`, and in the order of a log: by day in UTC, within
+/// a day by `distinct_id`, within a user by time. The join refuses them when they are not.
+fn events(path: &Path) -> Result<impl Iterator<Item = profiledb::Result<Event>> + use<>, Box<dyn Error>> {
+    let (lines, rules) = (BufReader::new(File::open(path)?).lines(), Rules::new());
+    Ok(lines.zip(1..).map(move |(line, number)| {
+        let record = EventRecord::from_slice(line?.as_bytes(), &rules).map_err(|mut reject| {
+            reject.line = Some(number);
             reject
         })?;
-        Ok(Some(join::encode(&record.event)))
-    }
-}
-
-impl Source for Lines {
-    fn next(&mut self) -> profiledb::Result<Option<(&[u8], &[u8])>> {
-        if !std::mem::take(&mut self.ahead) {
-            self.row = self.read()?;
-        }
-        Ok(self.row.as_ref().map(|(key, value)| (key.as_slice(), value.as_slice())))
-    }
-
-    /// A file of lines has no index, so what lies before the key is read and passed over.
-    fn seek(&mut self, key: &[u8]) -> profiledb::Result<()> {
-        while self.next()?.is_some_and(|(next, _)| next < key) {}
-        self.ahead = true;
-        Ok(())
-    }
+        Ok(record.event)
+    }))
 }
 
 /// Purchases of four users over three days. What tells events with one user, name and time apart is their id.
@@ -72,7 +35,8 @@ fn write_sample(path: &Path) -> Result<(), Box<dyn Error>> {
         Event::new("purchase", user, time).set("amount", n % 7 + 1).id(format!("p-{n}"))
     };
     let mut events: Vec<Event> = (0..80).map(purchase).collect();
-    events.sort_by_cached_key(|event| join::encode(event).0);
+    let day = |event: &Event| event.time().seconds().div_euclid(86_400);
+    events.sort_by_cached_key(|event| (day(event), event.distinct_id().to_owned(), event.time()));
     let mut file = BufWriter::new(File::create(path)?);
     for event in events {
         writeln!(file, "{}", serde_json::to_string(&event)?)?;
@@ -91,11 +55,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // The events stay in their file; only profiles are read from the store.
     let from = Timestamp::parse("2024-01-02")?;
-    let by_plan = db.snapshot().join().events_from(Lines::open(&path)?).between(from..).group_by(["user.plan"]);
+    let by_plan = db.snapshot().join().events_from(events(&path)?).between(from..).group_by(["user.plan"]);
     let by_plan = by_plan.measure(Measure::Count).measure(Measure::Sum("event.amount".parse()?));
     println!("{}", serde_json::to_string_pretty(&by_plan.answer()?)?);
 
-    let rows = db.snapshot().join().events_from(Lines::open(&path)?).select(["event.amount", "user.plan"]).rows()?;
+    let rows = db.snapshot().join().events_from(events(&path)?).select(["event.amount", "user.plan"]).rows()?;
     for row in rows.take(3) {
         println!("{}", serde_json::to_string(&row?)?);
     }

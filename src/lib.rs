@@ -58,7 +58,7 @@
 //! * Many synced updates from few threads: [`Table::submit`] returns a [`Commit`] to wait on later.
 //! * Fastest loading: [`Durability::Buffered`], and [`Db::sync`] at the end.
 //! * Update objects and events as Mixpanel's clients send them: [`ingest`].
-//! * Events that are kept elsewhere: [`Join::events_from`](join::Join::events_from) a [`Source`](join::Source).
+//! * Events that are kept elsewhere: [`Join::events_from`](join::Join::events_from) an iterator of them.
 //! * What data protection laws ask for: [`Db::delete_user`].
 //! * The same folds without RocksDB, for harnesses and other engines: [`merge`].
 //! * Is everything well? [`Db::check`] walks every row and operand; [`Db::backup`] copies what is there.

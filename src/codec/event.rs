@@ -72,15 +72,11 @@ fn unescape(escaped: &[u8]) -> Read<Cow<'_, str>> {
     }
 }
 
-/// Checks that these bytes of a key are an id.
-pub(crate) fn check_id(escaped: &[u8]) -> Read<()> {
-    unescape(escaped).map(drop)
-}
-
 /// The id that these bytes of a key stand for, as bytes, of which nobody asks whether they are text.
 #[inline]
 pub(crate) fn unescape_bytes(escaped: &[u8]) -> Read<Cow<'_, [u8]>> {
-    if escaped.iter().all(|byte| *byte != 1) {
+    // Hardly any id has an escape. All bytes are looked at, because that goes many at a time.
+    if !escaped.iter().fold(false, |any, byte| any | (*byte == 1)) {
         return Ok(Cow::Borrowed(escaped));
     }
     let mut id = Vec::with_capacity(escaped.len());
@@ -226,31 +222,46 @@ pub(crate) fn check_event(key: &[u8], value: &[u8]) -> Result<()> {
 /// [`Corrupt`](crate::ErrorKind::Corrupt) when the bytes are no event, or one of a version that this one does not know.
 pub(crate) fn decode_event(key: &[u8], value: &[u8]) -> Result<Event> {
     let decode = || {
-        let (key, value) = (EventKey::read(key)?, EventBytes::read(value)?);
-        Ok(Event {
-            name: value.name()?.to_owned(),
-            distinct_id: key.id()?.into_owned(),
-            time: key.time(),
-            insert_id: Some(value.insert_id()?.to_owned()),
-            properties: value.properties()?,
-            invalid: None,
-            admitted: None,
-        })
+        let key = EventKey::read(key)?;
+        event_of(&key.id()?, key.time(), value)
     };
     decode().map_err(|malformed| corrupt_event(key, malformed))
 }
 
+/// Decodes the value of an event of which the rest is known.
+pub(crate) fn event_of(distinct_id: &str, time: Timestamp, value: &[u8]) -> Read<Event> {
+    let value = EventBytes::read(value)?;
+    Ok(Event {
+        name: value.name()?.to_owned(),
+        distinct_id: distinct_id.to_owned(),
+        time,
+        insert_id: Some(value.insert_id()?.to_owned()),
+        properties: value.properties()?,
+        invalid: None,
+        admitted: None,
+    })
+}
+
 /// The error that names an event which cannot be read.
-pub(crate) fn corrupt_event(key: &[u8], Malformed(what): Malformed) -> Error {
-    Error::corrupt(format!("the event cannot be read: {what} {}", event_place(key)))
+pub(crate) fn corrupt_event(key: &[u8], malformed: Malformed) -> Error {
+    match EventKey::read(key) {
+        Ok(parts) => corrupt_event_of(parts.time(), parts.escaped, malformed),
+        Err(_) => corrupt_at(malformed, &format!("key={key:02x?}")),
+    }
+}
+
+/// The error that names an event which cannot be read, by its time and its id.
+pub(crate) fn corrupt_event_of(time: Timestamp, id: &[u8], malformed: Malformed) -> Error {
+    corrupt_at(malformed, &event_place(time, id))
+}
+
+fn corrupt_at(Malformed(what): Malformed, place: &str) -> Error {
+    Error::corrupt(format!("the event cannot be read: {what} {place}"))
 }
 
 /// Which event it is, as the end of a message.
-pub(crate) fn event_place(key: &[u8]) -> String {
-    match EventKey::read(key) {
-        Ok(parts) => format!("time={} distinct_id={:?}", parts.time(), String::from_utf8_lossy(parts.escaped)),
-        Err(_) => format!("key={key:02x?}"),
-    }
+pub(crate) fn event_place(time: Timestamp, id: &[u8]) -> String {
+    format!("time={time} distinct_id={:?}", String::from_utf8_lossy(id))
 }
 
 #[cfg(test)]

@@ -23,9 +23,11 @@ mod value;
 pub(crate) use bytes::Malformed;
 pub(crate) use chain::{ChainBytes, ListLane, write_op, write_set, write_set_list, write_set_number};
 pub(crate) use changes::{EncodedEvent, Erasure, FirstEvent, GroupKeys};
+#[cfg(test)]
+pub(crate) use event::event_key;
 pub(crate) use event::{
-    EventBytes, EventKey, check_event, check_id, corrupt_event, day_of, day_prefix, decode_event, encode_event, escape,
-    event_key, event_place, unescape_bytes, user_prefix,
+    EventBytes, EventKey, check_event, corrupt_event, corrupt_event_of, day_of, day_prefix, decode_event, encode_event,
+    escape, event_of, event_place, unescape_bytes, user_prefix,
 };
 pub(crate) use family::{EVENTS, GROUP_PREFIX, META, family_of, first_family_of, first_kind_of, kind_of};
 pub(crate) use operand::{Entry, Operand, OperandWriter, encode_update};
@@ -33,5 +35,5 @@ pub(crate) use operand::{Entry, Operand, OperandWriter, encode_update};
 pub(crate) use operand::{is_readable, quarantine_of};
 pub(crate) use row::{decode_last_seen, decode_profile, decode_properties, decode_property, inspect, row_exists};
 pub(crate) use stamp::{decode_stamp, encode_stamp, read_stamp};
-pub(crate) use tuple::{project_event, project_row, project_value, tuple_value};
-pub(crate) use value::{ValueBytes, ValueKind, write_value};
+pub(crate) use tuple::{project_row, project_value, tuple_values};
+pub(crate) use value::{ValueBytes, ValueKind, write_text, write_value};

@@ -1,4 +1,4 @@
-//! Projections: the values of a few properties of an event or a row, in the order asked for, and nothing else.
+//! Projections: the values of a few properties of a row, in the requested order, and nothing else.
 //!
 //! ```text
 //! per property:  0x00                        it is not there
@@ -9,7 +9,6 @@
 
 use super::bytes::{Malformed, Read, Reader, put_varint};
 use super::entries::pick;
-use super::event::EventBytes;
 use super::operand::Operand;
 use super::row::{corrupt, set_value};
 use super::value::{ValueBytes, write_value};
@@ -35,18 +34,6 @@ impl TupleWriter<'_> {
         self.out.resize(self.out.len() + at.saturating_sub(self.next), 0);
         self.next = self.next.max(at);
     }
-}
-
-/// Appends the projection of an event onto properties whose names ascend.
-#[inline]
-pub(crate) fn project_event(event: &EventBytes<'_>, names: &[Box<str>], out: &mut Vec<u8>) -> Read<()> {
-    if names.is_empty() {
-        return Ok(());
-    }
-    let mut writer = TupleWriter { out, next: 0 };
-    event.pick(names, |at, value| writer.put(at, value))?;
-    writer.skip_to(names.len());
-    Ok(())
 }
 
 /// Appends the projection of a row onto properties whose names ascend, `$last_seen` among them if it is asked for.
@@ -108,21 +95,18 @@ pub(crate) fn project_value(value: &Value, out: &mut Vec<u8>) {
     out.extend(bytes);
 }
 
-/// A value of a projection by its place.
+/// The bytes of the values of a projection, in order; none where a property is not there.
 #[inline]
-pub(crate) fn tuple_value(tuple: &[u8], at: usize) -> Option<ValueBytes<'_>> {
+pub(crate) fn tuple_values(tuple: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut reader = Reader::new(tuple);
-    for _ in 0..at {
-        reader.slice().ok()?;
-    }
-    let bytes = reader.slice().ok()?;
-    if bytes.is_empty() { None } else { Some(ValueBytes::new(bytes)) }
+    // A projection was made by this file, so nothing but its end keeps it from being read.
+    std::iter::from_fn(move || reader.slice().ok())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::{OperandWriter, encode_event, encode_update, write_op};
+    use crate::codec::{EventBytes, OperandWriter, encode_event, encode_update, write_op};
     use crate::model::Event;
     use crate::ops::{Life, Op, Presence, Update};
     use proptest::prelude::*;
@@ -130,7 +114,10 @@ mod tests {
     const NAMES: [&str; 7] = ["$a", "$last_seen", "$z", "a", "b", "c", "d"];
 
     fn decoded(tuple: &[u8], len: usize) -> Vec<Option<Value>> {
-        (0..len).map(|at| tuple_value(tuple, at).map(|value| value.decode().unwrap())).collect()
+        let value = |bytes: &[u8]| (!bytes.is_empty()).then(|| ValueBytes::new(bytes).decode().unwrap());
+        let values: Vec<_> = tuple_values(tuple).map(value).collect();
+        assert!(values.len() == len || tuple.is_empty());
+        values
     }
 
     /// A row with properties that are their own names.
@@ -158,10 +145,11 @@ mod tests {
             }
             let expect = |name: &str| -> Option<Value> { present.contains(&name).then(|| name.into()) };
             let value = encode_event(&event);
-            let mut tuple = Vec::new();
-            project_event(&EventBytes::read(&value).unwrap(), &wanted, &mut tuple).unwrap();
+            let mut picked = vec![None; wanted.len()];
+            let pick = |at: usize, value: ValueBytes<'_>| picked[at] = Some(value.decode().unwrap());
+            EventBytes::read(&value).unwrap().pick(&wanted, pick).unwrap();
             let all: Vec<_> = wanted.iter().map(|name| expect(name)).collect();
-            prop_assert_eq!(decoded(&tuple, wanted.len()), all);
+            prop_assert_eq!(picked, all);
 
             let row = row(Some(Life { last_seen: stamped.then_some(0) }), &present);
             let mut tuple = Vec::new();

@@ -21,7 +21,7 @@ use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode};
 use num_bigint::BigInt;
 
-use super::bytes::{Malformed, Read, Reader, check_text, put_varint};
+use super::bytes::{Malformed, Read, Reader, check_text, put_slice, put_varint};
 use crate::limits::VALUE_DEPTH_MAX;
 use crate::model::{EXPONENT_MIN, Number, Object, Parts, Value, is_group_id};
 
@@ -47,6 +47,12 @@ const CONFIG: Config = bincode::config::standard().with_limit::<VALUE_BYTES_MAX>
 /// Appends the bytes of a value.
 pub(crate) fn write_value(out: &mut Vec<u8>, value: &Value) {
     write(out, value);
+}
+
+/// Appends the bytes of a text, which are those of the value that it is.
+pub(crate) fn write_text(out: &mut Vec<u8>, text: &str) {
+    out.push(STRING);
+    put_slice(out, text.as_bytes());
 }
 
 /// Appends the bytes of a number, which are those of the value that it is.

@@ -1,18 +1,16 @@
-//! The join of a store: one moment of it, as the join reads.
+//! Joins of a store: the event log and the profile tables of one snapshot, as a join reads them.
 
-use std::ops::Bound;
 use std::sync::Arc;
 
 use super::Snapshot;
-use crate::codec;
 use crate::error::Result;
-use crate::join::{Each, Join, Source, Table, Tables};
-use crate::log;
-use crate::rocks::{self, EngineScan, ReadHint};
+use crate::join::{Days, Each, Estimates, EventScan, EventTable, Join, JoinTable, ProfileTables, RowCursor, ScanSpec};
+use crate::rocks::EngineSnapshot;
+use crate::{log, store};
 
 impl Snapshot {
-    /// Joins the latest state of profiles, as of this moment, onto events. The join holds the moment: what is written
-    /// while it runs is not seen.
+    /// Joins the latest state of profiles, as of this snapshot, onto events. The join holds the snapshot: what is
+    /// written while it runs is not seen.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -30,68 +28,37 @@ impl Snapshot {
     /// ```
     #[must_use]
     pub fn join(&self) -> Join {
-        Join::new(Arc::new(Moment(self.engine.clone())))
+        Join::new(Arc::new(SnapshotTables(self.engine.clone())))
     }
 }
 
-/// One moment of the store.
-struct Moment(rocks::EngineSnapshot);
+/// The log and the tables of a snapshot.
+struct SnapshotTables(EngineSnapshot);
 
-fn family(table: &Table) -> Arc<str> {
-    match table {
-        Table::Profiles(kind) => codec::family_of(kind),
-        Table::FirstEvents(kind) => codec::first_family_of(kind),
+impl EventTable for SnapshotTables {
+    fn scan(&self, spec: ScanSpec) -> Result<Box<dyn EventScan>> {
+        Ok(Box::new(log::scan_events(&self.0, spec)))
+    }
+
+    fn estimate(&self, spec: &ScanSpec) -> Result<(Estimates, Days)> {
+        log::estimate_events(&self.0, spec)
     }
 }
 
-fn bounds<'k>(from: &'k [u8], to: Option<&'k [u8]>) -> (Bound<&'k [u8]>, Bound<&'k [u8]>) {
-    (Bound::Included(from), to.map_or(Bound::Unbounded, Bound::Excluded))
-}
-
-/// Behind every key of an event: the year is beyond counting, and so is the user.
-const BEHIND_ALL: &[u8] = &[0xff; 16];
-
-impl Source for EngineScan {
-    fn next(&mut self) -> Result<Option<(&[u8], &[u8])>> {
-        Self::next(self)
+impl ProfileTables for SnapshotTables {
+    fn rows(&self, table: &JoinTable, from: &[u8], to: Option<&[u8]>) -> Result<Box<dyn RowCursor>> {
+        Ok(Box::new(store::scan_rows(&self.0, table, from, to)))
     }
 
-    fn seek(&mut self, key: &[u8]) -> Result<()> {
-        Self::seek(self, key);
-        Ok(())
-    }
-}
-
-impl Tables for Moment {
-    fn events(&self, from: &[u8], to: Option<&[u8]>) -> Result<Box<dyn Source>> {
-        Ok(Box::new(log::scan_keys(&self.0, from, to)))
+    fn lookup(&self, table: &JoinTable, ids: &[&[u8]], each: &mut Each<'_>) -> Result<()> {
+        store::lookup_rows(&self.0, table, ids, each)
     }
 
-    fn rows(&self, table: &Table, from: &[u8], to: Option<&[u8]>) -> Result<Box<dyn Source>> {
-        let (from, to) = bounds(from, to);
-        Ok(Box::new(self.0.scan(&family(table), from, to, ReadHint::LongRange)))
+    fn has(&self, table: &JoinTable) -> bool {
+        store::has_table(&self.0, table)
     }
 
-    fn lookup(&self, table: &Table, ids: &[&[u8]], each: &mut Each<'_>) -> Result<()> {
-        self.0.read_many(&family(table), ids, each)?.into_iter().collect()
-    }
-
-    fn has(&self, table: &Table) -> bool {
-        self.0.engine().has_family(&family(table))
-    }
-
-    fn estimate_rows(&self, table: &Table) -> u64 {
-        self.0.engine().family_stats(&family(table)).keys_estimate
-    }
-
-    /// Files know how much of them lies in a range; what is in memory is taken to be spread as the files are.
-    fn estimate_events(&self, from: &[u8], to: Option<&[u8]>) -> u64 {
-        let engine = self.0.engine();
-        let keys = engine.family_stats(log::FAMILY).keys_estimate;
-        let ranges = [(from, to.unwrap_or(BEHIND_ALL)), (&[][..], BEHIND_ALL)];
-        match engine.approximate_bytes(log::FAMILY, &ranges).as_slice() {
-            [part, all] if *all > 0 => (u128::from(keys) * u128::from(*part) / u128::from(*all)) as u64,
-            _ => keys,
-        }
+    fn estimate_rows(&self, table: &JoinTable) -> u64 {
+        store::estimate_rows(&self.0, table)
     }
 }

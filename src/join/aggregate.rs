@@ -7,16 +7,15 @@
 use std::sync::Arc;
 
 use super::answer::{Answer, Bucket};
-use super::block::{Block, NO_ROW};
+use super::block::{Block, ColumnValue, decoded};
+use super::cache::{CodeCache, LossyCache};
+use super::exec::{Execution, Tasks, Worker, in_parallel};
 use super::field::{Breakdown, Keep};
-use super::fold::in_parallel;
-use super::interner::Interner;
 use super::layout::Column;
 use super::measure::{Accumulator, Measure};
-use super::memo::{Memo, Recent};
-use super::work::{Engine, Units, Worker};
+use super::probe::{Dictionary, Interner, NO_ROW};
 use crate::codec::{self, ValueBytes, ValueKind};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::Value;
 
 /// What to compute: buckets by some fields, with measures. Without a measure events are counted.
@@ -37,8 +36,8 @@ struct Source {
     /// For each field: its column, and its place among the fields.
     fields: Vec<(Column, usize)>,
     /// What projections of the table, or values of the event, were found to mean.
-    memo: Memo,
-    recent: Recent,
+    codes: CodeCache<Box<[u32]>>,
+    recent: LossyCache,
 }
 
 /// The segments of one worker.
@@ -61,8 +60,8 @@ pub(super) struct Aggregator {
 }
 
 impl Aggregator {
-    pub(super) fn new(engine: &Engine, aggregate: &Aggregation) -> Result<Self> {
-        let layout = &engine.layout;
+    pub(super) fn new(execution: &Execution, aggregate: &Aggregation) -> Result<Self> {
+        let layout = &execution.layout;
         let mut sources: Vec<Source> = Vec::new();
         for (place, breakdown) in aggregate.by.iter().enumerate() {
             let column = layout.column(&breakdown.field);
@@ -71,7 +70,7 @@ impl Aggregator {
                 Some(source) => source.fields.push((column, place)),
                 None => {
                     let fields = vec![(column, place)];
-                    sources.push(Source { dim, fields, memo: Memo::default(), recent: Recent::default() });
+                    sources.push(Source { dim, fields, codes: CodeCache::default(), recent: LossyCache::default() });
                 }
             }
         }
@@ -95,7 +94,7 @@ impl Aggregator {
             accumulators: Vec::new(),
             ids: Interner::default(),
             met: Interner::default(),
-            ids_end_with_unit: matches!(engine.units, Units::Parts(_)),
+            ids_end_with_unit: matches!(execution.tasks, Tasks::Partitions(_)),
         })
     }
 
@@ -104,13 +103,13 @@ impl Aggregator {
         let mut sources = std::mem::take(&mut self.sources);
         for source in &mut sources {
             if let Some(joined) = source.dim.and_then(|dim| block.joined.get(dim)) {
-                source.memo.enter(&joined.pool);
+                source.codes.enter(&joined.dictionary);
             }
         }
         let added = match sources.as_mut_slice() {
             // By fields of the user alone, the segments of a projection are known after the first event.
-            [Source { dim: Some(dim), fields, memo, .. }] if block.layout.is_user(*dim) => {
-                self.add_by_user(block, *dim, fields, memo)
+            [Source { dim: Some(dim), fields, codes, .. }] if block.layout.is_user(*dim) => {
+                self.add_by_user(block, *dim, fields, codes)
             }
             sources => self.add_by_all(block, sources),
         };
@@ -118,22 +117,24 @@ impl Aggregator {
         added
     }
 
-    fn add_by_user(&mut self, block: &Block, dim: usize, fields: &[(Column, usize)], memo: &mut Memo) -> Result<()> {
+    fn add_by_user(
+        &mut self,
+        block: &Block,
+        dim: usize,
+        fields: &[(Column, usize)],
+        codes: &mut CodeCache<Box<[u32]>>,
+    ) -> Result<()> {
         let Some(joined) = block.joined.get(dim) else { return Ok(()) };
-        for slot in &block.kept {
-            let run = block.slots.get(*slot as usize).map_or(0, |slot| slot.run as usize);
-            let code = joined.codes.get(run).copied().unwrap_or(NO_ROW);
-            if memo.place(code).is_some_and(|known| known.is_none()) {
-                let cells = self.cells_of(joined.tuple(code), fields)?;
+        for event in &block.kept {
+            let event = *event as usize;
+            let code = block.user_code(event, dim);
+            if codes.get(code).is_none() {
+                let cells = self.cells_of(&joined.dictionary, code, fields)?;
                 let segments: Result<_> = cells.chunks(fields.len()).map(|key| self.segment(key)).collect();
-                let segments = segments?;
-                if let Some(place) = memo.place(code) {
-                    *place = Some(segments);
-                }
+                codes.insert(code, segments?);
             }
-            let known = memo.place(code).and_then(|known| known.as_deref()).unwrap_or_default();
-            for segment in known {
-                self.measure(block, *slot as usize, *segment)?;
+            for segment in codes.get(code).map(|known| &**known).unwrap_or_default() {
+                self.measure(block, event, *segment)?;
             }
         }
         Ok(())
@@ -143,11 +144,11 @@ impl Aggregator {
         let mut lists: Vec<Vec<u32>> = sources.iter().map(|_| Vec::new()).collect();
         let mut keys: Vec<Vec<u32>> = Vec::new();
         let mut key = vec![NOT_SET; self.by.len()];
-        for slot in &block.kept {
-            let slot = *slot as usize;
+        for event in &block.kept {
+            let event = *event as usize;
             for (source, list) in sources.iter_mut().zip(&mut lists) {
                 list.clear();
-                self.cells_of_event(block, slot, source, list)?;
+                self.cells_of_event(block, event, source, list)?;
             }
             // Nearly always there is one combination.
             if sources.iter().zip(&lists).all(|(source, list)| source.fields.len() == list.len()) {
@@ -155,46 +156,34 @@ impl Aggregator {
                     put_cells(source, list, &mut key);
                 }
                 let segment = self.segment(&key)?;
-                self.measure(block, slot, segment)?;
+                self.measure(block, event, segment)?;
                 continue;
             }
             cross(self.by.len(), sources, &lists, &mut keys);
             for key in &keys {
                 let segment = self.segment(key)?;
-                self.measure(block, slot, segment)?;
+                self.measure(block, event, segment)?;
             }
         }
         Ok(())
     }
 
-    /// The combinations of cells that one source gives an event, each once, one behind the other.
-    fn cells_of_event(&mut self, block: &Block, slot: usize, source: &mut Source, list: &mut Vec<u32>) -> Result<()> {
+    /// The combinations of cells that one source gives an event, each once, one after the other.
+    fn cells_of_event(&mut self, block: &Block, event: usize, source: &mut Source, list: &mut Vec<u32>) -> Result<()> {
         let width = source.fields.len();
         let Some((dim, joined)) = source.dim.and_then(|dim| Some((dim, block.joined.get(dim)?))) else {
             let Some((column, place)) = source.fields.first().copied() else { return Ok(()) };
-            let Some(bytes) = block.raw(slot, column)? else {
-                return self.cells_of_column(block, slot, column, place, list);
-            };
-            if let Some(cells) = source.recent.get(bytes) {
-                list.extend_from_slice(cells);
-                return Ok(());
-            }
-            self.cells_of_column(block, slot, column, place, list)?;
-            source.recent.put(bytes, list);
-            return Ok(());
+            return self.cells_of_column(block.cell(event, column), place, &mut source.recent, list);
         };
-        let codes = joined.codes.get(block.codes(slot, dim)).unwrap_or_default();
+        let codes = block.codes(event, dim);
         // An event of no group at all is not set, as one without a profile is.
         let codes = if codes.is_empty() { &[NO_ROW] } else { codes };
         for code in codes {
-            if source.memo.place(*code).is_some_and(|known| known.is_none()) {
-                let cells = self.cells_of(joined.tuple(*code), &source.fields)?;
-                if let Some(place) = source.memo.place(*code) {
-                    *place = Some(cells.into());
-                }
+            if source.codes.get(*code).is_none() {
+                let cells = self.cells_of(&joined.dictionary, *code, &source.fields)?;
+                source.codes.insert(*code, cells.into());
             }
-            let known = source.memo.place(*code).and_then(|known| known.as_deref()).unwrap_or_default();
-            for cells in known.chunks(width) {
+            for cells in source.codes.get(*code).map(|known| &**known).unwrap_or_default().chunks(width) {
                 if !list.chunks(width).any(|other| other == cells) {
                     list.extend_from_slice(cells);
                 }
@@ -203,32 +192,58 @@ impl Aggregator {
         Ok(())
     }
 
+    /// The cells of a column of the event itself.
     fn cells_of_column(
         &mut self,
-        block: &Block,
-        slot: usize,
-        column: Column,
+        cell: ColumnValue<'_>,
         place: usize,
+        recent: &mut LossyCache,
         list: &mut Vec<u32>,
     ) -> Result<()> {
-        if let Column::Event(_) = column {
-            let value = block.slots.get(slot).and_then(|slot| block.stored(slot, column));
-            return self.explode(value, place, list);
+        let day;
+        let key = match cell {
+            ColumnValue::NotSet => &[][..],
+            ColumnValue::Stored(bytes) => bytes.as_bytes(),
+            ColumnValue::Text(text) => text.as_bytes(),
+            ColumnValue::Day(time) => {
+                day = time.day_and_millis().0.to_le_bytes();
+                &day
+            }
+            // Nearly every event has a time of its own.
+            ColumnValue::Time(_) | ColumnValue::Groups(..) => return self.explode_computed(cell, place, list),
+        };
+        if let Some(cells) = recent.get(key) {
+            list.extend_from_slice(cells);
+            return Ok(());
         }
-        let mut bytes = Vec::new();
-        if let Some(value) = block.value(slot, column)? {
-            codec::project_value(&value, &mut bytes);
+        match cell {
+            ColumnValue::Stored(bytes) => self.explode(Some(bytes), place, list)?,
+            cell => self.explode_computed(cell, place, list)?,
         }
-        self.explode(codec::tuple_value(&bytes, 0), place, list)
+        recent.put(key, list);
+        Ok(())
     }
 
-    /// The combinations of cells that the fields of one projection make.
-    fn cells_of(&mut self, tuple: Option<&[u8]>, fields: &[(Column, usize)]) -> Result<Vec<u32>> {
+    /// The cells of a value that is computed.
+    fn explode_computed(&mut self, cell: ColumnValue<'_>, place: usize, list: &mut Vec<u32>) -> Result<()> {
+        let mut bytes = Vec::new();
+        match cell {
+            ColumnValue::Text(text) => codec::write_text(&mut bytes, text),
+            cell => match cell.value() {
+                Some(value) => codec::write_value(&mut bytes, &value),
+                None => return self.explode(None, place, list),
+            },
+        }
+        self.explode(Some(ValueBytes::new(&bytes)), place, list)
+    }
+
+    /// The combinations of cells that the fields of one dictionary code make.
+    fn cells_of(&mut self, dictionary: &Dictionary, code: u32, fields: &[(Column, usize)]) -> Result<Vec<u32>> {
         let mut all: Vec<u32> = Vec::new();
         for (number, (column, place)) in fields.iter().enumerate() {
             let at = if let Column::Dim { at, .. } = column { *at } else { 0 };
             let mut cells = Vec::new();
-            self.explode(tuple.and_then(|tuple| codec::tuple_value(tuple, at)), *place, &mut cells)?;
+            self.explode(dictionary.value(code, at), *place, &mut cells)?;
             if number == 0 {
                 all = cells;
                 continue;
@@ -266,9 +281,8 @@ impl Aggregator {
         let Some(bytes) = value.filter(|value| !value.is_null()) else {
             return Ok(if keep.is_none_or(|keep| keep(&Value::Null)) { Some(NOT_SET) } else { None });
         };
-        let decode = || bytes.decode().map_err(|_| Error::corrupt("a value that was checked cannot be read"));
         if let Some(keep) = keep
-            && !keep(&decode()?)
+            && !keep(&decoded(bytes))
         {
             return Ok(None);
         }
@@ -277,7 +291,7 @@ impl Aggregator {
         }
         // Equal numbers may have different bytes.
         let mut normal = Vec::new();
-        codec::write_value(&mut normal, &decode()?.without_floats());
+        codec::write_value(&mut normal, &decoded(bytes).without_floats());
         self.cells.intern(&normal).map(Some)
     }
 
@@ -302,23 +316,17 @@ impl Aggregator {
         Ok(segment)
     }
 
-    fn measure(&mut self, block: &Block, slot: usize, segment: u32) -> Result<()> {
+    fn measure(&mut self, block: &Block, event: usize, segment: u32) -> Result<()> {
         let first = segment as usize * self.measures.len();
-        let new_user = self.counts_users && self.meet(block, slot, segment)?;
+        let new_user = self.counts_users && self.meet(block, event, segment)?;
         for (at, (measure, column)) in self.measures.iter().enumerate() {
             let Some(accumulator) = self.accumulators.get_mut(first + at) else { continue };
             match measure {
                 Measure::Count => accumulator.count(1),
                 Measure::Uniques => accumulator.count(u64::from(new_user)),
-                _ => match column {
-                    Column::Event(_) | Column::Dim { .. } => {
-                        let value = block.slots.get(slot).and_then(|slot| block.stored(slot, *column));
-                        value.iter().try_for_each(|value| accumulator.take(*value))?;
-                    }
-                    column => {
-                        let value = block.value(slot, *column)?;
-                        value.into_iter().for_each(|value| accumulator.take_value(value));
-                    }
+                _ => match block.cell(event, *column) {
+                    ColumnValue::Stored(value) => accumulator.take(value),
+                    cell => cell.value().into_iter().for_each(|value| accumulator.take_value(value)),
                 },
             }
         }
@@ -326,13 +334,12 @@ impl Aggregator {
     }
 
     /// Whether this is the first event of its user in a segment. Events of nobody are nobody's.
-    fn meet(&mut self, block: &Block, slot: usize, segment: u32) -> Result<bool> {
-        let Some(slot) = block.slots.get(slot) else { return Ok(false) };
-        let escaped = block.event_key(slot)?.escaped;
-        if escaped.is_empty() {
+    fn meet(&mut self, block: &Block, event: usize, segment: u32) -> Result<bool> {
+        let id = block.id_bytes(event);
+        if id.is_empty() {
             return Ok(false);
         }
-        let id = self.ids.intern(escaped)?;
+        let id = self.ids.intern(id)?;
         self.meet_user(segment, id)
     }
 
@@ -394,13 +401,10 @@ impl Aggregator {
     }
 
     fn answer(self, top: Option<usize>) -> Result<Answer> {
-        let decode = |cell: u32| {
-            let value = (cell != NOT_SET).then(|| ValueBytes::new(self.cells.get(cell)).decode());
-            value.transpose().map_err(|_| Error::corrupt("a value that was checked cannot be read"))
-        };
+        let decode = |cell: u32| (cell != NOT_SET).then(|| decoded(ValueBytes::new(self.cells.get(cell))));
         let mut rows = Vec::with_capacity(self.segments.len());
         for (number, measures) in self.accumulators.chunks(self.measures.len()).enumerate() {
-            let by = cells_of_key(self.segments.get(number as u32)).map(decode).collect::<Result<_>>()?;
+            let by = cells_of_key(self.segments.get(number as u32)).map(decode).collect();
             rows.push(Bucket { by, measures: measures.iter().map(Accumulator::value).collect() });
         }
         rows.sort_by(|a, b| {
@@ -452,22 +456,22 @@ fn cross(width: usize, sources: &[Source], lists: &[Vec<u32>], keys: &mut Vec<Ve
 }
 
 /// Runs a join into segments.
-pub(super) fn aggregate(engine: &Arc<Engine>, aggregate: &Aggregation) -> Result<Answer> {
+pub(super) fn aggregate(execution: &Arc<Execution>, aggregate: &Aggregation) -> Result<Answer> {
     let work = |mut worker: Worker| -> Result<Aggregator> {
-        let mut aggregator = Aggregator::new(engine, aggregate)?;
-        let mut block = Block::new(&engine.layout);
-        while worker.next(&mut block)?.is_some() {
+        let mut aggregator = Aggregator::new(execution, aggregate)?;
+        worker.run(|block, task| {
             aggregator.add(&block)?;
-            if worker.unit_ended() {
+            if task.has_ended {
                 aggregator.end_unit();
             }
-        }
+            Ok(Some(block))
+        })?;
         Ok(aggregator)
     };
-    let mut parts = in_parallel(engine, work)?;
+    let mut parts = in_parallel(execution, work)?;
     let mut all = match parts.pop() {
         Some(last) => last,
-        None => Aggregator::new(engine, aggregate)?,
+        None => Aggregator::new(execution, aggregate)?,
     };
     for part in parts {
         all.merge(&part)?;

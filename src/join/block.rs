@@ -1,263 +1,410 @@
-//! A block: some events that passed the filters on events, and what was joined onto them.
+//! A block: a batch of events in columns, and what was joined onto them.
 //!
-//! Events are read, joined and handed on by the block. All bytes of its events stand in one vector; consecutive events
-//! of one user are a *run* and are joined once. What is joined is a number: the place of the row's projection among the
-//! distinct projections of its pool.
+//! Events are read, joined and handed on in blocks. Consecutive events of one user are a *run*, and are joined once.
+//! What is joined is a dictionary code (late materialization). Everything is checked when it enters a block, so that
+//! reading it cannot fail: texts are UTF-8 and values are canonical.
+//!
+//! ```text
+//! of each run      id, number of its first event
+//! of each event    run, time, code of its name, one value of each requested property
+//! of each table    one code per run for users; any number of ids and codes per event (or run) for groups
+//! ```
 
-use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::interner::{Interner, are_equal};
 use super::layout::{Column, Layout};
-use crate::codec::{self, EventBytes, EventKey, Malformed, ValueBytes};
-use crate::error::Result;
-use crate::model::{Timestamp, Value};
+use super::probe::{Arena, Dictionary, Interner, NO_ROW, are_equal};
+use crate::codec::{self, EventBytes, Malformed, ValueBytes};
+use crate::error::{Error, Result};
+use crate::model::{Event, Timestamp, Value};
 
-/// Bytes of the day at the beginning of a key.
-const DAY: usize = 4;
+/// Bytes of a block, roughly.
+const BYTES_MAX: usize = 512 << 10;
 
-/// In place of the number of a projection: there is no row.
-pub(super) const NO_ROW: u32 = u32::MAX;
-
-/// Where an event stands in the bytes of its block: key, projection, and its value when that is needed.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Slot {
-    pub(super) at: usize,
-    pub(super) key: u32,
-    pub(super) tuple: u32,
-    pub(super) value: u32,
-    pub(super) run: u32,
-}
-
-/// Events of one user behind each other.
-#[derive(Clone, Debug)]
-pub(super) struct Run {
-    /// The first of them.
-    pub(super) slot: u32,
-    /// Where the id stands in the bytes of the block, as in keys.
-    pub(super) id: Range<usize>,
-}
+/// Distinct names that a block remembers when it is filled again.
+const NAMES_MAX: usize = 1_024;
 
 /// What was joined from one table.
 #[derive(Debug, Default)]
 pub(super) struct Joined {
-    /// Distinct projections.
-    pub(super) pool: Arc<Interner>,
-    /// Numbers in the pool: one per run for users, any number per event or run for groups.
+    pub(super) dictionary: Arc<Dictionary>,
+    /// One per run for users, any number per event or run for groups.
     pub(super) codes: Vec<u32>,
-    /// For groups: where the numbers of each event (or run, for groups of users) end.
+    /// For groups: where the codes of each event (or run, for groups of users) end.
     pub(super) ends: Vec<u32>,
-    /// For groups: their ids behind each other, and where each ends.
-    pub(super) ids: Vec<u8>,
-    pub(super) id_ends: Vec<u32>,
+    /// For groups: their ids, one for each code.
+    pub(super) ids: Arena,
 }
 
 impl Joined {
-    pub(super) fn clear(&mut self) {
+    fn clear(&mut self) {
         self.codes.clear();
         self.ends.clear();
         self.ids.clear();
-        self.id_ends.clear();
     }
 
-    /// Which numbers belong to an event or run.
-    pub(super) fn range(&self, at: usize) -> Range<usize> {
+    /// Which codes belong to an event or run.
+    fn range(&self, at: usize) -> Range<usize> {
         let end = |at: usize| self.ends.get(at).map_or(0, |end| *end as usize);
         at.checked_sub(1).map_or(0, end)..end(at)
     }
+}
 
-    pub(super) fn id(&self, at: usize) -> &str {
-        let end = |at: usize| self.id_ends.get(at).map_or(0, |end| *end as usize);
-        let bytes = self.ids.get(at.checked_sub(1).map_or(0, end)..end(at)).unwrap_or_default();
-        std::str::from_utf8(bytes).unwrap_or_default()
-    }
-
-    pub(super) fn tuple(&self, code: u32) -> Option<&[u8]> {
-        (code != NO_ROW).then(|| self.pool.get(code))
-    }
+/// What a scan did to fill a block.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Scanned {
+    pub(super) events: u64,
+    pub(super) seeks: u64,
 }
 
 /// Events and what was joined onto them.
 #[derive(Debug)]
-pub(super) struct Block {
+pub(crate) struct Block {
     pub(super) layout: Arc<Layout>,
-    pub(super) bytes: Vec<u8>,
-    pub(super) slots: Vec<Slot>,
-    pub(super) runs: Vec<Run>,
+    /// The ids of users, run by run.
+    ids: Arena,
+    /// The first event of each run.
+    firsts: Vec<u32>,
+    /// The run of each event.
+    runs: Vec<u32>,
+    times: Vec<Timestamp>,
+    /// Names, dictionary-encoded.
+    names: Vec<u32>,
+    name_dictionary: Interner,
+    insert_ids: Arena,
+    /// The value of each requested property; the empty string means that it is not set.
+    properties: Vec<Arena>,
+    /// Whole events, where they are requested.
+    events: Arena,
     /// Table by table, as the layout has them.
     pub(super) joined: Vec<Joined>,
-    /// The slots that passed every filter.
+    /// The events that passed every predicate.
     pub(super) kept: Vec<u32>,
+    pub(super) scanned: Scanned,
+}
+
+/// The value of a column of one event.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ColumnValue<'b> {
+    NotSet,
+    Stored(ValueBytes<'b>),
+    /// What is computed, as text.
+    Text(&'b str),
+    Time(Timestamp),
+    Day(Timestamp),
+    /// Of groups: the values of all of them.
+    Groups(&'b Dictionary, &'b [u32], usize),
+}
+
+impl<'b> ColumnValue<'b> {
+    fn stored(bytes: Option<ValueBytes<'b>>) -> Self {
+        bytes.map_or(Self::NotSet, Self::Stored)
+    }
+
+    /// The value, decoded. Of groups it is the list of their values, null where there is none.
+    pub(super) fn value(self) -> Option<Value> {
+        match self {
+            Self::NotSet => None,
+            Self::Stored(bytes) => Some(decoded(bytes)),
+            Self::Text(text) => Some(text.into()),
+            Self::Time(time) => Some(time.to_string().into()),
+            Self::Day(time) => Some(day_text(time).into()),
+            Self::Groups(dictionary, codes, at) => {
+                let value = |code: &u32| dictionary.value(*code, at).map_or(Value::Null, decoded);
+                Some(Value::List(codes.iter().map(value).collect()))
+            }
+        }
+    }
+
+    /// The text, where it is stored as one.
+    pub(super) fn text(self) -> Option<&'b str> {
+        match self {
+            Self::Stored(bytes) => bytes.text(),
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// Decodes bytes that were checked when they entered a block or a dictionary.
+pub(super) fn decoded(bytes: ValueBytes<'_>) -> Value {
+    let value = bytes.decode();
+    debug_assert!(value.is_ok(), "what a check accepts can be decoded");
+    value.unwrap_or_default()
 }
 
 impl Block {
     pub(super) fn new(layout: &Arc<Layout>) -> Self {
-        let joined = layout.dims.iter().map(|_| Joined::default()).collect();
         Self {
             layout: Arc::clone(layout),
-            bytes: Vec::new(),
-            slots: Vec::new(),
+            ids: Arena::default(),
+            firsts: Vec::new(),
             runs: Vec::new(),
-            joined,
+            times: Vec::new(),
+            names: Vec::new(),
+            name_dictionary: Interner::default(),
+            insert_ids: Arena::default(),
+            properties: layout.events.properties.iter().map(|_| Arena::default()).collect(),
+            events: Arena::default(),
+            joined: layout.dims.iter().map(|_| Joined::default()).collect(),
             kept: Vec::new(),
+            scanned: Scanned::default(),
         }
     }
 
     pub(super) fn clear(&mut self) {
-        self.bytes.clear();
-        self.slots.clear();
+        self.ids.clear();
+        self.firsts.clear();
         self.runs.clear();
+        self.times.clear();
+        self.names.clear();
+        if self.name_dictionary.len() > NAMES_MAX {
+            self.name_dictionary.clear();
+        }
+        self.insert_ids.clear();
+        self.properties.iter_mut().for_each(Arena::clear);
+        self.events.clear();
         self.joined.iter_mut().for_each(Joined::clear);
         self.kept.clear();
+        self.scanned = Scanned::default();
     }
 
-    /// Appends an event, of which the id stands in the key as `escaped`.
+    /// How many events there are.
     #[inline]
-    pub(super) fn push(
-        &mut self,
-        key: &[u8],
-        escaped: &[u8],
-        event: &EventBytes<'_>,
-        value: &[u8],
-    ) -> Result<(), Malformed> {
-        let at = self.bytes.len();
-        let same = |run: &Run| self.bytes.get(run.id.clone()).is_some_and(|id| are_equal(id, escaped));
-        // The name and the id of every row are read without a failure: what cannot be read does not get in.
-        event.name()?;
-        if !self.runs.last().is_some_and(same) {
-            codec::check_id(escaped)?;
-            let id = at + DAY..at + DAY + escaped.len();
-            self.runs.push(Run { slot: self.slots.len() as u32, id });
+    pub(super) fn len(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// How many runs there are.
+    pub(super) fn runs(&self) -> usize {
+        self.firsts.len()
+    }
+
+    /// Whether it has this many events, or enough bytes.
+    #[inline]
+    pub(super) fn is_full(&self, max: usize) -> bool {
+        let properties = self.properties.iter().map(Arena::size_bytes).sum::<usize>();
+        self.len() >= max || self.ids.size_bytes() + properties + self.events.size_bytes() >= BYTES_MAX
+    }
+
+    /// Appends an event from the bytes of its row.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) when its id, its name or a requested property cannot be read.
+    #[inline]
+    pub(super) fn push_row(&mut self, id: &[u8], time: Timestamp, event: &EventBytes<'_>, bytes: &[u8]) -> Result<()> {
+        self.push(id, time, event.name)?;
+        let corrupt = |malformed| codec::corrupt_event_of(time, id, malformed);
+        let columns = &self.layout.events;
+        if !columns.properties.is_empty() {
+            let properties = &mut self.properties;
+            let put = |at: usize, value: ValueBytes<'_>| {
+                properties.get_mut(at).into_iter().for_each(|to| to.buffer().extend_from_slice(value.as_bytes()));
+            };
+            event.pick(&columns.properties, put).map_err(corrupt)?;
+            self.properties.iter_mut().try_for_each(Arena::finish)?;
         }
-        self.bytes.extend_from_slice(key);
-        codec::project_event(event, &self.layout.event_names, &mut self.bytes)?;
-        let tuple = self.bytes.len() - at - key.len();
-        let mut whole = 0;
-        if self.layout.whole_events {
-            self.bytes.extend_from_slice(value);
-            whole = value.len();
+        if columns.insert_id {
+            self.insert_ids.push(event.insert_id().map_err(corrupt)?.as_bytes())?;
         }
-        let run = (self.runs.len() as u32).wrapping_sub(1);
-        self.slots.push(Slot { at, key: key.len() as u32, tuple: tuple as u32, value: whole as u32, run });
+        if columns.whole {
+            self.events.push(bytes)?;
+        }
         Ok(())
     }
 
-    /// Takes the last event out again.
+    /// Appends an event of the caller's.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitExceeded`](crate::ErrorKind::LimitExceeded) when it takes more than 4 GB.
+    pub(super) fn push_event(&mut self, event: &Event) -> Result<()> {
+        self.push(event.distinct_id().as_bytes(), event.time(), event.name().as_bytes())?;
+        let columns = &self.layout.events;
+        for (name, to) in columns.properties.iter().zip(&mut self.properties) {
+            if let Some(value) = event.get(name) {
+                codec::write_value(to.buffer(), value);
+            }
+            to.finish()?;
+        }
+        if columns.insert_id {
+            // An event without one has the empty one in a log, too.
+            self.insert_ids.push(event.insert_id().unwrap_or_default().as_bytes())?;
+        }
+        if columns.whole {
+            self.events.push(&codec::encode_event(event))?;
+        }
+        Ok(())
+    }
+
+    /// Appends an event without its properties.
+    #[inline]
+    fn push(&mut self, id: &[u8], time: Timestamp, name: &[u8]) -> Result<()> {
+        const NO_TEXT: Malformed = Malformed("text that is not UTF-8");
+        let event = self.runs.len() as u32;
+        let is_same_user = self.ids.len().checked_sub(1).and_then(|last| self.ids.get(last));
+        if !is_same_user.is_some_and(|last| are_equal(last, id)) {
+            if std::str::from_utf8(id).is_err() {
+                return Err(codec::corrupt_event_of(time, id, Malformed("an id that is not UTF-8")));
+            }
+            self.ids.push(id)?;
+            self.firsts.push(event);
+        }
+        let known = self.name_dictionary.len();
+        let code = self.name_dictionary.intern(name)?;
+        if self.name_dictionary.len() > known && std::str::from_utf8(name).is_err() {
+            return Err(codec::corrupt_event_of(time, id, NO_TEXT));
+        }
+        self.names.push(code);
+        self.runs.push((self.firsts.len() as u32).wrapping_sub(1));
+        self.times.push(time);
+        Ok(())
+    }
+
+    /// Removes the last event.
     pub(super) fn pop(&mut self) {
-        if let Some(slot) = self.slots.pop() {
-            self.bytes.truncate(slot.at);
-            if self.runs.last().is_some_and(|run| run.slot as usize == self.slots.len()) {
-                self.runs.pop();
+        if self.runs.pop().is_some() {
+            let len = self.runs.len();
+            self.times.truncate(len);
+            self.names.truncate(len);
+            self.insert_ids.truncate(len);
+            self.properties.iter_mut().for_each(|property| property.truncate(len));
+            self.events.truncate(len);
+            if self.firsts.last().is_some_and(|first| *first as usize == len) {
+                self.firsts.pop();
+                self.ids.truncate(self.firsts.len());
             }
         }
     }
 
-    fn part(&self, from: usize, len: u32) -> &[u8] {
-        self.bytes.get(from..from + len as usize).unwrap_or_default()
+    /// The run of an event.
+    #[inline]
+    pub(super) fn run(&self, event: usize) -> usize {
+        self.runs.get(event).map_or(usize::MAX, |run| *run as usize)
     }
 
-    pub(super) fn key(&self, slot: &Slot) -> &[u8] {
-        self.part(slot.at, slot.key)
+    pub(super) fn time(&self, event: usize) -> Timestamp {
+        self.times.get(event).copied().unwrap_or(Timestamp::from_millis(0))
     }
 
-    pub(super) fn tuple(&self, slot: &Slot) -> &[u8] {
-        self.part(slot.at + slot.key as usize, slot.tuple)
+    pub(super) fn distinct_id(&self, event: usize) -> &str {
+        self.ids.text(self.run(event))
     }
 
-    pub(super) fn value_bytes(&self, slot: &Slot) -> &[u8] {
-        self.part(slot.at + slot.key as usize + slot.tuple as usize, slot.value)
+    /// The id of the user, as bytes.
+    #[inline]
+    pub(super) fn id_bytes(&self, event: usize) -> &[u8] {
+        self.ids.get(self.run(event)).unwrap_or_default()
     }
 
-    pub(super) fn event_key(&self, slot: &Slot) -> Result<EventKey<'_>> {
-        let key = self.key(slot);
-        EventKey::read(key).map_err(|malformed| codec::corrupt_event(key, malformed))
+    pub(super) fn name(&self, event: usize) -> &str {
+        let name = self.names.get(event).map(|code| self.name_dictionary.get(*code));
+        // It was checked when it was interned.
+        name.and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default()
     }
 
-    pub(super) fn event_bytes(&self, slot: &Slot) -> Result<EventBytes<'_>> {
-        EventBytes::read(self.value_bytes(slot)).map_err(|malformed| self.corrupt(slot, malformed))
+    /// The whole event, where events are requested.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) when a property cannot be read.
+    pub(super) fn event(&self, event: usize) -> Option<Result<Event>> {
+        let (id, time) = (self.distinct_id(event), self.time(event));
+        let bytes = self.events.get(event)?;
+        Some(
+            codec::event_of(id, time, bytes)
+                .map_err(|malformed| codec::corrupt_event_of(time, id.as_bytes(), malformed)),
+        )
     }
 
-    pub(super) fn distinct_id(&self, slot: &Slot) -> Result<Cow<'_, str>> {
-        self.event_key(slot)?.id().map_err(|malformed| self.corrupt(slot, malformed))
+    /// An error about an event, with which event it is.
+    pub(super) fn with_context(&self, event: usize, error: &Error) -> Error {
+        let place = codec::event_place(self.time(event), self.id_bytes(event));
+        Error::new(error.kind(), format!("{} {place}", error.message()))
     }
 
-    pub(super) fn corrupt(&self, slot: &Slot, malformed: Malformed) -> crate::error::Error {
-        codec::corrupt_event(self.key(slot), malformed)
+    /// The code of the user's row in a table.
+    #[inline]
+    pub(super) fn user_code(&self, event: usize, dim: usize) -> u32 {
+        let codes = self.joined.get(dim).map(|joined| joined.codes.as_slice()).unwrap_or_default();
+        codes.get(self.run(event)).copied().unwrap_or(NO_ROW)
     }
 
-    /// The value of a column that has one at most: of the event, or of its user.
-    pub(super) fn stored(&self, slot: &Slot, column: Column) -> Option<ValueBytes<'_>> {
-        match column {
-            Column::Event(at) => codec::tuple_value(self.tuple(slot), at),
-            Column::Dim { dim, at } if self.layout.is_user(dim) => {
-                let joined = self.joined.get(dim)?;
-                let tuple = joined.tuple(*joined.codes.get(slot.run as usize)?)?;
-                codec::tuple_value(tuple, at)
-            }
-            _ => None,
-        }
-    }
-
-    /// Bytes that say what the value of a column of the event is, for the columns that have few enough values to ask:
-    /// none means that it is not set.
-    pub(super) fn raw(&self, slot_number: usize, column: Column) -> Result<Option<&[u8]>> {
-        let Some(slot) = self.slots.get(slot_number) else { return Ok(None) };
-        Ok(match column {
-            Column::Event(_) => Some(self.stored(slot, column).map_or(&[][..], ValueBytes::as_bytes)),
-            Column::Name => Some(self.event_bytes(slot)?.name),
-            Column::Day => self.key(slot).get(..DAY),
-            _ => None,
-        })
-    }
-
-    /// The numbers that a table gave an event, as a range of its `codes`.
-    pub(super) fn codes(&self, slot_number: usize, dim: usize) -> Range<usize> {
-        let (Some(slot), Some(joined), Some(table)) =
-            (self.slots.get(slot_number), self.joined.get(dim), self.layout.dims.get(dim))
-        else {
-            return 0..0;
-        };
+    /// The codes that a table gave an event, as a range.
+    pub(super) fn codes_range(&self, event: usize, dim: usize) -> Range<usize> {
+        let (Some(joined), Some(table)) = (self.joined.get(dim), self.layout.dims.get(dim)) else { return 0..0 };
+        let run = self.run(event);
         match &table.ids {
-            None => slot.run as usize..slot.run as usize + 1,
-            Some(Column::Event(_)) => joined.range(slot_number),
-            Some(_) => joined.range(slot.run as usize),
+            None => run..run.saturating_add(1),
+            Some(Column::Event(_)) => joined.range(event),
+            Some(_) => joined.range(run),
         }
     }
 
-    /// The value of any column, decoded. Of groups it is the list of their values, null where there is none.
-    pub(super) fn value(&self, slot_number: usize, column: Column) -> Result<Option<Value>> {
-        let Some(slot) = self.slots.get(slot_number) else { return Ok(None) };
-        let decoded = |bytes: ValueBytes<'_>| bytes.decode().map_err(|malformed| self.corrupt(slot, malformed));
-        Ok(match column {
-            Column::Nowhere => None,
-            Column::Name => {
-                let name = self.event_bytes(slot)?.name().map_err(|malformed| self.corrupt(slot, malformed))?;
-                Some(name.into())
+    /// The codes that a table gave an event.
+    pub(super) fn codes(&self, event: usize, dim: usize) -> &[u32] {
+        let codes = self.joined.get(dim).and_then(|joined| joined.codes.get(self.codes_range(event, dim)));
+        codes.unwrap_or_default()
+    }
+
+    /// The value of any column of an event.
+    #[inline]
+    pub(super) fn cell(&self, event: usize, column: Column) -> ColumnValue<'_> {
+        match column {
+            Column::Nowhere => ColumnValue::NotSet,
+            Column::Event(at) => {
+                let bytes = self.properties.get(at).and_then(|property| property.get(event));
+                ColumnValue::stored(bytes.filter(|bytes| !bytes.is_empty()).map(ValueBytes::new))
             }
-            Column::InsertId => {
-                let id = self.event_bytes(slot)?.insert_id().map_err(|malformed| self.corrupt(slot, malformed))?;
-                Some(id.into())
+            Column::Dim { dim, at } => {
+                let Some(joined) = self.joined.get(dim) else { return ColumnValue::NotSet };
+                if self.layout.is_user(dim) {
+                    ColumnValue::stored(joined.dictionary.value(self.user_code(event, dim), at))
+                } else {
+                    ColumnValue::Groups(&joined.dictionary, self.codes(event, dim), at)
+                }
             }
-            Column::DistinctId => Some(self.distinct_id(slot)?.into_owned().into()),
-            Column::Time => Some(self.event_key(slot)?.time().to_string().into()),
-            Column::Day => Some(day_text(self.event_key(slot)?.time()).into()),
-            Column::Dim { dim, at } if !self.layout.is_user(dim) => {
-                let Some(joined) = self.joined.get(dim) else { return Ok(None) };
-                let codes = joined.codes.get(self.codes(slot_number, dim)).unwrap_or_default();
-                let values = codes.iter().map(|code| {
-                    let value = joined.tuple(*code).and_then(|tuple| codec::tuple_value(tuple, at));
-                    value.map_or(Ok(Value::Null), decoded)
+            Column::Name => ColumnValue::Text(self.name(event)),
+            Column::InsertId => ColumnValue::Text(self.insert_ids.text(event)),
+            Column::DistinctId => ColumnValue::Text(self.distinct_id(event)),
+            Column::Time => ColumnValue::Time(self.time(event)),
+            Column::Day => ColumnValue::Day(self.time(event)),
+        }
+    }
+
+    /// The ids of the users, run by run.
+    pub(super) fn run_ids(&self) -> &Arena {
+        &self.ids
+    }
+
+    /// Collects the ids of the groups that each event lists, or each user where `by_run`. An id that is listed twice
+    /// counts once.
+    pub(super) fn group_ids(&self, column: Column, by_run: bool, joined: &mut Joined) -> Result<()> {
+        let count = if by_run { self.runs() } else { self.len() };
+        for at in 0..count {
+            let event = if by_run { self.firsts.get(at).map(|first| *first as usize) } else { Some(at) };
+            let first = joined.ids.len();
+            let mut pushed = Ok(());
+            if let Some(ColumnValue::Stored(value)) = event.map(|event| self.cell(event, column)) {
+                value.group_ids(|id| {
+                    let is_known = (first..joined.ids.len()).any(|at| joined.ids.get(at) == Some(id.as_bytes()));
+                    if !is_known && pushed.is_ok() {
+                        pushed = joined.ids.push(id.as_bytes());
+                    }
                 });
-                Some(Value::List(values.collect::<Result<_>>()?))
             }
-            Column::Event(_) | Column::Dim { .. } => self.stored(slot, column).map(decoded).transpose()?,
-        })
+            pushed?;
+            // There are no more ids than bytes in an arena.
+            joined.ends.push(joined.ids.len() as u32);
+        }
+        Ok(())
     }
 }
 
 /// The day of a time in UTC, as text.
-pub(super) fn day_text(time: Timestamp) -> String {
+fn day_text(time: Timestamp) -> String {
     let mut text = time.to_string();
     text.truncate(10);
     text

@@ -1,20 +1,19 @@
-//! What a join has to read for what was asked, worked out once: which properties of events, which tables, which
-//! properties of their rows, and where each field is found among them.
+//! Projection pushdown: what a query needs of events and tables, resolved once, and the column of each of its fields.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::field::Field;
-use super::source::Table;
+use super::tables::JoinTable;
 use crate::model::{FIRST_EVENT, Kind};
 
-/// How events come to the rows of a table.
+/// The key by which a table is joined.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Via {
-    /// By their `distinct_id`.
+    /// The `distinct_id` of the event.
     User,
-    /// By the ids that the event lists under this group key.
+    /// The ids that the event lists under this group key.
     Group(String),
-    /// By the ids that the user's profile lists under this group key.
+    /// The ids that the user's profile lists under this group key.
     UserGroup(String),
 }
 
@@ -31,14 +30,14 @@ impl Via {
 #[derive(Debug)]
 pub(super) struct Dim {
     pub(super) via: Via,
-    pub(super) table: Table,
-    /// Where the ids of groups stand; none for users.
+    pub(super) table: JoinTable,
+    /// The column with the ids of groups; none for users.
     pub(super) ids: Option<Column>,
     /// The properties to project, ascending.
     pub(super) names: Vec<Box<str>>,
 }
 
-/// Where the value of a field is found.
+/// The column of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Column {
     Name,
@@ -46,31 +45,38 @@ pub(super) enum Column {
     InsertId,
     Time,
     Day,
-    /// In the projection of the event.
+    /// A property of the event, by its position in the projection.
     Event(usize),
-    /// In the projection of a row of a table.
+    /// A property of the rows of a table, by its position in their projection.
     Dim {
         dim: usize,
         at: usize,
     },
-    /// Nowhere. Only for a field that was not asked for when the layout was made.
+    /// None: a field that was not among those of the layout.
     Nowhere,
+}
+
+/// The columns of events that are needed, besides id, time and name.
+#[derive(Debug, Default)]
+pub(super) struct EventColumns {
+    /// The properties to project, ascending.
+    pub(super) properties: Vec<Box<str>>,
+    pub(super) insert_id: bool,
+    /// Whether events are needed as a whole.
+    pub(super) whole: bool,
 }
 
 /// All of it.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
-    /// The properties of events to project, ascending.
-    pub(super) event_names: Vec<Box<str>>,
+    pub(super) events: EventColumns,
     /// Users before the groups that they lead to.
     pub(super) dims: Vec<Dim>,
-    /// Whether the values of events are needed beyond their projection.
-    pub(super) whole_events: bool,
-    /// What was selected, in the order asked for.
+    /// The selected fields, in their order.
     pub(super) select: Vec<(Field, Column)>,
 }
 
-/// A property of every user, which no profile has among its own.
+/// A property of every user that is not stored in profiles.
 const USER_ID: &str = "$distinct_id";
 
 /// A property of an event that is computed.
@@ -86,25 +92,30 @@ fn computed(name: &str) -> Option<Column> {
 }
 
 /// The table that a property of a profile is in.
-fn table_of(via: &Via, name: &str) -> Table {
-    if name == FIRST_EVENT { Table::FirstEvents(via.kind()) } else { Table::Profiles(via.kind()) }
+fn table_of(via: &Via, name: &str) -> JoinTable {
+    if name == FIRST_EVENT { JoinTable::FirstEvents(via.kind()) } else { JoinTable::Profiles(via.kind()) }
 }
 
 impl Layout {
-    /// Works out what these fields need, besides tables that are to be joined anyway.
-    pub(super) fn new<'f>(fields: impl IntoIterator<Item = &'f Field>, on: &[Via], select: &'f [Field]) -> Self {
+    /// What these fields need, besides tables that are joined in any case. `whole` requests whole events.
+    pub(super) fn new<'f>(
+        fields: impl IntoIterator<Item = &'f Field>,
+        on: &[Via],
+        select: &'f [Field],
+        whole: bool,
+    ) -> Self {
         let mut events: BTreeSet<Box<str>> = BTreeSet::new();
-        let mut dims: BTreeMap<(Via, Table), BTreeSet<Box<str>>> = BTreeMap::new();
+        let mut dims: BTreeMap<(Via, JoinTable), BTreeSet<Box<str>>> = BTreeMap::new();
         for via in on {
-            dims.entry((via.clone(), Table::Profiles(via.kind()))).or_default();
+            dims.entry((via.clone(), JoinTable::Profiles(via.kind()))).or_default();
         }
-        let mut whole_events = false;
+        let mut insert_id = false;
         for field in fields.into_iter().chain(select) {
             let (via, name) = match field {
                 Field::Event(name) => {
                     match computed(name) {
                         None => drop(events.insert(name.as_str().into())),
-                        Some(column) => whole_events |= matches!(column, Column::Name | Column::InsertId),
+                        Some(column) => insert_id |= column == Column::InsertId,
                     }
                     continue;
                 }
@@ -123,16 +134,17 @@ impl Layout {
                 Via::User => {}
                 Via::Group(key) => drop(events.insert(key.into())),
                 Via::UserGroup(key) => {
-                    dims.entry((Via::User, Table::Profiles(Kind::User))).or_default().insert(key.into());
+                    dims.entry((Via::User, JoinTable::Profiles(Kind::User))).or_default().insert(key.into());
                 }
             }
         }
-        let mut layout = Self { event_names: events.into_iter().collect(), whole_events, ..Self::default() };
+        let events = EventColumns { properties: events.into_iter().collect(), insert_id, whole };
+        let mut layout = Self { events, ..Self::default() };
         // `Via::User` sorts first.
         for ((via, table), names) in dims {
             let ids = match &via {
                 Via::User => None,
-                // Whatever the key is called: it names a property, and nothing that is computed.
+                // The key names a stored property, even if it has the name of a computed one.
                 Via::Group(key) => Some(layout.event_column(key)),
                 Via::UserGroup(key) => Some(layout.column(&Field::user(key))),
             };
@@ -142,13 +154,13 @@ impl Layout {
         layout
     }
 
-    /// Where a property of events is found that is not computed.
+    /// The column of a property of events that is not computed.
     fn event_column(&self, name: &str) -> Column {
-        let place = self.event_names.binary_search_by(|known| (**known).cmp(name));
+        let place = self.events.properties.binary_search_by(|known| (**known).cmp(name));
         place.map_or(Column::Nowhere, Column::Event)
     }
 
-    /// Where a field is found.
+    /// The column of a field.
     pub(super) fn column(&self, field: &Field) -> Column {
         let (via, name) = match field {
             Field::Event(name) => return computed(name).unwrap_or_else(|| self.event_column(name)),
@@ -160,7 +172,7 @@ impl Layout {
         self.dim_column(&via, name)
     }
 
-    /// Where a property of the rows of a table is found.
+    /// The column of a property of the rows of a table.
     pub(super) fn dim_column(&self, via: &Via, name: &str) -> Column {
         let Some(dim) = self.dim(via, &table_of(via, name)) else { return Column::Nowhere };
         let names = self.dims.get(dim).map(|dim| dim.names.as_slice()).unwrap_or_default();
@@ -168,7 +180,7 @@ impl Layout {
         at.map_or(Column::Nowhere, |at| Column::Dim { dim, at })
     }
 
-    pub(super) fn dim(&self, via: &Via, table: &Table) -> Option<usize> {
+    pub(super) fn dim(&self, via: &Via, table: &JoinTable) -> Option<usize> {
         self.dims.iter().position(|dim| dim.via == *via && dim.table == *table)
     }
 

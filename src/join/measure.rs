@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use super::block::decoded;
 use super::field::Field;
 use crate::codec::{ValueBytes, ValueKind};
-use crate::error::{Error, Result};
 use crate::model::{Number, Value};
 
 /// What is measured of a segment.
@@ -125,18 +125,17 @@ impl Accumulator {
     }
 
     #[inline]
-    pub(super) fn take(&mut self, value: ValueBytes<'_>) -> Result<()> {
-        let corrupt = |_| Error::corrupt("a value that was checked cannot be read");
+    pub(super) fn take(&mut self, value: ValueBytes<'_>) {
         match self {
             Self::Count(_) => {}
             Self::Sum(total) | Self::Avg(total) => {
                 if value.kind() == ValueKind::Number {
-                    total.add(value.number().map_err(corrupt)?);
+                    // Values were checked when they entered their block or dictionary.
+                    value.number().into_iter().for_each(|number| total.add(number));
                 }
             }
-            Self::Min(_) | Self::Max(_) => self.take_value(value.decode().map_err(corrupt)?),
+            Self::Min(_) | Self::Max(_) => self.take_value(decoded(value)),
         }
-        Ok(())
     }
 
     pub(super) fn take_value(&mut self, value: Value) {

@@ -1,24 +1,26 @@
 //! The query-time join: events, with the latest state of the profiles that they belong to.
 //!
-//! A join is a pure function of sorted [`Source`]s of bytes: the log, in the order of day, `distinct_id` and time, and
-//! tables of rows in the order of their ids. It knows no store; [`Tables`] stands for one moment of one, and [`Memory`]
-//! is one without any. `docs/JOIN.md` says what is joined with what, and works an example by hand.
+//! A join is a pure function of an event log and of tables of profiles, as of one snapshot. It knows no store:
+//! `EventTable` and `ProfileTables` are all that it needs of one. `docs/JOIN.md` says what is joined with what, and
+//! works an example by hand.
 //!
 //! ```text
-//! query      what is asked                         field      names of what can be asked for
-//! layout     what has to be read for it            plan       which strategy, and why
-//! work       units of work, and workers            resolve    from ids to rows: lookup, merge, hash
-//! block      events and what was joined onto them  filter     which of them are kept
-//! rows       one by one, from one thread or many   fold       on the threads that made them
-//! aggregate  segments and measures of them         source     what is read
-//! interner   numbers for byte strings              memo       what was worked out before
+//! query      the question                        field      names of what can be selected
+//! layout     projection pushdown                 filter     predicate pushdown
+//! estimate   cardinalities                       plan       which strategy, and why: the cost model
+//! prepare    from a plan to its execution        exec       tasks (morsels), partitions, workers
+//! scan       scans of events into blocks         probe      build sides, and the three ways to probe them
+//! block      a batch of events in columns        cache      what a dictionary code meant
+//! rows       the rows, one by one                fold       the rows, on the threads that made them
+//! aggregate  groups of rows, and measures of them
+//! tables     the storage interface               stats      what was done so far
 //! ```
 //!
 //! * **It streams.** Nothing waits for the end of anything, blocks are small, and a user with a million events is many
 //!   blocks, not one.
-//! * **It never shortens.** What cannot be read ends the join with an error that says where.
-//! * **Late.** What is joined onto an event is the number of a projection. Filters, segments and values are worked out
-//!   once per projection, and a property that nobody asked for is never decoded.
+//! * **It is lossless.** What cannot be read ends the join with an error that says where.
+//! * **Late materialization.** What is joined onto an event is a dictionary code. Predicates and group keys are worked
+//!   out once per code, a value is decoded when somebody looks at it, and a property that is not needed never is.
 //!
 //! This room imports `error`, `model`, `codec` and `expr`; its tests make rows with `merge`. It may not name a store or
 //! an engine.
@@ -26,23 +28,23 @@
 mod aggregate;
 mod answer;
 mod block;
+mod cache;
 mod estimate;
+mod exec;
 mod field;
 mod filter;
 mod fold;
 mod group_by;
-mod interner;
 mod layout;
 mod measure;
-mod memo;
 mod plan;
 mod prepare;
+mod probe;
 mod query;
-mod resolve;
 mod rows;
-mod source;
+mod scan;
 mod stats;
-mod work;
+mod tables;
 
 #[cfg(test)]
 mod tests;
@@ -55,5 +57,9 @@ pub use measure::Measure;
 pub use plan::{Plan, Strategy, TablePlan};
 pub use query::Join;
 pub use rows::{Group, Row, Rows};
-pub use source::{Each, Memory, Sorted, Source, Table, Tables, encode};
 pub use stats::JoinStats;
+
+#[cfg(test)]
+pub(crate) use exec::Tables;
+pub(crate) use scan::{Days, EventRows, EventScan, EventTable, RowScan, ScanSpec, estimate};
+pub(crate) use tables::{Each, JoinTable, ProfileTables, RowCursor};

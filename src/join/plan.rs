@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::estimate::Estimates;
 use super::layout::{Layout, Via};
-use super::source::{Table, Tables};
+use super::tables::{JoinTable, ProfileTables};
 
 /// How the rows of a table are found for the events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -53,6 +53,9 @@ const ROW_BYTES: u64 = 96;
 
 /// Memory of a projected property on the build side, in bytes.
 const PROPERTY_BYTES: u64 = 24;
+
+/// The most memory for build sides, in bytes, which 32-bit offsets address with ease.
+pub(super) const MEMORY_MAX: usize = 1 << 30;
 
 /// Tables of at most this many rows are read as a whole rather than in partitions.
 const WHOLE_ROWS_MAX: u64 = 1 << 16;
@@ -95,7 +98,10 @@ pub struct Plan {
     pub ordered: bool,
     /// Rows of a partition, where a table is partitioned.
     #[serde(skip)]
-    pub(super) part_rows: u64,
+    pub(super) partition_rows: u64,
+    /// Bytes of a partition, which keep it within the memory where rows are larger than assumed.
+    #[serde(skip)]
+    pub(super) partition_bytes: usize,
     #[serde(skip)]
     seek_threshold: Option<u32>,
 }
@@ -133,9 +139,9 @@ pub(super) struct PlannerHints {
 }
 
 impl Plan {
-    pub(super) fn new(layout: &Layout, tables: &dyn Tables, estimates: Estimates, hints: PlannerHints) -> Self {
+    pub(super) fn new(layout: &Layout, tables: &dyn ProfileTables, estimates: Estimates, hints: PlannerHints) -> Self {
         let memory = (hints.memory / layout.dims.len().max(1)) as u64;
-        let mut part_rows = u64::MAX;
+        let mut partition_rows = u64::MAX;
         let plan = |dim: usize| -> Option<TablePlan> {
             let spec = layout.dims.get(dim)?;
             let rows = tables.estimate_rows(&spec.table);
@@ -150,30 +156,32 @@ impl Plan {
                 let by_threads = rows / (hints.threads as u64 * 4).max(1);
                 let by_pieces = rows.saturating_mul(estimates.days.max(1)) / PIECES_MAX;
                 let by_memory = memory / row_bytes / (hints.threads as u64 + 1);
-                part_rows = part_rows.min(by_threads.max(by_pieces).max(WHOLE_ROWS_MAX / 2).min(by_memory).max(8));
+                partition_rows =
+                    partition_rows.min(by_threads.max(by_pieces).max(WHOLE_ROWS_MAX / 2).min(by_memory).max(8));
             }
-            let costs = CostModel::new(&estimates, rows, if partitioned { rows / part_rows.max(1) + 1 } else { 0 });
+            let costs =
+                CostModel::new(&estimates, rows, if partitioned { rows / partition_rows.max(1) + 1 } else { 0 });
             let (strategy, reason) = costs.choose(user, fits || partitioned, hints.strategy);
             let partitioned = partitioned && strategy == Strategy::Hash;
             let through = if matches!(spec.via, Via::UserGroup(_)) { " of the user" } else { "" };
             let name = match &spec.table {
-                Table::Profiles(kind) => format!("{kind}{through}"),
-                Table::FirstEvents(kind) => format!("first events of {kind}{through}"),
+                JoinTable::Profiles(kind) => format!("{kind}{through}"),
+                JoinTable::FirstEvents(kind) => format!("first events of {kind}{through}"),
             };
             Some(TablePlan { table: name, strategy, partitioned, rows, reason })
         };
         let tables = (0..layout.dims.len()).filter_map(plan).collect();
         let PlannerHints { threads, ordered, seek_threshold, .. } = hints;
-        Self { estimates, tables, threads, ordered, part_rows, seek_threshold }
+        let partition_bytes = memory as usize / (threads + 1);
+        Self { estimates, tables, threads, ordered, partition_rows, partition_bytes, seek_threshold }
     }
 
     /// Events skipped one by one before the scan seeks to the next user that the runtime filter keeps, where it keeps
-    /// this share of the users of a table.
+    /// this many users.
     ///
     /// A seek costs as much as [`EVENTS_PER_SEEK`] events. Where the distance between users that are kept is usually
     /// less, only long runs of other users are worth a seek; otherwise it pays at once.
-    pub(super) fn seek_threshold(&self, dim: usize, share: f64) -> u32 {
-        let kept = self.tables.get(dim).map_or(0.0, |table| table.rows as f64 * share);
+    pub(super) fn seek_threshold(&self, kept: f64) -> u32 {
         let events = self.estimates.events as f64 / self.estimates.days.max(1) as f64;
         let threshold = if events > kept * EVENTS_PER_SEEK { 8 } else { EVENTS_PER_SEEK as u32 * 4 };
         self.seek_threshold.unwrap_or(threshold)

@@ -3,28 +3,29 @@
 use std::fmt;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::AtomicBool;
 
 use parking_lot::Mutex;
 
-use super::estimate::{Days, Estimates, estimate};
+use super::estimate::Estimates;
+use super::exec::{Execution, Tables, Tasks};
 use super::field::Field;
 use super::filter::{Filter, field_of};
 use super::fold::fold;
 use super::layout::{Layout, Via};
-use super::plan::{Plan, PlannerHints, Strategy};
+use super::plan::{MEMORY_MAX, Plan, PlannerHints, Strategy};
 use super::prepare::{build, tasks};
+use super::probe::RuntimeFilter;
 use super::rows::{Row, Rows};
-use super::source::{Source, Table, Tables, Watched};
+use super::scan::{Days, EventPredicate, OwnEvents, ScanSpec, UserRange};
 use super::stats::Counters;
-use super::work::{Engine, Scope, Units};
+use super::tables::JoinTable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expr::Expr;
-use crate::model::{Kind, Timestamp};
+use crate::model::{Event, Kind, Timestamp};
 
-/// Memory for build sides, in bytes: the default, and the most that 32-bit offsets can address.
+/// The default memory for build sides, in bytes.
 const MEMORY: usize = 32 << 20;
-pub(super) const MEMORY_MAX: usize = 1 << 30;
 
 /// Bounds of [`Join::threads`].
 const THREADS_MAX: usize = 256;
@@ -40,41 +41,44 @@ const MEMORY_MIN: usize = 4 << 10;
 /// A query is only a description: it can be cloned, [explained](Self::explain) and run several times. A setting that
 /// cannot be is reported by whatever runs it.
 ///
-/// ```
-/// # use std::sync::Arc;
-/// # use profiledb::join::Memory;
-/// # use profiledb::{Event, ProfileKey, Update, merge};
-/// # let mut memory = Memory::new();
-/// # let time = |seconds: i64| Timestamp::from_seconds(1_700_000_000 + seconds);
-/// # memory.event(&Event::new("purchase", "alice", time(0)).set("amount", 5));
-/// # memory.event(&Event::new("purchase", "bob", time(1)).set("amount", 7));
-/// # memory.row(&ProfileKey::user("alice")?, merge::full(None, &[&merge::operand(&Update::new().set("plan", "pro"))]));
-/// # let tables = Arc::new(memory);
-/// use profiledb::Timestamp;
-/// use profiledb::join::Join;
+#[cfg_attr(feature = "rocksdb", doc = "```")]
+#[cfg_attr(not(feature = "rocksdb"), doc = "```ignore")]
+/// # let dir = tempfile::tempdir()?;
+/// use profiledb::{Db, Event, Timestamp, Update};
 ///
-/// // With a store: `db.snapshot().join()`.
-/// let purchases = Join::new(tables)
+/// let db = Db::open(dir.path().join("store"))?;
+/// let time = Timestamp::parse("2023-11-14T22:13:20")?;
+/// db.events().append(Event::new("purchase", "alice", time).set("amount", 5))?;
+/// db.events().append(Event::new("purchase", "bob", time).set("amount", 7))?;
+/// db.users().update("alice", Update::new().set("plan", "pro"))?;
+///
+/// let purchases = db
+///     .snapshot()
+///     .join()
 ///     .between(Timestamp::parse("2023-11-01")?..Timestamp::parse("2023-12-01")?)
 ///     .event_names(["purchase"]);
 ///
 /// let paying = purchases.clone().filter(r#"properties["amount"] > 1 and defined(user["plan"])"#);
 /// for row in paying.select(["event.amount", "user.plan"]).rows()? {
 ///     let row = row?;
-///     assert_eq!((row.distinct_id(), row.get(0), row.get(1)), ("alice".into(), Some(5.into()), Some("pro".into())));
+///     assert_eq!((row.distinct_id(), row.get(0), row.get(1)), ("alice", Some(5.into()), Some("pro".into())));
 /// }
 ///
 /// let by_plan = purchases.group_by(["user.plan"]).answer()?;
 /// assert_eq!(by_plan.get(&[Some("pro".into())]), Some(&[1.into()][..]));
 /// assert_eq!(by_plan.get(&[None]), Some(&[1.into()][..]));
-/// # Ok::<(), profiledb::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 #[must_use]
 pub struct Join {
     tables: Arc<dyn Tables>,
-    source: Option<OwnSource>,
-    scope: Scope,
+    own_events: Option<OwnEvents>,
+    /// From here on, up to there, exclusive.
+    times: (Option<Timestamp>, Option<Timestamp>),
+    names: Option<Vec<Box<[u8]>>>,
+    users: Option<Vec<String>>,
+    whole_events: bool,
     select: Vec<Field>,
     filter: Vec<Expr>,
     on: Vec<Via>,
@@ -83,12 +87,9 @@ pub struct Join {
     refused: Option<Error>,
 }
 
-/// A caller's own events. Clones of a query share them, and the first one that runs reads them.
-type OwnSource = Arc<Mutex<Option<Box<dyn Source>>>>;
-
 impl Join {
     /// All events of these tables.
-    pub fn new(tables: Arc<dyn Tables>) -> Self {
+    pub(crate) fn new(tables: Arc<dyn Tables>) -> Self {
         let hints = PlannerHints {
             strategy: None,
             ordered: false,
@@ -99,8 +100,11 @@ impl Join {
         };
         Self {
             tables,
-            source: None,
-            scope: Scope::default(),
+            own_events: None,
+            times: (None, None),
+            names: None,
+            users: None,
+            whole_events: false,
             select: Vec::new(),
             filter: Vec::new(),
             on: Vec::new(),
@@ -110,24 +114,59 @@ impl Join {
         }
     }
 
-    /// Other events than those of the store: the caller's own, in the order of their keys.
+    /// Joins these events instead of those of the log.
+    ///
+    /// They come in the order of the log: by day in UTC, within the day by `distinct_id`, and then by time; others are
+    /// refused. An event that is there twice is two events. An error among them ends the join.
     ///
     /// They are read once, by one thread. To run the query, or a clone of it, a second time is an error.
-    pub fn events_from(mut self, source: impl Source + 'static) -> Self {
-        self.source = Some(Arc::new(Mutex::new(Some(Box::new(Watched::new(Box::new(source)))))));
+    ///
+    #[cfg_attr(feature = "rocksdb", doc = "```")]
+    #[cfg_attr(not(feature = "rocksdb"), doc = "```ignore")]
+    /// # let dir = tempfile::tempdir()?;
+    /// use profiledb::{Db, Event, Timestamp, Update};
+    ///
+    /// let db = Db::open(dir.path().join("store"))?;
+    /// db.users().update("alice", Update::new().set("plan", "pro"))?;
+    /// let visits = ["alice", "bob"].map(|id| Ok(Event::new("visit", id, Timestamp::from_seconds(1_700_000_000))));
+    ///
+    /// let rows = db.snapshot().join().events_from(visits).select(["user.plan"]).rows()?;
+    /// let plans = rows.map(|row| Ok(row?.get(0))).collect::<profiledb::Result<Vec<_>>>()?;
+    /// assert_eq!(plans, [Some("pro".into()), None]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn events_from<E>(mut self, events: E) -> Self
+    where
+        E: IntoIterator<Item = Result<Event>, IntoIter: Send + 'static>,
+    {
+        self.own_events = Some(OwnEvents::new(events.into_iter()));
         self.hints.single_pass = true;
+        self
+    }
+
+    /// Only events of these users. The default is all; an empty list is no events. The log is read with a skip scan:
+    /// from one of them to the next, day by day.
+    pub fn users<I: Into<String>>(mut self, ids: impl IntoIterator<Item = I>) -> Self {
+        self.users = Some(ids.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Rows carry their whole events, see [`Row::event`]. By default they have the selected fields only, which is
+    /// faster.
+    pub fn with_events(mut self) -> Self {
+        self.whole_events = true;
         self
     }
 
     /// Only events of these times. The default is all.
     pub fn between(mut self, times: impl RangeBounds<Timestamp>) -> Self {
         let next = |time: &Timestamp| Timestamp::from_millis(time.millis().saturating_add(1));
-        self.scope.from = match times.start_bound() {
+        self.times.0 = match times.start_bound() {
             Bound::Unbounded => None,
             Bound::Included(time) => Some(*time),
             Bound::Excluded(time) => Some(next(time)),
         };
-        self.scope.to = match times.end_bound() {
+        self.times.1 = match times.end_bound() {
             Bound::Unbounded => None,
             Bound::Included(time) => Some(next(time)),
             Bound::Excluded(time) => Some(*time),
@@ -137,7 +176,7 @@ impl Join {
 
     /// Only events of these names. The default is all; an empty list is no events.
     pub fn event_names<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
-        self.scope.names = Some(names.into_iter().map(|name| name.as_ref().as_bytes().into()).collect());
+        self.names = Some(names.into_iter().map(|name| name.as_ref().as_bytes().into()).collect());
         self
     }
 
@@ -249,8 +288,7 @@ impl Join {
     /// parse; [`NotFound`](ErrorKind::NotFound) for a group key that no profile was ever stored under; and whatever
     /// keeps the first events from being read.
     pub fn rows(&self) -> Result<Rows> {
-        let engine = self.prepare(&[], true)?;
-        Ok(Rows::new(Arc::new(engine)))
+        Ok(Rows::new(Arc::new(self.prepare(&[], self.whole_events)?)))
     }
 
     /// Runs the query and folds its rows on the threads that produce them, each into a state of its own. Returns the
@@ -259,20 +297,23 @@ impl Join {
     ///
     /// Which thread sees which row is not specified, nor in which order.
     ///
-    /// ```
-    /// # use std::sync::Arc;
-    /// # use profiledb::join::{Join, Memory};
-    /// # use profiledb::{Event, Timestamp};
-    /// # let mut memory = Memory::new();
-    /// # memory.event(&Event::new("visit", "alice", Timestamp::from_seconds(1_700_000_000)).set("area", "checkout"));
-    /// # let tables = Arc::new(memory);
-    /// let count = |letters: &mut usize, row: &profiledb::join::Row| {
+    #[cfg_attr(feature = "rocksdb", doc = "```")]
+    #[cfg_attr(not(feature = "rocksdb"), doc = "```ignore")]
+    /// # let dir = tempfile::tempdir()?;
+    /// use profiledb::join::Row;
+    /// use profiledb::{Db, Event, Timestamp};
+    ///
+    /// let db = Db::open(dir.path().join("store"))?;
+    /// let time = Timestamp::from_seconds(1_700_000_000);
+    /// db.events().append(Event::new("visit", "alice", time).set("area", "checkout"))?;
+    ///
+    /// let count = |letters: &mut usize, row: &Row| {
     ///     *letters += row.text(0).map_or(0, str::len);
     ///     Ok(())
     /// };
-    /// let letters = Join::new(tables).select(["event.area"]).threads(2).fold(|| 0, count)?;
+    /// let letters = db.snapshot().join().select(["event.area"]).threads(2).fold(|| 0, count)?;
     /// assert_eq!(letters.into_iter().sum::<usize>(), "checkout".len());
-    /// # Ok::<(), profiledb::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
@@ -287,8 +328,7 @@ impl Join {
         if self.hints.ordered {
             return Err(Error::invalid("a fold has no order: use rows, or leave out ordered"));
         }
-        let engine = self.prepare(&[], true)?;
-        fold(&Arc::new(engine), new, each)
+        fold(&Arc::new(self.prepare(&[], self.whole_events)?), new, each)
     }
 
     /// The plan, where these fields are read besides those selected.
@@ -297,71 +337,87 @@ impl Join {
     }
 
     /// Plans, and reads the build sides that are hashed as a whole.
-    pub(super) fn prepare(&self, more: &[Field], whole_events: bool) -> Result<Engine> {
-        let (mut engine, days) = self.plan(more, whole_events)?;
-        engine.units = match &self.source {
-            _ if self.scope.is_empty() => Units::Days { starts: Vec::new(), next: AtomicUsize::new(0) },
-            Some(source) => {
-                let source = source.lock().take();
-                let source = source.ok_or_else(|| Error::invalid("the caller's events were read already"))?;
-                Units::Single(Mutex::new(Some(source)))
-            }
-            None => tasks(&*self.tables, &engine.layout, &engine.plan, &self.scope, days)?,
+    pub(super) fn prepare(&self, more: &[Field], whole_events: bool) -> Result<Execution> {
+        let (mut execution, days) = self.plan(more, whole_events)?;
+        execution.tasks = match &self.own_events {
+            _ if self.is_empty() => Tasks::none(),
+            Some(events) => Tasks::OwnEvents(Mutex::new(Some(events.take()?))),
+            None => tasks(&*self.tables, &execution.layout, &execution.plan, &execution.predicate, days)?,
         };
-        build(&mut engine, self.hints.memory)?;
-        Ok(engine)
+        build(&mut execution, self.hints.memory)?;
+        Ok(execution)
+    }
+
+    /// Whether no event can be in the range.
+    fn is_empty(&self) -> bool {
+        self.names.as_ref().is_some_and(Vec::is_empty) || self.users.as_ref().is_some_and(Vec::is_empty)
     }
 
     /// Estimates and plans. The execution has no tasks yet.
-    fn plan(&self, more: &[Field], whole_events: bool) -> Result<(Engine, Days)> {
+    fn plan(&self, more: &[Field], whole_events: bool) -> Result<(Execution, Days)> {
         if let Some(error) = &self.refused {
             return Err(error.clone());
         }
         let filter_fields: Vec<Field> =
             self.filter.iter().flat_map(|expr| expr.references().iter().map(field_of)).collect();
-        let mut layout = Layout::new(filter_fields.iter().chain(more), &self.on, &self.select);
-        layout.whole_events |= whole_events;
+        let layout = Layout::new(filter_fields.iter().chain(more), &self.on, &self.select, whole_events);
         for dim in &layout.dims {
             let kind = dim.via.kind();
             if let Kind::Group(key) = &kind
-                && !self.tables.has(&Table::Profiles(kind.clone()))
+                && !self.tables.has(&JoinTable::Profiles(kind.clone()))
             {
                 return Err(Error::new(ErrorKind::NotFound, format!("no such group key group_key={key:?}")));
             }
         }
         let layout = Arc::new(layout);
         let filter = Filter::new(&self.filter, &layout, self.inner);
-        let counters = Counters::default();
+        let (from, to) = self.times;
+        let predicate = Arc::new(EventPredicate { from, to, names: self.names.clone(), filter });
+        let requested = |seek_threshold: u32| -> Result<Option<Arc<RuntimeFilter>>> {
+            let filter = self.users.as_ref().map(|ids| RuntimeFilter::of(ids, seek_threshold)).transpose()?;
+            Ok(filter.map(Arc::new))
+        };
         let mut hints = self.hints;
         if hints.single_pass {
             hints.threads = 1;
         }
-        let (estimates, days) = match &self.source {
-            _ if self.scope.is_empty() => (Estimates::default(), None),
+        let (estimates, days) = match &self.own_events {
+            _ if self.is_empty() => (Estimates::default(), None),
             Some(_) => (Estimates::unknown(), None),
-            None => estimate(&*self.tables, &layout, &self.scope, &filter, &counters)?,
+            None => {
+                let (predicate, layout) = (Arc::clone(&predicate), Arc::clone(&layout));
+                let (days, users) =
+                    (predicate.days(), UserRange { filter: requested(u32::MAX)?, ..Default::default() });
+                self.tables.estimate(&ScanSpec { days, predicate, users, layout })?
+            }
         };
+        let counters = Counters::default();
+        counters.events_read.add(estimates.sample);
+        let estimates = self.users.iter().fold(estimates, |estimates, users| estimates.of_users(users.len()));
         let plan = Plan::new(&layout, &*self.tables, estimates, hints);
-        let engine = Engine {
+        let users = requested(plan.seek_threshold(self.users.as_ref().map_or(0, Vec::len) as f64))?;
+        let execution = Execution {
             tables: Arc::clone(&self.tables),
             builds: Vec::new(),
             layout,
-            scope: self.scope.clone(),
-            filter,
+            predicate,
             inner: self.inner,
             plan,
-            units: Units::Days { starts: Vec::new(), next: AtomicUsize::new(0) },
+            tasks: Tasks::none(),
+            users,
             counters,
             stop: AtomicBool::new(false),
         };
-        Ok((engine, days))
+        Ok((execution, days))
     }
 }
 
 impl fmt::Debug for Join {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Join")
-            .field("scope", &self.scope)
+            .field("times", &self.times)
+            .field("names", &self.names.as_ref().map(Vec::len))
+            .field("users", &self.users.as_ref().map(Vec::len))
             .field("select", &self.select)
             .field("filter", &self.filter)
             .field("inner", &self.inner)

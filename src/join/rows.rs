@@ -1,15 +1,14 @@
-//! Rows, as they come out: an iterator that reads when it is asked, on its own thread or from others.
+//! The pull iterator over rows of a join, and the exchange through which worker threads hand them over.
 //!
 //! ```text
 //! one thread          next() -> worker -> block -> rows of it
 //! several, unordered  workers -> one bounded channel -> next(), which works itself when there is nothing in it
-//! several, ordered    workers -> one bounded channel per unit, read in the order of units -> next()
+//! several, ordered    workers -> one bounded channel per task, read in the order of tasks -> next()
 //! ```
 //!
-//! Whoever drops the iterator stops the workers: they find their channel closed, or the flag up. A worker that fails
-//! sends its error and ends; a worker that panics is an error as well.
+//! Dropping the iterator stops the workers: they find their channel closed, or the flag set. A worker that fails sends
+//! its error and ends; a worker that panics is an error as well.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
 use std::iter::FusedIterator;
@@ -21,14 +20,14 @@ use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded};
 use parking_lot::Mutex;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::block::{Block, NO_ROW, Slot};
+use super::block::{Block, decoded};
+use super::exec::{Execution, Tasks, Worker};
 use super::field::Field;
 use super::layout::{Column, Via};
 use super::plan::Plan;
-use super::source::Table;
+use super::probe::{Dictionary, NO_ROW};
 use super::stats::JoinStats;
-use super::work::{Engine, Units, Worker};
-use crate::codec;
+use super::tables::JoinTable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Event, Timestamp, Value};
 
@@ -46,11 +45,12 @@ enum Message {
 enum Feed {
     Own(Box<Worker>),
     Threads {
-        /// Whoever waits for blocks in any order works as well, or it would be one thread more than asked for.
+        /// The consumer works as well while it waits for unordered blocks, so that there are no more threads than
+        /// requested.
         own: Option<Box<Worker>>,
-        /// With the number of ends that each is waiting for.
+        /// With the number of workers that have not ended yet, each.
         receivers: VecDeque<(Receiver<Message>, usize)>,
-        /// Where blocks go that nobody needs any more, to be filled again.
+        /// Used blocks, to be filled again.
         used: Sender<Block>,
         driver: Option<JoinHandle<()>>,
     },
@@ -60,7 +60,7 @@ enum Feed {
 ///
 /// A failure is the last item, whatever it is: rows that could not be read are never left out.
 pub struct Rows {
-    engine: Arc<Engine>,
+    execution: Arc<Execution>,
     feed: Feed,
     block: Option<Arc<Block>>,
     next: usize,
@@ -68,47 +68,51 @@ pub struct Rows {
 }
 
 impl Rows {
-    pub(super) fn new(engine: Arc<Engine>) -> Self {
-        let feed =
-            if engine.plan.threads == 1 { Ok(Feed::Own(Box::new(Worker::new(&engine)))) } else { spawn(&engine) };
+    pub(super) fn new(execution: Arc<Execution>) -> Self {
+        let feed = if execution.plan.threads == 1 {
+            Ok(Feed::Own(Box::new(Worker::new(&execution))))
+        } else {
+            spawn(&execution)
+        };
         // A system that gives us no thread still has this one.
-        let feed = feed.unwrap_or_else(|_| Feed::Own(Box::new(Worker::new(&engine))));
-        Self { engine, feed, block: None, next: 0, ended: false }
+        let feed = feed.unwrap_or_else(|_| Feed::Own(Box::new(Worker::new(&execution))));
+        Self { execution, feed, block: None, next: 0, ended: false }
     }
 
     /// How the join is executed, and why.
     #[must_use]
     pub fn plan(&self) -> &Plan {
-        &self.engine.plan
+        &self.execution.plan
     }
 
     /// What was done so far.
     #[must_use]
     pub fn stats(&self) -> JoinStats {
-        self.engine.counters.stats()
+        self.execution.counters.stats()
     }
 
     /// The fields of each row.
     pub fn fields(&self) -> impl Iterator<Item = &Field> {
-        self.engine.layout.select.iter().map(|(field, _)| field)
+        self.execution.layout.select.iter().map(|(field, _)| field)
     }
 
     /// Shows all rows that are left to a function, one by one, which is faster than to iterate: nothing is handed over.
     ///
-    /// ```
-    /// # use std::sync::Arc;
-    /// # use profiledb::join::{Join, Memory};
-    /// # use profiledb::{Event, Timestamp};
-    /// # let mut memory = Memory::new();
-    /// # memory.event(&Event::new("visit", "alice", Timestamp::from_seconds(1_700_000_000)));
-    /// # let tables = Arc::new(memory);
+    #[cfg_attr(feature = "rocksdb", doc = "```")]
+    #[cfg_attr(not(feature = "rocksdb"), doc = "```ignore")]
+    /// # let dir = tempfile::tempdir()?;
+    /// use profiledb::{Db, Event, Timestamp};
+    ///
+    /// let db = Db::open(dir.path().join("store"))?;
+    /// db.events().append(Event::new("visit", "alice", Timestamp::from_seconds(1_700_000_000)))?;
+    ///
     /// let mut names = Vec::new();
-    /// Join::new(tables).rows()?.visit(|row| {
+    /// db.snapshot().join().rows()?.visit(|row| {
     ///     names.push(row.name().to_owned());
     ///     Ok(())
     /// })?;
     /// assert_eq!(names, ["visit"]);
-    /// # Ok::<(), profiledb::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
@@ -133,8 +137,8 @@ impl Rows {
         let mut used = self.block.take().and_then(Arc::into_inner);
         match &mut self.feed {
             Feed::Own(worker) => {
-                let mut block = used.take().unwrap_or_else(|| Block::new(&self.engine.layout));
-                Ok(worker.next(&mut block)?.map(|_| Arc::new(block)))
+                let mut block = used.take().unwrap_or_else(|| Block::new(&self.execution.layout));
+                Ok(worker.next(&mut block)?.then(|| Arc::new(block)))
             }
             Feed::Threads { own, receivers, used: back, .. } => loop {
                 let message = match (receivers.front(), own.as_mut()) {
@@ -154,11 +158,11 @@ impl Rows {
                         _ => drop(receivers.pop_front()),
                     },
                     (Err(TryRecvError::Empty), Some(worker)) => {
-                        let mut block = used.take().unwrap_or_else(|| Block::new(&self.engine.layout));
+                        let mut block = used.take().unwrap_or_else(|| Block::new(&self.execution.layout));
                         match worker.next(&mut block)? {
-                            Some(()) if block.kept.is_empty() => used = Some(block),
-                            Some(()) => return Ok(Some(Arc::new(block))),
-                            None => *own = None,
+                            true if block.kept.is_empty() => used = Some(block),
+                            true => return Ok(Some(Arc::new(block))),
+                            false => *own = None,
                         }
                     }
                     (Err(_), _) => return Err(Error::new(ErrorKind::Closed, "a worker of the join panicked")),
@@ -174,10 +178,10 @@ impl Iterator for Rows {
     fn next(&mut self) -> Option<Self::Item> {
         while !self.ended {
             if let Some(block) = &self.block
-                && let Some(slot) = block.kept.get(self.next)
+                && let Some(event) = block.kept.get(self.next)
             {
                 self.next += 1;
-                return Some(Ok(Row { block: Arc::clone(block), slot: *slot as usize }));
+                return Some(Ok(Row { block: Arc::clone(block), event: *event as usize }));
             }
             self.next = 0;
             match self.advance() {
@@ -185,7 +189,7 @@ impl Iterator for Rows {
                 Ok(None) => self.ended = true,
                 Err(error) => {
                     self.ended = true;
-                    self.engine.stop.store(true, Ordering::Relaxed);
+                    self.execution.stop.store(true, Ordering::Relaxed);
                     return Some(Err(error));
                 }
             }
@@ -199,12 +203,12 @@ impl FusedIterator for Rows {}
 
 impl Drop for Rows {
     fn drop(&mut self) {
-        self.engine.stop.store(true, Ordering::Relaxed);
+        self.execution.stop.store(true, Ordering::Relaxed);
         if let Feed::Threads { own, receivers, driver, .. } = &mut self.feed {
             *own = None;
             receivers.clear();
             if let Some(driver) = driver.take() {
-                // A panic in there has been reported or nobody listens.
+                // A panic of a worker was sent as an error already, unless the consumer is gone.
                 let _ = driver.join();
             }
         }
@@ -221,86 +225,74 @@ impl fmt::Debug for Rows {
 enum Outlet {
     /// All to one channel, in any order.
     One(Sender<Message>),
-    /// To a channel for each unit. Whoever takes the unit takes the channel.
-    Units(Vec<Mutex<Option<Sender<Message>>>>),
+    /// To a channel for each task, which is taken by the worker that takes the task.
+    Tasks(Vec<Mutex<Option<Sender<Message>>>>),
 }
 
 /// Starts a thread that owns the workers, which are scoped to it.
-fn spawn(engine: &Arc<Engine>) -> Result<Feed> {
-    let threads = engine.plan.threads;
-    let (outlet, receivers, workers) = match &engine.units {
-        Units::Days { starts, .. } if engine.plan.ordered => {
-            let (senders, receivers): (Vec<_>, Vec<_>) = starts.iter().map(|_| bounded(BLOCKS_AHEAD)).unzip();
+fn spawn(execution: &Arc<Execution>) -> Result<Feed> {
+    let threads = execution.plan.threads;
+    let (outlet, receivers, workers) = match &execution.tasks {
+        Tasks::Days { ranges, .. } if execution.plan.ordered => {
+            let (senders, receivers): (Vec<_>, Vec<_>) = ranges.iter().map(|_| bounded(BLOCKS_AHEAD)).unzip();
             let senders = senders.into_iter().map(|sender| Mutex::new(Some(sender))).collect();
-            (Outlet::Units(senders), receivers.into_iter().map(|receiver| (receiver, 1)).collect(), threads)
+            (Outlet::Tasks(senders), receivers.into_iter().map(|receiver| (receiver, 1)).collect(), threads)
         }
-        Units::Days { .. } | Units::Parts(_) | Units::Single(_) => {
+        Tasks::Days { .. } | Tasks::Partitions(_) | Tasks::OwnEvents(_) => {
             let (sender, receiver) = bounded(BLOCKS_AHEAD * threads);
             (Outlet::One(sender), VecDeque::from([(receiver, threads - 1)]), threads - 1)
         }
     };
     let (used, again) = bounded(BLOCKS_AHEAD * threads);
-    let shared = Arc::clone(engine);
+    let shared = Arc::clone(execution);
     let driver = std::thread::Builder::new().name("profiledb-join".into()).spawn(move || {
         // A panic shows as a channel that closes early.
         let _ = crossbeam::thread::scope(|scope| {
             for _ in 0..workers {
-                scope.spawn(|_| match &outlet {
-                    Outlet::One(sender) => produce(&shared, sender, &again),
-                    Outlet::Units(senders) => produce_by_unit(&shared, senders, &again),
-                });
+                scope.spawn(|_| produce(&shared, &outlet, &again));
             }
         });
     })?;
-    let own = (workers < threads).then(|| Box::new(Worker::new(engine)));
+    let own = (workers < threads).then(|| Box::new(Worker::new(execution)));
     Ok(Feed::Threads { own, receivers, used, driver: Some(driver) })
 }
 
-/// What one worker does whose blocks may come in any order.
-fn produce(engine: &Arc<Engine>, sender: &Sender<Message>, again: &Receiver<Block>) {
-    let mut worker = Worker::new(engine);
-    loop {
-        let mut block = again.try_recv().unwrap_or_else(|_| Block::new(&engine.layout));
-        let message = match worker.next(&mut block) {
-            Ok(Some(_)) if block.kept.is_empty() => continue,
-            Ok(Some(_)) => Message::Block(Arc::new(block)),
-            Ok(None) => Message::End,
-            Err(error) => Message::Failed(error),
-        };
-        let goes_on = matches!(message, Message::Block(_));
-        if sender.send(message).is_err() || !goes_on {
-            return;
-        }
-    }
-}
-
-/// What one worker does when units are to come in order.
-fn produce_by_unit(engine: &Arc<Engine>, senders: &[Mutex<Option<Sender<Message>>>], again: &Receiver<Block>) {
-    let mut worker = Worker::new(engine);
+/// What one worker does: it sends blocks until there are no more, or no receiver is left.
+fn produce(execution: &Arc<Execution>, outlet: &Outlet, again: &Receiver<Block>) {
+    let mut worker = Worker::new(execution);
     let mut current: Option<(usize, Sender<Message>)> = None;
-    loop {
-        let mut block = again.try_recv().unwrap_or_else(|_| Block::new(&engine.layout));
-        let step = worker.next(&mut block);
-        if matches!(step, Ok(None)) {
-            return;
-        }
-        let unit = worker.unit();
-        if current.as_ref().is_none_or(|(number, _)| *number != unit) {
-            current = senders.get(unit).and_then(|sender| sender.lock().take()).map(|sender| (unit, sender));
-        }
-        let Some((_, sender)) = &current else { return };
-        let sent = match step {
-            Err(error) => {
-                let _ = sender.send(Message::Failed(error));
-                return;
+    let sender_of = |current: &mut Option<(usize, Sender<Message>)>, task: usize| match outlet {
+        Outlet::One(sender) => Some(sender.clone()),
+        Outlet::Tasks(senders) => {
+            if current.as_ref().is_none_or(|(number, _)| *number != task) {
+                *current = senders.get(task).and_then(|sender| sender.lock().take()).map(|sender| (task, sender));
             }
-            Ok(_) if block.kept.is_empty() => Ok(()),
-            Ok(_) => sender.send(Message::Block(Arc::new(block))),
-        };
-        let ended = if worker.unit_ended() { sender.send(Message::End) } else { Ok(()) };
-        if sent.and(ended).is_err() {
-            return;
+            current.as_ref().map(|(_, sender)| sender.clone())
         }
+    };
+    let is_by_task = matches!(outlet, Outlet::Tasks(_));
+    let closed = || Error::new(ErrorKind::Closed, "the rows of the join are not read any more");
+    let done = worker.run(|block, task| {
+        let sender = sender_of(&mut current, task.number).ok_or_else(closed)?;
+        let unused = if block.kept.is_empty() {
+            Some(block)
+        } else {
+            sender.send(Message::Block(Arc::new(block))).map_err(|_| closed())?;
+            again.try_recv().ok()
+        };
+        if is_by_task && task.has_ended {
+            sender.send(Message::End).map_err(|_| closed())?;
+        }
+        Ok(unused)
+    });
+    let last = match done {
+        Err(error) => Message::Failed(error),
+        Ok(()) if is_by_task => return,
+        Ok(()) => Message::End,
+    };
+    if let Some(sender) = sender_of(&mut current, worker.task().number) {
+        // Without a receiver there is no consumer, who would want to know.
+        let _ = sender.send(last);
     }
 }
 
@@ -308,7 +300,8 @@ fn produce_by_unit(engine: &Arc<Engine>, senders: &[Mutex<Option<Sender<Message>
 #[derive(Clone)]
 pub struct Row {
     block: Arc<Block>,
-    slot: usize,
+    /// The number of the event in the block.
+    event: usize,
 }
 
 impl Row {
@@ -318,86 +311,74 @@ impl Row {
         next: &mut usize,
         mut each: impl FnMut(&Self) -> Result<()>,
     ) -> Result<Arc<Block>> {
-        let mut row = Self { block, slot: 0 };
-        while let Some(slot) = row.block.kept.get(*next) {
+        let mut row = Self { block, event: 0 };
+        while let Some(event) = row.block.kept.get(*next) {
             *next += 1;
-            row.slot = *slot as usize;
+            row.event = *event as usize;
             each(&row)?;
         }
         Ok(row.block)
     }
 
-    fn slot(&self) -> Option<&Slot> {
-        self.block.slots.get(self.slot)
-    }
-
     /// The name of the event.
     #[must_use]
     pub fn name(&self) -> &str {
-        let event = self.slot().and_then(|slot| self.block.event_bytes(slot).ok());
-        event.and_then(|event| event.name().ok()).unwrap_or_default()
+        self.block.name(self.event)
     }
 
     /// The user of the event.
     #[must_use]
-    pub fn distinct_id(&self) -> Cow<'_, str> {
-        self.slot().and_then(|slot| self.block.distinct_id(slot).ok()).unwrap_or_default()
+    pub fn distinct_id(&self) -> &str {
+        self.block.distinct_id(self.event)
     }
 
     /// The time of the event.
     #[must_use]
     pub fn time(&self) -> Timestamp {
-        let key = self.slot().and_then(|slot| self.block.event_key(slot).ok());
-        key.map_or(Timestamp::from_millis(0), |key| key.time())
+        self.block.time(self.event)
     }
 
-    /// The whole event, decoded.
+    /// The whole event, decoded, in a join [`with_events`](super::Join::with_events).
     ///
     /// # Errors
     ///
-    /// [`Corrupt`](ErrorKind::Corrupt) when a property that was not selected cannot be read.
+    /// [`Invalid`](ErrorKind::Invalid) in any other join, [`Corrupt`](ErrorKind::Corrupt) when a property that was not
+    /// selected cannot be read.
     pub fn event(&self) -> Result<Event> {
-        match self.slot() {
-            Some(slot) => codec::decode_event(self.block.key(slot), self.block.value_bytes(slot)),
-            None => Err(Error::corrupt("a row without an event")),
-        }
+        let without = || Error::invalid("the rows of this join carry no whole events: request them by with_events()");
+        self.block.event(self.event).ok_or_else(without)?
     }
 
-    /// The value of a selected field, by its place. Nothing when it is not set: there is no profile, or no such
+    /// The value of a selected field, by its position. Nothing when it is not set: there is no profile, or no such
     /// property, or it is null. Of groups it is the list of the values of all groups, null where one is not set.
     #[must_use]
     pub fn get(&self, at: usize) -> Option<Value> {
         let (_, column) = self.block.layout.select.get(at)?;
-        self.value(*column).filter(|value| !value.is_null())
+        self.value(*column)
     }
 
-    /// The text of a selected field, by its place, where it lies. Nothing when it is not a string.
+    /// The text of a selected field, by its position, without a copy. Nothing when it is not a string.
     #[must_use]
     pub fn text(&self, at: usize) -> Option<&str> {
         let (_, column) = self.block.layout.select.get(at)?;
-        match column {
-            Column::Name => Some(self.name()),
-            column => self.block.stored(self.slot()?, *column)?.text(),
-        }
+        self.block.cell(self.event, *column).text()
     }
 
-    /// Everything that was joined was checked when it was.
     fn value(&self, column: Column) -> Option<Value> {
-        self.block.value(self.slot, column).ok().flatten()
+        self.block.cell(self.event, column).value().filter(|value| !value.is_null())
     }
 
     /// The selected fields and their values.
     pub fn iter(&self) -> impl Iterator<Item = (&Field, Option<Value>)> {
         let select = &self.block.layout.select;
-        select.iter().map(|(field, column)| (field, self.value(*column).filter(|value| !value.is_null())))
+        select.iter().map(|(field, column)| (field, self.value(*column)))
     }
 
     /// Whether the user has a profile. Nothing when users were not joined.
     #[must_use]
     pub fn has_user(&self) -> Option<bool> {
-        let dim = self.block.layout.dim(&Via::User, &Table::Profiles(Via::User.kind()))?;
-        let codes = self.block.joined.get(dim)?.codes.get(self.block.codes(self.slot, dim))?;
-        Some(codes.first().is_some_and(|code| *code != NO_ROW))
+        let dim = self.block.layout.dim(&Via::User, &JoinTable::Profiles(Via::User.kind()))?;
+        Some(self.block.user_code(self.event, dim) != NO_ROW)
     }
 
     /// The groups that the event lists under a group key, if that was joined: each id, and the selected properties of
@@ -415,13 +396,15 @@ impl Row {
 
     fn groups_by(&self, via: &Via) -> Vec<Group<'_>> {
         let layout = &self.block.layout;
-        let Some(dim) = layout.dim(via, &Table::Profiles(via.kind())) else { return Vec::new() };
+        let Some(dim) = layout.dim(via, &JoinTable::Profiles(via.kind())) else { return Vec::new() };
         let (Some(spec), Some(joined)) = (layout.dims.get(dim), self.block.joined.get(dim)) else { return Vec::new() };
-        let group = |at: usize| {
-            let tuple = joined.codes.get(at).and_then(|code| joined.tuple(*code));
-            Group { id: joined.id(at), names: &spec.names, tuple }
+        let group = |at: usize| Group {
+            id: joined.ids.text(at),
+            names: &spec.names,
+            dictionary: &joined.dictionary,
+            code: joined.codes.get(at).copied().unwrap_or(NO_ROW),
         };
-        self.block.codes(self.slot, dim).map(group).collect()
+        self.block.codes_range(self.event, dim).map(group).collect()
     }
 }
 
@@ -450,7 +433,8 @@ impl Serialize for Row {
 pub struct Group<'r> {
     id: &'r str,
     names: &'r [Box<str>],
-    tuple: Option<&'r [u8]>,
+    dictionary: &'r Dictionary,
+    code: u32,
 }
 
 impl<'r> Group<'r> {
@@ -463,14 +447,14 @@ impl<'r> Group<'r> {
     /// Whether it has a profile.
     #[must_use]
     pub fn exists(&self) -> bool {
-        self.tuple.is_some()
+        self.code != NO_ROW
     }
 
     /// A selected property of its profile. Nothing when it is not set.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Value> {
         let at = self.names.binary_search_by(|known| (**known).cmp(name)).ok()?;
-        codec::tuple_value(self.tuple?, at)?.decode().ok().filter(|value| !value.is_null())
+        self.dictionary.value(self.code, at).map(decoded).filter(|value| !value.is_null())
     }
 }
 

@@ -8,7 +8,7 @@
 //! append    validates and encodes events         first     backfill of the first-event index
 //! view      queries on a snapshot                erase     erasures, chunk by chunk
 //! events    iterators                            check     verifies every byte
-//! scan      opens the log's column family
+//! scan      opens the log's column family        statistics   row scans and estimates for joins
 //! ```
 //!
 //! This room commits nothing itself, and it does not see profiles.
@@ -19,6 +19,7 @@ mod erase;
 mod events;
 mod first;
 mod scan;
+mod statistics;
 mod view;
 
 #[cfg(test)]
@@ -32,4 +33,4 @@ pub(crate) use append::Appender;
 pub(crate) use check::check;
 pub(crate) use erase::{DayErasure, UserErasure, first_event_of, whole_days_before};
 pub(crate) use first::FirstEventBackfill;
-pub(crate) use scan::scan_keys;
+pub(crate) use statistics::{estimate_events, scan_events};

@@ -316,6 +316,13 @@ impl Engine {
         }
     }
 
+    /// Roughly how many keys a family has.
+    pub(crate) fn keys_estimate(&self, family: &str) -> u64 {
+        let Some(handle) = self.handle(family) else { return 0 };
+        // As in `family_stats`: RocksDB answers every property that this crate names.
+        self.db.property_int_value_cf(&handle, properties::ESTIMATE_NUM_KEYS).ok().flatten().unwrap_or_default()
+    }
+
     /// Statistics of a column family, from metadata only. Zeros for a family that does not exist.
     pub(crate) fn family_stats(&self, family: &str) -> FamilyStats {
         let Some(handle) = self.handle(family) else { return FamilyStats::default() };

@@ -12,6 +12,7 @@ use super::engine::{Handle, Raw, unread};
 use super::options;
 use super::snapshot::EngineSnapshot;
 use crate::error::{Error, Result};
+use crate::join::RowCursor;
 
 /// The expected access pattern of a scan, for read-ahead and the block cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +152,17 @@ impl EngineScan {
             cell.with_dependent_mut(|_, cursor| cursor.rows.seek(key));
             self.state = ScanState::Ahead;
         }
+    }
+}
+
+impl RowCursor for EngineScan {
+    fn next(&mut self) -> Result<Option<(&[u8], &[u8])>> {
+        Self::next(self)
+    }
+
+    fn seek(&mut self, key: &[u8]) -> Result<()> {
+        Self::seek(self, key);
+        Ok(())
     }
 }
 

@@ -24,6 +24,7 @@ mod first_index;
 mod group;
 mod names;
 mod open;
+mod probe;
 mod profile_scan;
 mod request;
 mod scan;
@@ -42,6 +43,7 @@ pub use stats::{TableStats, WriteStats};
 pub use view::View;
 
 pub(crate) use open::Store;
+pub(crate) use probe::{estimate_rows, has_table, lookup_rows, scan_rows};
 pub(crate) use request::Request;
 pub(crate) use shared::{Access, Options};
 pub(crate) use view::ReadSource;

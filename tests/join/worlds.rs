@@ -301,7 +301,7 @@ impl Query {
     fn check_rows(&self, snapshot: &Snapshot, naive: &[Naive]) -> (usize, Plan, u64) {
         let kept = naive.iter().filter(|row| self.keeps(row, &self.fields));
         let mut expected: Vec<String> = kept.map(|row| row.shown(&self.fields)).collect();
-        let mut rows = self.join(snapshot).select(self.fields.iter().copied()).rows().unwrap();
+        let mut rows = self.join(snapshot).select(self.fields.iter().copied()).with_events().rows().unwrap();
         let plan = rows.plan().clone();
         let mut got = Vec::new();
         for row in rows.by_ref() {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::Path;
 
-use profiledb::join::{self, Join, Source};
+use profiledb::join::Join;
 use profiledb::{Event, Snapshot, Value};
 
 use crate::args::Events;
@@ -59,7 +59,7 @@ type Found<'s> = Box<dyn Iterator<Item = profiledb::Result<Event>> + 's>;
 /// about users.
 fn found<'s>(moment: &Snapshot, user: Option<&str>, scope: &'s Understood<'_>) -> Result<Found<'s>, Failure> {
     if scope.has_filter() {
-        let rows = scope.of(asked(moment, user)).ordered().rows()?;
+        let rows = scope.of(asked(moment, user)).ordered().with_events().rows()?;
         return Ok(Box::new(rows.map(|row| row?.event())));
     }
     let log = moment.events();
@@ -68,35 +68,9 @@ fn found<'s>(moment: &Snapshot, user: Option<&str>, scope: &'s Understood<'_>) -
     Ok(Box::new(events.filter(|event| event.as_ref().map_or(true, |event| scope.has(event)))))
 }
 
-/// A join of everybody's events, or of those of one user, who is looked up.
+/// A join of all events, or of those of one user.
 fn asked(moment: &Snapshot, user: Option<&str>) -> Join {
-    match user {
-        None => moment.join(),
-        Some(id) => moment.join().events_from(OfUser { events: moment.events().of_user(id), row: None, ahead: false }),
-    }
-}
-
-/// The events of one user as a source of a join.
-struct OfUser {
-    events: profiledb::Events,
-    row: Option<(Vec<u8>, Vec<u8>)>,
-    /// Whether the row is still to come.
-    ahead: bool,
-}
-
-impl Source for OfUser {
-    fn next(&mut self) -> profiledb::Result<Option<(&[u8], &[u8])>> {
-        if !std::mem::take(&mut self.ahead) {
-            self.row = self.events.next().transpose()?.map(|event| join::encode(&event));
-        }
-        Ok(self.row.as_ref().map(|(key, value)| (key.as_slice(), value.as_slice())))
-    }
-
-    fn seek(&mut self, key: &[u8]) -> profiledb::Result<()> {
-        while self.next()?.is_some_and(|(next, _)| next < key) {}
-        self.ahead = true;
-        Ok(())
-    }
+    user.map_or_else(|| moment.join(), |id| moment.join().users([id]))
 }
 
 /// What the column of a property is called. Only one name means something beside the properties, too.

@@ -133,7 +133,7 @@ fn rows(query: &Query, fields: &[Field], join: &Join, refused: impl Fn(Error) ->
         let mut cells: Vec<Named<'_>> = vec![
             ("event", row.name().into()),
             ("time", row.time().to_string().into()),
-            ("distinct_id", row.distinct_id().as_ref().into()),
+            ("distinct_id", row.distinct_id().into()),
         ];
         cells.extend(names.iter().enumerate().map(|(at, name)| (name.as_str(), row.get(at).unwrap_or_default())));
         out.row(&cells)?;

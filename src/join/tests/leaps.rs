@@ -6,7 +6,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::join::{Join, JoinStats, Memory, Strategy as Way, Tables};
+use super::memory::Memory;
+use crate::join::{Join, JoinStats, Strategy as Way, Tables};
 use crate::merge;
 use crate::model::{Event, ProfileKey, Timestamp};
 use crate::ops::Update;
@@ -138,7 +139,7 @@ proptest! {
             .map(|row| {
                 let row = row.unwrap();
                 let n = row.get(0).and_then(|n| n.as_number()?.as_u64()).unwrap() as u32;
-                (row.time().day_and_millis().0 as i64 - 20_000, row.distinct_id().into_owned(), n)
+                (row.time().day_and_millis().0 as i64 - 20_000, row.distinct_id().to_owned(), n)
             })
             .collect();
         found.sort();

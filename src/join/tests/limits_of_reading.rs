@@ -3,8 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use super::memory::{Memory, MemoryCursor, encode};
 use crate::error::{Error, ErrorKind, Result};
-use crate::join::{Each, Join, JoinStats, Measure, Memory, Row, Sorted, Source, Strategy, Table, Tables, encode};
+use crate::join::Measure;
+use crate::join::{
+    Days, Each, Estimates, EventRows, EventScan, EventTable, Join, JoinStats, JoinTable, ProfileTables, Row, RowCursor,
+    RowScan, ScanSpec, Strategy, Tables, estimate,
+};
 use crate::merge;
 use crate::model::{Event, Kind, ProfileKey, Timestamp};
 use crate::ops::Update;
@@ -53,23 +58,23 @@ impl Watched {
 }
 
 struct Counted {
-    source: Box<dyn Source>,
+    rows: MemoryCursor,
     read: Arc<AtomicU64>,
     alive: Arc<AtomicUsize>,
     after: u64,
     then: fn() -> Result<()>,
 }
 
-impl Source for Counted {
+impl RowCursor for Counted {
     fn next(&mut self) -> Result<Option<(&[u8], &[u8])>> {
         if self.read.fetch_add(1, Ordering::SeqCst) >= self.after {
             (self.then)()?;
         }
-        self.source.next()
+        self.rows.next()
     }
 
     fn seek(&mut self, key: &[u8]) -> Result<()> {
-        self.source.seek(key)
+        self.rows.seek(key)
     }
 }
 
@@ -79,32 +84,46 @@ impl Drop for Counted {
     }
 }
 
-impl Tables for Watched {
-    fn events(&self, from: &[u8], to: Option<&[u8]>) -> Result<Box<dyn Source>> {
+impl EventRows for Watched {
+    type Cursor = Counted;
+
+    fn cursor(&self, from: &[u8], to: Option<&[u8]>) -> Result<Counted> {
         self.alive.fetch_add(1, Ordering::SeqCst);
         let (read, alive) = (Arc::clone(&self.read), Arc::clone(&self.alive));
-        let source = self.memory.events(from, to)?;
-        Ok(Box::new(Counted { source, read, alive, after: self.after, then: self.then }))
+        Ok(Counted { rows: self.memory.cursor(from, to)?, read, alive, after: self.after, then: self.then })
     }
 
-    fn rows(&self, table: &Table, from: &[u8], to: Option<&[u8]>) -> Result<Box<dyn Source>> {
+    fn estimate_rows(&self, from: &[u8], to: Option<&[u8]>) -> u64 {
+        EventRows::estimate_rows(&self.memory, from, to)
+    }
+}
+
+impl EventTable for Watched {
+    fn scan(&self, spec: ScanSpec) -> Result<Box<dyn EventScan>> {
+        let (from, to) = spec.keys();
+        Ok(Box::new(RowScan::new(self.cursor(&from, to.as_deref())?, spec)))
+    }
+
+    fn estimate(&self, spec: &ScanSpec) -> Result<(Estimates, Days)> {
+        estimate(self, spec)
+    }
+}
+
+impl ProfileTables for Watched {
+    fn rows(&self, table: &JoinTable, from: &[u8], to: Option<&[u8]>) -> Result<Box<dyn RowCursor>> {
         self.memory.rows(table, from, to)
     }
 
-    fn lookup(&self, table: &Table, ids: &[&[u8]], each: &mut Each<'_>) -> Result<()> {
+    fn lookup(&self, table: &JoinTable, ids: &[&[u8]], each: &mut Each<'_>) -> Result<()> {
         self.memory.lookup(table, ids, each)
     }
 
-    fn has(&self, table: &Table) -> bool {
+    fn has(&self, table: &JoinTable) -> bool {
         self.memory.has(table)
     }
 
-    fn estimate_rows(&self, table: &Table) -> u64 {
-        self.memory.estimate_rows(table)
-    }
-
-    fn estimate_events(&self, from: &[u8], to: Option<&[u8]>) -> u64 {
-        self.memory.estimate_events(from, to)
+    fn estimate_rows(&self, table: &JoinTable) -> u64 {
+        ProfileTables::estimate_rows(&self.memory, table)
     }
 }
 
@@ -153,7 +172,7 @@ fn every_strategy_leaves_its_marks() {
         (0..3_000).step_by(500).for_each(|n| memory.event(&Event::new("visit", user(n), time(0, 0)).id("1")));
         (1..3_000).step_by(500).for_each(|n| memory.event(&Event::new("visit", user(n), time(0, 0)).id("1")));
         (0..3_000)
-            .for_each(|n| memory.put(Table::Profiles(Kind::User), user(n).as_bytes(), row(["pro", "free"][n % 2])));
+            .for_each(|n| memory.put(JoinTable::Profiles(Kind::User), user(n).as_bytes(), row(["pro", "free"][n % 2])));
         drop(sparse);
         memory
     };
@@ -308,22 +327,14 @@ fn damage_stops_the_join_and_says_where() {
     let (key, _) = encode(&Event::new("visit", user(42), time(1, 42)).id("1"));
     let damaged_row = {
         let mut memory = memory.clone();
-        memory.put(Table::Profiles(Kind::User), user(7).as_bytes(), b"\xa1?".to_vec());
+        memory.put(JoinTable::Profiles(Kind::User), user(7).as_bytes(), b"\xa1?".to_vec());
         memory
     };
-    let damaged_event = {
-        memory = world(3, 100);
-        let mut rows: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-        let mut events = memory.events(&[], None).unwrap();
-        while let Some((known, value)) = events.next().unwrap() {
-            rows.push((known.to_vec(), if known == key { b"\xe1\x05x".to_vec() } else { value.to_vec() }));
-        }
-        Sorted::new(rows)
-    };
+    memory.event_row((key, b"\xe1\x05x".to_vec()));
     for way in [Strategy::Lookup, Strategy::Merge, Strategy::Hash] {
-        let join = Join::new(Arc::new(memory.clone())).events_from(damaged_event.clone()).strategy(way);
-        let rows: Vec<_> = join.select(["user.plan"]).rows().unwrap().collect();
-        let error = rows.last().unwrap().as_ref().unwrap_err();
+        let join = Join::new(Arc::new(memory.clone())).strategy(way);
+        let rows = join.select(["user.plan"]).rows().and_then(Iterator::collect::<Result<Vec<_>>>);
+        let error = rows.unwrap_err();
         assert!(error.is_corrupt() && error.message().contains("user-00042"), "{error}");
         assert!(error.message().contains("2024-10-05T00:00:42"), "{error}");
 
@@ -350,12 +361,15 @@ fn names_and_ids_that_cannot_be_read_are_errors_in_every_way_of_reading() {
     ];
     for (key, value, what) in bad {
         let (before, after) = (encode(&Event::new("a", "a", time(0, 0))), encode(&Event::new("z", "z", time(0, 9))));
-        let events = Sorted::new(vec![before, (key, value), after]);
+        let mut memory = world(0, 1);
+        // Enough that the sample of the planner does not have the one that cannot be read.
+        let many = (0..2_000).map(|n| encode(&Event::new("visit", format!("a{n:04}"), time(0, 4))));
+        many.chain([before, (key, value), after]).for_each(|row| memory.event_row(row));
         for (way, threads) in [(Strategy::Lookup, 1), (Strategy::Merge, 1), (Strategy::Hash, 2)] {
             for select in [&[][..], &["user.plan"], &["event.x"]] {
                 let join = || {
-                    let join = Join::new(Arc::new(world(1, 1))).events_from(events.clone()).strategy(way);
-                    join.threads(threads).select(select.iter().copied())
+                    let join = Join::new(Arc::new(memory.clone())).strategy(way).threads(threads);
+                    join.select(select.iter().copied())
                 };
                 let error = |error: Option<Error>| {
                     let error = error.unwrap();
@@ -368,30 +382,36 @@ fn names_and_ids_that_cannot_be_read_are_errors_in_every_way_of_reading() {
             }
         }
         // An event that the query does not cover does not matter to it.
-        let join = Join::new(Arc::new(world(1, 1))).events_from(events).event_names(["a", "z"]);
+        let of_user = Join::new(Arc::new(memory.clone())).users(["z"]);
+        assert_eq!(of_user.rows().unwrap().map(Result::unwrap).count(), 1);
+        let join = Join::new(Arc::new(memory)).event_names(["a", "z"]);
         assert_eq!(join.between(time(0, 6)..).rows().unwrap().filter(Result::is_ok).count(), 1);
     }
 }
 
 #[test]
 fn events_that_do_not_ascend_are_refused() {
-    struct Backwards(Vec<(Vec<u8>, Vec<u8>)>, usize);
-
-    impl Source for Backwards {
-        fn next(&mut self) -> Result<Option<(&[u8], &[u8])>> {
-            self.1 += 1;
-            Ok(self.0.get(self.1 - 1).map(|(key, value)| (key.as_slice(), value.as_slice())))
-        }
-
-        fn seek(&mut self, _: &[u8]) -> Result<()> {
-            Ok(())
-        }
-    }
-
-    let event = |n, second| encode(&Event::new("visit", user(n), time(0, second)).id("1"));
-    for wrong in [vec![event(2, 0), event(1, 0)], vec![event(1, 5), event(1, 5)], vec![event(1, 6), event(1, 5)]] {
-        let rows: Vec<_> = Join::new(Arc::new(world(1, 5))).events_from(Backwards(wrong, 0)).rows().unwrap().collect();
-        let error = rows.last().unwrap().as_ref().unwrap_err();
+    let event = |n, day, second| Event::new("visit", user(n), time(day, second)).id("1");
+    let run = |events: Vec<Event>| {
+        let join = Join::new(Arc::new(world(1, 5))).events_from(events.into_iter().map(Ok).collect::<Vec<_>>());
+        join.rows().unwrap().collect::<Result<Vec<_>>>()
+    };
+    for wrong in [
+        vec![event(2, 0, 0), event(1, 0, 0)],
+        vec![event(1, 0, 6), event(1, 0, 5)],
+        vec![event(1, 1, 5), event(2, 0, 5)],
+    ] {
+        let error = run(wrong).unwrap_err();
         assert!(error.is_invalid() && error.message().contains("do not ascend"), "{error}");
     }
+    // Ids start anew each day, and one time may have several events.
+    assert_eq!(run(vec![event(2, 0, 5), event(2, 0, 5), event(1, 1, 0)]).unwrap().len(), 3);
+}
+
+#[test]
+fn an_error_among_the_events_of_a_caller_ends_the_join() {
+    let event = |second| Ok(Event::new("visit", user(1), time(0, second)).id("1"));
+    let events = vec![event(0), Err(Error::new(ErrorKind::Io, "the file is gone")), event(1)];
+    let rows: Vec<_> = Join::new(Arc::new(world(1, 5))).events_from(events).rows().unwrap().collect();
+    assert_eq!(rows.last().unwrap().as_ref().unwrap_err().message(), "the file is gone");
 }

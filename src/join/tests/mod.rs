@@ -2,5 +2,6 @@
 
 mod leaps;
 mod limits_of_reading;
+mod memory;
 mod nested_loop;
 mod rules;

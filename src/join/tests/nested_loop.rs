@@ -7,12 +7,11 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
+use super::memory::{Memory, encode};
 use crate::codec;
 use crate::error::Result;
 use crate::expr::{Expr, Place, Reference, Scope};
-use crate::join::{
-    Field, GroupBy, Join, JoinStats, Measure, Memory, Rows, Sorted, Strategy as Way, Table, Tables, encode,
-};
+use crate::join::{Field, GroupBy, Join, JoinStats, JoinTable, Measure, Rows, Strategy as Way, Tables};
 use crate::merge;
 use crate::model::{Event, Kind, Number, Profile, ProfileKey, Timestamp, Value};
 use crate::ops::Update;
@@ -33,7 +32,7 @@ impl World {
         let seen = self.events.values().filter(|known| known.distinct_id() == event.distinct_id());
         let first = seen.map(Event::time).chain([event.time()]).min().unwrap();
         if !event.distinct_id().is_empty() {
-            let table = Table::FirstEvents(Kind::User);
+            let table = JoinTable::FirstEvents(Kind::User);
             self.memory.put(table, event.distinct_id().as_bytes(), codec::encode_stamp(first));
         }
         self.events.insert(encode(&event).0, event);
@@ -178,6 +177,7 @@ struct Query {
     fields: Vec<Field>,
     filter: Option<Expr>,
     names: Vec<&'static str>,
+    users: Option<Vec<String>>,
     from: Option<i64>,
     to: Option<i64>,
     inner: bool,
@@ -206,6 +206,9 @@ impl Query {
         if let Some(filter) = &self.filter {
             join = join.filter(filter.clone());
         }
+        if let Some(users) = &self.users {
+            join = join.users(users);
+        }
         if self.inner { join.inner() } else { join }
     }
 
@@ -223,7 +226,8 @@ impl Query {
             let row = Naive { event, user, world };
             let is_asked = self.from.is_none_or(|from| from <= millis)
                 && self.to.is_none_or(|to| millis < to)
-                && (self.names.is_empty() || self.names.contains(&event.name()));
+                && (self.names.is_empty() || self.names.contains(&event.name()))
+                && self.users.as_ref().is_none_or(|users| users.iter().any(|id| id == event.distinct_id()));
             let is_joined = is_asked && (!self.inner || row.has_all(self));
             if is_joined && self.filter.as_ref().map_or(Ok(true), |expr| expr.is_true(&row))? {
                 rows.push(row);
@@ -233,14 +237,20 @@ impl Query {
     }
 }
 
-fn rows_of(rows: Rows) -> (Vec<String>, JoinStats) {
+fn rows_of(rows: Rows, how: &How, world: &World) -> (Vec<String>, JoinStats) {
     let mut rows = rows;
     let mut all = Vec::new();
     for row in rows.by_ref() {
         let row = row.unwrap();
-        let event = row.event().unwrap();
-        assert_eq!((row.name(), &*row.distinct_id(), row.time()), (event.name(), event.distinct_id(), event.time()));
-        let mut text = format!("{} {} {}", event.name(), event.distinct_id(), event.time().millis());
+        match row.event() {
+            Ok(event) => {
+                let parts = (event.name(), event.distinct_id(), event.time());
+                assert_eq!((row.name(), row.distinct_id(), row.time()), parts);
+                assert_eq!(world.events.get(&encode(&event).0), Some(&event));
+            }
+            Err(error) => assert!(!how.with_events && error.is_invalid(), "{error}"),
+        }
+        let mut text = format!("{} {} {}", row.name(), row.distinct_id(), row.time().millis());
         for (at, (field, value)) in row.iter().enumerate() {
             assert_eq!(row.get(at), value);
             let as_text = value.as_ref().and_then(Value::as_str);
@@ -384,8 +394,10 @@ fn queries() -> impl Strategy<Value = Query> {
     let bound = || prop::option::weighted(0.3, (-1..45_i64, 0..3_i64).prop_map(|(day, hours)| day * DAY + hours));
     let names = prop_oneof![3 => Just(vec![]), 1 => Just(vec!["buy"]), 1 => Just(vec!["buy", "v"])];
     let filter = prop::option::weighted(0.5, select(FILTERS.to_vec()).prop_map(|text| text.parse::<Expr>().unwrap()));
-    (fields(6), filter, names, bound(), bound(), any::<bool>())
-        .prop_map(|(fields, filter, names, from, to, inner)| Query { fields, filter, names, from, to, inner })
+    let users = prop::option::weighted(0.3, prop::collection::vec(ids(), 0..30));
+    (fields(6), filter, names, users, bound(), bound(), any::<bool>()).prop_map(
+        |(fields, filter, names, users, from, to, inner)| Query { fields, filter, names, users, from, to, inner },
+    )
 }
 
 /// How a join is run: what must not change what comes out.
@@ -396,33 +408,36 @@ struct How {
     memory: usize,
     ordered: bool,
     own_source: bool,
-    patience: u32,
+    with_events: bool,
+    seek_threshold: u32,
 }
 
 fn hows() -> impl Strategy<Value = How> {
     let way = select(vec![None, Some(Way::Lookup), Some(Way::Merge), Some(Way::Hash)]);
     let memory = select(vec![4 << 10, 32 << 20]);
-    (way, 1..4_usize, memory, any::<bool>(), prop::bool::weighted(0.2), 0..3_u32).prop_map(
-        |(way, threads, memory, ordered, own_source, patience)| How {
+    (way, 1..4_usize, memory, any::<[bool; 2]>(), prop::bool::weighted(0.2), 0..3_u32).prop_map(
+        |(way, threads, memory, [ordered, with_events], own_source, seek_threshold)| How {
             way,
             threads,
             memory,
             ordered,
             own_source,
-            patience,
+            with_events,
+            seek_threshold,
         },
     )
 }
 
 impl How {
     fn apply(&self, join: Join, world: &World) -> Join {
-        let mut join = join.threads(self.threads).memory_bytes(self.memory).seek_threshold(self.patience);
+        let mut join = join.threads(self.threads).memory_bytes(self.memory).seek_threshold(self.seek_threshold);
         if let Some(way) = self.way {
             join = join.strategy(way);
         }
         if self.own_source {
-            join = join.events_from(Sorted::events(world.events.values().cloned()));
+            join = join.events_from(world.events.values().cloned().map(Ok).collect::<Vec<_>>());
         }
+        join = if self.with_events { join.with_events() } else { join };
         if self.ordered { join.ordered() } else { join }
     }
 }
@@ -439,7 +454,7 @@ proptest! {
     fn every_way_gives_the_rows_of_a_nested_loop(world in worlds(), query in queries(), how in hows()) {
         let expected: Vec<String> = query.naive(&world).unwrap().iter().map(|row| row.shown(&query.fields)).collect();
         let rows = how.apply(query.join(world.tables()), &world).rows().unwrap();
-        let (rows, stats) = rows_of(rows);
+        let (rows, stats) = rows_of(rows, &how, &world);
         prop_assert_eq!(stats.rows, rows.len() as u64);
         // Shown instead of handed over, from the third on.
         let mut shown = Vec::new();

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::memory::Memory;
 use crate::error::{ErrorKind, Result};
 use crate::expr::Expr;
-use crate::join::{Breakdown, Field, Join, Measure, Memory, Sorted, Strategy};
+use crate::join::{Breakdown, Field, Join, JoinTable, Measure, Strategy};
 use crate::merge;
 use crate::model::{Event, ProfileKey, Timestamp, Value};
 use crate::ops::Update;
@@ -141,7 +142,7 @@ fn an_inner_join_drops_what_has_no_profile() {
     user(&mut memory, "bob", Update::new().unset("x"));
     company(&mut memory, "a", Update::new().set("tier", "gold"));
     let ids = |join: Join| -> Vec<String> {
-        join.ordered().rows().unwrap().map(|row| row.unwrap().distinct_id().into_owned()).collect()
+        join.ordered().rows().unwrap().map(|row| row.unwrap().distinct_id().to_owned()).collect()
     };
     let join = || Join::new(Arc::new(memory.clone()));
     assert_eq!(ids(join().on_users()), ["", "ann", "bob", "cat"]);
@@ -203,7 +204,7 @@ fn no_names_are_no_events() {
     assert_eq!(join.explain().unwrap().estimates.events, 0);
     // Whatever else is wrong is still an error.
     assert_eq!(join.select(["group:company.tier"]).rows().unwrap_err().kind(), ErrorKind::NotFound);
-    let own = Join::new(tables).events_from(Sorted::events([event("bob")])).event_names(none);
+    let own = Join::new(tables).events_from([Ok(event("bob"))]).event_names(none);
     assert_eq!(own.rows().unwrap().count(), 0);
 }
 
@@ -233,7 +234,7 @@ fn a_query_is_run_as_often_as_it_is_asked() {
     assert_eq!(by_plan.answer().unwrap(), by_plan.answer().unwrap());
     assert_eq!(by_plan.explain().unwrap(), join.explain().unwrap());
     // The caller's own events are there once, for the query and all its clones.
-    let own = Join::new(Arc::new(world_of_fifty())).events_from(Sorted::events([event("bob")]));
+    let own = Join::new(Arc::new(world_of_fifty())).events_from([Ok(event("bob"))]);
     own.explain().unwrap();
     assert_eq!(own.clone().rows().unwrap().count(), 1);
     let error = own.measure(Measure::Count).answer().unwrap_err();
@@ -272,7 +273,7 @@ fn what_a_group_key_or_an_id_is_called_does_not_matter() {
 #[test]
 fn to_explain_reads_no_table() {
     let mut memory = world_of_fifty();
-    memory.put(crate::join::Table::Profiles(crate::model::Kind::User), b"u1", b"damaged".to_vec());
+    memory.put(JoinTable::Profiles(crate::model::Kind::User), b"u1", b"damaged".to_vec());
     let join = || Join::new(Arc::new(memory.clone())).strategy(Strategy::Hash).ordered().select(["user.plan"]);
     assert!(join().rows().is_err());
     assert_eq!(join().explain().unwrap().tables[0].strategy, Strategy::Hash);

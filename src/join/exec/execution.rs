@@ -1,0 +1,122 @@
+//! The shared state of an execution, and how tasks are taken from it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::partition::Partition;
+use super::task::{OpenTask, Tasks};
+use crate::error::Result;
+use crate::join::layout::{Layout, Via};
+use crate::join::plan::{Plan, Strategy};
+use crate::join::probe::{Build, NO_ROW, Prober, RuntimeFilter, TableCursor};
+use crate::join::scan::{EventPredicate, EventTable, ScanSpec, UserRange};
+use crate::join::stats::Counters;
+use crate::join::tables::{JoinTable, ProfileTables};
+
+/// Everything that a join reads, as of one snapshot.
+pub(crate) trait Tables: EventTable + ProfileTables {}
+
+impl<T: EventTable + ProfileTables> Tables for T {}
+
+/// Everything that workers share.
+pub(in crate::join) struct Execution {
+    pub(in crate::join) tables: Arc<dyn Tables>,
+    pub(in crate::join) layout: Arc<Layout>,
+    pub(in crate::join) predicate: Arc<EventPredicate>,
+    pub(in crate::join) inner: bool,
+    pub(in crate::join) plan: Plan,
+    pub(in crate::join) tasks: Tasks,
+    /// The users that are requested, if not all are.
+    pub(in crate::join) users: Option<Arc<RuntimeFilter>>,
+    /// Build sides that hold a whole table, by its position in the layout.
+    pub(in crate::join) builds: Vec<Option<Arc<Build>>>,
+    pub(in crate::join) counters: Counters,
+    pub(in crate::join) stop: AtomicBool,
+}
+
+impl Execution {
+    /// Derives a runtime filter on `distinct_id` from predicates that touch the user side only.
+    pub(in crate::join) fn derive_filter(&self, dim: usize, build: &mut Build) -> Result<()> {
+        let Some(spec) = self.layout.dims.get(dim).filter(|spec| spec.via == Via::User) else { return Ok(()) };
+        let filter = &self.predicate.filter;
+        let joins_absent = !self.inner || matches!(spec.table, JoinTable::FirstEvents(_));
+        if joins_absent && filter.may_keep(dim, &build.dictionary, NO_ROW) {
+            return Ok(());
+        }
+        let rows = self.plan.tables.get(dim).map_or(0, |table| table.rows);
+        build.derive_filter(
+            |dictionary, code| filter.may_keep(dim, dictionary, code),
+            |share| self.plan.seek_threshold(rows as f64 * share),
+        )
+    }
+
+    /// The scan of some days and users.
+    fn scan_spec(&self, days: (Option<i32>, Option<i32>), from: Vec<u8>, to: Option<Vec<u8>>) -> ScanSpec {
+        let (predicate, layout) = (Arc::clone(&self.predicate), Arc::clone(&self.layout));
+        ScanSpec { days, predicate, layout, users: UserRange { from, to, filter: self.users.clone() } }
+    }
+
+    pub(super) fn prober(&self, dim: usize) -> Prober {
+        let strategy = self.plan.tables.get(dim).map(|table| table.strategy);
+        match (strategy, self.builds.get(dim)) {
+            (_, Some(Some(build))) => Prober::Hash(Arc::clone(build), 0),
+            (Some(Strategy::Merge), _) => Prober::Merge(TableCursor::default()),
+            _ => Prober::Lookup,
+        }
+    }
+
+    /// Takes the next task, and makes the probers ready for it.
+    pub(super) fn next_task(&self, probers: &mut [Prober]) -> Result<Option<OpenTask>> {
+        let task = match &self.tasks {
+            Tasks::Days { ranges, next } => {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some(days) = ranges.get(number) else { return Ok(None) };
+                self.open(number, *days, Partition::default(), probers)?
+            }
+            Tasks::Partitions(partitioner) => {
+                match partitioner.lock().next(&self.layout, &self.plan, &self.counters)? {
+                    Some(partition) => self.open(partition.number, self.predicate.days(), partition, probers)?,
+                    None => return Ok(None),
+                }
+            }
+            Tasks::OwnEvents(events) => {
+                let Some(events) = events.lock().take() else { return Ok(None) };
+                let mut spec = self.scan_spec((None, None), Vec::new(), None);
+                spec.users.filter = self.filter_of(probers);
+                OpenTask { number: 0, scan: events.scan(spec)? }
+            }
+        };
+        self.counters.tasks.add(1);
+        Ok(Some(task))
+    }
+
+    /// Builds the tables of a partition and opens the scan of its events.
+    fn open(
+        &self,
+        number: usize,
+        days: (Option<i32>, Option<i32>),
+        partition: Partition,
+        probers: &mut [Prober],
+    ) -> Result<OpenTask> {
+        for (dim, rows) in partition.rows {
+            self.counters.partitions.add(1);
+            if let Some(prober) = probers.get_mut(dim) {
+                let mut build = Build::sorted(rows)?;
+                self.derive_filter(dim, &mut build)?;
+                *prober = Prober::Hash(Arc::new(build), 0);
+            }
+        }
+        let mut spec = self.scan_spec(days, partition.from, partition.to);
+        spec.users.filter = self.filter_of(probers);
+        Ok(OpenTask { number, scan: self.tables.scan(spec)? })
+    }
+
+    /// The users that are requested, or those whose events can pass if that is known.
+    fn filter_of(&self, probers: &[Prober]) -> Option<Arc<RuntimeFilter>> {
+        let derived = |prober: &Prober| match prober {
+            Prober::Hash(build, _) => build.filter.clone(),
+            _ => None,
+        };
+        self.users.clone().or_else(|| probers.iter().find_map(derived))
+    }
+}

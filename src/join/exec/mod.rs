@@ -1,0 +1,24 @@
+//! Morsel-driven execution: a join is cut into tasks, and each worker takes the next one when it is done with its last.
+//!
+//! ```text
+//! tasks       days             a few days of the log: lookup, merge, and hash with the whole table in memory
+//!             a partition      the users between two ids, over all days: hash with that part of the table in memory
+//!             own events       the caller's, in one pass
+//!
+//! worker      task -> scan, predicates on events -> probe each table -> all other predicates -> block
+//! ```
+//!
+//! A worker owns all that it changes. The [`Execution`] is shared, and only its counters change.
+
+mod execution;
+mod parallel;
+mod partition;
+mod task;
+mod worker;
+
+pub(super) use execution::Execution;
+pub(crate) use execution::Tables;
+pub(super) use parallel::in_parallel;
+pub(super) use partition::Partitioner;
+pub(super) use task::Tasks;
+pub(super) use worker::Worker;

@@ -1,0 +1,35 @@
+//! The build side and its probes: from the ids of a block of events to dictionary codes, by one strategy of three.
+//!
+//! | strategy | technique | good for |
+//! |---|---|---|
+//! | `lookup` | index nested-loop join in batches | few events, or few of many profiles |
+//! | `merge` | sort-merge join, day by day | one or a few days, most profiles, any size |
+//! | `hash` | hash join, partitioned by ranges of ids where the table is large | many days |
+//!
+//! ```text
+//! prober           one strategy for one table       build_rows    projection of rows
+//! dictionary       a dictionary per property        interner      codes for distinct strings
+//! sorted           ids in order, galloping search   arena         byte strings back to back
+//! runtime_filter   semi-join reduction, skip scan
+//! ```
+
+mod arena;
+mod build_rows;
+mod dictionary;
+mod hash;
+mod interner;
+mod lookup;
+mod merge;
+mod prober;
+mod runtime_filter;
+mod sorted;
+
+pub(super) use arena::Arena;
+pub(super) use build_rows::BuildRows;
+pub(super) use dictionary::{Dictionary, NO_ROW};
+pub(super) use hash::{Build, read_rows};
+pub(super) use interner::{Interner, are_equal};
+pub(super) use merge::TableCursor;
+pub(super) use prober::Prober;
+pub(super) use runtime_filter::{FilterCursor, Probe, RuntimeFilter};
+pub(super) use sorted::head;

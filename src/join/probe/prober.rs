@@ -1,0 +1,42 @@
+//! The probe side of one table: ids in, dictionary codes out, by the strategy that the planner chose.
+
+use std::sync::Arc;
+
+use super::arena::Arena;
+use super::dictionary::Dictionary;
+use super::hash::Build;
+use super::lookup;
+use super::merge::TableCursor;
+use crate::error::Result;
+use crate::join::layout::Dim;
+use crate::join::stats::Counters;
+use crate::join::tables::ProfileTables;
+
+/// How a worker probes one table.
+pub(in crate::join) enum Prober {
+    Lookup,
+    /// With the position of the last id that was found.
+    Hash(Arc<Build>, usize),
+    Merge(TableCursor),
+}
+
+impl Prober {
+    /// Appends one dictionary code for each id, and returns the dictionary.
+    pub(in crate::join) fn probe(
+        &mut self,
+        tables: &dyn ProfileTables,
+        dim: &Dim,
+        ids: &Arena,
+        codes: &mut Vec<u32>,
+        counters: &Counters,
+    ) -> Result<Arc<Dictionary>> {
+        match self {
+            Self::Hash(build, cursor) => {
+                build.probe(ids, cursor, codes);
+                Ok(Arc::clone(&build.dictionary))
+            }
+            Self::Lookup => lookup::probe(tables, dim, ids, codes, counters),
+            Self::Merge(cursor) => cursor.probe(tables, dim, ids, codes, counters),
+        }
+    }
+}

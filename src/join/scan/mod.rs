@@ -1,0 +1,117 @@
+//! Scans of events, with projection and predicate pushdown: which columns of which events get into a block.
+//!
+//! A [`ScanSpec`] says what a scan reads, an [`EventScan`] does it. The join knows no more of an event log than these
+//! two, so a log may keep events as rows, as columns or not at all.
+//!
+//! ```text
+//! row   keys and values of a log of rows     own   an iterator of the caller's events
+//! estimate   cardinality estimation for a log of rows, by sampling
+//! ```
+
+use std::sync::Arc;
+
+use super::block::Block;
+use super::estimate::Estimates;
+use super::filter::Filter;
+use super::layout::Layout;
+use super::probe::RuntimeFilter;
+use crate::codec;
+use crate::error::Result;
+use crate::model::Timestamp;
+
+mod estimate;
+mod own;
+mod row;
+
+pub(crate) use estimate::{EventRows, estimate};
+pub(super) use own::OwnEvents;
+pub(crate) use row::RowScan;
+
+/// The first and the last day that have events, if there are any.
+pub(crate) type Days = Option<(i32, i32)>;
+
+/// An event log, as of one snapshot.
+pub(crate) trait EventTable: Send + Sync {
+    /// Opens a scan.
+    fn scan(&self, spec: ScanSpec) -> Result<Box<dyn EventScan>>;
+
+    /// What a scan would yield, estimated, and the first and the last day that have events for it.
+    fn estimate(&self, spec: &ScanSpec) -> Result<(Estimates, Days)>;
+}
+
+/// Puts events into blocks.
+pub(crate) trait EventScan: Send {
+    /// Appends the next events to a block until it has `max`, and says whether there may be more. It may return
+    /// earlier, so that a caller who reads on until there is something can still be stopped.
+    fn fill(&mut self, block: &mut Block, max: usize) -> Result<bool>;
+}
+
+/// What a scan reads, and which events it yields.
+#[derive(Clone, Debug)]
+pub(crate) struct ScanSpec {
+    /// The days that are read: from this one on, up to that one, exclusive. The times of the predicate may be narrower.
+    pub(super) days: (Option<i32>, Option<i32>),
+    pub(super) predicate: Arc<EventPredicate>,
+    pub(super) users: UserRange,
+    /// The columns that are put into blocks are the events of this layout.
+    pub(super) layout: Arc<Layout>,
+}
+
+impl ScanSpec {
+    /// The keys that the days begin and end with in a log of rows.
+    pub(crate) fn keys(&self) -> (Vec<u8>, Option<Vec<u8>>) {
+        let key = |day: i32| codec::day_prefix(day).to_vec();
+        (self.days.0.map(key).unwrap_or_default(), self.days.1.map(key))
+    }
+}
+
+/// A range of ids of users, and which of them are requested.
+#[derive(Clone, Debug, Default)]
+pub(super) struct UserRange {
+    /// From this id on, up to that one, exclusive.
+    pub(super) from: Vec<u8>,
+    pub(super) to: Option<Vec<u8>>,
+    /// Only these, if it is known that other events would not pass.
+    pub(super) filter: Option<Arc<RuntimeFilter>>,
+}
+
+/// The predicates on the event alone, which are evaluated before anything is joined.
+#[derive(Debug, Default)]
+pub(super) struct EventPredicate {
+    /// From here on.
+    pub(super) from: Option<Timestamp>,
+    /// Up to here, exclusive.
+    pub(super) to: Option<Timestamp>,
+    /// Only these names.
+    pub(super) names: Option<Vec<Box<[u8]>>>,
+    /// The conjuncts of the filter, of which those on the event alone are meant here.
+    pub(super) filter: Filter,
+}
+
+impl EventPredicate {
+    /// The days that its times touch.
+    pub(super) fn days(&self) -> (Option<i32>, Option<i32>) {
+        let last = self.to.map(|to| Timestamp::from_millis(to.millis().saturating_sub(1)));
+        let end = last.and_then(|last| last.day_and_millis().0.checked_add(1));
+        (self.from.map(|from| from.day_and_millis().0), end)
+    }
+
+    #[inline]
+    fn has_time(&self, time: Timestamp) -> bool {
+        self.from.is_none_or(|from| time >= from) && self.to.is_none_or(|to| time < to)
+    }
+
+    #[inline]
+    fn has_name(&self, name: &[u8]) -> bool {
+        self.names.as_ref().is_none_or(|names| names.iter().any(|known| **known == *name))
+    }
+
+    /// Removes the last event of a block again unless it passes the filter.
+    #[inline]
+    fn filter_last(&self, block: &mut Block) -> Result<()> {
+        if !self.filter.keeps_event(block)? {
+            block.pop();
+        }
+        Ok(())
+    }
+}

@@ -14,7 +14,7 @@ use std::hint::black_box;
 use std::path::Path;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use profiledb::{Batch, Change, Db, Durability, ProfileKey, Update, merge};
+use profiledb::{Batch, Change, Db, Durability, Event, ProfileKey, Timestamp, Update, merge};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, MergeOperands, Options,
     WriteBatch,
@@ -218,6 +218,31 @@ fn reads(c: &mut Criterion) {
     group.finish();
 }
 
+/// What the first-event time costs a read: profiles of one property in a store of events, whole or the property alone.
+/// A snapshot reads the first-event index from the engine, the store as it is from a cache.
+fn first_events(c: &mut Criterion) {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::builder().durability(Durability::Buffered).open(dir.path().join("ours")).unwrap();
+    for n in 0..PROFILES {
+        let mut batch = Batch::new();
+        batch.update(&db.users(), id(n), Update::new().set("plan", "free")).unwrap();
+        batch.append(Event::new("visit", id(n), Timestamp::from_seconds(1_700_000_000)));
+        db.submit(batch).unwrap().wait().unwrap();
+    }
+    db.compact().unwrap();
+    for (name, profiles) in [("first_event_all", PROFILES), ("first_event_hot", 1_000)] {
+        let mut group = c.benchmark_group(name);
+        let users = db.users();
+        let mut ids = Ids(3);
+        let mut next = || id(ids.next() % profiles);
+        group.bench_function("get_property", |b| b.iter(|| black_box(users.get_property(&next(), "plan").unwrap())));
+        group.bench_function("get", |b| b.iter(|| black_box(users.get(&next()).unwrap())));
+        let users = db.snapshot().users();
+        group.bench_function("get_of_snapshot", |b| b.iter(|| black_box(users.get(&next()).unwrap())));
+        group.finish();
+    }
+}
+
 /// What pending operands cost a read: the same profiles, folded, and with so many operands behind them.
 fn pending(c: &mut Criterion) {
     const HOT: u64 = 200;
@@ -247,5 +272,5 @@ fn pending(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, writes, reads, pending);
+criterion_group!(benches, writes, reads, first_events, pending);
 criterion_main!(benches);

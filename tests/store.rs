@@ -7,6 +7,8 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::task::{Context, Poll, Wake};
+use std::time::Duration;
 
 use profiledb::{Batch, Change, Db, Durability, ErrorKind, Kind, Limits, Profile, ProfileKey, Timestamp, Update};
 use support::TempStore;
@@ -193,6 +195,74 @@ fn what_was_submitted_is_committed_before_the_store_closes() {
     }
     drop(users);
     assert_eq!(temp.open().users().iter().count(), 1_000);
+}
+
+/// An executor of one future that sleeps until it is woken.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+#[test]
+fn a_commit_is_awaited_by_threads_and_by_tasks() {
+    let temp = TempStore::new(builder);
+    let db = temp.open();
+    let users = db.users();
+    let submit = |n: i64| users.submit_with("alice", Update::new().set("n", n), Durability::Synced).unwrap();
+    for n in 0..50 {
+        let commits: Vec<_> = (0..8).map(|k| submit(n * 8 + k)).collect();
+        block_on(async {
+            for commit in commits {
+                commit.await.unwrap();
+            }
+        });
+        let now = submit(n * 8 + 8);
+        assert!(now.wait_timeout(Duration::from_secs(60)).unwrap().is_ok() && now.outcome().unwrap().is_ok());
+        assert_eq!(users.get_property("alice", "n").unwrap(), Some((n * 8 + 8).into()));
+        assert!(block_on(submit(0)).is_ok() && submit(1).wait().is_ok());
+    }
+    let mut limits = Limits::mixpanel();
+    limits.properties_max = 1;
+    let users = Db::builder().limits(limits).open(temp.path("narrow")).unwrap().users();
+    let over = || users.submit("bob", Update::new().set("a", 1).set("b", 2)).unwrap();
+    assert!(block_on(over()).unwrap_err().is_limit_exceeded() && over().wait().unwrap_err().is_limit_exceeded());
+    assert!(over().wait_timeout(Duration::from_secs(60)).unwrap().unwrap_err().is_limit_exceeded());
+}
+
+#[test]
+fn a_full_queue_is_busy_and_loses_nothing() {
+    let temp = TempStore::new(builder);
+    let db = Db::builder().limits(Limits::unbounded()).open(temp.store()).unwrap();
+    let users = db.users();
+    let text = "x".repeat(400_000);
+    let update = |n: usize| Update::new().set("n", n as i64).set("text", text.as_str());
+    let mut commits = Vec::new();
+    let busy = (0..100_000).find_map(|n| match users.try_submit(&n.to_string(), update(n)) {
+        Ok(commit) => {
+            commits.push(commit);
+            None
+        }
+        Err(error) => Some(error),
+    });
+    let busy = busy.expect("the queue is faster than the disk");
+    assert!(busy.is_busy() && busy.message().contains("bytes_max=16777216"), "{busy}");
+    // It blocks, and is committed after all others.
+    let accepted = commits.len();
+    users.submit("last", update(0)).unwrap().wait().unwrap();
+    assert!(commits.iter().all(|commit| commit.outcome().is_some_and(|outcome| outcome.is_ok())));
+    assert_eq!(users.scan().select([""; 0]).iter().count(), accepted + 1);
 }
 
 #[test]

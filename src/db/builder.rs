@@ -42,41 +42,41 @@ impl Builder {
         self
     }
 
-    /// Whether a missing or empty directory becomes a store. Default: yes.
+    /// Whether a missing or empty directory becomes a store. Default: true.
     pub fn create(mut self, create: bool) -> Self {
         self.0.create = create;
         self
     }
 
-    /// After how many operands on one profile its row is written, so that reads of profiles that are updated all the
-    /// time stay fast. Default: 500. 0: never, until a compaction.
+    /// After how many operands on one profile its row is written, so that reads of frequently updated profiles stay
+    /// fast. Default: 500. 0: never, until a compaction.
     pub fn fold_after(mut self, operands: u16) -> Self {
         self.0.fold_after = operands;
         self
     }
 
-    /// Memory for blocks of files, shared by all tables, in bytes. Default: 256 MB; at least 1 MB.
+    /// The size of the block cache, which all tables share, in bytes. Default: 256 MB; at least 1 MB. A sixteenth of it
+    /// is used on top for a cache of first-event times, in a store that has events.
     pub fn block_cache_bytes(mut self, bytes: usize) -> Self {
         self.0.engine.block_cache_bytes = bytes;
         self
     }
 
-    /// Memory that a table collects writes in before they go to a file, in bytes. Default: 64 MB; 64 KB to 2 GB. Of
-    /// logs four times as much is kept, roughly, and read again when the store is opened.
+    /// The size of the memtable of a table, in bytes. Default: 64 MB; 64 KB to 2 GB. The write-ahead log is capped at
+    /// about four times this, and replayed when the store is opened.
     pub fn memtable_bytes(mut self, bytes: usize) -> Self {
         self.0.engine.memtable_bytes = bytes;
         self
     }
 
-    /// Flushes and compactions at the same time. Default: the number of cores, at least 2; 1 to 256.
+    /// How many flushes and compactions run concurrently. Default: the number of cores, at least 2; 1 to 256.
     pub fn background_jobs(mut self, jobs: usize) -> Self {
         self.0.engine.background_jobs = jobs;
         self
     }
 
-    /// Where the time comes from when an update brings none, and what no update may lie beyond
-    /// and no event far beyond. Default: the clock of
-    /// the system.
+    /// The clock for updates without a time. The times of all others are clamped to it, and events may be at most
+    /// [`event_ahead_seconds_max`](Limits::event_ahead_seconds_max) ahead of it. Default: the system clock.
     pub fn clock(mut self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         self.0.clock = Arc::new(clock);
         self
@@ -91,7 +91,7 @@ impl Builder {
         self.open_as(path.as_ref(), Access::ReadWrite)
     }
 
-    /// Opens a store for reading, as it is now, even while another process writes to it.
+    /// Opens a store for reading, as it is now, also while another process writes to it.
     ///
     /// # Errors
     ///
@@ -100,8 +100,8 @@ impl Builder {
         self.open_as(path.as_ref(), Access::ReadOnly)
     }
 
-    /// Opens a store for reading beside a process that writes to it, whose later writes [`Db::catch_up`] takes in.
-    /// `scratch` is a directory for the reader's own log.
+    /// Opens a store as a secondary: for reading, while another process writes to it, whose later writes
+    /// [`Db::catch_up`] makes visible. `scratch` is a directory for the reader's own info log.
     ///
     /// # Errors
     ///

@@ -363,8 +363,8 @@ impl Db {
         let mut report = self.store.shared.check(&snapshot)?;
         if snapshot.engine().has_family(log::FAMILY) {
             let mut table = TableReport::named(log::FAMILY);
-            let walked = log::check(&snapshot, |id, what| table.find_unreadable(id.as_bytes(), what))?;
-            (table.events, table.row_bytes) = (walked.events, walked.bytes);
+            let checked = log::check(&snapshot, |id, what| table.find_unreadable(id.as_bytes(), what))?;
+            (table.events, table.row_bytes) = (checked.events, checked.bytes);
             report.tables.push(table);
         }
         Ok(report)

@@ -1,4 +1,4 @@
-//! One moment of the whole store.
+//! A snapshot: a consistent point-in-time view of profiles and events.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::model::Kind;
 use crate::rocks;
 use crate::store::{ReadSource, View};
 
-/// One moment of the whole store: what was acknowledged before it was taken, and nothing after.
+/// A consistent point-in-time view of the whole store: what was acknowledged before it was taken, and nothing after.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -25,11 +25,12 @@ use crate::store::{ReadSource, View};
 /// ```
 #[derive(Clone)]
 pub struct Snapshot {
+    /// The column families, as of one sequence number.
     pub(super) engine: rocks::EngineSnapshot,
 }
 
 impl Snapshot {
-    /// The number of the last change that it sees. Numbers grow by one with every change of one key.
+    /// The sequence number of the last change that it sees. Every change of one key takes the next number.
     #[must_use]
     pub fn sequence(&self) -> u64 {
         self.engine.sequence()
@@ -57,6 +58,17 @@ impl Snapshot {
     }
 
     /// The event log.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = profiledb::Db::open(dir.path().join("store"))?;
+    /// use profiledb::{Event, Timestamp};
+    ///
+    /// let before = db.snapshot();
+    /// db.events().append(Event::new("visit", "alice", Timestamp::parse("2024-01-02")?))?;
+    /// assert_eq!((before.events().iter().count(), db.snapshot().events().iter().count()), (0, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn events(&self) -> EventView {
         EventView::new(self.engine.clone())

@@ -1,11 +1,11 @@
-//! Figures.
+//! Statistics of a store, and what is known of a backup.
 
 use serde::Serialize;
 
 use crate::rocks;
 use crate::store::{TableStats, WriteStats};
 
-/// Figures of a store.
+/// Statistics of a store.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
@@ -13,17 +13,17 @@ pub struct Stats {
     pub tables: Vec<TableStats>,
     /// What was written since the store was opened.
     pub writes: WriteStats,
-    /// Rows folded since the store was opened, on reads, flushes and compactions.
+    /// Full merges since the store was opened: rows folded on reads, flushes and compactions.
     pub full_merges: u64,
-    /// Runs of operands composed since the store was opened, on flushes and compactions.
+    /// Partial merges since the store was opened: runs of operands composed on flushes and compactions.
     pub partial_merges: u64,
-    /// Operands that went into those.
+    /// The operands of both.
     pub operands_merged: u64,
     /// Merges that panicked. Their operands are in quarantine. Always 0, unless there is a defect in this crate.
     pub merge_panics: u64,
     /// Failed flushes and compactions since the store was opened.
     pub background_errors: u64,
-    /// Whether the engine holds writes back, because flushes or compactions cannot keep up or failed.
+    /// Whether the engine has stopped writes, because flushes or compactions cannot keep up or failed.
     pub writes_stopped: bool,
 }
 
@@ -31,7 +31,7 @@ pub struct Stats {
 #[derive(Clone, Copy, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Backup {
-    /// Its number.
+    /// Its number, which grows with every backup.
     pub id: u32,
     /// When it was made, in seconds since the epoch.
     pub timestamp: i64,

@@ -1,4 +1,4 @@
-//! Iterators over events.
+//! Iterators over events: range scans, and a skip scan for the events of one user.
 
 use std::fmt;
 use std::iter::FusedIterator;
@@ -9,49 +9,49 @@ use crate::error::Result;
 use crate::model::{Event, Timestamp};
 use crate::rocks::EngineScan;
 
-/// Events, all of one moment. It owns its snapshot.
+/// Events, all of one snapshot, which the iterator owns.
 ///
-/// An event that cannot be read is an error item that names its time and `distinct_id`, and the scan goes on behind it.
-/// A scan that the engine cannot go on with yields one last error. An end without an error is the end.
+/// An event that cannot be read is an error item with its time and `distinct_id`, and the scan continues after it. When
+/// the engine cannot continue, the last item is an error. An end without an error is the end of the range.
 pub struct Events {
     scan: EngineScan,
-    walk: Walk,
+    pattern: AccessPattern,
     ended: bool,
 }
 
-enum Walk {
+enum AccessPattern {
     All,
     Within(Bound<Timestamp>, Bound<Timestamp>),
-    Of(User),
+    Of(UserSkipScan),
 }
 
-/// A walk over the events of one user, from day to day.
-struct User {
+/// A skip scan over the events of one user: it seeks from day to day.
+struct UserSkipScan {
     id: String,
-    /// How the keys of this user begin on the day that the walk has come to.
+    /// The prefix of the keys of this user on the current day.
     prefix: Vec<u8>,
 }
 
 impl Events {
     pub(super) fn all(scan: EngineScan) -> Self {
-        Self { scan, walk: Walk::All, ended: false }
+        Self { scan, pattern: AccessPattern::All, ended: false }
     }
 
     pub(super) fn within(scan: EngineScan, from: Bound<Timestamp>, to: Bound<Timestamp>) -> Self {
-        Self { scan, walk: Walk::Within(from, to), ended: false }
+        Self { scan, pattern: AccessPattern::Within(from, to), ended: false }
     }
 
     pub(super) fn of_user(scan: EngineScan, id: &str) -> Self {
-        Self { scan, walk: Walk::Of(User::new(id)), ended: false }
+        Self { scan, pattern: AccessPattern::Of(UserSkipScan::new(id)), ended: false }
     }
 
     fn step(&mut self) -> Result<Option<Result<Event>>> {
-        match &mut self.walk {
-            Walk::Of(user) => user.next(&mut self.scan, decode_event),
-            Walk::All => Ok(self.scan.next()?.map(|(key, value)| decode_event(key, value))),
-            Walk::Within(from, to) => {
+        match &mut self.pattern {
+            AccessPattern::Of(user) => user.next(&mut self.scan, decode_event),
+            AccessPattern::All => Ok(self.scan.next()?.map(|(key, value)| decode_event(key, value))),
+            AccessPattern::Within(from, to) => {
                 while let Some((key, value)) = self.scan.next()? {
-                    // A key that cannot be read lies nowhere, and decoding says so.
+                    // A key that cannot be read has no time: the item is the error of decoding it.
                     if EventKey::read(key).map_or(true, |key| (*from, *to).contains(&key.time())) {
                         return Ok(Some(decode_event(key, value)));
                     }
@@ -62,15 +62,16 @@ impl Events {
     }
 }
 
-impl User {
+impl UserSkipScan {
     fn new(id: &str) -> Self {
         Self { id: id.to_owned(), prefix: user_prefix(day_prefix(i32::MIN), id) }
     }
 
-    /// The next event of the user. Days on which there is none cost one or two seeks.
+    /// The next event of the user. Days on which there are none cost one or two seeks.
     fn next<R>(&mut self, scan: &mut EngineScan, with: impl FnOnce(&[u8], &[u8]) -> R) -> Result<Option<R>> {
         loop {
             let Some((key, value)) = scan.next()? else { return Ok(None) };
+            // A key too short for a day is of no user.
             let Some(&day) = key.first_chunk() else { continue };
             if !self.prefix.starts_with(&day) {
                 self.prefix = user_prefix(day, &self.id);
@@ -78,7 +79,7 @@ impl User {
             if key.starts_with(&self.prefix) {
                 return Ok(Some(with(key, value)));
             }
-            // Had the user been there on that day, this key would not have been the next.
+            // The scan is past the prefix, so the user has no more events on this day.
             if self.prefix.as_slice() < key {
                 let Some(next) = day_of(day).checked_add(1) else { return Ok(None) };
                 self.prefix = user_prefix(day_prefix(next), &self.id);
@@ -91,12 +92,12 @@ impl User {
 /// The keys of the events of one user.
 pub(super) struct UserKeys {
     scan: EngineScan,
-    user: User,
+    user: UserSkipScan,
 }
 
 impl UserKeys {
     pub(super) fn new(scan: EngineScan, id: &str) -> Self {
-        Self { scan, user: User::new(id) }
+        Self { scan, user: UserSkipScan::new(id) }
     }
 
     pub(super) fn next(&mut self) -> Result<Option<Vec<u8>>> {

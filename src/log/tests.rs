@@ -51,8 +51,8 @@ fn an_event_that_cannot_be_read_is_one_error_item_and_ends_no_scan() {
         assert_eq!(view.days().unwrap().len(), 2);
 
         let mut found = Vec::new();
-        let walked = check(&engine.snapshot(), |id, what| found.push((id.to_owned(), what.to_owned()))).unwrap();
-        assert_eq!((walked.events, walked.unreadable, found.len(), found[0].0.as_str()), (4, 1, 1, "bob"));
+        let checked = check(&engine.snapshot(), |id, what| found.push((id.to_owned(), what.to_owned()))).unwrap();
+        assert_eq!((checked.events, checked.unreadable, found.len(), found[0].0.as_str()), (4, 1, 1, "bob"));
 
         // Its key still has the user and the time. The groups are lost with its value.
         for (kind, events) in [(Kind::User, 4), (Kind::group("company").unwrap(), 3)] {

@@ -1,4 +1,4 @@
-//! Reading events as they were at one moment.
+//! Queries on the event log: range scans and skip scans of a snapshot.
 
 use std::fmt;
 use std::ops::RangeBounds;
@@ -10,10 +10,10 @@ use crate::error::{Error, Result};
 use crate::model::Timestamp;
 use crate::rocks::{EngineSnapshot, ReadHint};
 
-/// The read verbs on the event log, as it was at one moment. [`EventLog`](crate::EventLog) offers them on the log as it
-/// is, [`Snapshot`](crate::Snapshot) together with the profiles of that moment.
+/// The read verbs on a snapshot of the event log. [`EventLog`](crate::EventLog) has them on the log as it is at each
+/// call, [`Snapshot`](crate::Snapshot) together with the profiles of the same snapshot.
 ///
-/// The order of the log is: by day in UTC, within a day by `distinct_id`, within a user by time.
+/// The log is sorted by day in UTC, then by `distinct_id`, then by time.
 #[derive(Clone)]
 pub struct EventView(EngineSnapshot);
 
@@ -28,7 +28,7 @@ impl EventView {
         Events::all(scan_all(&self.0, ReadHint::FullScan))
     }
 
-    /// The events of a range of time, in the order of the log. Whole days are read, so a minute costs as much as its
+    /// The events in a range of time, in the order of the log. Whole days are read, so a minute costs as much as its
     /// day.
     ///
     /// ```
@@ -50,14 +50,37 @@ impl EventView {
         Events::within(scan_days(&self.0, range), range.0, range.1)
     }
 
-    /// The events of one user, in the order of time. It goes from day to day, so it costs a seek for each day that the
-    /// log has, whether or not the user was there.
+    /// The events of one user, in the order of time. It is a skip scan: one seek for each day that has any events.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use profiledb::{Db, Event, Timestamp};
+    ///
+    /// let log = Db::open(dir.path().join("store"))?.events();
+    /// for (id, day) in [("alice", "2024-01-02"), ("bob", "2024-01-02"), ("alice", "2024-01-01")] {
+    ///     log.append(Event::new("visit", id, Timestamp::parse(day)?))?;
+    /// }
+    /// let days: Result<Vec<_>, _> = log.of_user("alice").map(|event| event.map(|event| event.time())).collect();
+    /// assert_eq!(days?, [Timestamp::parse("2024-01-01")?, Timestamp::parse("2024-01-02")?]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn of_user(&self, distinct_id: &str) -> Events {
         Events::of_user(scan_all(&self.0, ReadHint::ShortRange), distinct_id)
     }
 
-    /// How many events there are on each day that has any: the first moment of the day, and how many. They are counted.
+    /// How many events each day has that has any, with the start of the day. It counts, which is a scan of the keys of
+    /// the whole log.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use profiledb::{Db, Event, Timestamp};
+    ///
+    /// let log = Db::open(dir.path().join("store"))?.events();
+    /// log.append(Event::new("visit", "alice", Timestamp::parse("2024-01-02T03:04:05")?))?;
+    /// assert_eq!(log.days()?, [(Timestamp::parse("2024-01-02")?, 1)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

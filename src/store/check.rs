@@ -1,4 +1,4 @@
-//! The checker: walks every row and every pending operand, and says what it found.
+//! The checker: a full scan that verifies every row, every pending operand and every first-event time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -13,7 +13,7 @@ use crate::model::{Kind, Value};
 use crate::ops::json_bytes;
 use crate::rocks::{EngineSnapshot, PendingOperands, ReadHint, probe_folds};
 
-/// At most so many findings are listed per table; all are counted.
+/// At most this many findings are listed per table; all are counted.
 const FINDINGS_MAX: usize = 100;
 
 /// What a check found in a store.
@@ -27,8 +27,8 @@ pub struct CheckReport {
 }
 
 impl CheckReport {
-    /// Whether nothing is wrong: every row could be read and nothing stands in quarantine. Profiles over a limit are
-    /// not wrong, they were admitted under other limits or grew by appending.
+    /// Whether nothing is wrong: every row can be read, and no operand is in quarantine. Profiles over a limit are not
+    /// wrong; they were admitted under other limits or grew by appending.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let sound = |table: &TableReport| table.unreadable_rows == 0 && table.quarantined_operands == 0;
@@ -42,11 +42,11 @@ impl CheckReport {
 pub struct TableReport {
     /// `users`, or `group:` and the group key, or `events`, which is the log.
     pub table: String,
-    /// Profiles that exist. None in the log.
+    /// Profiles that exist. 0 in the log.
     pub profiles: u64,
-    /// Rows of absent profiles, which the next compaction may keep: they hold nothing.
+    /// Rows of absent profiles, which have no properties. A compaction may keep them.
     pub absent_rows: u64,
-    /// Events, in the log. In another table, ids that are known to have had one: they need no profile.
+    /// Events, in the log. In another table, ids with a first-event time, with or without a profile.
     pub events: u64,
     /// Properties of all profiles together.
     pub properties: u64,
@@ -54,37 +54,37 @@ pub struct TableReport {
     pub row_bytes: u64,
     /// Rows per version of the format.
     pub format_versions: BTreeMap<u8, u64>,
-    /// Operands that were not folded into a stored row yet.
+    /// Operands that are not folded into a stored row yet.
     pub pending_operands: u64,
     /// The most operands pending on one profile, and which one it is.
     pub most_pending: Option<(u64, String)>,
     /// Operands in quarantine.
     pub quarantined_operands: u64,
-    /// Rows that cannot be read. Events and times of first events that cannot be read are counted here, too.
+    /// Rows, events and first-event times that cannot be read.
     pub unreadable_rows: u64,
     /// Profiles that are over a limit of the store as it was opened.
     pub over_limit: u64,
-    /// The first hundred of what is wrong or over a limit.
+    /// The first hundred things that are wrong or over a limit.
     pub findings: Vec<Finding>,
 }
 
-/// One thing that a check found.
+/// One thing that is wrong or over a limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Finding {
     /// The id of the profile; of an event, its `distinct_id`.
     pub id: String,
-    /// What is the matter with it.
+    /// What is wrong with it.
     pub what: String,
 }
 
 impl TableReport {
-    /// The report of another room that walked over something of its own.
+    /// A report without any counts yet.
     pub(crate) fn named(table: &str) -> Self {
         Self { table: table.to_owned(), ..Self::default() }
     }
 
-    /// Counts a thing that cannot be read.
+    /// Counts something that cannot be read.
     pub(crate) fn find_unreadable(&mut self, key: &[u8], what: &str) {
         self.unreadable_rows += 1;
         self.find(key, what.to_owned());
@@ -92,6 +92,7 @@ impl TableReport {
 
     fn find(&mut self, key: &[u8], what: String) {
         if self.findings.len() < FINDINGS_MAX {
+            // To be shown, whatever it is.
             self.findings.push(Finding { id: String::from_utf8_lossy(key).into_owned(), what });
         }
     }
@@ -101,6 +102,9 @@ impl TableReport {
         self.pending_operands += pending.operands;
         if pending.operands > self.most_pending.as_ref().map_or(0, |(most, _)| *most) {
             self.most_pending = Some((pending.operands, String::from_utf8_lossy(key).into_owned()));
+        }
+        if std::str::from_utf8(key).is_err() {
+            return self.find_unreadable(key, "the id is not UTF-8");
         }
         let info = match codec::inspect(row) {
             Ok(info) => info,
@@ -124,7 +128,7 @@ fn over_limit(row: &[u8], properties: usize, limits: &Limits) -> Vec<String> {
     if properties > limits.properties_max {
         over.push(format!("more properties than {} properties={properties}", limits.properties_max));
     }
-    // A value as JSON is at most a few times larger than its bytes, so small rows need no closer look.
+    // A value as JSON is at most a few times larger than its encoding, so small rows need not be decoded.
     if row.len() >= limits.nested_bytes_max / 8
         && let Ok(Some(profile)) = codec::decode_profile(row)
     {
@@ -139,7 +143,7 @@ fn over_limit(row: &[u8], properties: usize, limits: &Limits) -> Vec<String> {
     over
 }
 
-fn check_first_times(snapshot: &EngineSnapshot, kind: &Kind, report: &mut TableReport) -> Result<()> {
+fn check_first_events(snapshot: &EngineSnapshot, kind: &Kind, report: &mut TableReport) -> Result<()> {
     let mut scan = snapshot.scan(&first_family_of(kind), Bound::Unbounded, Bound::Unbounded, ReadHint::FullScan);
     while let Some((key, stamp)) = scan.next()? {
         report.events += 1;
@@ -151,13 +155,13 @@ fn check_first_times(snapshot: &EngineSnapshot, kind: &Kind, report: &mut TableR
 }
 
 impl Shared {
-    /// Walks over all profiles and times of first events.
+    /// Verifies all profiles and first-event times.
     pub(crate) fn check(&self, snapshot: &EngineSnapshot) -> Result<CheckReport> {
-        let walk = |kind: &Kind| {
+        let check = |kind: &Kind| {
             let mut report = TableReport::named(&kind.to_string());
             let family = &family_of(kind);
             probe_folds(|probe| {
-                // The first row is folded when the scan is made, so the probe must be there by then.
+                // Opening the scan folds the first row, so the probe has to be there before.
                 let mut scan = snapshot.scan(family, Bound::Unbounded, Bound::Unbounded, ReadHint::FullScan);
                 loop {
                     let row = scan.next()?;
@@ -166,13 +170,13 @@ impl Shared {
                     report.row(key, row, pending, &self.options.limits);
                 }
             })
-            .and_then(|()| check_first_times(snapshot, kind, &mut report))
+            .and_then(|()| check_first_events(snapshot, kind, &mut report))
             .map(|()| report)
         };
-        // An id can have a time without there being a profile of its kind.
+        // A kind can have first-event times and no profile.
         let kinds = self.engine().families().into_iter();
         let kinds: BTreeSet<Kind> = kinds.filter_map(|family| kind_of(&family).or(first_kind_of(&family))).collect();
-        let tables: Result<_> = kinds.iter().map(walk).collect();
+        let tables: Result<_> = kinds.iter().map(check).collect();
         let engine_failure = self.engine().health().failure.map(|error| error.to_string());
         Ok(CheckReport { tables: tables?, engine_failure })
     }

@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_beside_a_write_is_not_kept() {
+    fn a_concurrent_write_discards_what_was_read() {
         let cache = FirstEventCache::new(1 << 20);
         let family: Arc<str> = FAMILY.into();
         let get = || cache.get(FAMILY, b"a");

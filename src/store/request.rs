@@ -97,7 +97,7 @@ impl Ticket {
     }
 }
 
-/// A write that was submitted. It is committed whether or not anyone waits for it.
+/// A write that was submitted. It is committed whether it is waited for or not.
 ///
 /// Threads [wait](Self::wait) for it, async tasks `.await` it: it is a [`Future`] of any executor.
 ///

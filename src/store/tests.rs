@@ -1,4 +1,4 @@
-//! What the store does with operands that nobody can read. There is no public way to write one.
+//! The store with operands that cannot be read, which the public API cannot write.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::merge;
 use crate::model::{Kind, Profile, ProfileKey, Timestamp};
 use crate::ops::{Change, Update};
 
-/// The tag of an operand, of a version that nobody has written yet.
+/// An operand with a tag of a future version.
 const FUTURE: &[u8] = &[0xff, b'?', b'n', b'e', b'w'];
 
 fn open(path: &Path, fold_after: u16) -> Store {
@@ -38,7 +38,7 @@ fn get(store: &Store, id: &str) -> Option<Profile> {
     View::new(ReadSource::Live(Arc::clone(&store.shared)), Kind::User).get(id).unwrap()
 }
 
-/// What a check says about the table of users: operands in quarantine, and whose.
+/// The quarantined operands of the table of users, as the checker counts them, and their ids.
 fn quarantined(store: &Store) -> (u64, Vec<String>) {
     let report = store.shared.check(&store.shared.engine().snapshot()).unwrap();
     let users = report.tables.iter().find(|table| table.table == "users").unwrap();
@@ -48,7 +48,7 @@ fn quarantined(store: &Store) -> (u64, Vec<String>) {
 }
 
 #[test]
-fn an_operand_of_an_unknown_version_is_kept_and_shown_and_hurts_nobody() {
+fn an_operand_of_an_unknown_version_is_quarantined_and_affects_no_other_profile() {
     for fold_after in [0, 2] {
         let dir = tempfile::tempdir().unwrap();
         let store = open(dir.path(), fold_after);
@@ -76,14 +76,14 @@ fn an_operand_of_an_unknown_version_is_kept_and_shown_and_hurts_nobody() {
         assert_eq!(get(&store, "ann").unwrap().get("n"), Some(&10.into()));
         store.compact().unwrap();
         check(&store, "pro");
-        // The profile goes, and all that was kept with it.
+        // A delete removes the profile and its quarantine.
         change(&store, "ann", Change::Delete);
         assert_eq!((get(&store, "ann"), quarantined(&store)), (None, (0, Vec::new())));
     }
 }
 
 #[test]
-fn unreadable_operands_of_nobody_are_kept_too() {
+fn unreadable_operands_are_quarantined_without_a_profile() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), 1);
     change(&store, "bob", Update::new().add("n", 1));
@@ -97,7 +97,7 @@ fn unreadable_operands_of_nobody_are_kept_too() {
         assert_eq!(get(&store, "ann").unwrap().quarantine(), kept, "round={round}");
         assert_eq!(quarantined(&store), (3, vec!["ann".to_owned()]));
         store.compact().unwrap();
-        // Neither an update on nobody nor the row that it makes the leader write loses them.
+        // They survive updates that create no profile, and the row that the leader writes after them.
         (0..3).for_each(|_| change(&store, "ann", Update::new().unset("plan")));
     }
     change(&store, "ann", Update::new().set("plan", "pro"));
@@ -109,7 +109,7 @@ fn unreadable_operands_of_nobody_are_kept_too() {
 }
 
 #[test]
-fn a_time_that_cannot_be_read_is_an_error_at_its_profile_and_no_other() {
+fn an_unreadable_first_event_time_is_an_error_of_its_profile_only() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), 0);
     store.shared.engine().create_family("first:users").unwrap();
@@ -119,7 +119,7 @@ fn a_time_that_cannot_be_read_is_an_error_at_its_profile_and_no_other() {
         merge_into(&store, "first:users", id, &merge::stamp(time));
     }
     merge_into(&store, "first:users", "bob", FUTURE);
-    merge_into(&store, "first:users", "nobody", b"");
+    merge_into(&store, "first:users", "eve", b"");
     for _ in 0..2 {
         let view = View::new(ReadSource::Live(Arc::clone(&store.shared)), Kind::User);
         let error = view.get("bob").unwrap_err();
@@ -131,10 +131,10 @@ fn a_time_that_cannot_be_read_is_an_error_at_its_profile_and_no_other() {
         assert_eq!(rows.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
         let known: Vec<_> = view.known().map(|known| known.map(|(id, profile)| (id, profile.is_some()))).collect();
         let ids: Vec<_> = known.iter().flatten().map(|(id, profile)| (id.as_str(), *profile)).collect();
-        assert_eq!((known.len(), ids), (4, vec![("ann", true), ("cid", true), ("nobody", false)]));
+        assert_eq!((known.len(), ids), (4, vec![("ann", true), ("cid", true), ("eve", false)]));
         let report = store.shared.check(&store.shared.engine().snapshot()).unwrap();
         let found: Vec<_> = report.tables[0].findings.iter().map(|finding| finding.id.as_str()).collect();
-        assert_eq!((report.tables[0].unreadable_rows, report.is_sound(), found), (2, false, vec!["bob", "nobody"]));
+        assert_eq!((report.tables[0].unreadable_rows, report.is_sound(), found), (2, false, vec!["bob", "eve"]));
         assert_eq!((report.tables[0].profiles, report.tables[0].events), (3, 4));
         store.compact().unwrap();
     }

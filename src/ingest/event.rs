@@ -5,7 +5,7 @@
 //! ```
 
 use super::envelope::{bare, is_on, object_of, value_of};
-use super::parse::{Parse, ParseError, WireRecord, from_slice};
+use super::parse::{Parse, ParseError, RecordParts, RecordWrite, WireRecord, from_slice};
 use super::reject::{Note, Outcome, Reject};
 use super::rules::Rules;
 use super::scalar::{excerpt, id_text, missing, time_of};
@@ -37,11 +37,20 @@ const INSERT_ID_BYTES_MAX: usize = 36;
 pub struct EventRecord {
     /// What happened.
     pub event: Event,
-    /// What was forgiven. Empty under strict rules.
+    /// What was tolerated. Empty under strict rules.
     pub notes: Vec<Note>,
+    /// The line on which the record starts, counted from 1, if it was read by [`Records`](super::Records) or from a
+    /// request body.
+    pub line: Option<u64>,
 }
 
 impl EventRecord {
+    /// A record that was made from another format, for [`Importer::records`](crate::Importer::records).
+    #[must_use]
+    pub fn new(event: Event) -> Self {
+        Self { event, notes: Vec::new(), line: None }
+    }
+
     /// Reads the JSON text of one event object.
     ///
     /// # Errors
@@ -65,7 +74,7 @@ impl EventRecord {
             // Of what is no event at all the name is missed first.
             other => return Err(name.err().unwrap_or_else(|| no_properties(other.as_ref()))),
         };
-        let mut record = Self { event: Event::new("", "", Timestamp::from_seconds(0)), notes: Vec::new() };
+        let mut record = Self::new(Event::new("", "", Timestamp::from_seconds(0)));
         match record.fill(name, Parts::of(properties), rules) {
             Ok(()) => Ok(record),
             Err(reject) => Err(record.with_context(reject)),
@@ -172,6 +181,16 @@ impl Parse for EventRecord {
 
     fn parse(text: &[u8], rules: &Rules) -> Result<Self, ParseError> {
         Ok(Self::from_value(value_of(text)?, rules)?)
+    }
+
+    fn set_line(&mut self, line: u64) {
+        self.line = Some(line);
+    }
+
+    fn into_parts(self) -> RecordParts {
+        let Self { event, notes, line } = self;
+        let (id, insert_id) = (event.distinct_id.clone(), event.insert_id.clone());
+        RecordParts { line, id, insert_id, notes, write: RecordWrite::Event(event) }
     }
 }
 

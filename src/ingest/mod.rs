@@ -84,6 +84,7 @@ pub use event::EventRecord;
 pub use export::Exported;
 pub use frame::{Frame, Framer};
 pub use parse::WireRecord;
+pub(crate) use parse::{RecordParts, RecordWrite};
 pub use reader::{EventRecords, Records};
 pub use record::Record;
 pub use reject::{Note, Outcome, Reject};

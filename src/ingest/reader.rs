@@ -46,7 +46,7 @@ pub struct Records<R: Read, T = Record> {
     framer: Framer<Unpacked<R>>,
     rules: Rules,
     index: u64,
-    line: u64,
+    text_bytes: usize,
     done: bool,
     what: PhantomData<fn() -> T>,
 }
@@ -83,14 +83,12 @@ impl<R: Read, T: WireRecord> Records<R, T> {
     #[must_use]
     pub fn of(reader: R, rules: Rules) -> Self {
         let framer = Framer::new(Unpacked::Fresh(Some(reader)), T::bytes_max(rules.bounds()));
-        Self { framer, rules, index: 0, line: 0, done: false, what: PhantomData }
+        Self { framer, rules, index: 0, text_bytes: 0, done: false, what: PhantomData }
     }
 
-    /// The line on which the last record started, counted from 1; 0 before the first. For a caller that has to say
-    /// later which record it could not apply.
-    #[must_use]
-    pub fn line(&self) -> u64 {
-        self.line
+    /// The size of the text of the last record, in bytes; 0 if it was too long to be kept.
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.text_bytes
     }
 }
 
@@ -104,11 +102,17 @@ impl<R: Read, T: WireRecord> Iterator for Records<R, T> {
         let index = self.index;
         let outcome = match self.framer.next() {
             Ok(Some(Frame::Record { line, bytes })) => {
-                self.line = line;
-                T::parse(bytes, &self.rules).map_err(|error| Reject::from(error).with_position(line, index))
+                self.text_bytes = bytes.len();
+                match T::parse(bytes, &self.rules) {
+                    Ok(mut record) => {
+                        record.set_line(line);
+                        Ok(record)
+                    }
+                    Err(error) => Err(Reject::from(error).with_position(line, index)),
+                }
             }
             Ok(Some(Frame::Broken { line, error })) => {
-                self.line = line;
+                self.text_bytes = 0;
                 Err(Reject::from(error).with_position(line, index))
             }
             Ok(None) => {

@@ -2,7 +2,7 @@
 
 use super::envelope::{Envelope, Operator, bare};
 use super::operand::{Build, storable};
-use super::parse::{Parse, ParseError, WireRecord, from_slice};
+use super::parse::{Parse, ParseError, RecordParts, RecordWrite, WireRecord, from_slice};
 use super::reject::{Note, Outcome, Reject};
 use super::rules::{Endpoint, Rules};
 use super::scalar::{excerpt, id_text, missing, time_of};
@@ -31,11 +31,20 @@ pub struct Record {
     pub key: ProfileKey,
     /// What happens to the profile.
     pub change: Change,
-    /// What was forgiven. Empty under strict rules.
+    /// What was tolerated. Empty under strict rules.
     pub notes: Vec<Note>,
+    /// The line on which the record starts, counted from 1, if it was read by [`Records`](super::Records) or from a
+    /// request body.
+    pub line: Option<u64>,
 }
 
 impl Record {
+    /// A record that was made from another format, for [`Importer::records`](crate::Importer::records).
+    #[must_use]
+    pub fn new(key: ProfileKey, change: impl Into<Change>) -> Self {
+        Self { key, change: change.into(), notes: Vec::new(), line: None }
+    }
+
     /// Reads the JSON text of one update object.
     ///
     /// # Errors
@@ -59,7 +68,7 @@ impl Record {
     fn from_envelope(mut envelope: Envelope, rules: &Rules) -> Outcome<Self> {
         let key = identify(&mut envelope, rules)?;
         match change(envelope, key.kind(), rules) {
-            Ok((change, notes)) => Ok(Self { key, change, notes }),
+            Ok((change, notes)) => Ok(Self { key, change, notes, line: None }),
             Err(reject) => Err(reject.with_id(key.id())),
         }
     }
@@ -76,6 +85,16 @@ impl Parse for Record {
 
     fn parse(text: &[u8], rules: &Rules) -> Result<Self, ParseError> {
         Self::from_envelope(Envelope::from_slice(text)?, rules).map_err(ParseError::Invalid)
+    }
+
+    fn set_line(&mut self, line: u64) {
+        self.line = Some(line);
+    }
+
+    fn into_parts(self) -> RecordParts {
+        let Self { key, change, notes, line } = self;
+        let id = key.id().to_owned();
+        RecordParts { line, id, insert_id: None, notes, write: RecordWrite::Change(key, change) }
     }
 }
 

@@ -3,10 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
-use profiledb::ingest::Rules;
 use profiledb::{Kind, Limits};
 
-use crate::clock;
 use crate::failure::Failure;
 use crate::measures::Measures;
 use crate::print::Format;
@@ -174,10 +172,6 @@ pub(crate) struct Reading {
 impl Reading {
     pub(crate) fn limits(&self) -> Limits {
         if self.unbounded { Limits::unbounded() } else { Limits::mixpanel() }
-    }
-
-    pub(crate) fn rules(&self) -> Rules {
-        Rules::new().strict(self.strict).limits(self.limits()).clock(clock::now)
     }
 }
 

@@ -3,7 +3,6 @@
 mod args;
 mod backup;
 mod bar;
-mod clock;
 mod demo;
 mod erase;
 mod events;
@@ -13,7 +12,6 @@ mod filter;
 mod get;
 mod import;
 mod input;
-mod item;
 mod join;
 mod list;
 mod measures;
@@ -60,9 +58,9 @@ fn run(Args { db, command }: Args) -> Result<ExitCode, Failure> {
     match command {
         Command::Demo { keep } => done(demo::run(keep)),
         Command::Import(Import { feed, add_on_groups }) => {
-            import::run::<Record>(&db, &feed, &feed.reading.rules().add_on_groups(add_on_groups))
+            import::run::<Record>(&db, &feed, |rules| rules.add_on_groups(add_on_groups))
         }
-        Command::Track(Track { feed }) => import::run::<EventRecord>(&db, &feed, &feed.reading.rules()),
+        Command::Track(Track { feed }) => import::run::<EventRecord>(&db, &feed, |rules| rules),
         Command::Update(update) => update::update(&db, &update),
         Command::Delete { ids, of } => done(update::delete(&db, &of.kind()?, &ids)),
         Command::DeleteUser { ids } => done(erase::users(&db, &ids)),

@@ -324,12 +324,12 @@ fn streams_in_every_layout() {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(input.as_bytes()).unwrap();
     for bytes in [input.clone().into_bytes(), encoder.finish().unwrap()] {
-        let mut records = EventRecords::of(&bytes[..], strict());
-        let mut found = Vec::new();
-        while let Some(outcome) = records.next() {
-            let rejected = outcome.unwrap().err().map(|reject| (reject.line.unwrap(), reject.index));
-            found.push((records.line(), rejected));
-        }
+        let found: Vec<_> = EventRecords::of(&bytes[..], strict())
+            .map(|outcome| match outcome.unwrap() {
+                Ok(record) => (record.line.unwrap(), None),
+                Err(reject) => (reject.line.unwrap(), Some((reject.line.unwrap(), reject.index))),
+            })
+            .collect();
         let expected =
             [(1, None), (2, None), (2, None), (3, Some((3, 3))), (4, Some((4, 4))), (5, None), (6, Some((6, 6)))];
         assert_eq!(found, expected);

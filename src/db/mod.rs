@@ -36,7 +36,7 @@ use crate::ingest::Rules;
 use crate::log::{self, Appender};
 use crate::model::Kind;
 use crate::rocks;
-use crate::store::{CheckReport, Commit, Durability, Options, ReadSource, Request, Store, TableReport, View};
+use crate::store::{CheckReport, Commit, Durability, ReadSource, Request, Store, TableReport, View};
 
 /// A store of profiles and events in a directory.
 ///
@@ -230,14 +230,6 @@ impl Db {
     pub fn try_submit_with(&self, batch: Batch, durability: Durability) -> Result<Commit> {
         let request = self.admit(batch)?;
         if request.is_empty() { Ok(Commit::done()) } else { self.store.try_submit(request, durability) }
-    }
-
-    /// The rules for parsing records for this store: its limits, and its clock.
-    #[must_use]
-    pub fn rules(&self) -> Rules {
-        let Options { limits, clock, .. } = &self.store.shared.options;
-        let clock = Arc::clone(clock);
-        Rules::new().limits(limits.clone()).clock(move || clock())
     }
 
     /// An importer of updates and events that are parsed by `rules`, which are [`Db::rules`] unless there is a reason

@@ -8,7 +8,6 @@ mod erase;
 mod events;
 mod export;
 mod failure;
-mod filter;
 mod get;
 mod import;
 mod input;

@@ -159,10 +159,10 @@ pub struct Imported {
 
 /// A running import: an iterator of the outcomes of all records, one for each, in the order of the input.
 ///
-/// `Ok(Ok(_))` is a record that is stored, as durable as requested. `Ok(Err(_))` is a record that was rejected, by the
-/// parser or by the store, and has no effect. `Err(_)` is a failure of the reader, or of the store with a record that it
-/// names. After an error, no more input is read; the outcomes of the records that were in flight follow, so that it
-/// is known of each record that was read whether it is stored.
+/// `Ok(Ok(_))` is a record that is stored, as durable as requested. `Ok(Err(_))` is a record that was rejected, by
+/// the parser or by the store, and has no effect. `Err(_)` is a failure of the reader, or of the store with a record
+/// that it names. After an error, no more input is read; the outcomes of the records that were in flight follow, so
+/// that it is known of each record that was read whether it is stored.
 ///
 /// What was submitted is committed even if the import is dropped.
 #[must_use = "an import makes progress only when its outcomes are read"]

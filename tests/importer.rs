@@ -120,10 +120,11 @@ fn live_input_is_stored_while_the_reader_waits_for_more() {
     let temp = TempStore::new(builder);
     let db = temp.open();
     let (to, from) = channel();
-    let mut import = db.importer(db.rules()).durability(Durability::Synced).events(Live(from));
-    let (one, two) = (
-        r#"{"event":"e","properties":{"time":1,"distinct_id":"a"}}"#,
-        r#"{"event":"e","properties":{"time":1700000000,"distinct_id":"a"}} {"event":"e","properties":{"time":1700000001,"distinct_id":"b"}}"#,
+    let mut import = db.importer(db.rules()).durability(Durability::Synced).events(io::BufReader::new(Live(from)));
+    let one = r#"{"event":"e","properties":{"time":1,"distinct_id":"a"}}"#;
+    let two = concat!(
+        r#"{"event":"e","properties":{"time":1700000000,"distinct_id":"a"}} "#,
+        r#"{"event":"e","properties":{"time":1700000001,"distinct_id":"b"}}"#,
     );
     to.send(one).unwrap();
     assert!(import.next().unwrap().unwrap().is_err());

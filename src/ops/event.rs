@@ -38,9 +38,10 @@ impl Event {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](crate::ErrorKind::Invalid) for an event without a name, an id that broken clients send for all users, a reserved name, a
-    /// number that is not finite or a time out of bounds, and [`LimitExceeded`](crate::ErrorKind::LimitExceeded) for
-    /// too many properties or a value that is too large. The error names the field.
+    /// [`Invalid`](crate::ErrorKind::Invalid) for an event without a name, an id that broken clients send for all
+    /// users, a reserved name, a number that is not finite or a time out of bounds, and
+    /// [`LimitExceeded`](crate::ErrorKind::LimitExceeded) for too many properties or a value that is too large. The
+    /// error names the field.
     pub fn admit(mut self, limits: &Limits, now: Timestamp) -> Result<Self> {
         self.admit_in_place(limits, limits.id(), now)?;
         Ok(self)
@@ -211,7 +212,7 @@ mod tests {
         let changed = again.set("a", "67890").admit(&narrow, NOW).unwrap();
         assert_eq!(changed.get("a"), Some(&"678".into()));
         assert!(changed.id("null").admit(&narrow, NOW).is_err());
-        // The clock of the store is not the one of whoever admitted it.
+        // The clock of the store is another one.
         let earlier = Timestamp::from_seconds(NOW.seconds() - 3_601);
         assert_eq!(admitted.admit(&Limits::mixpanel(), earlier).unwrap_err().field(), Some("time"));
     }

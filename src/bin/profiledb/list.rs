@@ -6,7 +6,7 @@ use std::path::Path;
 
 use profiledb::{Expr, Profile, Timestamp, Value, View};
 
-use crate::args::List;
+use crate::args::ListArgs;
 use crate::failure::Failure;
 use crate::get;
 use crate::open;
@@ -17,7 +17,7 @@ use crate::scope;
 pub(crate) const TABLE_ROWS: usize = 100;
 
 /// Prints profiles in the order of their ids.
-pub(crate) fn run(dir: &Path, list: &List) -> Result<(), Failure> {
+pub(crate) fn run(dir: &Path, list: &ListArgs) -> Result<(), Failure> {
     let kind = list.of.kind()?;
     let filter = scope::read_filter(list.filter.as_deref())?;
     let format = list.shape.format();
@@ -95,7 +95,7 @@ struct Listed<'l> {
 }
 
 impl<'l> Listed<'l> {
-    fn new(view: &'l View, list: &'l List, filter: Option<&Expr>) -> Self {
+    fn new(view: &'l View, list: &'l ListArgs, filter: Option<&Expr>) -> Self {
         let mut scan = view.scan().prefix(&list.prefix);
         if let Some(expr) = filter {
             scan = scan.filter(expr.clone());

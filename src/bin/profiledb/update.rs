@@ -8,7 +8,7 @@ use profiledb::ingest::Record;
 use profiledb::{Batch, Change, Db, Durability, Kind, ProfileKey};
 use serde::Serialize;
 
-use crate::args::Update;
+use crate::args::UpdateArgs;
 use crate::bar;
 use crate::failure::Failure;
 use crate::import::{self, RejectWriter};
@@ -17,8 +17,8 @@ use crate::open;
 use crate::print;
 
 /// Applies what stands on the command line, or on the standard input, as an import does.
-pub(crate) fn update(dir: &Path, update: &Update) -> Result<ExitCode, Failure> {
-    let Update { json, reading, add_on_groups } = update;
+pub(crate) fn update(dir: &Path, update: &UpdateArgs) -> Result<ExitCode, Failure> {
+    let UpdateArgs { json, reading, add_on_groups } = update;
     let input = if json == "-" { Input::Stdin } else { Input::Bytes("argument", json.clone().into_bytes().into()) };
     if json.trim().is_empty() {
         return Err(Failure::new("no update object in the argument"));

@@ -1,4 +1,4 @@
-//! Parser options: strictness, endpoint, limits, clock.
+//! How input is read: what is forgiven, which endpoint it came to, which limits hold.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,11 +7,10 @@ use super::reject::{Note, Reject};
 use crate::limits::{Limits, LimitsId};
 use crate::model::Timestamp;
 
-/// The endpoint that an object was sent to. It determines whether the profile is a user or a group if the object does
-/// not.
+/// Where an object was sent, which decides whose update it is when the object does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Endpoint {
-    /// Users and groups: an object with `$group_key` or `$group_id` updates a group.
+    /// Users and groups may be mixed: an object with `$group_key` or `$group_id` is about a group.
     #[default]
     Any,
     /// Users only. An object without `$distinct_id` is rejected, whatever else it has.
@@ -20,8 +19,7 @@ pub enum Endpoint {
     Groups,
 }
 
-/// Parser options. The default is lenient, accepts users and groups, and has the limits of [`Limits::mixpanel`].
-/// [`Db::rules`](crate::Db::rules) has the limits and the clock of a store.
+/// How input is read. The default is lenient, takes users and groups, and holds to [`Limits::mixpanel`].
 ///
 /// ```
 /// use profiledb::{Limits, ingest::{Endpoint, Rules}};
@@ -74,28 +72,28 @@ impl Rules {
         Self::default()
     }
 
-    /// Whether mistakes that lenient rules tolerate are errors. Default: no.
+    /// Whether what is doubtful is an error instead of being forgiven. Default: no.
     #[must_use]
     pub fn strict(mut self, strict: bool) -> Self {
         self.strict = strict;
         self
     }
 
-    /// Whether `$add` on groups is allowed. Default: no. The documentation of the format contradicts itself.
+    /// Whether groups take `$add`. Default: no; the documentation of the format says both.
     #[must_use]
     pub fn add_on_groups(mut self, allow: bool) -> Self {
         self.add_on_groups = allow;
         self
     }
 
-    /// The endpoint that the input was sent to. Default: [`Endpoint::Any`].
+    /// Where the input was sent. Default: [`Endpoint::Any`].
     #[must_use]
     pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
         self.endpoint = endpoint;
         self
     }
 
-    /// The limits of updates and events. Default: [`Limits::mixpanel`].
+    /// The limits that every update and every event has to keep. Default: [`Limits::mixpanel`].
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits_id = limits.id();
@@ -161,7 +159,7 @@ impl Rules {
         }
     }
 
-    /// Adds a note with the consequence of what is tolerated, or rejects the record under strict rules.
+    /// Notes what is forgiven and what becomes of it, or refuses it under strict rules.
     pub(super) fn warn_or_reject(
         &self,
         notes: &mut Vec<Note>,
@@ -172,7 +170,6 @@ impl Rules {
             return Err(reject);
         }
         let Reject { field, reason, .. } = reject;
-        // A note without a field is about the record.
         notes.push(Note { field: field.unwrap_or_default(), reason: format!("{consequence}: {reason}") });
         Ok(())
     }

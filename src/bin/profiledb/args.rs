@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
+use profiledb::ingest::Rules;
 use profiledb::{Kind, Limits};
 
+use crate::clock;
 use crate::failure::Failure;
 use crate::measures::Measures;
 use crate::print::Format;
@@ -33,9 +35,9 @@ pub(crate) enum Command {
         #[arg(long)]
         keep: bool,
     },
-    Import(ImportArgs),
-    Track(TrackArgs),
-    Update(UpdateArgs),
+    Import(Import),
+    Track(Track),
+    Update(Update),
     /// Remove profiles, but not events. Those that are not there count too: nothing is read.
     Delete {
         /// The ids of the profiles.
@@ -73,10 +75,10 @@ pub(crate) enum Command {
         #[arg(long, value_enum)]
         format: Option<Format>,
     },
-    List(ListArgs),
-    Export(ExportArgs),
-    Events(EventsArgs),
-    Join(JoinArgs),
+    List(List),
+    Export(Export),
+    Events(Events),
+    Join(Join),
     /// Print which tables there are, and how many profiles or events each holds.
     Tables(Shape),
     /// Print what the tables take on disk and in memory. Cheap: nothing is read, so counts are estimates.
@@ -111,7 +113,7 @@ pub(crate) enum Command {
 /// the process at once, and power loss once the last line is printed, because all of it is synced then (with --sync,
 /// from the moment it is counted). The last line is one JSON object with the figures.
 #[derive(Debug, Flags)]
-pub(crate) struct ImportArgs {
+pub(crate) struct Import {
     #[command(flatten)]
     pub(crate) feed: Feed,
     /// Allow $add on groups.
@@ -124,7 +126,7 @@ pub(crate) struct ImportArgs {
 /// Events are kept as they came, each alone: a refused one costs itself only. One that is sent again, with the same
 /// name, user, time and $insert_id, replaces the one that is there. Crashes, and the last line, are as with `import`.
 #[derive(Debug, Flags)]
-pub(crate) struct TrackArgs {
+pub(crate) struct Track {
     #[command(flatten)]
     pub(crate) feed: Feed,
 }
@@ -147,7 +149,7 @@ pub(crate) struct Feed {
 
 /// Apply one update object, given here or on the standard input.
 #[derive(Debug, Flags)]
-pub(crate) struct UpdateArgs {
+pub(crate) struct Update {
     /// The object, as in '{"$distinct_id":"alice","$set":{"plan":"pro"}}'. "-" is the standard input.
     #[arg(value_name = "JSON")]
     pub(crate) json: String,
@@ -173,13 +175,17 @@ impl Reading {
     pub(crate) fn limits(&self) -> Limits {
         if self.unbounded { Limits::unbounded() } else { Limits::mixpanel() }
     }
+
+    pub(crate) fn rules(&self) -> Rules {
+        Rules::new().strict(self.strict).limits(self.limits()).clock(clock::now)
+    }
 }
 
 /// Print profiles in the order of their ids, one a row.
 ///
 /// Profiles without any property are left out, and counted on the standard error, unless --all is given.
 #[derive(Debug, Flags)]
-pub(crate) struct ListArgs {
+pub(crate) struct List {
     #[command(flatten)]
     pub(crate) of: Of,
     /// The properties to print, beside the id. Default: all.
@@ -206,7 +212,7 @@ pub(crate) struct ListArgs {
 ///
 /// Lines of JSON are what `track` takes back.
 #[derive(Debug, Flags)]
-pub(crate) struct EventsArgs {
+pub(crate) struct Events {
     #[command(flatten)]
     pub(crate) scope: Scope,
     /// Only events of this user, who is looked up. "" is nobody.
@@ -235,7 +241,7 @@ pub(crate) struct EventsArgs {
 /// event is printed, with the fields of --select.
 #[derive(Debug, Flags)]
 #[command(verbatim_doc_comment)]
-pub(crate) struct JoinArgs {
+pub(crate) struct Join {
     #[command(flatten)]
     pub(crate) scope: Scope,
     /// The fields to print of each event, besides its name, time and user.
@@ -293,7 +299,7 @@ pub(crate) enum Way {
 /// Restore with "profiledb import --unbounded", for a profile can be larger than what one update may be. Events are
 /// printed by `events`.
 #[derive(Debug, Flags)]
-pub(crate) struct ExportArgs {
+pub(crate) struct Export {
     /// Only the groups under this key. Default: users, then all groups.
     #[arg(long, value_name = "KEY", conflicts_with = "users")]
     pub(crate) group: Option<String>,

@@ -72,6 +72,8 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Kept out of line, so that readers of lengths and counters inline to a few instructions.
+    #[cold]
     fn long_varint(&mut self, marker: u8) -> Read<u128> {
         let (value, least) = match marker {
             251 => (u16::from_le_bytes(self.array()?).into(), 251),

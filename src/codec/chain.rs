@@ -22,7 +22,7 @@ use super::value::{
     small_integer, write_number, write_object, write_value,
 };
 use crate::model::{Number, Value};
-use crate::ops::{Chain, Lanes, ListEdit, Op};
+use crate::ops::{Chain, Lanes, ListEdit, Op, repeats};
 
 const UNSET: u8 = 0;
 const SET: u8 = 1;
@@ -100,10 +100,17 @@ pub(crate) fn write_op(out: &mut Vec<u8>, op: &Op) {
             write_value(out, element);
             out.extend([0, 0]);
         }
-        Op::Union(elements) if elements.len() == 1 => {
-            out.extend([OPEN | ABSENT_DERIVED | LIST, 1, 0, 1]);
-            elements.iter().for_each(|element| write_value(out, element));
+        Op::Union(elements) if !elements.is_empty() => {
+            out.extend([OPEN | ABSENT_DERIVED | LIST, 1, 0]);
+            let repeats = repeats(elements);
+            let head = elements.iter().zip(&repeats).filter(|(_, repeat)| !**repeat);
+            put_varint(out, head.clone().count() as u64);
+            head.for_each(|(element, _)| write_value(out, element));
             out.push(0);
+        }
+        Op::Merge(entries) if !entries.is_empty() => {
+            out.push(OPEN | ABSENT_DERIVED | MERGE);
+            write_object(out, entries);
         }
         _ => write_chain(out, &Chain::of(op.clone())),
     }

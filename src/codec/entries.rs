@@ -25,13 +25,19 @@ impl<'a> Entries<'a> {
     #[inline]
     pub(super) fn ascending(self) -> impl Iterator<Item = Read<(&'a [u8], &'a [u8])>> {
         let mut last: Option<&[u8]> = None;
-        self.map(move |entry| {
-            let entry = entry?;
-            if last.replace(entry.0).is_some_and(|last| last >= entry.0) {
-                return Err(Malformed("names that do not ascend"));
+        self.map(move |entry| match (entry, last) {
+            (Ok((name, _)), Some(last)) if last >= name => Err(Malformed("names that do not ascend")),
+            (Ok((name, bytes)), _) => {
+                last = Some(name);
+                Ok((name, bytes))
             }
-            Ok(entry)
+            (error, _) => error,
         })
+    }
+
+    #[inline]
+    fn read(&mut self) -> Read<(&'a [u8], &'a [u8])> {
+        Ok((self.0.slice()?, self.0.slice()?))
     }
 }
 
@@ -43,7 +49,7 @@ impl<'a> Iterator for Entries<'a> {
         if self.0.is_empty() {
             return None;
         }
-        let entry = self.0.slice().and_then(|name| Ok((name, self.0.slice()?)));
+        let entry = self.read();
         if entry.is_err() {
             self.0 = Reader::new(&[]);
         }

@@ -61,5 +61,5 @@ pub use op::{Change, Op, Update};
 pub(crate) use admit::{is_reserved, json_bytes};
 pub(crate) use chain::{Chain, Lanes};
 pub(crate) use event::{admit_ahead, is_bad_id};
-pub(crate) use list::ListEdit;
+pub(crate) use list::{ListEdit, repeats};
 pub(crate) use presence::{Life, Presence};

@@ -1,13 +1,13 @@
 # What a developer and the build machine run. `make help` lists it.
 #
-# RocksDB is a quarter of an hour of C++ for each profile that asks for it, so every command that needs it says
-# --release and only the pure core is built in the dev profile. See docs/DEVELOPING.md.
+# RocksDB is minutes of C++ for each profile that needs it, so every command that does says --release, and only the
+# pure core is built in the dev profile. See docs/DEVELOPING.md.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
-# rustup may have left cargo out of PATH; ccache, where installed, hides behind the names of the compilers.
+# rustup may have left cargo out of PATH; ccache, where installed, takes the names of the compilers.
 CARGO_HOME ?= $(HOME)/.cargo
 export PATH := $(if $(wildcard /usr/lib/ccache),/usr/lib/ccache:)$(CARGO_HOME)/bin:$(PATH)
 

@@ -2,7 +2,7 @@
 # Checks that every set of features asks cargo for the same build of RocksDB. Nothing is compiled.
 #
 # A feature of some crate in the host graph below librocksdb-sys (bindgen, syn, quote ...) that is on in one set and
-# off in another would cost a second quarter of an hour of C++. It can happen with any new dependency.
+# off in another would cost a second build of RocksDB. It can happen with any new dependency.
 set -eu
 cd "$(dirname "$0")/.."
 

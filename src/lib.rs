@@ -1,10 +1,12 @@
-//! An embedded profile store for product analytics: user and group profiles as lazily folded rows on RocksDB, and a log
-//! of events that they are joined onto when a question is asked.
+//! An embedded profile store for product analytics: user and group profiles as lazily folded rows on RocksDB, and an
+//! event log that is joined with them at query time.
 //!
-//! A **profile** is one row of properties about a user (keyed by `distinct_id`) or a group (keyed by `group_id` under a
-//! group key). An **update** is a blind write: it never reads, it becomes an operand behind the row, and the row is
-//! folded when someone reads it, or when the engine flushes or compacts. All eight operators of Mixpanel's profiles
-//! work that way, and `$merge` besides. However the engine groups its folds, the bytes come out the same.
+//! * **Blind writes.** An update never reads: it becomes a merge operand, and the row is folded on read, flush or
+//!   compaction.
+//! * **One law.** However the engine groups its merges, the row comes out the same, byte for byte.
+//! * **Durable.** Group commit, with durability chosen per write; a batch is all or nothing over profiles and events.
+//! * **Retroactive joins.** Every event meets the latest state of its user and groups, under one snapshot.
+//! * **No silent answers.** Bad input is refused with the field and the reason; what cannot be read is an error.
 //!
 #![cfg_attr(feature = "rocksdb", doc = "```")]
 #![cfg_attr(not(feature = "rocksdb"), doc = "```ignore")]
@@ -26,42 +28,46 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # The types to know
+//! # Main types
 //!
 //! * [`Db`] is a store in a directory. It is cheap to clone and shared by threads.
-//! * [`Table`] is one kind of profile in it, [`Db::users`] or [`Db::groups`]: the verbs to write and to read.
-//! * [`Update`] is what happens to one profile, built operator by operator; [`Batch`] is many of them, all or nothing.
-//! * [`Profile`] is what comes out, with [`Value`]s as properties.
-//! * [`EventLog`] is what users did, [`Db::events`]: [`Event`]s are appended, read in their order, and erased.
-//! * [`Snapshot`] is one moment of the whole store.
-//! * [`Join`](join::Join) is a question about events and the latest state of their users and groups,
-//!   [`Snapshot::join`]. Rows come out, or segments with measures. `docs/JOIN.md` works an example by hand.
-//! * [`Expr`] is a filter in Mixpanel's language, for joins and for rows of anything.
+//! * [`Table`] has the profiles of one kind, [`Db::users`] or [`Db::groups`]: the verbs to write them, and through its
+//!   [`View`] those to read and [scan](View::scan).
+//! * [`Update`] is a change of one profile, built operator by operator; [`Batch`] is many of them, and events, all or
+//!   nothing.
+//! * [`Profile`] is what is read, with [`Value`]s as properties.
+//! * [`EventLog`] has the [`Event`]s, [`Db::events`]: they are appended, scanned in order, and erased.
+//! * [`Snapshot`] is a consistent point-in-time view of all of it.
+//! * [`Join`](join::Join) is a query over events and the latest state of their users and groups, [`Snapshot::join`]. It
+//!   returns rows, or [buckets](join::Bucket) with measures. `docs/JOIN.md` works an example by hand.
+//! * [`Expr`] is a predicate in Mixpanel's expression language, for scans, joins and rows of anything.
 //!
 //! # What a profile is
 //!
-//! * A property holds any JSON. Null is a value; absence is another thing. The order of keys in objects has no meaning.
+//! * A property holds any JSON. Null is a value, which is not the same as absence. The order of keys in objects has no
+//!   meaning.
 //! * Numbers are exact: a [`Number`] is the true sum of all that was added, rounded once when it is read. `0.1` added
-//!   ten times is `1.0`. Integers stay integers; what ever met a float reads as a float.
-//! * An operator that does not fit what is there (`$add` on text, `$append` on a number) leaves it alone.
-//! * Lists compare elements as JSON does: `1 == 1.0`, `"1" != 1`. `$remove` takes all equal elements, `$union` leaves
-//!   the whole list without repeats, first occurrences first.
-//! * `$last_seen` is the latest time of an update that met or made the profile, in whole seconds. It never moves
+//!   ten times is `1.0`. Integers stay integers; a sum that contains a float reads as a float.
+//! * An operator that does not fit the value (`$add` on text, `$append` on a number) leaves it unchanged.
+//! * Lists compare elements as JSON does: `1 == 1.0`, `"1" != 1`. `$remove` removes all equal elements, `$union` leaves
+//!   the whole list without duplicates, first occurrences first.
+//! * `$last_seen` is the latest time of an update that found or created the profile, in whole seconds. It never moves
 //!   backwards and is shown among the properties.
 //! * Two updates of one profile apply in the order in which they were acknowledged. Later values win.
 //!
-//! What each operator does to each type of value stands in one table at the top of `src/ops/mod.rs`, and
-//! `docs/CONTRACT.md` has the cases.
+//! What each operator does to each type of value is one table at the top of `src/ops/mod.rs`, and `docs/CONTRACT.md`
+//! has the cases.
 //!
 //! # Cookbook
 //!
-//! * Many synced updates from few threads: [`Table::submit`] returns a [`Commit`] to wait on later.
+//! * Many synced updates from few threads: [`Table::submit`] returns a [`Commit`] to wait on later, or to await.
+//! * Never block, as in a server: [`Table::try_submit`] fails with [`Busy`](ErrorKind::Busy) when the queue is full.
 //! * Fastest loading: [`Durability::Buffered`], and [`Db::sync`] at the end.
-//! * Update objects and events as Mixpanel's clients send them: [`ingest`].
-//! * Events that are kept elsewhere: [`Join::events_from`](join::Join::events_from) an iterator of them.
-//! * What data protection laws ask for: [`Db::delete_user`].
+//! * Update objects and events as Mixpanel's clients send them: [`ingest`], with [`Db::rules`].
+//! * Events that are kept elsewhere: [`Join::events_from`](join::Join::events_from) an iterator.
+//! * Erasure of a user, as data protection laws require: [`EventLog::delete_user`].
 //! * The same folds without RocksDB, for harnesses and other engines: [`merge`].
-//! * Is everything well? [`Db::check`] walks every row and operand; [`Db::backup`] copies what is there.
+//! * Integrity: [`Db::check`] reads every row, operand and event; [`Db::backup`] copies the store.
 //!
 //! # Features
 //!
@@ -156,12 +162,12 @@ pub mod laws {
     pub use crate::ops::laws::{check_compose, edge_ops, edge_values};
 }
 
-/// The README is code, too.
+/// The code of README.md.
 #[cfg(all(doctest, feature = "rocksdb"))]
 #[doc = include_str!("../README.md")]
 pub struct Readme;
 
-/// The example that was worked by hand, as well.
+/// The example that docs/JOIN.md works by hand.
 #[cfg(all(doctest, feature = "rocksdb"))]
 #[doc = include_str!("../docs/JOIN.md")]
 pub struct JoinByHand;

@@ -1,4 +1,4 @@
-//! A caller's own events, in a file of lines, joined onto the profiles of a store.
+//! Events in a file of JSON lines, joined with the profiles of a store: `Join::events_from`.
 //!
 //! ```text
 //! cargo run --release --example join_ndjson
@@ -26,7 +26,7 @@ fn events(path: &Path) -> Result<impl Iterator<Item = profiledb::Result<Event>> 
     }))
 }
 
-/// Purchases of four users over three days. What tells events with one user, name and time apart is their id.
+/// Purchases of four users over three days.
 fn write_sample(path: &Path) -> Result<(), Box<dyn Error>> {
     let start = Timestamp::parse("2024-01-01T08:00:00")?;
     let purchase = |n: i64| {

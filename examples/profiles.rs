@@ -1,4 +1,4 @@
-//! Profiles of users and groups in a store: write, read, scan, keep a moment.
+//! Profiles of users and groups in a store: write, batch, read, scan, snapshot.
 //!
 //! ```text
 //! cargo run --release --example profiles
@@ -25,8 +25,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // A snapshot stays as it was.
     let before = db.snapshot();
     users.delete("bob")?;
-    println!("bob then: {:?}", before.users().get("bob")?.map(|profile| profile.into_properties()));
-    println!("bob now:  {:?}", users.get("bob")?);
+    println!("bob before: {:?}", before.users().get("bob")?.map(|profile| profile.into_properties()));
+    println!("bob now:    {:?}", users.get("bob")?);
 
     for kind in db.kinds() {
         for row in db.table(&kind).iter() {

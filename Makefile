@@ -23,7 +23,7 @@ CORE := --no-default-features --features laws
 FULL := --release --features cli,laws
 DENY_WARNINGS := -- --deny warnings
 
-.PHONY: help setup demo test test-core lint features bench fuzz fuzz-list
+.PHONY: help setup demo test test-core lint features package bench fuzz fuzz-list fuzz-smoke
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,14 @@ features: setup ## each set of features alone, and that all of them share one Ro
 	$(CARGO) clippy --release --no-default-features --features rocksdb --all-targets $(DENY_WARNINGS)
 	$(CARGO) clippy --release --features cli --all-targets $(DENY_WARNINGS)
 
+# Not by `cargo package` itself, which builds in the dev profile: that would be another RocksDB.
+PACKED = $(or $(CARGO_TARGET_DIR),target)/package
+package: setup ## packs the crate, and builds what was packed
+	$(CARGO) package --locked --no-verify --allow-dirty
+	cd $(PACKED) && rm -rf unpacked && mkdir unpacked && tar -xzf profiledb-*.crate -C unpacked --strip-components 1
+	$(CARGO) check $(FULL) --locked --all-targets --manifest-path $(PACKED)/unpacked/Cargo.toml --target-dir $(or $(CARGO_TARGET_DIR),target)
+	$(CARGO) test $(CORE) --locked --manifest-path $(PACKED)/unpacked/Cargo.toml --target-dir $(or $(CARGO_TARGET_DIR),target) --test tidy --test golden
+
 bench: setup ## benchmarks; ARGS='merge' picks by name, ARGS='--quick' is quicker
 	$(CARGO) bench --features cli,laws -- $(ARGS)
 
@@ -67,6 +75,9 @@ fuzz: ## one fuzzer for a while: TARGET=merge_grouping TIME=60
 	else \
 		set -x; RUSTC_BOOTSTRAP=1 cargo fuzz run $(TARGET) -- -max_total_time=$(TIME); \
 	fi
+
+fuzz-smoke: setup ## ten seconds of each fuzzer; needs neither cargo-fuzz nor a nightly compiler
+	sh scripts/fuzz-smoke.sh
 
 fuzz-list: ## the fuzzers, one line each
 	@for file in fuzz/fuzz_targets/*.rs; do \

@@ -139,7 +139,7 @@ mod rocks;
 mod store;
 
 #[cfg(feature = "rocksdb")]
-pub use db::{Backup, Batch, Builder, Db, EventLog, Snapshot, Stats, Table};
+pub use db::{Backup, Batch, Builder, Db, EventLog, Import, Imported, Importer, Snapshot, Stats, Table};
 #[cfg(feature = "rocksdb")]
 pub use log::{EventView, Events};
 #[cfg(feature = "rocksdb")]

@@ -5,11 +5,13 @@
 //! batch    write batches                        table     the profiles of one kind
 //! events   the event log, erasure of a user     snapshot  a consistent point-in-time view
 //! join     a snapshot as the join reads it      stats     statistics, backups
+//! importer bulk import
 //! ```
 
 mod batch;
 mod builder;
 mod events;
+mod importer;
 mod join;
 mod snapshot;
 mod stats;
@@ -22,6 +24,7 @@ use std::sync::Arc;
 pub use batch::Batch;
 pub use builder::Builder;
 pub use events::EventLog;
+pub use importer::{Import, Imported, Importer};
 pub use snapshot::Snapshot;
 pub use stats::{Backup, Stats};
 pub use table::Table;
@@ -227,6 +230,12 @@ impl Db {
     pub fn try_submit_with(&self, batch: Batch, durability: Durability) -> Result<Commit> {
         let request = self.admit(batch)?;
         if request.is_empty() { Ok(Commit::done()) } else { self.store.try_submit(request, durability) }
+    }
+
+    /// An importer of updates and events that are parsed by `rules`, which are [`Db::rules`] unless there is a reason
+    /// for others.
+    pub fn importer(&self, rules: Rules) -> Importer {
+        Importer::new(self.clone(), rules)
     }
 
     fn admit(&self, batch: Batch) -> Result<Request> {

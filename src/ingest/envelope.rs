@@ -1,6 +1,6 @@
-//! One JSON object taken apart by its keys, before anything is made of them.
+//! Streaming deserialization of an update object: a serde visitor that sorts its entries by key.
 //!
-//! Objects are read straight into this, without a map in between: what is ignored is never stored.
+//! There is no map in between, so ignored values are never allocated.
 
 use std::fmt;
 
@@ -9,39 +9,10 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use super::parse::ParseError;
 use super::reject::Reject;
 use crate::model::{Number, Object, Value};
+use crate::ops::Operator;
 
-/// The operators, in the order in which several of them in one object are applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Operator {
-    Set,
-    SetOnce,
-    Merge,
-    Add,
-    Append,
-    Union,
-    Remove,
-    Unset,
-    Delete,
-}
-
-impl Operator {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Set => "$set",
-            Self::SetOnce => "$set_once",
-            Self::Merge => "$merge",
-            Self::Add => "$add",
-            Self::Append => "$append",
-            Self::Union => "$union",
-            Self::Remove => "$remove",
-            Self::Unset => "$unset",
-            Self::Delete => "$delete",
-        }
-    }
-}
-
-/// What a key of the object is to us.
-enum Slot {
+/// A key of an update object, by its meaning.
+enum EnvelopeKey {
     DistinctId,
     GroupKey,
     GroupId,
@@ -53,8 +24,15 @@ enum Slot {
     Unknown(String),
 }
 
-impl Slot {
+impl EnvelopeKey {
     fn of(name: &str) -> Self {
+        // Most objects have keys without a dollar in their operands only.
+        if !name.starts_with('$') {
+            return Self::Ignored;
+        }
+        if let Some(operator) = Operator::named(name) {
+            return Self::Operator(operator);
+        }
         match name {
             "$distinct_id" => Self::DistinctId,
             "$group_key" => Self::GroupKey,
@@ -62,16 +40,7 @@ impl Slot {
             "$time" => Self::Time,
             "$ignore_time" => Self::IgnoreTime,
             "$properties" => Self::Properties,
-            "$set" => Self::Operator(Operator::Set),
-            "$set_once" => Self::Operator(Operator::SetOnce),
-            "$merge" => Self::Operator(Operator::Merge),
-            "$add" => Self::Operator(Operator::Add),
-            "$append" => Self::Operator(Operator::Append),
-            "$union" => Self::Operator(Operator::Union),
-            "$remove" => Self::Operator(Operator::Remove),
-            "$unset" => Self::Operator(Operator::Unset),
-            "$delete" => Self::Operator(Operator::Delete),
-            // The store knows no projects, addresses or aliases; the rest is what client libraries add for themselves.
+            // The store has no projects, IP addresses or aliases. The others are added by client libraries.
             "$token"
             | "$ip"
             | "$ignore_alias"
@@ -82,13 +51,12 @@ impl Slot {
             | "$had_persisted_distinct_id"
             | "$mp_metadata"
             | "$source" => Self::Ignored,
-            _ if name.starts_with('$') => Self::Unknown(name.to_owned()),
-            _ => Self::Ignored,
+            _ => Self::Unknown(name.to_owned()),
         }
     }
 }
 
-/// The keys of one object that mean something. Of two with one name the later one wins, as everywhere in JSON.
+/// The entries of an update object that have a meaning. Of duplicate keys the last one wins.
 #[derive(Default)]
 pub(super) struct Envelope {
     pub(super) distinct_id: Option<Value>,
@@ -97,18 +65,18 @@ pub(super) struct Envelope {
     pub(super) time: Option<Value>,
     pub(super) ignore_time: bool,
     pub(super) properties: Option<Value>,
-    /// In the order of [`Operator`], each at most once.
+    /// Ascending by operator, each at most once.
     pub(super) operands: Vec<(Operator, Value)>,
-    /// The first key that looks like an operator and is none.
+    /// The first key that begins with a dollar and has no meaning.
     pub(super) unknown: Option<String>,
 }
 
-/// Reads the text of one value, whatever it is.
+/// Parses the text of a value of any type.
 pub(super) fn value_of(bytes: &[u8]) -> Result<Value, ParseError> {
     serde_json::from_str(text_of(bytes)?).map_err(|error| broken(&error))
 }
 
-/// The object that a record has to be.
+/// Checks that a record is an object.
 pub(super) fn object_of(value: Value) -> Result<Object, Reject> {
     match value {
         Value::Object(object) => Ok(object),
@@ -124,7 +92,7 @@ fn text_of(bytes: &[u8]) -> Result<&str, ParseError> {
 }
 
 impl Envelope {
-    /// Reads the text of one object.
+    /// Parses the text of an object.
     pub(super) fn from_slice(bytes: &[u8]) -> Result<Self, ParseError> {
         let text = text_of(bytes)?;
         if !text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
@@ -136,32 +104,32 @@ impl Envelope {
         Ok(envelope)
     }
 
-    /// Takes a decoded object apart.
+    /// Sorts the entries of a decoded object.
     pub(super) fn from_value(value: Value) -> Result<Self, Reject> {
         let mut envelope = Self::default();
         for (name, value) in object_of(value)? {
-            envelope.put(Slot::of(&name), value);
+            envelope.put(EnvelopeKey::of(&name), value);
         }
         Ok(envelope)
     }
 
-    fn put(&mut self, slot: Slot, value: Value) {
-        match slot {
-            Slot::DistinctId => self.distinct_id = Some(value),
-            Slot::GroupKey => self.group_key = Some(value),
-            Slot::GroupId => self.group_id = Some(value),
-            Slot::Time => self.time = Some(value),
-            Slot::IgnoreTime => self.ignore_time = is_on(&value),
-            Slot::Properties => self.properties = Some(value),
-            Slot::Operator(operator) => {
+    fn put(&mut self, key: EnvelopeKey, value: Value) {
+        match key {
+            EnvelopeKey::DistinctId => self.distinct_id = Some(value),
+            EnvelopeKey::GroupKey => self.group_key = Some(value),
+            EnvelopeKey::GroupId => self.group_id = Some(value),
+            EnvelopeKey::Time => self.time = Some(value),
+            EnvelopeKey::IgnoreTime => self.ignore_time = is_on(&value),
+            EnvelopeKey::Properties => self.properties = Some(value),
+            EnvelopeKey::Operator(operator) => {
                 self.operands.retain(|(other, _)| *other != operator);
                 let at = self.operands.partition_point(|(other, _)| *other < operator);
                 self.operands.insert(at, (operator, value));
             }
-            Slot::Unknown(name) => {
+            EnvelopeKey::Unknown(name) => {
                 self.unknown.get_or_insert(name);
             }
-            Slot::Ignored => {}
+            EnvelopeKey::Ignored => {}
         }
     }
 }
@@ -172,7 +140,7 @@ pub(super) fn bare(value: &Value) -> &'static str {
     name.split_once(' ').map_or(name, |(_, bare)| bare)
 }
 
-/// Whether a flag of the envelope is on: `true`, `1`, `"1"` and `"true"` are what client libraries send.
+/// Whether a flag is set. Client libraries send `true`, `1`, `"1"` and `"true"`, and anything else for false.
 pub(super) fn is_on(value: &Value) -> bool {
     match value {
         Value::Bool(on) => *on,
@@ -182,7 +150,7 @@ pub(super) fn is_on(value: &Value) -> bool {
     }
 }
 
-/// Says what the parser found. Its line numbers count within the record, so they become rows.
+/// The error of the parser. Its line numbers are relative to the record, so they are called rows.
 fn broken(error: &serde_json::Error) -> ParseError {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
@@ -202,41 +170,41 @@ impl<'de> Visitor<'de> for EnvelopeVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope, A::Error> {
         let mut envelope = Envelope::default();
-        while let Some(slot) = map.next_key_seed(KeySeed)? {
-            match slot {
-                Slot::Ignored => {
+        while let Some(key) = map.next_key_seed(KeySeed)? {
+            match key {
+                EnvelopeKey::Ignored => {
                     map.next_value::<IgnoredAny>()?;
                 }
-                Slot::Unknown(name) => {
+                EnvelopeKey::Unknown(name) => {
                     map.next_value::<IgnoredAny>()?;
                     envelope.unknown.get_or_insert(name);
                 }
-                slot => envelope.put(slot, map.next_value()?),
+                key => envelope.put(key, map.next_value()?),
             }
         }
         Ok(envelope)
     }
 }
 
-/// Reads a key without owning its text.
+/// Deserializes a key without allocating its text.
 struct KeySeed;
 
 impl<'de> DeserializeSeed<'de> for KeySeed {
-    type Value = Slot;
+    type Value = EnvelopeKey;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Slot, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<EnvelopeKey, D::Error> {
         deserializer.deserialize_str(self)
     }
 }
 
 impl Visitor<'_> for KeySeed {
-    type Value = Slot;
+    type Value = EnvelopeKey;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")
     }
 
-    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Slot, E> {
-        Ok(Slot::of(name))
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<EnvelopeKey, E> {
+        Ok(EnvelopeKey::of(name))
     }
 }

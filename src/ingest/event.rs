@@ -1,11 +1,11 @@
-//! What one event object says: who did what, when, and which event it is.
+//! Parsing of event objects.
 //!
 //! ```text
 //! {"event":"purchase", "properties":{"time":1700000000, "distinct_id":"alice", "$insert_id":"a-1", "amount":12.5}}
 //! ```
 
 use super::envelope::{bare, is_on, object_of, value_of};
-use super::parse::{Parse, ParseError, WireRecord, from_slice};
+use super::parse::{Parse, ParseError, RecordParts, RecordWrite, WireRecord, from_slice};
 use super::reject::{Note, Outcome, Reject};
 use super::rules::Rules;
 use super::scalar::{excerpt, id_text, missing, time_of};
@@ -20,7 +20,7 @@ const INSERT_ID: &str = "properties.$insert_id";
 /// The longest `$insert_id` of the documented form, in bytes. Source: Mixpanel, Import Events.
 const INSERT_ID_BYTES_MAX: usize = 36;
 
-/// One event object, read and admitted: it can be appended as it is.
+/// An event object that was parsed and admitted.
 ///
 /// ```
 /// use profiledb::{Timestamp, ingest::{EventRecord, Rules}};
@@ -29,51 +29,60 @@ const INSERT_ID_BYTES_MAX: usize = 36;
 /// let now = Timestamp::from_seconds(1_700_000_000);
 /// let record = EventRecord::from_slice(text, &Rules::new().now(now))?;
 /// assert_eq!((record.event.time(), record.event.insert_id()), (now, None));
-/// let forgiven: Vec<_> = record.notes.iter().map(|note| note.field.as_str()).collect();
-/// assert_eq!(forgiven, ["properties.time", "properties.$insert_id"]);
+/// let fields: Vec<_> = record.notes.iter().map(|note| note.field.as_str()).collect();
+/// assert_eq!(fields, ["properties.time", "properties.$insert_id"]);
 /// # Ok::<(), profiledb::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct EventRecord {
-    /// What happened.
+    /// The event.
     pub event: Event,
-    /// What was forgiven. Empty under strict rules.
+    /// What was tolerated. Empty under strict rules.
     pub notes: Vec<Note>,
+    /// The line on which the record starts, counted from 1, if it was read by [`Records`](super::Records) or from a
+    /// request body.
+    pub line: Option<u64>,
 }
 
 impl EventRecord {
-    /// Reads the JSON text of one event object.
+    /// A record that was made from another format, for [`Importer::records`](crate::Importer::records).
+    #[must_use]
+    pub fn new(event: Event) -> Self {
+        Self { event, notes: Vec::new(), line: None }
+    }
+
+    /// Parses the JSON text of an event object.
     ///
     /// # Errors
     ///
-    /// A [`Reject`] without a line, when the text is longer than [`event_bytes_max`](Limits::event_bytes_max), is no
-    /// valid JSON object in UTF-8, or says something that cannot be appended.
+    /// A [`Reject`] without a line, when the text is longer than [`event_bytes_max`](Limits::event_bytes_max), is not
+    /// a valid JSON object in UTF-8, or cannot be appended.
     pub fn from_slice(bytes: &[u8], rules: &Rules) -> Outcome<Self> {
         from_slice(bytes, rules)
     }
 
-    /// Reads one event object that was decoded already.
+    /// Converts an event object that was decoded already.
     ///
     /// # Errors
     ///
-    /// A [`Reject`] without a line, when it says something that cannot be appended.
+    /// A [`Reject`] without a line, when it cannot be appended.
     pub fn from_value(value: Value, rules: &Rules) -> Outcome<Self> {
         let mut object = object_of(value)?;
         let name = name_of(object.remove("event"));
         let properties = match object.remove("properties") {
             Some(Value::Object(properties)) => properties,
-            // Of what is no event at all the name is missed first.
+            // Without properties and without a name, the missing name is reported.
             other => return Err(name.err().unwrap_or_else(|| no_properties(other.as_ref()))),
         };
-        let mut record = Self { event: Event::new("", "", Timestamp::from_seconds(0)), notes: Vec::new() };
-        match record.fill(name, Parts::of(properties), rules) {
+        let mut record = Self::new(Event::new("", "", Timestamp::from_seconds(0)));
+        match record.fill(name, EventFields::of(properties), rules) {
             Ok(()) => Ok(record),
             Err(reject) => Err(record.with_context(reject)),
         }
     }
 
-    fn fill(&mut self, name: Result<String, Reject>, parts: Parts, rules: &Rules) -> Result<(), Reject> {
-        // The ids come first, so that whatever is wrong can be said of somebody's event.
+    fn fill(&mut self, name: Result<String, Reject>, parts: EventFields, rules: &Rules) -> Result<(), Reject> {
+        // The ids come first, so that all other errors can name the event.
         let user = id_text(DISTINCT_ID, parts.distinct_id).map(|id| {
             let found = id.is_some();
             self.event.distinct_id = id.unwrap_or_default();
@@ -95,7 +104,7 @@ impl EventRecord {
         self.admit(rules)
     }
 
-    /// When it happened. What cannot have happened yet happened now.
+    /// The time of the event. A time in the future is set to now.
     fn time(&mut self, value: Option<Value>, rules: &Rules) -> Result<Timestamp, Reject> {
         let value = value.filter(|value| !value.is_null()).ok_or_else(|| missing(TIME))?;
         let time = match (time_of(TIME, &value, rules), value) {
@@ -112,7 +121,7 @@ impl EventRecord {
         Ok(time)
     }
 
-    /// Leaves out an `$insert_id` that tells no event from another: under it they would all become one.
+    /// Removes an `$insert_id` that is not unique: events with it would replace each other.
     fn check_insert_id(&mut self, given: bool, rules: &Rules) -> Result<(), Reject> {
         let warn = |notes: &mut Vec<Note>, reason: String, consequence: &str| {
             rules.warn_or_reject(notes, Reject::at(INSERT_ID, reason), consequence)
@@ -125,7 +134,11 @@ impl EventRecord {
                 self.event.insert_id = None;
             }
             Some(id) if is_bad_id(id) => {
-                warn(&mut self.notes, format!("an id that names nobody value={id:?}"), "left out")?;
+                warn(
+                    &mut self.notes,
+                    format!("an id that broken clients send for all users value={id:?}"),
+                    "left out",
+                )?;
                 self.event.insert_id = None;
             }
             Some(id) if !has_documented_form(id) => {
@@ -144,7 +157,7 @@ impl EventRecord {
         let now = rules.current_time().unwrap_or(Timestamp::from_millis(i64::MAX));
         self.event.admit_in_place(limits, rules.limits_id(), now).map_err(|error| {
             let mut reject = Reject::from(error);
-            // The door speaks of the event itself only if it has too many properties: its name is known to be there.
+            // The name was checked, so only an excess of properties is reported on the event itself.
             if let Some(field) = reject.field.as_mut().filter(|field| !(crowded && *field == "properties")) {
                 field.insert_str(0, "properties.");
             }
@@ -152,7 +165,7 @@ impl EventRecord {
         })
     }
 
-    /// The reject, with whose event it was and which.
+    /// Adds the ids of the event to a reject.
     fn with_context(self, mut reject: Reject) -> Reject {
         let is_shown = |id: &String| (1..=ID_BYTES_MAX).contains(&id.len());
         reject.id = Some(self.event.distinct_id).filter(is_shown);
@@ -173,11 +186,21 @@ impl Parse for EventRecord {
     fn parse(text: &[u8], rules: &Rules) -> Result<Self, ParseError> {
         Ok(Self::from_value(value_of(text)?, rules)?)
     }
+
+    fn set_line(&mut self, line: u64) {
+        self.line = Some(line);
+    }
+
+    fn into_parts(self) -> RecordParts {
+        let Self { event, notes, line } = self;
+        let (id, insert_id) = (event.distinct_id.clone(), event.insert_id.clone());
+        RecordParts { line, id, insert_id, notes, write: RecordWrite::Event(event) }
+    }
 }
 
-/// What stands among the properties, sorted by what it is to us.
+/// The entries of the properties, by their meaning.
 #[derive(Default)]
-struct Parts {
+struct EventFields {
     time: Option<Value>,
     distinct_id: Option<Value>,
     insert_id: Option<Value>,
@@ -185,7 +208,7 @@ struct Parts {
     properties: Object,
 }
 
-impl Parts {
+impl EventFields {
     fn of(properties: Object) -> Self {
         let mut parts = Self::default();
         for (name, value) in properties {
@@ -193,7 +216,7 @@ impl Parts {
                 "time" => parts.time = Some(value),
                 "distinct_id" => parts.distinct_id = Some(value),
                 "$insert_id" => parts.insert_id = Some(value),
-                // The store knows no projects and no addresses.
+                // The store has no projects and no IP addresses.
                 "token" | "ip" => {}
                 "$ignore" if is_on(&value) => parts.ignore = true,
                 _ => drop(parts.properties.insert(name, value)),

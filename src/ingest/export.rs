@@ -1,10 +1,10 @@
-//! Profiles as lines, in the shape in which Mixpanel's query API returns them and in which the reader takes them back.
+//! Serialization of profiles for an export, in the format of Mixpanel's query API, which can be imported again.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::model::{Kind, Profile, ProfileKey};
 
-/// One profile as one line of an export.
+/// A profile as a line of an export.
 ///
 /// ```
 /// use profiledb::{Profile, ProfileKey, Timestamp, Update};
@@ -26,9 +26,9 @@ use crate::model::{Kind, Profile, ProfileKey};
 /// # Ok::<(), profiledb::Error>(())
 /// ```
 ///
-/// Reading it back sets every property, so onto nothing it gives the same profile. A profile can be larger than what
-/// one update may be: to restore, read with [`Limits::unbounded`](crate::Limits::unbounded). Numbers beyond what JSON
-/// carries come back as the double they read as, and the [quarantine](Profile::quarantine) is not exported.
+/// Importing it sets every property, which restores the profile in an empty store. A profile can be larger than the
+/// limits of an update: to restore, import with [`Limits::unbounded`](crate::Limits::unbounded). Numbers beyond what
+/// JSON carries come back as the double they read as, and the [quarantine](Profile::quarantine) is not exported.
 #[derive(Clone, Copy, Debug)]
 pub struct Exported<'a> {
     key: &'a ProfileKey,

@@ -1,7 +1,8 @@
-//! Finds where records begin and end in a stream of bytes, without parsing them and without holding the stream.
+//! Framing: a finite-state machine that splits a stream of bytes into JSON values without parsing them, and
+//! resynchronizes after damage.
 //!
-//! One object, an array of objects, a line per object, objects back to back, and any mix of these, with or without
-//! blank lines, CRLF and a byte order mark: all are the same few states.
+//! One object, an array of objects, one object per line, concatenated objects, and any mix of these, with or without
+//! blank lines, CRLF and a byte order mark, are all handled by the same states.
 //!
 //! ```text
 //!             { [ "             } ] at depth 0, closing "
@@ -15,20 +16,20 @@
 //!     |   |  blank , { [ ]
 //!     v   |
 //!  +------+    a word of anything else: `12`, `null`, garbage. It is a record too;
-//!  | Word |    whoever parses it will say what it is.
+//!  | Word |    the parser reports what it is.
 //!  +------+
 //! ```
 //!
-//! *Between* also knows the layout it is in: the top level, or an array there, whose elements are the records.
+//! *Between* also has a layout: the top level, or an array there, whose elements are the records.
 //!
-//! **Damage costs one record.** Inside a record the framer knows three things that end its hope early: a line break
-//! inside a string, a bracket that closes another kind of bracket, and a line that begins with `{` where no value can
-//! stand. It goes on with the next line, or, in text that was spread over many lines, with the next line that stands
-//! no deeper than the broken record began. A line that was cut off where a value *can* stand takes the next line in
-//! first; when the damage shows, the framer goes back to that line, once, so every byte is looked at twice at most.
+//! **Damage affects one record.** Three things are damage inside a record: a line break in a string, a bracket that
+//! closes another kind of bracket, and a line that begins with `{` where no value is allowed. The framer continues
+//! with the next line, or, in text that is spread over lines, with the next line that is indented no deeper than the
+//! start of the broken record. A line that was truncated where a value *is* allowed includes the next line at first;
+//! when the damage is detected, the framer returns to that line, once, so every byte is scanned twice at most.
 //!
-//! **Memory is bounded.** One buffer holds one record and is used again for the next. A record that is longer than
-//! the limit is followed to its end but not kept.
+//! **Memory is bounded.** One buffer holds one record and is reused for the next. A record that is longer than the
+//! limit is scanned to its end but not kept.
 
 use std::io::BufRead;
 
@@ -36,17 +37,17 @@ use crate::error::{Error, ErrorKind, Result};
 
 use super::parse::too_long;
 
-/// One thing found in the input.
+/// A part of the input.
 #[derive(Debug)]
 pub enum Frame<'a> {
-    /// A record: one whole JSON value by its brackets and quotes. Whether it parses is another question.
+    /// A record: a complete JSON value by its brackets and quotes. It may still not be valid JSON.
     Record {
         /// The line on which it starts, from 1.
         line: u64,
         /// Its text.
         bytes: &'a [u8],
     },
-    /// Something that is no record. The next frame is what comes after it.
+    /// Input that is not a record. The next frame follows it.
     Broken {
         /// The line on which it starts, from 1.
         line: u64,
@@ -74,7 +75,7 @@ pub enum Frame<'a> {
 pub struct Framer<R> {
     reader: R,
     machine: Machine,
-    // Bytes that are looked at a second time, before the reader is asked again.
+    // Bytes that are scanned a second time, before more is read.
     replay: Vec<u8>,
     replayed: usize,
 }
@@ -89,7 +90,7 @@ impl<R: BufRead> Framer<R> {
     ///
     /// # Errors
     ///
-    /// What the reader reports. Nothing more can be expected of it then.
+    /// The error of the reader. Nothing more can be read after it.
     #[expect(clippy::should_implement_trait, reason = "a frame borrows the buffer, which no iterator can offer")]
     pub fn next(&mut self) -> Result<Option<Frame<'_>>> {
         let found = loop {
@@ -131,7 +132,7 @@ impl<R: BufRead> Framer<R> {
     }
 }
 
-/// What a step can find.
+/// The result of a step.
 enum Found {
     Record,
     Broken { line: u64, error: Error },
@@ -143,7 +144,7 @@ enum State {
     Between,
     Inside,
     Word,
-    /// To the end of the line, and then to the first line that is indented no more than this.
+    /// Skips to the end of the line, and then to the first line that is indented at most this deep.
     Skip {
         indent: usize,
         started: bool,
@@ -152,28 +153,28 @@ enum State {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Layout {
-    /// Before anything, with so many bytes of a byte order mark seen.
+    /// Before the first byte, after this many bytes of a byte order mark.
     Start(u8),
     Top,
     Array {
         line: u64,
         next: Next,
     },
-    /// Commas and brackets that fit nothing were reported once; from then on they are not looked at.
+    /// Misplaced commas and brackets were reported once and are ignored from then on.
     Loose,
 }
 
-/// What may come next in an array.
+/// What is allowed next in an array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
     ValueOrEnd,
     Value,
     CommaOrEnd,
-    /// After a broken record nobody knows.
+    /// After a broken record.
     Anything,
 }
 
-/// A line inside a record from which framing can start again.
+/// A line inside a record from which framing can restart.
 #[derive(Clone, Copy, Debug)]
 struct Restart {
     at: usize,
@@ -181,31 +182,31 @@ struct Restart {
     indent: usize,
 }
 
-/// The states, apart from where the bytes come from. See the picture at the top.
+/// The state machine, without its input. See the diagram at the top.
 #[derive(Debug)]
 struct Machine {
     state: State,
     layout: Layout,
     bytes_max: usize,
-    /// The line of the next byte, how far its text is indented, and whether there is text before that byte.
+    /// The line of the next byte, its indentation, and whether only whitespace precedes that byte.
     line: u64,
     indent: usize,
     leading: bool,
-    /// The open record, and where it began.
+    /// The open record, and where it starts.
     buffer: Vec<u8>,
     bytes: u64,
     record_line: u64,
     record_indent: usize,
-    /// Its open brackets; of the outer 128, which are braces (the innermost in the lowest bit).
+    /// The number of its open brackets, and which of the outer 128 are braces (the innermost in the lowest bit).
     depth: u64,
     braces: u128,
     in_string: bool,
     escaped: bool,
-    /// Its last byte that is neither blank nor in a string.
+    /// Its last byte that is neither whitespace nor in a string.
     last: u8,
     may_restart: bool,
     restart: Option<Restart>,
-    /// Asks that the buffer be looked at again from here.
+    /// The buffer has to be scanned again from here.
     rewind: Option<usize>,
 }
 
@@ -235,7 +236,7 @@ impl Machine {
         }
     }
 
-    /// Looks at a run of bytes that one state can deal with, and says how many those were.
+    /// Scans bytes up to a change of the state. Returns how many those are.
     fn step(&mut self, chunk: &[u8], replaying: bool) -> (usize, Option<Found>) {
         match self.state {
             State::Between => self.between(chunk, replaying),
@@ -313,14 +314,14 @@ impl Machine {
         Some(Found::Broken { line: self.line, error: Error::invalid(reason) })
     }
 
-    /// The first byte of a record, which is not taken yet.
+    /// The first byte of a record, which is not consumed.
     fn begin(&mut self, byte: u8, replaying: bool) -> Option<Found> {
         if let Layout::Array { next: Next::CommaOrEnd, .. } = self.layout {
             self.layout = Layout::Loose;
             return Some(Found::Broken { line: self.line, error: Error::invalid("a comma is missing in an array") });
         }
         let nested = matches!(byte, b'{' | b'[' | b'"');
-        // In running text, what cannot begin a JSON value is not worth an error for every word of the line.
+        // In prose, which cannot begin a JSON value, there is one error for the line, not one for each word.
         let word = matches!(byte, b'-' | b'0'..=b'9' | b't' | b'f' | b'n');
         if !nested && !word && matches!(self.layout, Layout::Top) {
             return Some(self.garbage("the line is not json"));
@@ -401,7 +402,7 @@ impl Machine {
         }
     }
 
-    /// Whether the bracket closes what is open. Deeper than 128 it is taken on trust: no parser goes there.
+    /// Whether the bracket matches the open one. Not checked deeper than 128, which no parser accepts.
     fn close(&mut self, byte: u8) -> bool {
         self.plain(byte);
         let trusted = self.depth > 128;
@@ -413,7 +414,7 @@ impl Machine {
         fits
     }
 
-    /// Whether a value may stand here.
+    /// Whether a value is allowed here.
     fn takes_value(&self) -> bool {
         match self.last {
             b':' | b'[' => true,
@@ -422,7 +423,7 @@ impl Machine {
         }
     }
 
-    /// Remembers the first line that looks like a record of its own, though it may as well be a value.
+    /// Records the first line that looks like a new record, though it may be a nested value.
     fn note_restart(&mut self, at: usize) {
         if self.may_restart && self.restart.is_none() && self.indent <= self.record_indent {
             let at = self.buffer.len() + at;
@@ -445,7 +446,7 @@ impl Machine {
         }
     }
 
-    /// Whether a word, of which this is the end, only begins as one that JSON has.
+    /// Whether a word that ends with this begins like a JSON literal but is not one.
     fn is_prose(&self, end: &[u8]) -> bool {
         let word = || self.buffer.iter().chain(end);
         let is_letter = !self.too_long() && word().next().is_some_and(u8::is_ascii_lowercase);
@@ -462,7 +463,7 @@ impl Machine {
                 b' ' | b'\t' | b'\r' => self.blank(),
                 _ if started && self.leading && self.indent <= indent => {
                     self.state = State::Between;
-                    // The end of the broken record itself, when the text is spread over lines.
+                    // The closing brace of the broken record, in text that is spread over lines.
                     let tail = byte == b'}' && indent < usize::MAX;
                     self.leading = !tail;
                     return at + usize::from(tail);
@@ -474,7 +475,7 @@ impl Machine {
         chunk.len()
     }
 
-    /// Keeps a part of the open record, unless it is too long already.
+    /// Appends to the open record, unless it is too long already.
     fn keep(&mut self, part: &[u8]) {
         self.bytes += part.len() as u64;
         if self.too_long() {
@@ -508,14 +509,14 @@ impl Machine {
         (end, Some(found))
     }
 
-    /// The open record cannot be saved. The byte at `at` is not taken.
+    /// The open record is damaged. The byte at `at` is not consumed.
     fn broken(&mut self, chunk: &[u8], at: usize, reason: &str, skip: bool) -> (usize, Option<Found>) {
         self.keep(chunk.get(..at).unwrap_or_default());
         self.element_done(Next::Anything);
         let error = if self.too_long() { self.too_long_error() } else { Error::invalid(reason) };
         let found = Some(Found::Broken { line: self.record_line, error });
         if !self.restart_earlier() {
-            // A record on one line ends with its line, however the next one is indented.
+            // A record on one line ends with the line, whatever the indentation of the next.
             let indent = if self.line == self.record_line { usize::MAX } else { self.record_indent };
             self.state = if skip { State::Skip { indent, started: false } } else { State::Between };
         }
@@ -542,7 +543,7 @@ impl Machine {
             (State::Inside, _) => {
                 let found = self.broken(&[], 0, "the input ends inside a record", true).1;
                 if self.rewind.is_none() {
-                    // An array around it ends with it; once is enough said.
+                    // The array around it ends as well, which is not reported again.
                     self.layout = Layout::Loose;
                 }
                 found
@@ -560,7 +561,7 @@ impl Machine {
         }
     }
 
-    /// The reader failed. Damaged gzip is damaged input; everything else is trouble with the machine.
+    /// The error of the reader: damaged gzip is invalid input, everything else is an I/O error.
     fn failed(&self, error: std::io::Error) -> Error {
         use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
         let line = match self.state {

@@ -1,4 +1,4 @@
-//! What must hold of every text that is read as events, as callable code.
+//! Properties of the event parser that hold for every input, as callable code.
 
 use super::event::EventRecord;
 use super::reader::EventRecords;
@@ -7,15 +7,15 @@ use super::rules::Rules;
 use crate::limits::Limits;
 use crate::model::Timestamp;
 
-/// A moment with milliseconds, for rules that know one.
+/// A time with milliseconds, for rules with a clock.
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_123);
 
-/// What strict rules take, lenient rules take alike and without a note. And whatever was taken, under whichever rules,
-/// reads back from its own text as the event that it is.
+/// What strict rules accept, lenient rules accept with the same result and without a note. Whatever was accepted,
+/// under any rules, is parsed from its own serialization as the same event.
 ///
 /// # Errors
 ///
-/// Says what differed.
+/// What differed.
 pub fn check_event_wire(input: &[u8]) -> Result<(), String> {
     for rules in [Rules::new(), Rules::new().now(NOW), Rules::new().limits(Limits::unbounded())] {
         let (lenient, strict) = (read(input, &rules), read(input, &rules.clone().strict(true)));
@@ -36,7 +36,7 @@ pub fn check_event_wire(input: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// All outcomes before the end, or before what ends the input early.
+/// All outcomes up to the end, or to a failure of the reader.
 fn read(input: &[u8], rules: &Rules) -> Vec<Outcome<EventRecord>> {
     EventRecords::of(input, rules.clone()).map_while(Result::ok).collect()
 }
@@ -46,7 +46,7 @@ fn check_round_trip(record: &EventRecord, rules: &Rules) -> Result<(), String> {
     if rules.is_strict() && !record.notes.is_empty() {
         return Err(format!("strict rules forgave {record:?}"));
     }
-    // `1e9` grows when it is written out; the length of a text is the only limit that may know.
+    // `1e9` is longer when it is serialized, and only the length of the text may depend on that.
     let mut limits = rules.bounds().clone();
     limits.event_bytes_max = usize::MAX;
     let rules = rules.clone().limits(limits);

@@ -1,37 +1,36 @@
-//! Wire formats: bytes that clients send to [`Record`]s that the store applies and [`EventRecord`]s that it appends,
-//! and profiles back to lines.
+//! Deserialization of Mixpanel's wire formats: bytes that clients send to [`Record`]s (updates) and [`EventRecord`]s,
+//! and serialization of profiles for exports.
 //!
 //! ```text
-//! bytes --gunzip--> frame.rs --one object-+-> envelope.rs --keys sorted out--> record.rs --operand.rs--> Record
-//!                                         '-> event.rs --------------------------------------------> EventRecord
+//! bytes --gunzip--> frame.rs --one object-+-> envelope.rs --entries by key--> record.rs --operand.rs--> Record
+//!                                         '-> event.rs -------------------------------------------> EventRecord
 //! ```
 //!
-//! An update object names a profile, says one operator, and may carry modifiers:
+//! An update object has the key of a profile, an operator, and optional modifiers:
 //!
 //! ```text
 //! {"$token":"t", "$distinct_id":"alice",                     "$add":{"logins":1}, "$time":1700000000}
 //! {"$token":"t", "$group_key":"company", "$group_id":"acme", "$set":{"plan":"pro"}}
 //! ```
 //!
-//! An event names what happened, and among its properties who did it, when, and which event it is:
+//! An event object has a name, and among its properties the user, the time, and the id of the event:
 //!
 //! ```text
 //! {"event":"purchase", "properties":{"time":1700000000, "distinct_id":"alice", "$insert_id":"a-1", "amount":12.5}}
 //! ```
 //!
-//! An object is read whole or not at all: one with one bad operand or property changes nothing and becomes a
-//! [`Reject`], which names the line, the id and the field. What is merely useless becomes a [`Note`] beside the record.
-//! [`Rules`] say how much is forgiven; the limits apply here, at the door, so that nobody downstream has to check
-//! again.
+//! An object with a bad operand or property is rejected as a whole. A [`Reject`] has the line, the id and the field.
+//! What is tolerated becomes a [`Note`] of the record. [`Rules`] are the options of the parser. Records are validated
+//! against the limits here, and the store does not validate them again under the same limits.
 //!
-//! | where the sources of the format leave a choice | lenient (the default)            | strict |
-//! |------------------------------------------------|----------------------------------|--------|
+//! | where the documentation of the format is ambiguous | lenient (the default)            | strict |
+//! |----------------------------------------------------|------------------------------|--------|
 //! | several operators in one object                | applied in the order below       | error  |
 //! | `$add` of a string that is a number            | the number                       | error  |
 //! | `$add` of anything else                        | that name is skipped with a note | error  |
 //! | `$union` with `[]`, `$unset` of no names       | nothing happens                  | error  |
 //! | `$time` as a string that is a number           | the number                       | error  |
-//! | `$delete` beside another operator              | error                            | error  |
+//! | `$delete` and another operator                 | error                            | error  |
 //! | `$append`, `$merge` and `$add` on a group      | error ([`Rules::add_on_groups`] allows `$add`) | same |
 //!
 //! Several operators in one object apply in the order `$set`, `$set_once`, `$merge`, `$add`, `$append`, `$union`,
@@ -40,28 +39,28 @@
 //! `{}` under `$set` or `$set_once` creates an empty user profile and touches its `$last_seen`, and does nothing for
 //! a group; under any other operator it does nothing. Names that belong to the envelope or are computed (`$token`,
 //! `$distinct_id`, `$group_key`, `$group_id`, `$ip`, `$ignore_time`, `$last_seen`, `$mp_first_event_time`) are
-//! dropped without a word wherever they stand inside an operand, because several client libraries put them there.
+//! dropped silently inside of an operand, because several client libraries put them there.
 //! `$ip`, `$ignore_alias`, `$latitude` and `$longitude` are accepted and have no effect.
 //!
 //! | in an event                                    | lenient (the default)            | strict |
 //! |------------------------------------------------|----------------------------------|--------|
 //! | `distinct_id` is a number or a boolean         | its text                         | same   |
-//! | `distinct_id` is `""`                          | an event of nobody               | same   |
-//! | `distinct_id` names nobody: `"anon"`, `0`, ..  | error                            | same   |
+//! | `distinct_id` is `""`                          | an anonymous event               | same   |
+//! | `distinct_id` of broken clients: `"anon"`, `0` | error                            | same   |
 //! | `time` as a string that is a number            | the number                       | error  |
 //! | `time` as a date in ISO 8601                   | that time, in UTC by default     | error  |
 //! | `time` before 1971                             | error                            | same   |
 //! | `time` more than an hour after [`Rules::now`]  | `now`, with a note               | error  |
 //! | no `$insert_id`                                | the store makes one              | error  |
-//! | `$insert_id` is null, `""` or names nobody     | the store makes one, with a note | error  |
+//! | `$insert_id` is null, `""` or `"anon"`, ..     | the store makes one, with a note | error  |
 //! | `$insert_id` is a number                       | its text                         | same   |
 //! | `$insert_id` is not 1 to 36 of `[A-Za-z0-9-]`  | kept, with a note                | error  |
 //! | `$ignore` is true                              | error                            | same   |
 //!
-//! `token` and `ip` among the properties of an event are dropped without a word, as is everything beside `event` and
+//! `token` and `ip` among the properties of an event are dropped silently, as is everything but `event` and
 //! `properties`. All other names are properties, also those that begin with a dollar.
 //!
-//! This room is pure. It reads no clock and does no I/O but what a given reader or clock does; it knows no store.
+//! This module is pure: its only I/O is that of the reader and the clock that it is given.
 
 mod envelope;
 mod event;
@@ -84,6 +83,7 @@ pub use event::EventRecord;
 pub use export::Exported;
 pub use frame::{Frame, Framer};
 pub use parse::WireRecord;
+pub(crate) use parse::{RecordParts, RecordWrite};
 pub use reader::{EventRecords, Records};
 pub use record::Record;
 pub use reject::{Note, Outcome, Reject};

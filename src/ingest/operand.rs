@@ -1,24 +1,24 @@
-//! What stands under an operator, made into ops.
+//! Conversion of operators with their operands to ops.
 //!
-//! Each operator has its own idea of an operand, and its own idea of which mistakes can be forgiven.
+//! Each operator has its own type of operand, and its own list of mistakes that are tolerated.
 
-use super::envelope::{Operator, bare};
+use super::envelope::bare;
 use super::reject::{Note, Reject};
 use super::rules::Rules;
 use super::scalar::{excerpt, numeric};
 use crate::model::{Object, Value};
-use crate::ops::{Op, Update, is_reserved};
+use crate::ops::{Op, Operator, Update, is_reserved};
 
-/// The update that grows while the operators of one object are read.
-pub(super) struct Build<'a> {
+/// Builds the update of one object.
+pub(super) struct UpdateBuilder<'a> {
     pub(super) rules: &'a Rules,
     pub(super) group: bool,
     pub(super) update: Update,
     pub(super) notes: Vec<Note>,
 }
 
-impl Build<'_> {
-    /// Reads one operator with its operand.
+impl UpdateBuilder<'_> {
+    /// Adds an operator with its operand.
     pub(super) fn operator(&mut self, operator: Operator, operand: Value) -> Result<(), Reject> {
         if self.group && !self.groups_take(operator) {
             return Err(Reject::at(operator.name(), "the operator is not supported on groups"));
@@ -31,7 +31,7 @@ impl Build<'_> {
             Operator::Remove => self.elements(operator, operand, Op::Remove),
             Operator::Union => self.union(operand),
             Operator::Unset => self.unset(operand),
-            // It has no ops: whoever finds it does not build an update.
+            // It has no ops, and the caller handles it before it builds an update.
             Operator::Delete => Ok(()),
         }
     }
@@ -48,7 +48,7 @@ impl Build<'_> {
         self.update.push(name, op);
     }
 
-    /// Notes what is forgiven, or refuses it under strict rules.
+    /// Adds a note, or rejects the record under strict rules.
     fn warn_or_reject(&mut self, field: String, reason: String, consequence: &str) -> Result<(), Reject> {
         self.rules.warn_or_reject(&mut self.notes, Reject::at(field, reason), consequence)
     }
@@ -58,7 +58,7 @@ impl Build<'_> {
             let op = if operator == Operator::Set { Op::Set(value) } else { Op::SetOnce(value) };
             self.push(name, op);
         }
-        // A user without any property is still a user. A group is known only by its properties.
+        // A user can exist without properties. A group exists only with properties.
         if !self.group {
             self.update = std::mem::take(&mut self.update).create();
         }
@@ -149,7 +149,7 @@ fn unset_name(value: Value) -> Result<String, Reject> {
     }
 }
 
-/// The entries of an operand that has to be an object, without the names that are never stored.
+/// The entries of an operand, which must be an object, without reserved names.
 fn entries(operator: Operator, operand: Value) -> Result<impl Iterator<Item = (String, Value)>, Reject> {
     match operand {
         Value::Object(object) => Ok(storable(object)),
@@ -157,12 +157,12 @@ fn entries(operator: Operator, operand: Value) -> Result<impl Iterator<Item = (S
     }
 }
 
-/// The entries whose names belong neither to the envelope nor to the store itself.
+/// The entries whose names are not reserved for the envelope or the store.
 pub(super) fn storable(object: Object) -> impl Iterator<Item = (String, Value)> {
     object.into_iter().filter(|(name, _)| !is_reserved(name))
 }
 
-/// Where a reject points: the operator and the property.
+/// The path of a property: the operator and the name.
 fn field(operator: Operator, name: &str) -> String {
     format!("{}.{name}", operator.name())
 }

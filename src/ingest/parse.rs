@@ -1,9 +1,11 @@
 //! Deserialization of one record: the trait that both kinds of record implement.
 
-use super::reject::{Outcome, Reject};
+use super::reject::{Note, Outcome, Reject};
 use super::rules::Rules;
 use crate::error::ErrorKind;
 use crate::limits::Limits;
+use crate::model::{Event, ProfileKey};
+use crate::ops::Change;
 
 /// A kind of record that clients send: an update, which is a [`Record`](super::Record), or an event, which is an
 /// [`EventRecord`](super::EventRecord).
@@ -21,6 +23,34 @@ pub trait Parse: Sized {
 
     /// Parses the text, whose length was checked.
     fn parse(text: &[u8], rules: &Rules) -> Result<Self, ParseError>;
+
+    /// Sets the line on which the text starts.
+    fn set_line(&mut self, line: u64);
+
+    /// Takes the record apart.
+    fn into_parts(self) -> RecordParts;
+}
+
+/// What a record of any kind consists of.
+pub struct RecordParts {
+    /// The line on which its text starts, if there is one.
+    pub line: Option<u64>,
+    /// The id of the profile, or the `distinct_id` of the event.
+    pub id: String,
+    /// The `$insert_id` of the event.
+    pub insert_id: Option<String>,
+    /// What was tolerated.
+    pub notes: Vec<Note>,
+    /// What is to be written.
+    pub write: RecordWrite,
+}
+
+/// What a record writes.
+pub enum RecordWrite {
+    /// A change of a profile.
+    Change(ProfileKey, Change),
+    /// An event.
+    Event(Event),
 }
 
 /// Why a text is no record.

@@ -13,16 +13,14 @@ use super::reject::{Outcome, Reject};
 use super::rules::Rules;
 use crate::error::Result;
 
-/// How much of the input is read at once, in bytes.
+/// The size of the read buffer, in bytes.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Reads records from anything that can be read, one at a time, in bounded memory: updates, or as [`EventRecords`]
-/// events.
+/// A streaming parser of records, in bounded memory: an iterator of updates, or, as [`EventRecords`], of events.
 ///
-/// The input is objects as lines, as an array, back to back, spread over lines, or a mix of these, plain or gzipped.
-/// Each record comes out as applicable or [rejected](Reject); a bad one costs itself only. What ends the
-/// iteration early, a reader that fails or a gzip stream that is cut off, is an error of the outer `Result`, and
-/// nothing comes after it.
+/// The input is plain or gzipped: objects one per line, in an array, concatenated, spread over lines, or a mix of
+/// these. Each record is parsed or [rejected](Reject) on its own. An error of the outer `Result`, from a reader that
+/// fails or a gzip stream that is truncated, is the last item.
 ///
 /// ```
 /// use profiledb::ingest::{Records, Rules};
@@ -46,12 +44,12 @@ pub struct Records<R: Read, T = Record> {
     framer: Framer<Unpacked<R>>,
     rules: Rules,
     index: u64,
-    line: u64,
+    text_bytes: usize,
     done: bool,
     what: PhantomData<fn() -> T>,
 }
 
-/// Reads events as [`Records`] reads updates.
+/// A streaming parser of events.
 ///
 /// ```
 /// use profiledb::ingest::{EventRecords, Rules};
@@ -64,14 +62,14 @@ pub struct Records<R: Read, T = Record> {
 /// let record = events.next().expect("two events")??;
 /// assert_eq!((record.event.name(), record.event.distinct_id()), ("purchase", "alice"));
 /// assert_eq!(record.event.get("amount"), Some(&12.5.try_into()?));
-/// let reject = events.next().expect("two events")?.expect_err("nobody's name");
+/// let reject = events.next().expect("two events")?.expect_err("an id of a broken client");
 /// assert_eq!((reject.line, reject.field.as_deref()), (Some(3), Some("properties.distinct_id")));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub type EventRecords<R> = Records<R, EventRecord>;
 
 impl<R: Read> Records<R> {
-    /// Reads updates from `reader`, which needs no buffer of its own.
+    /// Parses updates from `reader`, which does not have to be buffered.
     #[must_use]
     pub fn new(reader: R, rules: Rules) -> Self {
         Self::of(reader, rules)
@@ -79,18 +77,16 @@ impl<R: Read> Records<R> {
 }
 
 impl<R: Read, T: WireRecord> Records<R, T> {
-    /// Reads records of whatever kind is wanted from `reader`, which needs no buffer of its own.
+    /// Parses records of either kind from `reader`, which does not have to be buffered.
     #[must_use]
     pub fn of(reader: R, rules: Rules) -> Self {
         let framer = Framer::new(Unpacked::Fresh(Some(reader)), T::bytes_max(rules.bounds()));
-        Self { framer, rules, index: 0, line: 0, done: false, what: PhantomData }
+        Self { framer, rules, index: 0, text_bytes: 0, done: false, what: PhantomData }
     }
 
-    /// The line on which the last record started, counted from 1; 0 before the first. For a caller that has to say
-    /// later which record it could not apply.
-    #[must_use]
-    pub fn line(&self) -> u64 {
-        self.line
+    /// The size of the text of the last record, in bytes; 0 if it was too long to be kept.
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.text_bytes
     }
 }
 
@@ -104,11 +100,17 @@ impl<R: Read, T: WireRecord> Iterator for Records<R, T> {
         let index = self.index;
         let outcome = match self.framer.next() {
             Ok(Some(Frame::Record { line, bytes })) => {
-                self.line = line;
-                T::parse(bytes, &self.rules).map_err(|error| Reject::from(error).with_position(line, index))
+                self.text_bytes = bytes.len();
+                match T::parse(bytes, &self.rules) {
+                    Ok(mut record) => {
+                        record.set_line(line);
+                        Ok(record)
+                    }
+                    Err(error) => Err(Reject::from(error).with_position(line, index)),
+                }
             }
             Ok(Some(Frame::Broken { line, error })) => {
-                self.line = line;
+                self.text_bytes = 0;
                 Err(Reject::from(error).with_position(line, index))
             }
             Ok(None) => {
@@ -127,13 +129,13 @@ impl<R: Read, T: WireRecord> Iterator for Records<R, T> {
 
 impl<R: Read, T: WireRecord> std::iter::FusedIterator for Records<R, T> {}
 
-/// The first bytes of a stream, read to see what it is, and the rest of it.
+/// The first bytes of a stream, which were read to detect its format, and the rest of it.
 type Peeked<R> = Chain<Take<Cursor<[u8; 2]>>, R>;
 
-/// The input, unpacked if it is gzip.
+/// The input, decompressed if it is gzip.
 #[derive(Debug)]
 enum Unpacked<R: Read> {
-    /// Nothing was read yet. Only the way to the next state leaves it without a reader.
+    /// Nothing was read yet. It has no reader only if opening it failed.
     Fresh(Option<R>),
     Plain(BufReader<Peeked<R>>),
     Gzip(BufReader<MultiGzDecoder<Peeked<R>>>),

@@ -1,18 +1,18 @@
-//! What one update object says: which profile, and what happens to it.
+//! Parsing of update objects: the key of the profile, and the change.
 
-use super::envelope::{Envelope, Operator, bare};
-use super::operand::{Build, storable};
-use super::parse::{Parse, ParseError, WireRecord, from_slice};
+use super::envelope::{Envelope, bare};
+use super::operand::{UpdateBuilder, storable};
+use super::parse::{Parse, ParseError, RecordParts, RecordWrite, WireRecord, from_slice};
 use super::reject::{Note, Outcome, Reject};
 use super::rules::{Endpoint, Rules};
 use super::scalar::{excerpt, id_text, missing, time_of};
 use crate::limits::Limits;
 use crate::model::{Kind, ProfileKey, Timestamp, Value};
-use crate::ops::{Change, Op, Update};
+use crate::ops::{Change, Op, Operator, Update};
 
 const LAST_SEEN: &str = "$last_seen";
 
-/// One update object, read and admitted: it can be applied as it is.
+/// An update object that was parsed and admitted.
 ///
 /// ```
 /// use profiledb::{Profile, ProfileKey, Change, ingest::{Record, Rules}};
@@ -27,31 +27,40 @@ const LAST_SEEN: &str = "$last_seen";
 /// ```
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Whose profile it is about.
+    /// The key of the profile.
     pub key: ProfileKey,
-    /// What happens to the profile.
+    /// The change of the profile.
     pub change: Change,
-    /// What was forgiven. Empty under strict rules.
+    /// What was tolerated. Empty under strict rules.
     pub notes: Vec<Note>,
+    /// The line on which the record starts, counted from 1, if it was read by [`Records`](super::Records) or from a
+    /// request body.
+    pub line: Option<u64>,
 }
 
 impl Record {
-    /// Reads the JSON text of one update object.
+    /// A record that was made from another format, for [`Importer::records`](crate::Importer::records).
+    #[must_use]
+    pub fn new(key: ProfileKey, change: impl Into<Change>) -> Self {
+        Self { key, change: change.into(), notes: Vec::new(), line: None }
+    }
+
+    /// Parses the JSON text of an update object.
     ///
     /// # Errors
     ///
     /// A [`Reject`] without a line, when the text is longer than
-    /// [`update_bytes_max`](crate::Limits::update_bytes_max), is no valid JSON object in UTF-8, or says something
-    /// that cannot be applied.
+    /// [`update_bytes_max`](crate::Limits::update_bytes_max), is not a valid JSON object in UTF-8, or cannot be
+    /// applied.
     pub fn from_slice(bytes: &[u8], rules: &Rules) -> Outcome<Self> {
         from_slice(bytes, rules)
     }
 
-    /// Reads one update object that was decoded already.
+    /// Converts an update object that was decoded already.
     ///
     /// # Errors
     ///
-    /// A [`Reject`] without a line, when it says something that cannot be applied.
+    /// A [`Reject`] without a line, when it cannot be applied.
     pub fn from_value(value: Value, rules: &Rules) -> Outcome<Self> {
         Self::from_envelope(Envelope::from_value(value)?, rules)
     }
@@ -59,7 +68,7 @@ impl Record {
     fn from_envelope(mut envelope: Envelope, rules: &Rules) -> Outcome<Self> {
         let key = identify(&mut envelope, rules)?;
         match change(envelope, key.kind(), rules) {
-            Ok((change, notes)) => Ok(Self { key, change, notes }),
+            Ok((change, notes)) => Ok(Self { key, change, notes, line: None }),
             Err(reject) => Err(reject.with_id(key.id())),
         }
     }
@@ -77,9 +86,19 @@ impl Parse for Record {
     fn parse(text: &[u8], rules: &Rules) -> Result<Self, ParseError> {
         Self::from_envelope(Envelope::from_slice(text)?, rules).map_err(ParseError::Invalid)
     }
+
+    fn set_line(&mut self, line: u64) {
+        self.line = Some(line);
+    }
+
+    fn into_parts(self) -> RecordParts {
+        let Self { key, change, notes, line } = self;
+        let id = key.id().to_owned();
+        RecordParts { line, id, insert_id: None, notes, write: RecordWrite::Change(key, change) }
+    }
 }
 
-/// Decides whose update it is.
+/// Determines the key of the profile.
 fn identify(envelope: &mut Envelope, rules: &Rules) -> Result<ProfileKey, Reject> {
     let group = envelope.group_key.is_some() || envelope.group_id.is_some();
     if envelope.distinct_id.is_some() && group {
@@ -110,12 +129,12 @@ fn identify(envelope: &mut Envelope, rules: &Rules) -> Result<ProfileKey, Reject
     }
 }
 
-/// The id of a profile, which has to have one.
+/// The id of a profile, which is required.
 fn profile_id(field: &str, value: Option<Value>) -> Result<String, Reject> {
     id_text(field, value)?.filter(|id| !id.is_empty()).ok_or_else(|| missing(field))
 }
 
-/// Decides what happens.
+/// Determines the change.
 fn change(mut envelope: Envelope, kind: &Kind, rules: &Rules) -> Result<(Change, Vec<Note>), Reject> {
     let time = envelope.time.take().map(|time| time_of("$time", &time, rules)).transpose()?;
     let operands = std::mem::take(&mut envelope.operands);
@@ -133,22 +152,22 @@ fn change(mut envelope: Envelope, kind: &Kind, rules: &Rules) -> Result<(Change,
         return Err(Reject::invalid(format!("one operator at a time operators={}", names.join(","))));
     }
     if deletes {
-        // What stands under it means nothing: null, "", false, {} and the id itself are all sent by someone.
+        // The operand has no meaning: client libraries send null, "", false, {} and the id itself.
         return Ok((Change::Delete, Vec::new()));
     }
     let only = operands.iter().map(|(operator, _)| *operator).next().filter(|_| !several);
     let mut seen = None;
     let group = kind.group_key().is_some();
-    let mut build = Build { rules, group, update: Update::new(), notes: Vec::new() };
+    let mut build = UpdateBuilder { rules, group, update: Update::new(), notes: Vec::new() };
     for (operator, operand) in operands {
         if operator == Operator::Set && envelope.ignore_time {
             seen = explicit_last_seen(operator.name(), &operand)?;
         }
         build.operator(operator, operand)?;
     }
-    let Build { mut update, notes, .. } = build;
+    let UpdateBuilder { mut update, notes, .. } = build;
     update = match (envelope.ignore_time, seen, time) {
-        // Someone restores what was exported: the time is meant to survive.
+        // An exported profile is restored, with its time.
         (true, Some(seen), _) => update.at(seen),
         (true, None, _) => update.ignore_time(),
         (false, _, Some(time)) => update.at(time),
@@ -157,14 +176,14 @@ fn change(mut envelope: Envelope, kind: &Kind, rules: &Rules) -> Result<(Change,
     Ok((Change::Update(admit(update, only.map(Operator::name), rules)?), notes))
 }
 
-/// Reads a line that an export wrote: everything is set, and `$last_seen` is what the line says.
+/// The update that restores an exported profile: sets all properties, and `$last_seen`.
 fn exported(properties: Value, rules: &Rules) -> Result<Update, Reject> {
     const FIELD: &str = "$properties";
     let seen = explicit_last_seen(FIELD, &properties)?;
     let Value::Object(properties) = properties else {
         return Err(Reject::at(FIELD, format!("$properties is an object type={}", bare(&properties))));
     };
-    // A profile was there, so a profile comes back, even one without properties, even of a group.
+    // The profile existed, so it is created even without properties, also that of a group.
     let mut update = Update::new().create();
     for (name, value) in storable(properties) {
         update.push(name, Op::Set(value));
@@ -179,7 +198,7 @@ fn exported(properties: Value, rules: &Rules) -> Result<Update, Reject> {
 fn admit(update: Update, place: Option<&str>, rules: &Rules) -> Result<Update, Reject> {
     update.admit_as(rules.bounds(), rules.limits_id()).map_err(|error| {
         let mut reject = Reject::from(error);
-        // With several operators the door does not say which one the property stood under.
+        // With several operators, the error does not tell which of them has the property.
         if let (Some(place), Some(name)) = (place, &reject.field) {
             reject.field = Some(format!("{place}.{name}"));
         }
@@ -187,7 +206,7 @@ fn admit(update: Update, place: Option<&str>, rules: &Rules) -> Result<Update, R
     })
 }
 
-/// The `$last_seen` that stands among properties, if one does.
+/// The `$last_seen` among the properties, if there is one.
 fn explicit_last_seen(place: &str, properties: &Value) -> Result<Option<Timestamp>, Reject> {
     let Some(value) = properties.as_object().and_then(|object| object.get(LAST_SEEN)) else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! What becomes of a record that cannot be applied.
+//! Validation results: rejects and notes, with the line, the id and the field.
 
 use std::fmt;
 
@@ -6,22 +6,22 @@ use serde::Serialize;
 
 use crate::error::{Error, ErrorKind};
 
-/// One record of the input, an update unless it is said: applicable, or rejected with the reason.
+/// A record of the input, or why it was rejected.
 pub type Outcome<T> = std::result::Result<T, Reject>;
 
-/// Something in a record that was forgiven: what, and what became of it.
+/// Something in a record that lenient rules tolerate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Note {
-    /// The operator and the property, as in `$add.logins`, or the place in an event, as in `properties.time`.
+    /// The path of the field, as in [`Reject::field`]. Empty if the note is about the record.
     pub field: String,
-    /// What became of it, and why.
+    /// The consequence, and the reason.
     pub reason: String,
 }
 
-/// A record that was not taken, and why. Nothing of it is applied.
+/// A record that was rejected, and why. Nothing of it is applied.
 ///
-/// As JSON it is one line of a file of rejects; what is not known is left out.
+/// It serializes as a line of a file of rejects, without the fields that are not known.
 ///
 /// ```
 /// use profiledb::ingest::{Records, Rules};
@@ -41,19 +41,19 @@ pub struct Reject {
     /// [`ErrorKind::LimitExceeded`], or [`ErrorKind::Invalid`] for everything else.
     #[serde(skip)]
     pub kind: ErrorKind,
-    /// The line on which the record starts, counted from 1, when it came out of a text.
+    /// The line on which the record starts, counted from 1, if it was read from a text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<u64>,
-    /// The place of the record in the input, counted from 0; rejects count too.
+    /// The position of the record in the input, counted from 0. Rejected records count.
     pub index: u64,
-    /// The id of the profile, or of who did what an event tells, when it could be read.
+    /// The id of the profile, or the `distinct_id` of the event, if it could be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// The `$insert_id` of an event, when it could be read.
+    /// The `$insert_id` of an event, if it could be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub insert_id: Option<Box<str>>,
-    /// The envelope key, the operator and the property as in `$add.logins`, or the place in an event as in
-    /// `properties.time`.
+    /// The path of the field: an envelope key, an operator and a property as in `$add.logins`, or a path in an event as
+    /// in `properties.time`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
     /// What is wrong: lower case, with values as `key=value` at the end.
@@ -65,7 +65,7 @@ impl Reject {
         Self { kind, line: None, index: 0, id: None, insert_id: None, field, reason }
     }
 
-    /// Invalid input that is about no field.
+    /// Invalid input without a field.
     pub(super) fn invalid(reason: impl Into<String>) -> Self {
         Self::new(ErrorKind::Invalid, None, reason.into())
     }
@@ -75,13 +75,13 @@ impl Reject {
         Self::new(ErrorKind::Invalid, Some(field.into()), reason.into())
     }
 
-    /// The same, about this profile.
+    /// Adds the id of the profile.
     pub(super) fn with_id(mut self, id: &str) -> Self {
         self.id = Some(id.to_owned());
         self
     }
 
-    /// The same, found at this place.
+    /// Adds the position in the input.
     pub(super) fn with_position(mut self, line: u64, index: u64) -> Self {
         self.line = Some(line);
         self.index = index;
@@ -95,7 +95,7 @@ impl From<Error> for Reject {
     }
 }
 
-/// For a caller to whom one bad record is an error.
+/// For callers for whom a bad record is an error.
 impl From<Reject> for Error {
     fn from(reject: Reject) -> Self {
         let mut message = reject.reason;

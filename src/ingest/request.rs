@@ -67,7 +67,10 @@ fn parse_body<T: WireRecord>(body: &[u8], rules: &Rules) -> Result<Vec<Outcome<T
         let index = outcomes.len() as u64;
         outcomes.push(match frame {
             Frame::Record { line, bytes } => match T::parse(bytes, rules) {
-                Ok(record) => Ok(record),
+                Ok(mut record) => {
+                    record.set_line(line);
+                    Ok(record)
+                }
                 Err(ParseError::Invalid(reject)) => Err(reject.with_position(line, index)),
                 Err(ParseError::NotJson(reject)) => return Err(reject.with_position(line, index).into()),
             },

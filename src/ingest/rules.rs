@@ -1,4 +1,4 @@
-//! How input is read: what is forgiven, which endpoint it came to, which limits hold.
+//! Parser options: strictness, endpoint, limits, clock.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,10 +7,11 @@ use super::reject::{Note, Reject};
 use crate::limits::{Limits, LimitsId};
 use crate::model::Timestamp;
 
-/// Where an object was sent, which decides whose update it is when the object does not say.
+/// The endpoint that an object was sent to. It determines whether the profile is a user or a group if the object does
+/// not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Endpoint {
-    /// Users and groups may be mixed: an object with `$group_key` or `$group_id` is about a group.
+    /// Users and groups: an object with `$group_key` or `$group_id` updates a group.
     #[default]
     Any,
     /// Users only. An object without `$distinct_id` is rejected, whatever else it has.
@@ -19,7 +20,8 @@ pub enum Endpoint {
     Groups,
 }
 
-/// How input is read. The default is lenient, takes users and groups, and holds to [`Limits::mixpanel`].
+/// Parser options. The default is lenient, accepts users and groups, and has the limits of [`Limits::mixpanel`].
+/// [`Db::rules`](crate::Db::rules) has the limits and the clock of a store.
 ///
 /// ```
 /// use profiledb::{Limits, ingest::{Endpoint, Rules}};
@@ -72,28 +74,28 @@ impl Rules {
         Self::default()
     }
 
-    /// Whether what is doubtful is an error instead of being forgiven. Default: no.
+    /// Whether mistakes that lenient rules tolerate are errors. Default: no.
     #[must_use]
     pub fn strict(mut self, strict: bool) -> Self {
         self.strict = strict;
         self
     }
 
-    /// Whether groups take `$add`. Default: no; the documentation of the format says both.
+    /// Whether `$add` on groups is allowed. Default: no. The documentation of the format contradicts itself.
     #[must_use]
     pub fn add_on_groups(mut self, allow: bool) -> Self {
         self.add_on_groups = allow;
         self
     }
 
-    /// Where the input was sent. Default: [`Endpoint::Any`].
+    /// The endpoint that the input was sent to. Default: [`Endpoint::Any`].
     #[must_use]
     pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
         self.endpoint = endpoint;
         self
     }
 
-    /// The limits that every update and every event has to keep. Default: [`Limits::mixpanel`].
+    /// The limits of updates and events. Default: [`Limits::mixpanel`].
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits_id = limits.id();
@@ -159,7 +161,7 @@ impl Rules {
         }
     }
 
-    /// Notes what is forgiven and what becomes of it, or refuses it under strict rules.
+    /// Adds a note with the consequence of what is tolerated, or rejects the record under strict rules.
     pub(super) fn warn_or_reject(
         &self,
         notes: &mut Vec<Note>,
@@ -170,6 +172,7 @@ impl Rules {
             return Err(reject);
         }
         let Reject { field, reason, .. } = reject;
+        // A note without a field is about the record.
         notes.push(Note { field: field.unwrap_or_default(), reason: format!("{consequence}: {reason}") });
         Ok(())
     }

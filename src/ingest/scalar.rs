@@ -1,24 +1,24 @@
-//! Ids and times, which clients send in more than one shape.
+//! Conversion of scalars: ids, times and numbers, which clients send as more than one type.
 
 use super::envelope::bare;
 use super::reject::Reject;
 use super::rules::Rules;
 use crate::model::{Number, Timestamp, Value};
 
-/// Something of the envelope is not there. The reason names it without the path to it.
+/// A required field is missing. The reason has the last part of its path.
 pub(super) fn missing(field: &str) -> Reject {
     let name = field.rsplit('.').next().unwrap_or(field);
     Reject::at(field, format!("{name}, missing or empty"))
 }
 
-/// The text of an id, or none for one that is missing or null. Clients send numbers for ids that look like numbers,
-/// and expect them to equal the string.
+/// The text of an id; none if it is missing or null. Clients send ids that look like numbers as numbers, which must
+/// equal the string.
 pub(super) fn id_text(field: &str, value: Option<Value>) -> Result<Option<String>, Reject> {
     match value {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
         Some(Value::Bool(value)) => Ok(Some(value.to_string())),
-        // Such a number was rounded by the parser: two ids could become one, and two people with them.
+        // The parser has rounded such a number, so two different ids could become the same.
         Some(Value::Number(number)) if number.is_beyond_64_bits() => {
             Err(Reject::at(field, format!("an id beyond 64 bits has to be a string value={number}")))
         }
@@ -29,7 +29,7 @@ pub(super) fn id_text(field: &str, value: Option<Value>) -> Result<Option<String
     }
 }
 
-/// A point in time: a number, whose size tells its unit, or under lenient rules text that is one.
+/// A time: a number, whose magnitude determines the unit, or, under lenient rules, a string that contains one.
 pub(super) fn time_of(field: &str, value: &Value, rules: &Rules) -> Result<Timestamp, Reject> {
     let number = match value {
         Value::Number(number) => Some(number.clone()),
@@ -46,12 +46,12 @@ pub(super) fn time_of(field: &str, value: &Value, rules: &Rules) -> Result<Times
     Timestamp::from_number(number.as_f64()).map_err(|error| Reject { field: Some(field.into()), ..error.into() })
 }
 
-/// The number that a string spells the way JSON does, with blanks around it.
+/// The number that a string contains in the syntax of JSON, with optional whitespace around it.
 pub(super) fn numeric(text: &str) -> Option<Number> {
     serde_json::from_str(text).ok()
 }
 
-/// The beginning of a text, for a message.
+/// The first characters of a text, for a message.
 pub(super) fn excerpt(text: &str) -> &str {
     let end = text.char_indices().nth(64).map_or(text.len(), |(end, _)| end);
     text.get(..end).unwrap_or(text)

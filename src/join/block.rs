@@ -13,7 +13,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::layout::{Column, Layout};
+use super::layout::{Column, JoinLayout};
 use super::probe::{Arena, Dictionary, Interner, NO_ROW, are_equal};
 use crate::codec::{self, EventBytes, Malformed, ValueBytes};
 use crate::error::{Error, Result};
@@ -61,7 +61,7 @@ pub(super) struct Scanned {
 /// Events and what was joined onto them.
 #[derive(Debug)]
 pub(crate) struct Block {
-    pub(super) layout: Arc<Layout>,
+    pub(super) layout: Arc<JoinLayout>,
     /// The ids of users, run by run.
     ids: Arena,
     /// The first event of each run.
@@ -135,7 +135,7 @@ pub(super) fn decoded(bytes: ValueBytes<'_>) -> Value {
 }
 
 impl Block {
-    pub(super) fn new(layout: &Arc<Layout>) -> Self {
+    pub(super) fn new(layout: &Arc<JoinLayout>) -> Self {
         Self {
             layout: Arc::clone(layout),
             ids: Arena::default(),

@@ -73,10 +73,10 @@ impl<T> CodeCache<T> {
 /// What byte strings were found to mean lately: lists of numbers. A string replaces the one in its place, so a field of
 /// few values is always known and one of many costs no memory.
 #[derive(Default)]
-pub(super) struct LossyCache(Vec<Entry>);
+pub(super) struct LossyCache(Vec<CachedList>);
 
 /// A string, and its list.
-type Entry = (Box<[u8]>, Box<[u32]>);
+type CachedList = (Box<[u8]>, Box<[u32]>);
 
 impl LossyCache {
     const PLACES: usize = 256;

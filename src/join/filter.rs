@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::block::{Block, decoded};
 use super::cache::CodeCache;
 use super::field::Field;
-use super::layout::{Column, Layout};
+use super::layout::{Column, JoinLayout};
 use super::probe::{Dictionary, NO_ROW};
 use super::tables::JoinTable;
 use crate::error::Result;
@@ -86,7 +86,7 @@ impl Scope for CodeScope<'_> {
 impl Filter {
     /// Splits expressions. The layout must have been made for their fields. An inner join drops events before all but
     /// the predicates on events.
-    pub(super) fn new(exprs: &[Expr], layout: &Layout, inner: bool) -> Self {
+    pub(super) fn new(exprs: &[Expr], layout: &JoinLayout, inner: bool) -> Self {
         // Of the conjuncts so far: whether all are pushed below the join, and whether the others cannot fail.
         let (mut all_pushed, mut safe) = (!inner, true);
         let conjunct = |expr: Expr| {

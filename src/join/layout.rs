@@ -68,7 +68,7 @@ pub(super) struct EventColumns {
 
 /// All of it.
 #[derive(Debug, Default)]
-pub(super) struct Layout {
+pub(super) struct JoinLayout {
     pub(super) events: EventColumns,
     /// Users before the groups that they lead to.
     pub(super) dims: Vec<Dim>,
@@ -96,7 +96,7 @@ fn table_of(via: &Via, name: &str) -> JoinTable {
     if name == FIRST_EVENT { JoinTable::FirstEvents(via.kind()) } else { JoinTable::Profiles(via.kind()) }
 }
 
-impl Layout {
+impl JoinLayout {
     /// What these fields need, besides tables that are joined in any case. `whole` requests whole events.
     pub(super) fn new<'f>(
         fields: impl IntoIterator<Item = &'f Field>,

@@ -14,7 +14,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::estimate::Estimates;
-use super::layout::{Layout, Via};
+use super::layout::{JoinLayout, Via};
 use super::tables::{JoinTable, ProfileTables};
 
 /// How the rows of a table are found for the events.
@@ -139,7 +139,12 @@ pub(super) struct PlannerHints {
 }
 
 impl Plan {
-    pub(super) fn new(layout: &Layout, tables: &dyn ProfileTables, estimates: Estimates, hints: PlannerHints) -> Self {
+    pub(super) fn new(
+        layout: &JoinLayout,
+        tables: &dyn ProfileTables,
+        estimates: Estimates,
+        hints: PlannerHints,
+    ) -> Self {
         let memory = (hints.memory / layout.dims.len().max(1)) as u64;
         let mut partition_rows = u64::MAX;
         let plan = |dim: usize| -> Option<TablePlan> {

@@ -6,9 +6,9 @@ use std::sync::atomic::AtomicUsize;
 use parking_lot::Mutex;
 
 use super::exec::{Execution, Partitioner, Tasks};
-use super::layout::Layout;
+use super::layout::JoinLayout;
 use super::plan::{HINTED, MEMORY_MAX, Plan, Strategy};
-use super::probe::{Build, read_rows};
+use super::probe::{BuildSide, read_rows};
 use super::scan::{Days, EventPredicate};
 use super::tables::ProfileTables;
 use crate::error::Result;
@@ -19,7 +19,7 @@ const TASKS_PER_THREAD: usize = 8;
 /// Cuts the range into tasks: partitions of the tables of users where the plan has them, else days.
 pub(super) fn tasks(
     tables: &dyn ProfileTables,
-    layout: &Layout,
+    layout: &JoinLayout,
     plan: &Plan,
     predicate: &EventPredicate,
     days: Days,
@@ -58,7 +58,7 @@ pub(super) fn build(execution: &mut Execution, memory: usize) -> Result<()> {
         match read_rows(&*execution.tables, dim, memory, &execution.counters)? {
             Some(rows) => {
                 if let Some(last) = builds.last_mut() {
-                    *last = Some(Build::hashed(&rows)?);
+                    *last = Some(BuildSide::hashed(&rows)?);
                 }
             }
             None => {

@@ -12,7 +12,7 @@ use super::exec::{Execution, Tables, Tasks};
 use super::field::Field;
 use super::filter::{Filter, field_of};
 use super::fold::fold;
-use super::layout::{Layout, Via};
+use super::layout::{JoinLayout, Via};
 use super::plan::{MEMORY_MAX, Plan, PlannerHints, Strategy};
 use super::prepare::{build, tasks};
 use super::probe::RuntimeFilter;
@@ -360,7 +360,7 @@ impl Join {
         }
         let filter_fields: Vec<Field> =
             self.filter.iter().flat_map(|expr| expr.references().iter().map(field_of)).collect();
-        let layout = Layout::new(filter_fields.iter().chain(more), &self.on, &self.select, whole_events);
+        let layout = JoinLayout::new(filter_fields.iter().chain(more), &self.on, &self.select, whole_events);
         for dim in &layout.dims {
             let kind = dim.via.kind();
             if let Kind::Group(key) = &kind

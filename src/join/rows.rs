@@ -42,7 +42,7 @@ enum Message {
 }
 
 /// Where blocks come from.
-enum Feed {
+enum BlockFeed {
     Own(Box<Worker>),
     Threads {
         /// The consumer works as well while it waits for unordered blocks, so that there are no more threads than
@@ -61,7 +61,7 @@ enum Feed {
 /// A failure is the last item, whatever it is: rows that could not be read are never left out.
 pub struct Rows {
     execution: Arc<Execution>,
-    feed: Feed,
+    feed: BlockFeed,
     block: Option<Arc<Block>>,
     next: usize,
     ended: bool,
@@ -70,12 +70,12 @@ pub struct Rows {
 impl Rows {
     pub(super) fn new(execution: Arc<Execution>) -> Self {
         let feed = if execution.plan.threads == 1 {
-            Ok(Feed::Own(Box::new(Worker::new(&execution))))
+            Ok(BlockFeed::Own(Box::new(Worker::new(&execution))))
         } else {
             spawn(&execution)
         };
         // A system that gives us no thread still has this one.
-        let feed = feed.unwrap_or_else(|_| Feed::Own(Box::new(Worker::new(&execution))));
+        let feed = feed.unwrap_or_else(|_| BlockFeed::Own(Box::new(Worker::new(&execution))));
         Self { execution, feed, block: None, next: 0, ended: false }
     }
 
@@ -136,11 +136,11 @@ impl Rows {
         // If the caller kept no row of it.
         let mut used = self.block.take().and_then(Arc::into_inner);
         match &mut self.feed {
-            Feed::Own(worker) => {
+            BlockFeed::Own(worker) => {
                 let mut block = used.take().unwrap_or_else(|| Block::new(&self.execution.layout));
                 Ok(worker.next(&mut block)?.then(|| Arc::new(block)))
             }
-            Feed::Threads { own, receivers, used: back, .. } => loop {
+            BlockFeed::Threads { own, receivers, used: back, .. } => loop {
                 let message = match (receivers.front(), own.as_mut()) {
                     (None, None) => return Ok(None),
                     (Some((receiver, _)), None) => receiver.recv().map_err(|_| TryRecvError::Disconnected),
@@ -204,7 +204,7 @@ impl FusedIterator for Rows {}
 impl Drop for Rows {
     fn drop(&mut self) {
         self.execution.stop.store(true, Ordering::Relaxed);
-        if let Feed::Threads { own, receivers, driver, .. } = &mut self.feed {
+        if let BlockFeed::Threads { own, receivers, driver, .. } = &mut self.feed {
             *own = None;
             receivers.clear();
             if let Some(driver) = driver.take() {
@@ -230,7 +230,7 @@ enum Outlet {
 }
 
 /// Starts a thread that owns the workers, which are scoped to it.
-fn spawn(execution: &Arc<Execution>) -> Result<Feed> {
+fn spawn(execution: &Arc<Execution>) -> Result<BlockFeed> {
     let threads = execution.plan.threads;
     let (outlet, receivers, workers) = match &execution.tasks {
         Tasks::Days { ranges, .. } if execution.plan.ordered => {
@@ -254,7 +254,7 @@ fn spawn(execution: &Arc<Execution>) -> Result<Feed> {
         });
     })?;
     let own = (workers < threads).then(|| Box::new(Worker::new(execution)));
-    Ok(Feed::Threads { own, receivers, used, driver: Some(driver) })
+    Ok(BlockFeed::Threads { own, receivers, used, driver: Some(driver) })
 }
 
 /// What one worker does: it sends blocks until there are no more, or no receiver is left.

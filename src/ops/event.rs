@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::limits::{ID_BYTES_MAX, Limits, LimitsId};
 use crate::model::{Event, Object, Timestamp, Value, is_reserved_in_event};
 
-/// Ids that broken clients send for everyone, so that they name nobody. Source: Mixpanel, Import Events.
+/// Ids that broken clients send for all users. Source: Mixpanel, Import Events.
 const BAD_IDS: [&str; 17] = [
     "00000000-0000-0000-0000-000000000000",
     "anon",
@@ -26,7 +26,7 @@ const BAD_IDS: [&str; 17] = [
     "{}",
 ];
 
-/// Whether this id is one that broken clients send for everyone. Upper and lower case are the same here.
+/// Whether broken clients send this id for all users. Case is ignored.
 pub(crate) fn is_bad_id(id: &str) -> bool {
     id.len() <= 36 && BAD_IDS.iter().any(|bad| bad.eq_ignore_ascii_case(id))
 }
@@ -38,9 +38,10 @@ impl Event {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](crate::ErrorKind::Invalid) for an event without a name, an id that names nobody, a reserved name, a
-    /// number that is not finite or a time out of bounds, and [`LimitExceeded`](crate::ErrorKind::LimitExceeded) for
-    /// too many properties or a value that is too large. The error names the field.
+    /// [`Invalid`](crate::ErrorKind::Invalid) for an event without a name, an id that broken clients send for all
+    /// users, a reserved name, a number that is not finite or a time out of bounds, and
+    /// [`LimitExceeded`](crate::ErrorKind::LimitExceeded) for too many properties or a value that is too large. The
+    /// error names the field.
     pub fn admit(mut self, limits: &Limits, now: Timestamp) -> Result<Self> {
         self.admit_in_place(limits, limits.id(), now)?;
         Ok(self)
@@ -84,7 +85,7 @@ impl Event {
 
 fn admit_id(field: &str, id: &str) -> Result<()> {
     if is_bad_id(id) {
-        return Err(Error::invalid(format!("an id that names nobody value={id:?}")).at(field));
+        return Err(Error::invalid(format!("an id that broken clients send for all users value={id:?}")).at(field));
     }
     if id.len() > ID_BYTES_MAX {
         return Err(Error::invalid(format!("an id has at most {ID_BYTES_MAX} bytes len={}", id.len())).at(field));
@@ -211,7 +212,7 @@ mod tests {
         let changed = again.set("a", "67890").admit(&narrow, NOW).unwrap();
         assert_eq!(changed.get("a"), Some(&"678".into()));
         assert!(changed.id("null").admit(&narrow, NOW).is_err());
-        // The clock of the store is not the one of whoever admitted it.
+        // The clock of the store is another one.
         let earlier = Timestamp::from_seconds(NOW.seconds() - 3_601);
         assert_eq!(admitted.admit(&Limits::mixpanel(), earlier).unwrap_err().field(), Some("time"));
     }

@@ -54,6 +54,7 @@ mod fold;
 pub(crate) mod laws;
 mod list;
 mod op;
+mod operator;
 mod presence;
 
 pub use op::{Change, Op, Update};
@@ -62,4 +63,5 @@ pub(crate) use admit::{is_reserved, json_bytes};
 pub(crate) use chain::{Chain, Lanes};
 pub(crate) use event::{admit_ahead, is_bad_id};
 pub(crate) use list::{ListEdit, repeats};
+pub(crate) use operator::Operator;
 pub(crate) use presence::{Life, Presence};

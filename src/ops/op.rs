@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use super::operator::Operator;
 use crate::error::{Error, Result};
 use crate::limits::LimitsId;
 use crate::model::{Number, Object, Timestamp, Value};
@@ -37,16 +38,17 @@ impl Op {
     /// The name on the wire.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::Set(_) => "$set",
-            Self::SetOnce(_) => "$set_once",
-            Self::Add(_) => "$add",
-            Self::Union(_) => "$union",
-            Self::Append(_) => "$append",
-            Self::Remove(_) => "$remove",
-            Self::Merge(_) => "$merge",
-            Self::Unset => "$unset",
-        }
+        let operator = match self {
+            Self::Set(_) => Operator::Set,
+            Self::SetOnce(_) => Operator::SetOnce,
+            Self::Add(_) => Operator::Add,
+            Self::Union(_) => Operator::Union,
+            Self::Append(_) => Operator::Append,
+            Self::Remove(_) => Operator::Remove,
+            Self::Merge(_) => Operator::Merge,
+            Self::Unset => Operator::Unset,
+        };
+        operator.name()
     }
 }
 

@@ -231,7 +231,7 @@ fn profiles_are_picked_and_empty_ones_are_counted() {
     assert_eq!(ids(&["--group", "k", "--where", r#"properties["$group_id"] == "text""#]).0, "text");
     let seen = "{\"$distinct_id\":\"seen\",\"$mp_first_event_time\":\"2024-01-01T00:00:00\"}\n";
     assert_eq!(bench.run(&["list", "--all", "--prefix", "s"]).ok(), seen);
-    bench.run(&["list", "--where", r#"event["$time"] == 1"#]).failed(&["no event beside a profile"]);
+    bench.run(&["list", "--where", r#"event["$time"] == 1"#]).failed(&["no event to refer to"]);
     bench.run(&["list", "--where", r#"not properties["plan"]"#]).failed(&["--where, of \"null\"", "`not`"]);
 }
 

@@ -226,7 +226,7 @@ fn bad_input_names_the_thing_and_changes_nothing() {
     }
     let mut torn = gzip(ALICE.as_bytes());
     torn.truncate(torn.len() / 2);
-    bench.feed(&["import", "-"], &torn).failed(&["cannot read -"]);
+    bench.feed(&["import", "-"], &torn).failed(&["cannot import -"]);
     for args in [["get", ""], ["delete", ""], ["update", ""]] {
         bench.run(&args).failed(&[]);
     }
@@ -242,7 +242,7 @@ fn what_came_before_a_failure_is_applied_and_counted() {
     let bench = CliStore::new();
     let mut input = gzip(ALICE.as_bytes());
     input.extend_from_slice(&gzip(&[b' '; 10_000])[..12]);
-    let ended = bench.feed(&["import", "-"], &input).failed(&["cannot read -"]);
+    let ended = bench.feed(&["import", "-"], &input).failed(&["cannot import -"]);
     assert_eq!(ended.figures(), (1, 0, 0));
     assert_eq!(bench.export().trim_end(), ALICE_OUT);
 }

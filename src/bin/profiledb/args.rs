@@ -3,10 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
-use profiledb::ingest::Rules;
 use profiledb::{Kind, Limits};
 
-use crate::clock;
 use crate::failure::Failure;
 use crate::measures::Measures;
 use crate::print::Format;
@@ -35,9 +33,9 @@ pub(crate) enum Command {
         #[arg(long)]
         keep: bool,
     },
-    Import(Import),
-    Track(Track),
-    Update(Update),
+    Import(ImportArgs),
+    Track(TrackArgs),
+    Update(UpdateArgs),
     /// Remove profiles, but not events. Those that are not there count too: nothing is read.
     Delete {
         /// The ids of the profiles.
@@ -75,10 +73,10 @@ pub(crate) enum Command {
         #[arg(long, value_enum)]
         format: Option<Format>,
     },
-    List(List),
-    Export(Export),
-    Events(Events),
-    Join(Join),
+    List(ListArgs),
+    Export(ExportArgs),
+    Events(EventsArgs),
+    Join(JoinArgs),
     /// Print which tables there are, and how many profiles or events each holds.
     Tables(Shape),
     /// Print what the tables take on disk and in memory. Cheap: nothing is read, so counts are estimates.
@@ -113,7 +111,7 @@ pub(crate) enum Command {
 /// the process at once, and power loss once the last line is printed, because all of it is synced then (with --sync,
 /// from the moment it is counted). The last line is one JSON object with the figures.
 #[derive(Debug, Flags)]
-pub(crate) struct Import {
+pub(crate) struct ImportArgs {
     #[command(flatten)]
     pub(crate) feed: Feed,
     /// Allow $add on groups.
@@ -126,7 +124,7 @@ pub(crate) struct Import {
 /// Events are kept as they came, each alone: a refused one costs itself only. One that is sent again, with the same
 /// name, user, time and $insert_id, replaces the one that is there. Crashes, and the last line, are as with `import`.
 #[derive(Debug, Flags)]
-pub(crate) struct Track {
+pub(crate) struct TrackArgs {
     #[command(flatten)]
     pub(crate) feed: Feed,
 }
@@ -149,7 +147,7 @@ pub(crate) struct Feed {
 
 /// Apply one update object, given here or on the standard input.
 #[derive(Debug, Flags)]
-pub(crate) struct Update {
+pub(crate) struct UpdateArgs {
     /// The object, as in '{"$distinct_id":"alice","$set":{"plan":"pro"}}'. "-" is the standard input.
     #[arg(value_name = "JSON")]
     pub(crate) json: String,
@@ -175,17 +173,13 @@ impl Reading {
     pub(crate) fn limits(&self) -> Limits {
         if self.unbounded { Limits::unbounded() } else { Limits::mixpanel() }
     }
-
-    pub(crate) fn rules(&self) -> Rules {
-        Rules::new().strict(self.strict).limits(self.limits()).clock(clock::now)
-    }
 }
 
 /// Print profiles in the order of their ids, one a row.
 ///
 /// Profiles without any property are left out, and counted on the standard error, unless --all is given.
 #[derive(Debug, Flags)]
-pub(crate) struct List {
+pub(crate) struct ListArgs {
     #[command(flatten)]
     pub(crate) of: Of,
     /// The properties to print, beside the id. Default: all.
@@ -212,7 +206,7 @@ pub(crate) struct List {
 ///
 /// Lines of JSON are what `track` takes back.
 #[derive(Debug, Flags)]
-pub(crate) struct Events {
+pub(crate) struct EventsArgs {
     #[command(flatten)]
     pub(crate) scope: Scope,
     /// Only events of this user, who is looked up. "" is nobody.
@@ -241,7 +235,7 @@ pub(crate) struct Events {
 /// event is printed, with the fields of --select.
 #[derive(Debug, Flags)]
 #[command(verbatim_doc_comment)]
-pub(crate) struct Join {
+pub(crate) struct JoinArgs {
     #[command(flatten)]
     pub(crate) scope: Scope,
     /// The fields to print of each event, besides its name, time and user.
@@ -299,7 +293,7 @@ pub(crate) enum Way {
 /// Restore with "profiledb import --unbounded", for a profile can be larger than what one update may be. Events are
 /// printed by `events`.
 #[derive(Debug, Flags)]
-pub(crate) struct Export {
+pub(crate) struct ExportArgs {
     /// Only the groups under this key. Default: users, then all groups.
     #[arg(long, value_name = "KEY", conflicts_with = "users")]
     pub(crate) group: Option<String>,

@@ -7,7 +7,7 @@ use std::path::Path;
 use profiledb::join::Join;
 use profiledb::{Event, Snapshot, Value};
 
-use crate::args::Events;
+use crate::args::EventsArgs;
 use crate::failure::Failure;
 use crate::list::TABLE_ROWS;
 use crate::open;
@@ -17,7 +17,7 @@ use crate::scope::Understood;
 const INSERT_ID: &str = "$insert_id";
 
 /// Prints events in the order of the log, or how many there are on each day.
-pub(crate) fn run(dir: &Path, events: &Events) -> Result<(), Failure> {
+pub(crate) fn run(dir: &Path, events: &EventsArgs) -> Result<(), Failure> {
     let scope = events.scope.read()?;
     let format = events.shape.format();
     let moment = open::to_read(dir)?.snapshot();

@@ -10,14 +10,14 @@ use flate2::write::GzEncoder;
 use profiledb::ingest::Exported;
 use profiledb::{Db, Kind, ProfileKey};
 
-use crate::args::Export;
+use crate::args::ExportArgs;
 use crate::failure::Failure;
 use crate::get;
 use crate::open;
 use crate::print;
 
 /// Writes profiles to a file or to the standard output.
-pub(crate) fn run(dir: &Path, export: &Export) -> Result<(), Failure> {
+pub(crate) fn run(dir: &Path, export: &ExportArgs) -> Result<(), Failure> {
     let only = match &export.group {
         Some(key) => Some(Kind::group(key)?),
         None => export.users.then_some(Kind::User),

@@ -6,7 +6,7 @@ use std::path::Path;
 use profiledb::join::{Answer, Field, GroupBy, Join as Query, Measure, Plan, Strategy};
 use profiledb::{Db, Error};
 
-use crate::args::{Join, Way};
+use crate::args::{JoinArgs, Way};
 use crate::failure::Failure;
 use crate::list::TABLE_ROWS;
 use crate::open;
@@ -21,7 +21,7 @@ enum Output {
 }
 
 impl Output {
-    fn read(join: &Join) -> Result<Self, Failure> {
+    fn read(join: &JoinArgs) -> Result<Self, Failure> {
         if join.by.is_empty() && join.measures.is_empty() {
             return Ok(Self::Rows(fields("--select", &join.select)?));
         }
@@ -30,7 +30,7 @@ impl Output {
 }
 
 /// Runs the query and prints its result.
-pub(crate) fn run(dir: &Path, join: &Join) -> Result<(), Failure> {
+pub(crate) fn run(dir: &Path, join: &JoinArgs) -> Result<(), Failure> {
     let (scope, output) = (join.scope.read()?, Output::read(join)?);
     if join.explain && join.shape.given() == Some(Format::Csv) {
         return Err(Failure::new("--explain is no table: without --format it prints text, with json or ndjson JSON"));
@@ -70,7 +70,7 @@ fn fields(flag: &str, texts: &[String]) -> Result<Vec<Field>, Failure> {
 }
 
 /// Which tables are joined, and how.
-fn joined(mut query: Query, join: &Join) -> Query {
+fn joined(mut query: Query, join: &JoinArgs) -> Query {
     for table in &join.on {
         query = match table.split_once(':') {
             None if table == "users" => query.on_users(),
@@ -117,7 +117,7 @@ fn explain(plan: &Plan, format: Option<Format>) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
-fn rows(query: &Query, fields: &[Field], join: &Join, refused: impl Fn(Error) -> Failure) -> Result<(), Failure> {
+fn rows(query: &Query, fields: &[Field], join: &JoinArgs, refused: impl Fn(Error) -> Failure) -> Result<(), Failure> {
     let format = join.shape.format();
     let limit = match join.limit {
         None if format == Format::Table => TABLE_ROWS,

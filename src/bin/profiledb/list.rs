@@ -6,20 +6,20 @@ use std::path::Path;
 
 use profiledb::{Expr, Profile, Timestamp, Value, View};
 
-use crate::args::List;
+use crate::args::ListArgs;
 use crate::failure::Failure;
-use crate::filter::{self, Known};
 use crate::get;
 use crate::open;
 use crate::print::{Format, Named, Rows};
+use crate::scope;
 
 /// A table is for looking at, and must be held whole to know its widths.
 pub(crate) const TABLE_ROWS: usize = 100;
 
 /// Prints profiles in the order of their ids.
-pub(crate) fn run(dir: &Path, list: &List) -> Result<(), Failure> {
+pub(crate) fn run(dir: &Path, list: &ListArgs) -> Result<(), Failure> {
     let kind = list.of.kind()?;
-    let filter = filter::read_of_profiles(list.filter.as_deref())?;
+    let filter = scope::read_filter(list.filter.as_deref())?;
     let format = list.shape.format();
     let limit = match list.limit {
         None if format == Format::Table => TABLE_ROWS,
@@ -88,25 +88,24 @@ impl Entry {
 /// What is to be listed.
 struct Listed<'l> {
     view: &'l View,
-    ids: Box<dyn Iterator<Item = profiledb::Result<(String, Option<Profile>)>> + 'l>,
-    filter: Option<&'l Expr>,
+    ids: Box<dyn Iterator<Item = profiledb::Result<(String, Option<Profile>)>>>,
     all: bool,
     /// Profiles without properties that were left out so far.
     empty: u64,
 }
 
 impl<'l> Listed<'l> {
-    fn new(view: &'l View, list: &'l List, filter: Option<&'l Expr>) -> Self {
-        let prefix = list.prefix.as_str();
-        let before = move |row: &profiledb::Result<(String, _)>| row.as_ref().is_ok_and(|(id, _)| id.as_str() < prefix);
-        let within =
-            move |row: &profiledb::Result<(String, _)>| row.as_ref().map_or(true, |(id, _)| id.starts_with(prefix));
+    fn new(view: &'l View, list: &'l ListArgs, filter: Option<&Expr>) -> Self {
+        let mut scan = view.scan().prefix(&list.prefix);
+        if let Some(expr) = filter {
+            scan = scan.filter(expr.clone());
+        }
         let ids: Box<dyn Iterator<Item = _>> = if list.all {
-            Box::new(view.known().skip_while(before).take_while(within))
+            Box::new(scan.known())
         } else {
-            Box::new(view.prefix(prefix).map(|row| row.map(|(id, profile)| (id, Some(profile)))))
+            Box::new(scan.iter().map(|row| row.map(|(id, profile)| (id, Some(profile)))))
         };
-        Self { view, ids, filter, all: list.all, empty: 0 }
+        Self { view, ids, all: list.all, empty: 0 }
     }
 
     fn step(&mut self) -> Result<Option<Entry>, Failure> {
@@ -116,11 +115,6 @@ impl<'l> Listed<'l> {
                 None => self.view.first_event_time(&id)?,
             };
             let entry = Entry { id, profile, first_event };
-            if let Some(expr) = self.filter
-                && !entry.passes(expr, self.view)?
-            {
-                continue;
-            }
             if !self.all && entry.profile.as_ref().is_some_and(|profile| profile.properties().is_empty()) {
                 self.empty += 1;
                 continue;
@@ -128,14 +122,6 @@ impl<'l> Listed<'l> {
             return Ok(Some(entry));
         }
         Ok(None)
-    }
-}
-
-impl Entry {
-    fn passes(&self, expr: &Expr, view: &View) -> Result<bool, Failure> {
-        let Self { id, profile, first_event } = self;
-        let known = Known { kind: view.kind(), id, profile: profile.as_ref(), first_event: *first_event };
-        expr.is_true(&known).map_err(|error| Failure::from(error).during(format!("--where, of {id:?}")))
     }
 }
 

@@ -3,17 +3,14 @@
 mod args;
 mod backup;
 mod bar;
-mod clock;
 mod demo;
 mod erase;
 mod events;
 mod export;
 mod failure;
-mod filter;
 mod get;
 mod import;
 mod input;
-mod item;
 mod join;
 mod list;
 mod measures;
@@ -30,7 +27,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use profiledb::ingest::{EventRecord, Record};
 
-use crate::args::{Args, Command, Import, Track};
+use crate::args::{Args, Command, ImportArgs, TrackArgs};
 use crate::failure::Failure;
 
 /// When records were refused, or a check found something wrong.
@@ -59,10 +56,10 @@ fn run(Args { db, command }: Args) -> Result<ExitCode, Failure> {
     let done = |outcome: Result<(), Failure>| outcome.map(|()| ExitCode::SUCCESS);
     match command {
         Command::Demo { keep } => done(demo::run(keep)),
-        Command::Import(Import { feed, add_on_groups }) => {
-            import::run::<Record>(&db, &feed, &feed.reading.rules().add_on_groups(add_on_groups))
+        Command::Import(ImportArgs { feed, add_on_groups }) => {
+            import::run::<Record>(&db, &feed, |rules| rules.add_on_groups(add_on_groups))
         }
-        Command::Track(Track { feed }) => import::run::<EventRecord>(&db, &feed, &feed.reading.rules()),
+        Command::Track(TrackArgs { feed }) => import::run::<EventRecord>(&db, &feed, |rules| rules),
         Command::Update(update) => update::update(&db, &update),
         Command::Delete { ids, of } => done(update::delete(&db, &of.kind()?, &ids)),
         Command::DeleteUser { ids } => done(erase::users(&db, &ids)),

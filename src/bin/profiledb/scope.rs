@@ -7,7 +7,6 @@ use profiledb::join::Join;
 use profiledb::{Event, Expr, Timestamp};
 
 use crate::failure::Failure;
-use crate::filter;
 use crate::span::Span;
 
 /// Which events.
@@ -33,7 +32,7 @@ pub(crate) struct Understood<'s> {
 
 impl Scope {
     pub(crate) fn read(&self) -> Result<Understood<'_>, Failure> {
-        let (bounds, filter) = (self.span.bounds()?, filter::read(self.filter.as_deref())?);
+        let (bounds, filter) = (self.span.bounds()?, read_filter(self.filter.as_deref())?);
         Ok(Understood { bounds, names: &self.event, filter })
     }
 }
@@ -60,4 +59,9 @@ impl Understood<'_> {
         let join = if self.names.is_empty() { join } else { join.event_names(self.names) };
         self.filter.iter().fold(join, |join, expr| join.filter(expr.clone()))
     }
+}
+
+/// Parses the expression of `--where`, if there is one.
+pub(crate) fn read_filter(text: Option<&str>) -> Result<Option<Expr>, Failure> {
+    text.map(|text| Expr::parse(text).map_err(|error| Failure::from(error).during("--where"))).transpose()
 }

@@ -5,30 +5,30 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use profiledb::ingest::Record;
-use profiledb::{Batch, Change, Durability, Kind, ProfileKey};
+use profiledb::{Batch, Change, Db, Durability, Kind, ProfileKey};
 use serde::Serialize;
 
-use crate::args::Update;
+use crate::args::UpdateArgs;
 use crate::bar;
 use crate::failure::Failure;
-use crate::import::{self, Refused};
+use crate::import::{self, RejectWriter};
 use crate::input::Input;
 use crate::open;
 use crate::print;
 
 /// Applies what stands on the command line, or on the standard input, as an import does.
-pub(crate) fn update(dir: &Path, update: &Update) -> Result<ExitCode, Failure> {
-    let Update { json, reading, add_on_groups } = update;
+pub(crate) fn update(dir: &Path, update: &UpdateArgs) -> Result<ExitCode, Failure> {
+    let UpdateArgs { json, reading, add_on_groups } = update;
     let input = if json == "-" { Input::Stdin } else { Input::Bytes("argument", json.clone().into_bytes().into()) };
     if json.trim().is_empty() {
         return Err(Failure::new("no update object in the argument"));
     }
-    let settings = profiledb::Db::builder().limits(reading.limits());
-    let rules = reading.rules().add_on_groups(*add_on_groups);
-    let db = open::or_create(settings, dir)?;
+    let db = open::or_create(Db::builder().limits(reading.limits()), dir)?;
+    let rules = db.rules().strict(reading.strict).add_on_groups(*add_on_groups);
+    let importer = db.importer(rules).durability(Durability::Synced);
     let bar = bar::none();
-    let mut refused = Refused::stderr(&bar);
-    let (summary, failure) = import::apply::<Record>(&db, vec![input], &rules, Durability::Synced, &mut refused, &bar);
+    let mut rejected = RejectWriter::stderr(&bar);
+    let (summary, failure) = import::import::<Record>(&importer, vec![input], &mut rejected, &bar);
     import::conclude(&summary, failure)
 }
 

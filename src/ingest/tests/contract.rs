@@ -194,7 +194,7 @@ fn operators_on_groups() {
     check(&rules, group, &[r#""$append":{"n":1}"#], None, 1);
 }
 
-/// An object that is refused, the field it is refused for and a part of the reason; under which rules.
+/// An object that is rejected, the field and a part of the reason; under which rules.
 #[derive(Clone, Copy, PartialEq)]
 enum When {
     Always,

@@ -51,18 +51,18 @@ const WHO: &str = "properties.distinct_id";
 const TIME: &str = "properties.time";
 const ID: &str = "properties.$insert_id";
 
-/// Properties for which an event is refused, the field and a part of the reason; under which rules.
-const REFUSED: &[(When, &str, &str, &str)] = &[
+/// Properties for which an event is rejected, the field and a part of the reason; under which rules.
+const REJECTED: &[(When, &str, &str, &str)] = &[
     (Always, r#""distinct_id":null"#, WHO, "distinct_id, missing or empty"),
     (Always, r#""distinct_id":["d"]"#, WHO, "a string, a number or a boolean type=list"),
     (Always, r#""distinct_id":{}"#, WHO, "a string, a number or a boolean type=object"),
     (Always, r#""distinct_id":18446744073709551616"#, WHO, "beyond 64 bits"),
-    (Always, r#""distinct_id":"anon""#, WHO, "names nobody value=\"anon\""),
-    (Always, r#""distinct_id":"NULL""#, WHO, "names nobody value=\"NULL\""),
-    (Always, r#""distinct_id":"00000000-0000-0000-0000-000000000000""#, WHO, "names nobody"),
-    (Always, r#""distinct_id":0"#, WHO, "names nobody value=\"0\""),
-    (Always, r#""distinct_id":-1"#, WHO, "names nobody value=\"-1\""),
-    (Always, r#""distinct_id":true"#, WHO, "names nobody value=\"true\""),
+    (Always, r#""distinct_id":"anon""#, WHO, "for all users value=\"anon\""),
+    (Always, r#""distinct_id":"NULL""#, WHO, "for all users value=\"NULL\""),
+    (Always, r#""distinct_id":"00000000-0000-0000-0000-000000000000""#, WHO, "for all users"),
+    (Always, r#""distinct_id":0"#, WHO, "for all users value=\"0\""),
+    (Always, r#""distinct_id":-1"#, WHO, "for all users value=\"-1\""),
+    (Always, r#""distinct_id":true"#, WHO, "for all users value=\"true\""),
     (Always, r#""time":null"#, TIME, "time, missing or empty"),
     (Always, r#""time":"soon""#, TIME, "a number of seconds or milliseconds value=\"soon\""),
     (Always, r#""time":"""#, TIME, "a number of seconds or milliseconds value=\"\""),
@@ -80,9 +80,9 @@ const REFUSED: &[(When, &str, &str, &str)] = &[
     (Always, r#""$insert_id":1e30"#, ID, "beyond 64 bits"),
     (Strict, r#""$insert_id":null"#, ID, "$insert_id, missing or empty"),
     (Strict, r#""$insert_id":"""#, ID, "$insert_id, missing or empty"),
-    (Strict, r#""$insert_id":"null""#, ID, "names nobody value=\"null\""),
-    (Strict, r#""$insert_id":0"#, ID, "names nobody value=\"0\""),
-    (Strict, r#""$insert_id":false"#, ID, "names nobody value=\"false\""),
+    (Strict, r#""$insert_id":"null""#, ID, "for all users value=\"null\""),
+    (Strict, r#""$insert_id":0"#, ID, "for all users value=\"0\""),
+    (Strict, r#""$insert_id":false"#, ID, "for all users value=\"false\""),
     (Strict, r#""$insert_id":"a_b""#, ID, "at most 36 letters, digits and dashes value=\"a_b\""),
     (Strict, r#""$insert_id":"\u00e4""#, ID, "letters, digits and dashes"),
     (Strict, r#""$insert_id":"0123456789012345678901234567890123456""#, ID, "at most 36"),
@@ -97,7 +97,7 @@ const REFUSED: &[(When, &str, &str, &str)] = &[
 
 #[test]
 fn what_is_refused_and_why() {
-    for (when, properties, field, reason) in REFUSED {
+    for (when, properties, field, reason) in REJECTED {
         let text = event(properties);
         let reject = read(&text, &strict()).expect_err(properties);
         assert_eq!(reject.field.as_deref(), Some(*field), "{properties}");
@@ -108,7 +108,7 @@ fn what_is_refused_and_why() {
         if *field != ID {
             assert_eq!(reject.insert_id.as_deref(), Some("i-1"), "{properties}");
         }
-        // What is forgiven with a note would have been refused for the same reason.
+        // What is tolerated with a note is rejected by strict rules for the same reason.
         match read(&text, &lenient()) {
             Err(reject) => assert!(*when == Always, "{reject}"),
             Ok(record) => {
@@ -255,8 +255,8 @@ fn properties() {
     assert_eq!(properties(kept), format!("{{{kept}}}"));
     assert_eq!(properties(r#""token":"t","ip":0,"a":1,"ip":"x","token":[]"#), r#"{"a":1}"#);
     assert_eq!(properties(r#""a":1,"a":2"#), r#"{"a":2}"#);
-    let beside = r#"{"$token":"t","properties":{"time":1700000000,"distinct_id":"d"},"event":"e","x":{"y":[]}}"#;
-    assert_eq!(read(beside, &lenient()).unwrap().event, Event::new("e", "d", Timestamp::from_seconds(1_700_000_000)));
+    let extra = r#"{"$token":"t","properties":{"time":1700000000,"distinct_id":"d"},"event":"e","x":{"y":[]}}"#;
+    assert_eq!(read(extra, &lenient()).unwrap().event, Event::new("e", "d", Timestamp::from_seconds(1_700_000_000)));
 }
 
 #[test]
@@ -304,8 +304,8 @@ fn requests() {
     let [Ok(first), Ok(second)] = &twice[..] else { panic!("{twice:?}") };
     assert_eq!(first.event, second.event);
     // 89
-    let nobody = parse(&event("\"distinct_id\":\"anon\"")).unwrap();
-    assert_eq!(nobody[0].as_ref().unwrap_err().field.as_deref(), Some(WHO));
+    let broken = parse(&event("\"distinct_id\":\"anon\"")).unwrap();
+    assert_eq!(broken[0].as_ref().unwrap_err().field.as_deref(), Some(WHO));
 
     assert_eq!(parse(" ").unwrap_err().message(), "data, missing or empty");
     for damaged in [format!("[{good}"), format!("[{good} {good}]"), format!("{good}}}"), "{\"event\":}".to_owned()] {
@@ -324,12 +324,12 @@ fn streams_in_every_layout() {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(input.as_bytes()).unwrap();
     for bytes in [input.clone().into_bytes(), encoder.finish().unwrap()] {
-        let mut records = EventRecords::of(&bytes[..], strict());
-        let mut found = Vec::new();
-        while let Some(outcome) = records.next() {
-            let rejected = outcome.unwrap().err().map(|reject| (reject.line.unwrap(), reject.index));
-            found.push((records.line(), rejected));
-        }
+        let found: Vec<_> = EventRecords::of(&bytes[..], strict())
+            .map(|outcome| match outcome.unwrap() {
+                Ok(record) => (record.line.unwrap(), None),
+                Err(reject) => (reject.line.unwrap(), Some((reject.line.unwrap(), reject.index))),
+            })
+            .collect();
         let expected =
             [(1, None), (2, None), (2, None), (3, Some((3, 3))), (4, Some((4, 4))), (5, None), (6, Some((6, 6)))];
         assert_eq!(found, expected);
@@ -351,7 +351,7 @@ fn the_history_is_as_strict_as_can_be() {
 /// Names and ids that are hard to write down, or that look like something else.
 fn odd() -> impl Strategy<Value = String> {
     let edges =
-        ["event", "properties", "Time", "$distinct_id", "$time", "a\0b", "\u{1}", "\"\\", "{", "0.5", "nobody", " "];
+        ["event", "properties", "Time", "$distinct_id", "$time", "a\0b", "\u{1}", "\"\\", "{", "0.5", "somebody", " "];
     prop_oneof![prop::sample::select(edges.map(str::to_owned).to_vec()), any::<String>(), "[a-c]{1,3}"]
 }
 

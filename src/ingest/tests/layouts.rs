@@ -100,7 +100,7 @@ fn layouts_that_are_fine() {
 #[test]
 fn damage_costs_one_record() {
     let rows: &[(&str, &[&str], &[u64])] = &[
-        // Cut off where a value cannot stand, and where it can.
+        // Truncated where a value is not allowed, and where it is.
         ("{\"a\":1\n{\"b\":2}\n", &["{\"b\":2}"], &[1]),
         ("{\"a\":1,\n{\"b\":2}\n", &["{\"b\":2}"], &[1]),
         ("{\"a\"\n{\"b\":2}\n", &["{\"b\":2}"], &[1]),

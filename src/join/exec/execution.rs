@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::partition::Partition;
 use super::task::{OpenTask, Tasks};
 use crate::error::Result;
-use crate::join::layout::{Layout, Via};
+use crate::join::layout::{JoinLayout, Via};
 use crate::join::plan::{Plan, Strategy};
-use crate::join::probe::{Build, NO_ROW, Prober, RuntimeFilter, TableCursor};
+use crate::join::probe::{BuildSide, NO_ROW, Prober, RuntimeFilter, TableCursor};
 use crate::join::scan::{EventPredicate, EventTable, ScanSpec, UserRange};
 use crate::join::stats::Counters;
 use crate::join::tables::{JoinTable, ProfileTables};
@@ -21,7 +21,7 @@ impl<T: EventTable + ProfileTables> Tables for T {}
 /// Everything that workers share.
 pub(in crate::join) struct Execution {
     pub(in crate::join) tables: Arc<dyn Tables>,
-    pub(in crate::join) layout: Arc<Layout>,
+    pub(in crate::join) layout: Arc<JoinLayout>,
     pub(in crate::join) predicate: Arc<EventPredicate>,
     pub(in crate::join) inner: bool,
     pub(in crate::join) plan: Plan,
@@ -29,14 +29,14 @@ pub(in crate::join) struct Execution {
     /// The users that are requested, if not all are.
     pub(in crate::join) users: Option<Arc<RuntimeFilter>>,
     /// Build sides that hold a whole table, by its position in the layout.
-    pub(in crate::join) builds: Vec<Option<Arc<Build>>>,
+    pub(in crate::join) builds: Vec<Option<Arc<BuildSide>>>,
     pub(in crate::join) counters: Counters,
     pub(in crate::join) stop: AtomicBool,
 }
 
 impl Execution {
     /// Derives a runtime filter on `distinct_id` from predicates that touch the user side only.
-    pub(in crate::join) fn derive_filter(&self, dim: usize, build: &mut Build) -> Result<()> {
+    pub(in crate::join) fn derive_filter(&self, dim: usize, build: &mut BuildSide) -> Result<()> {
         let Some(spec) = self.layout.dims.get(dim).filter(|spec| spec.via == Via::User) else { return Ok(()) };
         let filter = &self.predicate.filter;
         let joins_absent = !self.inner || matches!(spec.table, JoinTable::FirstEvents(_));
@@ -101,7 +101,7 @@ impl Execution {
         for (dim, rows) in partition.rows {
             self.counters.partitions.add(1);
             if let Some(prober) = probers.get_mut(dim) {
-                let mut build = Build::sorted(rows)?;
+                let mut build = BuildSide::sorted(rows)?;
                 self.derive_filter(dim, &mut build)?;
                 *prober = Prober::Hash(Arc::new(build), 0);
             }

@@ -3,7 +3,7 @@
 //! Workers take turns at reading, so while one reads a partition the others join theirs.
 
 use crate::error::Result;
-use crate::join::layout::Layout;
+use crate::join::layout::JoinLayout;
 use crate::join::plan::Plan;
 use crate::join::probe::BuildRows;
 use crate::join::stats::Counters;
@@ -46,7 +46,7 @@ struct Bounds {
 
 impl Partitioner {
     /// For the tables at these positions of the layout.
-    pub(in crate::join) fn new(tables: &dyn ProfileTables, layout: &Layout, dims: &[usize]) -> Result<Self> {
+    pub(in crate::join) fn new(tables: &dyn ProfileTables, layout: &JoinLayout, dims: &[usize]) -> Result<Self> {
         let table = |dim: &usize| -> Result<Option<PartitionedTable>> {
             let Some(spec) = layout.dims.get(*dim) else { return Ok(None) };
             let rows = tables.rows(&spec.table, &[], None)?;
@@ -59,7 +59,7 @@ impl Partitioner {
 
 impl Partitioner {
     /// Reads the next partition of all tables.
-    pub(super) fn next(&mut self, layout: &Layout, plan: &Plan, counters: &Counters) -> Result<Option<Partition>> {
+    pub(super) fn next(&mut self, layout: &JoinLayout, plan: &Plan, counters: &Counters) -> Result<Option<Partition>> {
         if self.ended {
             return Ok(None);
         }
@@ -96,7 +96,7 @@ impl Partitioner {
 /// Of one table. Returns where the next partition begins, if there is one.
 fn fill_from_one(
     table: &mut PartitionedTable,
-    layout: &Layout,
+    layout: &JoinLayout,
     rows: &mut [(usize, BuildRows)],
     bounds: Bounds,
     read: &mut u64,
@@ -121,7 +121,7 @@ fn fill_from_one(
 /// Of several tables, id by id, so that the partitions of all of them end with the same id.
 fn fill_from_many(
     tables: &mut [PartitionedTable],
-    layout: &Layout,
+    layout: &JoinLayout,
     rows: &mut [(usize, BuildRows)],
     bounds: Bounds,
     read: &mut u64,

@@ -18,7 +18,7 @@ use crate::join::tables::ProfileTables;
 
 /// The build side: for each id of a table, or of a partition of it, a dictionary code.
 #[derive(Debug)]
-pub(in crate::join) struct Build {
+pub(in crate::join) struct BuildSide {
     index: Index,
     /// By the number of the id.
     codes: Vec<u32>,
@@ -39,7 +39,7 @@ enum Index {
 /// A runtime filter is derived when it keeps at most one in this many rows.
 const FILTER_SHARE: usize = 4;
 
-impl Build {
+impl BuildSide {
     /// Builds a hash table, for probes in any order.
     pub(in crate::join) fn hashed(rows: &BuildRows) -> Result<Self> {
         let mut ids = Interner::default();
@@ -153,8 +153,8 @@ mod tests {
                 codec::project_value(&Value::from(id.len() as u64), rows.tuples.buffer());
                 rows.tuples.finish().unwrap();
             }
-            let hashed = Build::hashed(&rows).unwrap();
-            let sorted = Build::sorted(rows).unwrap();
+            let hashed = BuildSide::hashed(&rows).unwrap();
+            let sorted = BuildSide::sorted(rows).unwrap();
             let probed = probed.iter().map(|id| format!("{prefix}{id}")).chain(probed.iter().cloned());
             let repeated = repeats.iter().filter_map(|at| known.get(*at).cloned());
             let mut cursor = 0;

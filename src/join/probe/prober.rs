@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::arena::Arena;
 use super::dictionary::Dictionary;
-use super::hash::Build;
+use super::hash::BuildSide;
 use super::lookup;
 use super::merge::TableCursor;
 use crate::error::Result;
@@ -16,7 +16,7 @@ use crate::join::tables::ProfileTables;
 pub(in crate::join) enum Prober {
     Lookup,
     /// With the position of the last id that was found.
-    Hash(Arc<Build>, usize),
+    Hash(Arc<BuildSide>, usize),
     Merge(TableCursor),
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::block::Block;
 use super::estimate::Estimates;
 use super::filter::Filter;
-use super::layout::Layout;
+use super::layout::JoinLayout;
 use super::probe::RuntimeFilter;
 use crate::codec;
 use crate::error::Result;
@@ -54,7 +54,7 @@ pub(crate) struct ScanSpec {
     pub(super) predicate: Arc<EventPredicate>,
     pub(super) users: UserRange,
     /// The columns that are put into blocks are the events of this layout.
-    pub(super) layout: Arc<Layout>,
+    pub(super) layout: Arc<JoinLayout>,
 }
 
 impl ScanSpec {

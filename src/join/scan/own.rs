@@ -11,11 +11,11 @@ use crate::join::probe::{FilterCursor, Probe};
 use crate::model::{Event, Timestamp};
 
 /// The caller's events, before they are read.
-type Events = Box<dyn Iterator<Item = Result<Event>> + Send>;
+type EventIterator = Box<dyn Iterator<Item = Result<Event>> + Send>;
 
 /// The caller's events. Clones share them, and they are read once.
 #[derive(Clone)]
-pub(in crate::join) struct OwnEvents(Arc<Mutex<Option<Events>>>);
+pub(in crate::join) struct OwnEvents(Arc<Mutex<Option<EventIterator>>>);
 
 impl OwnEvents {
     pub(in crate::join) fn new(events: impl Iterator<Item = Result<Event>> + Send + 'static) -> Self {
@@ -39,7 +39,7 @@ impl OwnEvents {
 }
 
 struct IteratorScan {
-    events: Events,
+    events: EventIterator,
     spec: ScanSpec,
     filter: FilterCursor,
     /// The last event that was read.

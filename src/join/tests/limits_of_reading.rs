@@ -180,6 +180,20 @@ fn every_strategy_leaves_its_marks() {
     assert!(sparse.seeks >= 5 && sparse.rows_read < 200, "{sparse:?}");
 }
 
+/// Rows that are larger than the planner assumes make partitions of fewer rows, not of more memory.
+#[test]
+fn partitions_are_bounded_in_bytes() {
+    let mut memory = world(2, 2_000);
+    for n in 0..2_000 {
+        memory.row(&ProfileKey::user(user(n)).unwrap(), row(&format!("{n:01000}")));
+    }
+    let join = Join::new(Arc::new(memory)).strategy(Strategy::Hash).memory_bytes(128 << 10).select(["user.plan"]);
+    let mut rows = join.rows().unwrap();
+    assert_eq!(rows.by_ref().map(Result::unwrap).filter(|row| row.text(0).is_some()).count(), 4_000);
+    // 2 MB of values, of which 31 rows are estimated to fill the 64 KB of a partition.
+    assert!(rows.stats().partitions > 50, "{:?}", rows.stats());
+}
+
 #[test]
 fn the_first_row_comes_before_a_hundredth_was_read() {
     for threads in [1, 2] {

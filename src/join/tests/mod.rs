@@ -1,8 +1,8 @@
 //! Joins without a store.
 
-mod leaps;
 mod limits_of_reading;
 mod memory;
 mod nested_loop;
 mod planner;
 mod rules;
+mod skip_scan;

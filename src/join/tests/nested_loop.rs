@@ -18,7 +18,7 @@ use crate::ops::Update;
 
 const DAY: i64 = 86_400_000;
 
-/// What a world is made of, decoded.
+/// The events and profiles of a world, decoded.
 #[derive(Clone, Debug, Default)]
 struct World {
     events: BTreeMap<Vec<u8>, Event>,
@@ -53,7 +53,7 @@ impl World {
     }
 }
 
-/// The ids that a value lists, by the letter of the contract.
+/// The ids that a value lists, as the contract says.
 fn listed(value: Option<&Value>) -> Vec<String> {
     let scalar = |value: &Value| match value {
         Value::String(text) if text.is_empty() => None,
@@ -144,7 +144,7 @@ impl Naive<'_> {
         for field in query.fields.iter().chain(&query.filter_fields()) {
             match field {
                 Field::Event(_) => {}
-                // That somebody was ever seen says nothing about a profile.
+                // That a user had events does not mean that there is a profile.
                 Field::User(name) if name == "$mp_first_event_time" => {}
                 Field::User(_) => drop(places.insert((0, String::new()))),
                 Field::Group { key, .. } => drop(places.insert((1, key.clone()))),
@@ -217,7 +217,7 @@ impl Query {
         for event in world.events.values() {
             let millis = event.time().millis();
             let mut user = None;
-            // The loop within the loop: no index, no order.
+            // The inner loop: no index, no order.
             for ((kind, id), profile) in &world.profiles {
                 if *kind == Kind::User && id == event.distinct_id() {
                     user = Some(profile);
@@ -244,6 +244,7 @@ fn rows_of(rows: Rows, how: &How, world: &World) -> (Vec<String>, JoinStats) {
         let row = row.unwrap();
         match row.event() {
             Ok(event) => {
+                assert!(how.with_events);
                 let parts = (event.name(), event.distinct_id(), event.time());
                 assert_eq!((row.name(), row.distinct_id(), row.time()), parts);
                 assert_eq!(world.events.get(&encode(&event).0), Some(&event));
@@ -318,7 +319,7 @@ fn updates() -> impl Strategy<Value = Update> {
     let values = (maybe(some_value()), maybe(some_value()), maybe(group_values()));
     (values, 0..10_u32, any::<bool>()).prop_map(|((plan, roles, company), shape, timed)| {
         if shape == 0 {
-            // A row of nobody.
+            // The row of an absent profile.
             return Update::new().unset("plan");
         }
         let update = Update::new().create().set("a", 1).set("z", "z".repeat(30));
@@ -400,7 +401,7 @@ fn queries() -> impl Strategy<Value = Query> {
     )
 }
 
-/// How a join is run: what must not change what comes out.
+/// How a join is executed, which must not change its result.
 #[derive(Clone, Copy, Debug)]
 struct How {
     way: Option<Way>,
@@ -456,7 +457,7 @@ proptest! {
         let rows = how.apply(query.join(world.tables()), &world).rows().unwrap();
         let (rows, stats) = rows_of(rows, &how, &world);
         prop_assert_eq!(stats.rows, rows.len() as u64);
-        // Shown instead of handed over, from the third on.
+        // Visited instead of iterated, from the third on.
         let mut shown = Vec::new();
         let mut visited = how.apply(query.join(world.tables()), &world).rows().unwrap();
         shown.extend(visited.by_ref().take(2).map(|row| format!("{:?}", row.unwrap())));
@@ -465,7 +466,7 @@ proptest! {
         let iterated: Vec<String> = iterated.map(|row| format!("{:?}", row.unwrap())).collect();
         let iterated = sorted(iterated);
         prop_assert_eq!(sorted(shown), iterated.clone());
-        // And on the threads that made them.
+        // And on the threads that produced them.
         let anyhow = How { ordered: false, ..how };
         let join = anyhow.apply(query.join(world.tables()), &world);
         let each = |shown: &mut Vec<String>, row: &_| { shown.push(format!("{row:?}")); Ok(()) };
@@ -477,7 +478,7 @@ proptest! {
         }
     }
 
-    /// What an `and` does not get to is no error, in whatever order the join looks at its parts.
+    /// An operand that `and` does not reach is no error, in whatever order the join evaluates the conjuncts.
     #[test]
     fn every_way_fails_where_a_nested_loop_fails(
         world in worlds(), query in queries(), filter in select(FAILING.to_vec()), how in hows(),

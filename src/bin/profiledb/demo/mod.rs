@@ -8,14 +8,13 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use indicatif::HumanCount;
-use profiledb::ingest::Rules;
+use profiledb::ingest::WireRecord;
 use profiledb::{Db, Durability, Profile, Value};
 
 use crate::bar;
 use crate::failure::Failure;
-use crate::import::{self, Refused, Summary};
+use crate::import::{self, RejectWriter, Summary};
 use crate::input::Input;
-use crate::item::Item;
 
 const WELCOME: &str = "\
 profiledb keeps one profile per user, and per company, team or anything else you group users by. Updates are
@@ -53,11 +52,11 @@ fn count(number: u64) -> HumanCount {
 }
 
 /// Takes in everything that a file has.
-fn load_all<T: Item>(db: &Db, name: &'static str, file: &'static [u8]) -> Result<Summary, Failure> {
-    let bar = bar::of(Some(file.len() as u64), T::MANY);
+fn load_all<T: WireRecord + 'static>(db: &Db, name: &'static str, file: &'static [u8]) -> Result<Summary, Failure> {
+    let bar = bar::of(Some(file.len() as u64), T::PLURAL);
     let input = Input::Bytes(name, file.into());
-    let mut refused = Refused::stderr(&bar);
-    let (sum, failure) = import::apply::<T>(db, vec![input], &Rules::new(), Durability::Buffered, &mut refused, &bar);
+    let mut rejected = RejectWriter::stderr(&bar);
+    let (sum, failure) = import::import::<T>(&db.importer(db.rules()), vec![input], &mut rejected, &bar);
     bar.finish_and_clear();
     failure.map_or(Ok(sum), Err)
 }

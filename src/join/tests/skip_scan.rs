@@ -1,4 +1,4 @@
-//! Events of users that a filter does not keep are leapt over, and nothing else is.
+//! Runtime filter and skip scan: events of users that no predicate keeps are skipped, and no others.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,21 +46,21 @@ fn run(join: Join) -> (usize, JoinStats) {
 }
 
 #[test]
-fn what_is_not_wanted_is_hardly_read() {
+fn events_that_cannot_pass_are_hardly_read() {
     let tables = world();
     let join = |filter: &str| Join::new(Arc::clone(&tables)).filter(filter);
     for (memory, threads) in [(32 << 20, 1), (32 << 20, 3), (64 << 10, 1), (64 << 10, 2)] {
         let sized = |join: Join| join.memory_bytes(memory).threads(threads);
         let (rows, stats) = run(sized(join(r#"user["plan"] == "pro""#)));
         assert_eq!(rows, 10 * 20 * 5);
-        // Of 100,000: those rows, a few before each leap and one after it, and what units begin and end with.
+        // Of 100,000: those rows, a few before each seek and one after it, and what tasks begin and end with.
         assert!(stats.events_read < 10_000, "memory={memory} threads={threads} {stats:?}");
         assert!(stats.seeks >= 20 * 10, "{stats:?}");
-        // Whoever comes after may be worse than wrong, but is not asked.
+        // A conjunct after it may fail on an event, but is not evaluated where this one is false.
         let (rows, stats) = run(sized(join(r#"user["plan"] == "pro" and not properties["n"] == 3"#)));
         assert!(rows == 10 * 20 * 4 && stats.events_read < 10_000, "{stats:?}");
     }
-    // Where the next one who is wanted is near, to seek would take longer than to read.
+    // Where the next user that is kept is near, a seek would take longer than reading on.
     let (_, stats) = run(join(r#"user["plan"] == "pro""#).between(..Timestamp::from_seconds(20_001 * DAY)));
     assert!(stats.seeks >= 10, "{stats:?}");
     let dense = (0..1_000).map(|n| event(&format!("user-{n:04}"), 0, 0)).fold(Memory::new(), |mut memory, event| {
@@ -70,11 +70,11 @@ fn what_is_not_wanted_is_hardly_read() {
     });
     let (rows, stats) = run(Join::new(Arc::new(dense)).filter(r#"user["plan"] == "pro""#));
     assert_eq!((rows, stats.seeks), (100, 0), "{stats:?}");
-    // Nobody at all, of whom there is nothing to read.
+    // No user is kept, so there is nothing to read.
     let (rows, stats) = run(join(r#"user["plan"] == "gold""#));
     assert!(rows == 0 && stats.events_read < 2_000, "{stats:?}");
 
-    // All have to be looked at: those without a profile may be wanted, many are, or an event may be an error.
+    // All have to be read: users without a profile may be kept, many users are, or an event may be an error.
     for (filter, expected) in [
         (r#"not defined(user["plan"])"#, 250 * 100),
         (r#"user["plan"] != "free""#, 260 * 100),
@@ -93,8 +93,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
-    fn leaps_lead_past_nobody_who_is_wanted(
-        // Ids that begin alike, and with what is escaped in keys.
+    fn a_skip_scan_skips_no_event_that_passes(
+        // Ids with common prefixes, and with bytes that are escaped in keys.
         profiles in prop::collection::btree_map(
             "[ab\u{0}\u{1}]{1,9}|prefix-of-all[ab]{0,3}", select(vec!["pro", "free"]), 0..40,
         ),
@@ -103,7 +103,7 @@ proptest! {
         strangers in prop::collection::vec(("[ab\u{0}\u{1}c]{1,9}", 0..4_i64), 0..100),
         (threads, memory) in (1..4_usize, select(vec![4_usize << 10, 32 << 20])),
         (inner, ordered, first) in any::<(bool, bool, bool)>(),
-        patience in 0..4_u32,
+        seek_threshold in 0..4_u32,
     ) {
         let mut memory_of_all = Memory::new();
         // Few of many, or many.
@@ -130,7 +130,7 @@ proptest! {
             .collect();
 
         let join = Join::new(Arc::new(memory_of_all)).strategy(Way::Hash).threads(threads);
-        let join = join.memory_bytes(memory).seek_threshold(patience);
+        let join = join.memory_bytes(memory).seek_threshold(seek_threshold);
         let filters = [r#"user["plan"] == "pro""#, r#"properties["n"] > 5 and user["plan"] == "pro""#];
         let filter = filters[usize::from(first)];
         let join = if inner { join.inner().on_users() } else { join }.filter(filter).select(["event.n"]);
@@ -148,7 +148,7 @@ proptest! {
 }
 
 #[test]
-fn an_aggregate_leaps_as_well() {
+fn an_aggregation_skips_as_well() {
     let join = Join::new(world()).filter(r#"user["plan"] == "pro""#).strategy(Way::Hash).threads(2);
     let answer = join.group_by(["user.plan"]).answer().unwrap();
     assert_eq!((answer.total(), answer.get(&[Some("pro".into())])), (1, Some(&[1_000.into()][..])));

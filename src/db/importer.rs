@@ -1,0 +1,436 @@
+//! Bulk import: a pipeline of parsing, admission and group commit, with flow control by bytes in flight.
+//!
+//! ```text
+//! reader thread: read, unpack, parse  --chunks-->  caller: admit, submit  -->  committer of the store
+//!                                                  caller: wait for the oldest commit, return its outcomes
+//! ```
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, Read};
+use std::iter::FusedIterator;
+use std::rc::Rc;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::thread::{Builder, JoinHandle};
+
+use super::Db;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ingest::{EventRecord, Note, Outcome, Record, RecordParts, RecordWrite, Records, Reject, Rules, WireRecord};
+use crate::model::Timestamp;
+use crate::store::{Commit, Durability, Request};
+
+/// The maximum number of records that change threads together, and of events that share a commit.
+const CHUNK_RECORDS: usize = 64;
+
+/// A chunk is full when the text of its records has this size, in bytes.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// The maximum number of chunks that were parsed and not yet submitted.
+const CHUNKS_MAX: usize = 16;
+
+/// What a record in flight occupies apart from its texts, roughly, in bytes.
+const RECORD_BYTES: usize = 256;
+
+const IN_FLIGHT_BYTES_MAX: usize = 8 << 20;
+
+/// Imports records into a store, from [`Db::importer`]: parses them, admits each on its own, and keeps many commits in
+/// flight.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use profiledb::{Db, Durability};
+///
+/// let db = Db::open(dir.path().join("store"))?;
+/// let file = std::io::Cursor::new(
+///     "{\"$distinct_id\":\"alice\",\"$add\":{\"logins\":1}}\n\
+///      {\"$distinct_id\":\"bob\",\"$add\":[]}\n\
+///      {\"$distinct_id\":\"carol\",\"$add\":{\"logins\":\"a few\"}}\n",
+/// );
+/// let mut lines = Vec::new();
+/// for outcome in db.importer(db.rules()).durability(Durability::Buffered).updates(file) {
+///     lines.push(match outcome? {
+///         Ok(stored) => format!("{} stored, {} notes", stored.id, stored.notes.len()),
+///         Err(reject) => reject.to_string(),
+///     });
+/// }
+/// db.sync()?;
+/// assert_eq!(lines[0], "alice stored, 0 notes");
+/// assert_eq!(lines[1], r#"the operand is an object type=list line=2 id="bob" field="$add""#);
+/// assert_eq!(lines[2], "carol stored, 1 notes");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Importer {
+    db: Db,
+    rules: Rules,
+    durability: Durability,
+    in_flight_bytes_max: usize,
+}
+
+impl Importer {
+    pub(super) fn new(db: Db, rules: Rules) -> Self {
+        let durability = db.store.shared.options.durability;
+        Self { db, rules, durability, in_flight_bytes_max: IN_FLIGHT_BYTES_MAX }
+    }
+
+    /// What each commit survives. Default: that of the store. With [`Durability::Buffered`], [`Db::sync`] at the end
+    /// makes all of the import survive power loss.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// The maximum size of the records whose outcomes were not returned yet, in bytes. Default: 8 MB. One record is
+    /// in flight at least. Input that was parsed ahead and the queue of the store, whose sizes are bounded as well,
+    /// are not included.
+    pub fn in_flight_bytes(mut self, bytes: usize) -> Self {
+        self.in_flight_bytes_max = bytes;
+        self
+    }
+
+    /// Imports updates. As [`read`](Self::read).
+    pub fn updates(&self, reader: impl Read + Send + 'static) -> Import<'static> {
+        self.read::<Record, _>(reader)
+    }
+
+    /// Imports events. As [`read`](Self::read).
+    pub fn events(&self, reader: impl Read + Send + 'static) -> Import<'static> {
+        self.read::<EventRecord, _>(reader)
+    }
+
+    /// Imports what a reader returns, in any layout that [`Records`] reads. It is read on a thread of its own, so
+    /// records of live input are committed as they arrive. When the import is dropped, that thread ends after the
+    /// call of [`Read::read`] that it is in.
+    pub fn read<T: WireRecord + 'static, R: Read + Send + 'static>(&self, reader: R) -> Import<'static> {
+        let (to, from) = sync_channel(CHUNKS_MAX);
+        let rules = self.rules.clone();
+        let thread = Builder::new().name("profiledb-read".into()).spawn(move || read::<T, R>(reader, rules, to));
+        self.import(match thread {
+            Ok(thread) => RecordSource::Thread { from, thread: Some(thread) },
+            Err(error) => RecordSource::Iter(Box::new(std::iter::once(Err(error.into())))),
+        })
+    }
+
+    /// Imports records from an iterator: a request body that was parsed, or records that were made from another
+    /// format with [`Record::new`]. The iterator is advanced on the calling thread, for as long as the oldest commit is
+    /// in flight.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use profiledb::{Db, ingest::parse_events};
+    ///
+    /// let db = Db::open(dir.path().join("store"))?;
+    /// let body = br#"[{"event":"visit","properties":{"time":1700000000,"distinct_id":"alice"}},{"event":""}]"#;
+    /// let records = parse_events(body, &db.rules())?;
+    /// let outcomes: Vec<_> =
+    ///     db.importer(db.rules()).records(records.into_iter().map(Ok)).collect::<Result<_, _>>()?;
+    /// assert_eq!(outcomes[0].as_ref().expect("an event").id, "alice");
+    /// assert_eq!(outcomes[1].as_ref().expect_err("no name").reason, "event, missing or empty");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn records<'s, T: WireRecord + 's, I>(&self, records: I) -> Import<'s>
+    where
+        I: IntoIterator<Item = Result<Outcome<T>>, IntoIter: 's>,
+    {
+        self.import(RecordSource::Iter(Box::new(records.into_iter().map(parts))))
+    }
+
+    fn import<'s>(&self, source: RecordSource<'s>) -> Import<'s> {
+        let importer = self.clone();
+        Import { importer, source: Some(source), index: 0, flight: VecDeque::new(), bytes: 0, ready: VecDeque::new() }
+    }
+}
+
+/// A record that is stored.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Imported {
+    /// The line on which the record starts, counted from 1, if it was read from a text.
+    pub line: Option<u64>,
+    /// The position of the record in the input, counted from 0. Rejected records count.
+    pub index: u64,
+    /// The id of the profile, or the `distinct_id` of the event.
+    pub id: String,
+    /// What was tolerated in the record.
+    pub notes: Vec<Note>,
+}
+
+/// A running import: an iterator of the outcomes of all records, one for each, in the order of the input.
+///
+/// `Ok(Ok(_))` is a record that is stored, as durable as requested. `Ok(Err(_))` is a record that was rejected, by
+/// the parser or by the store, and has no effect. `Err(_)` is a failure of the reader, or of the store with a record
+/// that it names. After an error, no more input is read; the outcomes of the records that were in flight follow, so
+/// that it is known of each record that was read whether it is stored.
+///
+/// What was submitted is committed even if the import is dropped.
+#[must_use = "an import makes progress only when its outcomes are read"]
+pub struct Import<'s> {
+    importer: Importer,
+    /// None after its end.
+    source: Option<RecordSource<'s>>,
+    /// Of the next record.
+    index: u64,
+    flight: VecDeque<InFlight>,
+    /// The size of `flight`.
+    bytes: usize,
+    ready: VecDeque<Result<Outcome<Imported>>>,
+}
+
+type Item = Result<Outcome<RecordParts>>;
+
+/// Consecutive records that share a commit, if any of them needs one.
+#[derive(Default)]
+struct InFlight {
+    records: Vec<Result<Outcome<Imported>>>,
+    commit: Option<Commit>,
+    bytes: usize,
+}
+
+impl Iterator for Import<'_> {
+    type Item = Result<Outcome<Imported>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.ready.is_empty() {
+            let Some(oldest) = self.flight.front() else {
+                let source = self.source.as_mut()?;
+                let Some(chunk) = source.next(true) else { continue };
+                self.take(chunk);
+                continue;
+            };
+            let is_done = oldest.commit.as_ref().is_none_or(|commit| commit.outcome().is_some());
+            let is_full = self.bytes >= self.importer.in_flight_bytes_max;
+            match self.source.as_mut().filter(|_| !is_done && !is_full).and_then(|source| source.next(false)) {
+                Some(chunk) => self.take(chunk),
+                None => self.settle(),
+            }
+        }
+        self.ready.pop_front()
+    }
+}
+
+impl FusedIterator for Import<'_> {}
+
+impl Import<'_> {
+    /// Stops reading. The outcomes of the records in flight still follow.
+    pub fn stop(&mut self) {
+        self.source = None;
+    }
+
+    /// Admits and submits the records of a chunk.
+    fn take(&mut self, chunk: Chunk) {
+        let Chunk::Records(records) = chunk else {
+            self.stop();
+            return;
+        };
+        let shared = &self.importer.db.store.shared;
+        let now = (shared.options.clock)();
+        let (mut request, mut group) = (Request::default(), InFlight::default());
+        for record in records {
+            let outcome = record.map(|record| self.admit(record, now, &mut request));
+            self.index += 1;
+            let failed = outcome.is_err();
+            group.bytes += outcome.as_ref().map_or(0, size_of_outcome);
+            group.records.push(outcome);
+            // An update may exceed what its profile can hold, which is known only when it is committed, and must not
+            // affect others. An event cannot fail alone any more.
+            if failed || !request.profiles.is_empty() || group.records.len() == CHUNK_RECORDS {
+                self.submit(std::mem::take(&mut request), std::mem::take(&mut group));
+            }
+            if failed {
+                self.stop();
+                return;
+            }
+        }
+        self.submit(request, group);
+    }
+
+    fn admit(&self, record: Outcome<RecordParts>, now: Timestamp, request: &mut Request) -> Outcome<Imported> {
+        let index = self.index;
+        let RecordParts { line, id, insert_id, notes, write } = match record {
+            Ok(parts) => parts,
+            Err(reject) => return Err(Reject { index, ..reject }),
+        };
+        let Db { store, appender } = &self.importer.db;
+        let shared = &store.shared;
+        let admitted = match write {
+            RecordWrite::Change(key, change) => {
+                shared.admit(key, change, now).map(|write| request.profiles.extend(write))
+            }
+            RecordWrite::Event(event) => {
+                let (limits, groups) = (&shared.options.limits, shared.group_keys());
+                let encoded = appender.append(event, limits, now, &groups, &mut request.first_events);
+                encoded.map(|event| request.events.push(event))
+            }
+        };
+        let imported = Imported { line, index, id, notes };
+        match admitted {
+            Ok(()) => Ok(imported),
+            Err(error) => Err(Reject { insert_id: insert_id.map(String::into_boxed_str), ..reject(imported, error) }),
+        }
+    }
+
+    fn submit(&mut self, request: Request, mut group: InFlight) {
+        if group.records.is_empty() {
+            return;
+        }
+        if !request.is_empty() {
+            match self.importer.db.store.submit(request, self.importer.durability) {
+                Ok(commit) => group.commit = Some(commit),
+                Err(error) => {
+                    self.stop();
+                    group.fail(&error);
+                }
+            }
+        }
+        self.bytes += group.bytes;
+        self.flight.push_back(group);
+    }
+
+    /// Waits for the oldest commit.
+    fn settle(&mut self) {
+        let Some(mut group) = self.flight.pop_front() else { return };
+        self.bytes -= group.bytes;
+        if let Some(Err(error)) = group.commit.take().map(Commit::wait) {
+            if !is_about_record(&error) {
+                self.stop();
+            }
+            group.fail(&error);
+        }
+        self.ready.extend(group.records);
+    }
+}
+
+impl InFlight {
+    /// The commit failed.
+    fn fail(&mut self, error: &Error) {
+        let failed = |outcome| match outcome {
+            Ok(Ok(imported)) if is_about_record(error) => Ok(Err(reject(imported, error.clone()))),
+            Ok(Ok(Imported { line, index, id, .. })) => {
+                let at = line.map_or_else(|| format!("index={index}"), |line| format!("line={line}"));
+                Err(Error::new(error.kind(), format!("the record cannot be stored {at} id={id:?}"))
+                    .because(error.clone()))
+            }
+            other => other,
+        };
+        self.records = std::mem::take(&mut self.records).into_iter().map(failed).collect();
+    }
+}
+
+/// Whether another record could succeed.
+fn is_about_record(error: &Error) -> bool {
+    error.is_invalid() || error.is_limit_exceeded()
+}
+
+fn reject(Imported { line, index, id, .. }: Imported, error: Error) -> Reject {
+    Reject { line, index, id: Some(id), ..error.into() }
+}
+
+fn size_of_outcome(outcome: &Outcome<Imported>) -> usize {
+    let texts = match outcome {
+        Ok(Imported { id, notes, .. }) => {
+            id.len() + notes.iter().map(|note| RECORD_BYTES + note.field.len() + note.reason.len()).sum::<usize>()
+        }
+        Err(Reject { id, field, reason, .. }) => {
+            reason.len() + [id, field].into_iter().flatten().map(String::len).sum::<usize>()
+        }
+    };
+    RECORD_BYTES + texts
+}
+
+fn parts<T: WireRecord>(record: Result<Outcome<T>>) -> Item {
+    record.map(|outcome| outcome.map(T::into_parts))
+}
+
+/// Some records of the input, or its end.
+enum Chunk {
+    Records(Vec<Item>),
+    End,
+}
+
+enum RecordSource<'s> {
+    Iter(Box<dyn Iterator<Item = Item> + 's>),
+    Thread { from: Receiver<Vec<Item>>, thread: Option<JoinHandle<()>> },
+}
+
+impl RecordSource<'_> {
+    /// The next records. None when there are none yet, unless `wait` is set.
+    fn next(&mut self, wait: bool) -> Option<Chunk> {
+        match self {
+            Self::Iter(records) => {
+                let Some(first) = records.next() else { return Some(Chunk::End) };
+                // An iterator promises this many without having to wait for any of them.
+                let more = records.size_hint().0.min(CHUNK_RECORDS - 1);
+                Some(Chunk::Records(std::iter::once(first).chain(records.take(more)).collect()))
+            }
+            Self::Thread { from, thread } => {
+                let received = if wait { from.recv().map_err(|_| TryRecvError::Disconnected) } else { from.try_recv() };
+                match received {
+                    Ok(records) => Some(Chunk::Records(records)),
+                    Err(TryRecvError::Empty) => None,
+                    Err(TryRecvError::Disconnected) => Some(match thread.take().map(JoinHandle::join) {
+                        Some(Err(_)) => {
+                            Chunk::Records(vec![Err(Error::new(ErrorKind::Io, "the reader of the input panicked"))])
+                        }
+                        Some(Ok(())) | None => Chunk::End,
+                    }),
+                }
+            }
+        }
+    }
+}
+
+/// Records on their way to the thread that submits them.
+struct Outbox {
+    chunk: Vec<Item>,
+    bytes: usize,
+    to: SyncSender<Vec<Item>>,
+}
+
+impl Outbox {
+    /// Sends what there is. False when the import was dropped.
+    fn flush(&mut self) -> bool {
+        self.bytes = 0;
+        self.chunk.is_empty() || self.to.send(std::mem::take(&mut self.chunk)).is_ok()
+    }
+}
+
+/// A reader that flushes the outbox before it is read, which may block.
+struct FlushingReader<R> {
+    reader: R,
+    outbox: Rc<RefCell<Outbox>>,
+}
+
+impl<R: Read> Read for FlushingReader<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.outbox.borrow_mut().flush() {
+            self.reader.read(into)
+        } else {
+            Err(io::Error::other("the import was dropped"))
+        }
+    }
+}
+
+/// Parses all records, on the reader thread.
+fn read<T: WireRecord, R: Read>(reader: R, rules: Rules, to: SyncSender<Vec<Item>>) {
+    let outbox = Rc::new(RefCell::new(Outbox { chunk: Vec::new(), bytes: 0, to }));
+    let mut records = Records::<_, T>::of(FlushingReader { reader, outbox: Rc::clone(&outbox) }, rules);
+    while let Some(record) = records.next() {
+        let mut outbox = outbox.borrow_mut();
+        outbox.chunk.push(parts(record));
+        outbox.bytes += records.text_bytes();
+        let is_full = outbox.chunk.len() >= CHUNK_RECORDS || outbox.bytes >= CHUNK_BYTES;
+        if is_full && !outbox.flush() {
+            return;
+        }
+    }
+    // Without a receiver there is nothing left to do.
+    let _ = outbox.borrow_mut().flush();
+}
+
+impl fmt::Debug for Import<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Import").field("importer", &self.importer).field("index", &self.index).finish_non_exhaustive()
+    }
+}

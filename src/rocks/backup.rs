@@ -1,8 +1,8 @@
-//! Copies of a store that can be trusted.
+//! Incremental backups with verified checksums (RocksDB's backup engine).
 //!
-//! A backup directory holds any number of backups, which share files that did not change. It is marked like a store
-//! is, but as a backup, so that neither is taken for the other, and a version that cannot fold the rows does not
-//! restore them.
+//! A backup directory contains any number of backups, which share unchanged files. It has a format version file like a
+//! store, but of another kind, so that neither is mistaken for the other, and a version that cannot fold the rows
+//! refuses to restore them.
 
 use std::fs;
 use std::path::Path;
@@ -17,15 +17,15 @@ use crate::error::{Error, ErrorKind, Result};
 /// One backup in a directory of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BackupInfo {
-    /// Counts up from 1.
+    /// Sequential, from 1.
     pub(crate) id: u32,
-    /// When it was made, in seconds since 1970.
+    /// Time of creation, in seconds since the Unix epoch.
     pub(crate) timestamp: i64,
-    /// Its files together, in bytes. Files shared with other backups count in each.
+    /// Total size of its files, in bytes. A file shared by several backups counts in each.
     pub(crate) bytes: u64,
 }
 
-/// Copies the store as it is now. Writes go on meanwhile.
+/// Backs up the current state of the store. Concurrent writes are allowed.
 pub(crate) fn backup(engine: &Engine, to: &Path) -> Result<BackupInfo> {
     engine.writable()?;
     format::admit_backup(to, true)?;
@@ -34,7 +34,7 @@ pub(crate) fn backup(engine: &Engine, to: &Path) -> Result<BackupInfo> {
         .create_new_backup_flush(engine.raw(), true)
         .map_err(|error| fault::engine(error, &format!("backup failed path={to:?}")))?;
     let made = list(&backups).pop();
-    made.ok_or_else(|| Error::new(ErrorKind::Io, format!("backup left nothing behind path={to:?}")))
+    made.ok_or_else(|| Error::new(ErrorKind::Io, format!("the backup is missing after it was created path={to:?}")))
 }
 
 /// The backups in a directory, oldest first.
@@ -43,8 +43,8 @@ pub(crate) fn backups(from: &Path) -> Result<Vec<BackupInfo>> {
     Ok(list(&open(from)?))
 }
 
-/// Makes a store from a backup, by default the latest. The target must not exist, or be empty. It becomes a store
-/// with the last step: a restore that was cut short leaves a directory that does not open.
+/// Restores a backup, by default the latest, into a target that must be missing or empty. The last step marks it as a
+/// store, so an interrupted restore leaves a directory that does not open.
 pub(crate) fn restore(from: &Path, id: Option<u32>, to: &Path) -> Result<BackupInfo> {
     format::admit_backup(from, false)?;
     if !format::vacant(to)? {

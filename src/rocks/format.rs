@@ -1,11 +1,11 @@
-//! The file `PROFILEDB`, which says that a directory is a store and of which version.
+//! The format version file `PROFILEDB`, which marks a directory as a store or a backup.
 //!
-//! It is read before RocksDB opens anything, because RocksDB does not know what its values mean: a version that
-//! folds rows differently would open the same files without complaint. This module may write the file into an
-//! empty directory. It never touches a directory that belongs to something else.
+//! It is read before RocksDB opens anything, because RocksDB does not know the meaning of its values: a version that
+//! folds rows differently would open the same files successfully. This module only ever writes the file into an empty
+//! directory, and never changes a directory that belongs to something else.
 //!
 //! ```text
-//! profiledb            what this is: a store; or "profiledb backup"
+//! profiledb            the kind of directory: a store; or "profiledb backup"
 //! format 1             how keys and values are written
 //! operators 1          how operands fold into rows
 //! ```
@@ -21,16 +21,16 @@ use crate::error::{Error, ErrorKind, Result};
 /// The name of the file in a store or backup directory.
 pub(super) const FILE: &str = "PROFILEDB";
 
-/// The newest format that this version reads, and the one it writes.
+/// The newest format that this version reads, and the one that it writes.
 const FORMAT: u32 = 1;
 
-/// The newest set of merge operators that this version folds, and the one it writes.
+/// The newest set of merge operators that this version folds, and the one that it writes.
 const OPERATORS: u32 = 1;
 
-/// No version writes a longer file. A longer one is something else with the same name.
+/// Maximum size of the file, in bytes. A longer one is not ours.
 const BYTES_MAX: u64 = 4096;
 
-/// What a directory holds.
+/// The kind of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DirectoryKind {
     Store,
@@ -53,15 +53,15 @@ impl DirectoryKind {
     }
 }
 
-/// Whether an admitted directory already holds a database.
+/// Whether a store directory already contains a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StoreState {
     New,
     Existing,
 }
 
-/// Admits a store directory before RocksDB sees it, or says why not. With `create`, a missing or empty directory
-/// becomes a store; nothing else is ever changed.
+/// Checks a store directory before RocksDB opens it. With `create`, a missing or empty directory becomes a store;
+/// nothing else is ever changed.
 pub(super) fn admit(path: &Path, create: bool) -> Result<StoreState> {
     match look(path, DirectoryKind::Store)? {
         Directory::Vacant if create => mark(path, DirectoryKind::Store).map(|()| StoreState::New),
@@ -78,7 +78,7 @@ pub(super) fn admit(path: &Path, create: bool) -> Result<StoreState> {
     }
 }
 
-/// Admits a directory for backups, which is made if it is missing or empty.
+/// Checks a backup directory. With `create`, a missing or empty directory becomes one.
 pub(super) fn admit_backup(path: &Path, create: bool) -> Result<()> {
     match look(path, DirectoryKind::Backup)? {
         Directory::Marked => Ok(()),
@@ -87,12 +87,12 @@ pub(super) fn admit_backup(path: &Path, create: bool) -> Result<()> {
     }
 }
 
-/// Whether nothing is there: no directory, or one without entries.
+/// Whether the directory is missing or empty.
 pub(super) fn vacant(path: &Path) -> Result<bool> {
     Ok(names(path)?.is_none_or(|names| names.iter().all(is_temporary)))
 }
 
-/// Writes the file, durably: a crash leaves either no file or the whole file.
+/// Writes the file atomically and durably: temporary file, sync, rename, sync of the directory.
 pub(super) fn mark(path: &Path, kind: DirectoryKind) -> Result<()> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let text = format!("{}\nformat {FORMAT}\noperators {OPERATORS}\n", kind.line());
@@ -112,7 +112,7 @@ pub(super) fn mark(path: &Path, kind: DirectoryKind) -> Result<()> {
         }
     };
     write().map_err(|error| {
-        // The first error is the one to report; a left-over temporary file does no harm.
+        // The first error is reported. A temporary file that stays behind is ignored by `is_temporary`.
         let _ = fs::remove_file(&temporary);
         refused("cannot create", path, error)
     })
@@ -130,8 +130,8 @@ fn look(path: &Path, kind: DirectoryKind) -> Result<Directory> {
         return if found == kind {
             Ok(Directory::Marked)
         } else {
-            let (found, wanted) = (found.noun(), kind.noun());
-            Err(Error::invalid(format!("the directory holds a {found}, not a {wanted} path={path:?}")))
+            let (found, expected) = (found.noun(), kind.noun());
+            Err(Error::invalid(format!("the directory contains a {found}, not a {expected} path={path:?}")))
         };
     }
     if names.iter().all(is_temporary) {
@@ -140,7 +140,7 @@ fn look(path: &Path, kind: DirectoryKind) -> Result<Directory> {
     Err(Error::invalid(format!("not a profiledb {} path={path:?}", kind.noun())))
 }
 
-/// The entries of a directory, or nothing when there is none.
+/// The entries of a directory, or none when it does not exist.
 fn names(path: &Path) -> Result<Option<Vec<OsString>>> {
     match fs::metadata(path) {
         Ok(found) if !found.is_dir() => return Err(Error::invalid(format!("not a directory path={path:?}"))),
@@ -152,7 +152,7 @@ fn names(path: &Path) -> Result<Option<Vec<OsString>>> {
     list().map(Some).map_err(|error| refused("cannot look into", path, error))
 }
 
-/// Left by a crash between writing and renaming; it belongs to us and holds nothing.
+/// Left by a crash before the rename in `mark`. It is ours and contains no data.
 fn is_temporary(name: &OsString) -> bool {
     name.to_str().is_some_and(|name| name.strip_prefix(FILE).is_some_and(|rest| rest.starts_with(".tmp-")))
 }
@@ -174,7 +174,7 @@ fn check(text: &str, path: &Path) -> Result<DirectoryKind> {
         Some(line) if line == DirectoryKind::Backup.line() => DirectoryKind::Backup,
         _ => return Err(garbage(path)),
     };
-    // The format is judged before the rest is read, for a newer format may well have other lines.
+    // The version is checked before the rest is parsed: a newer format may have other lines.
     for (name, supported) in [("format", FORMAT), ("operators", OPERATORS)] {
         let found = lines.next().and_then(|line| number(line, name)).ok_or_else(|| garbage(path))?;
         if found > supported {
@@ -205,12 +205,13 @@ fn database(path: &Path) -> Result<Database> {
     if names.iter().any(|name| name == "CURRENT") {
         return Ok(Database::Present);
     }
+    // Names of RocksDB files are ASCII.
     let orphan = names.iter().filter_map(|name| name.to_str()).find(|name| is_data(name));
     Ok(orphan.map_or(Database::Absent, |name| Database::Orphaned(name.to_owned())))
 }
 
-/// Whether a file of RocksDB may hold data. `MANIFEST-000001` does not: RocksDB writes it first, points CURRENT
-/// at it, and replaces it before the first write, so alone it is a store that a crash ended at birth.
+/// Whether a file of RocksDB may contain data. `MANIFEST-000001` does not: RocksDB creates it first, points CURRENT at
+/// it, and replaces it before the first write. Alone it is left by a crash during creation.
 fn is_data(name: &str) -> bool {
     [".sst", ".log", ".blob"].iter().any(|suffix| name.ends_with(suffix))
         || (name.starts_with("MANIFEST-") && name != "MANIFEST-000001")
@@ -233,7 +234,7 @@ fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Directories cannot be synced here; the rename is as durable as the file system makes it.
+/// Directories cannot be synced on this platform; the file system decides when the rename is durable.
 #[cfg(not(unix))]
 fn sync_directory(_path: &Path) -> io::Result<()> {
     Ok(())

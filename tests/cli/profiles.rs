@@ -188,7 +188,7 @@ fn backups_restore() {
     bench.run(&["restore", "backups"]).failed(&["must be empty", "store"]);
     bench.run(&["restore", "nothing", "--db", "new"]).failed(&["nothing"]);
     bench.run(&["backups", "nothing"]).failed(&["nothing"]);
-    bench.run(&["backup", "store"]).failed(&["holds a store, not a backup"]);
+    bench.run(&["backup", "store"]).failed(&["contains a store, not a backup"]);
 }
 
 #[test]

@@ -44,6 +44,8 @@ fn a_child() {
         "power-synced" => super::power_loss::write_steps(Path::new(&store), Durability::Synced),
         #[cfg(target_os = "linux")]
         "power-buffered" => super::power_loss::write_steps(Path::new(&store), Durability::Buffered),
+        #[cfg(target_os = "linux")]
+        "syncs" => super::power_loss::syncs::run_verbs(Path::new(&store)),
         _ => panic!("unknown role {role}"),
     }
 }

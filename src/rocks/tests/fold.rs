@@ -1,4 +1,4 @@
-//! The functions that RocksDB calls: what they count, what they survive.
+//! The merge operator: counters, panics, pending operands.
 
 use std::ops::Bound::Unbounded;
 
@@ -10,7 +10,7 @@ use super::super::scan::ReadHint;
 use super::{CREATE, POISON, VENOM, WRITE, create, get, merge, open, put, small, strict};
 
 #[test]
-fn a_panic_in_a_fold_keeps_the_process_the_base_and_the_operands() {
+fn a_panic_in_a_fold_loses_neither_the_base_nor_the_operands() {
     let dir = tempdir().unwrap();
     let engine = create(dir.path());
     put(&engine, "ann", "base");
@@ -35,7 +35,7 @@ fn a_panic_in_a_fold_keeps_the_process_the_base_and_the_operands() {
 }
 
 #[test]
-fn a_panic_on_recovery_does_not_keep_the_store_shut() {
+fn a_store_opens_although_a_fold_panics_during_recovery() {
     let dir = tempdir().unwrap();
     let engine = create(dir.path());
     put(&engine, "ann", "base");
@@ -47,7 +47,7 @@ fn a_panic_on_recovery_does_not_keep_the_store_shut() {
 }
 
 #[test]
-fn two_panics_in_a_row_leave_the_base() {
+fn if_the_fallback_panics_as_well_the_base_is_kept() {
     let dir = tempdir().unwrap();
     let engine = create(dir.path());
     put(&engine, "ann", "base");
@@ -81,7 +81,7 @@ fn operands_keep_their_order_through_flush_and_compaction() {
 }
 
 #[test]
-fn a_probe_sees_what_is_pending_for_each_key() {
+fn a_probe_reports_the_pending_operands_of_each_key() {
     let dir = tempdir().unwrap();
     let engine = create(dir.path());
     put(&engine, "ann", "row");
@@ -109,13 +109,13 @@ fn a_probe_sees_what_is_pending_for_each_key() {
         (bob.operands, probe.take().operands)
     });
     assert_eq!(read, (3, 0));
-    // Forced: a plain compaction of the whole range would move files as they are.
+    // Forced: otherwise the files would be moved to the bottom level unread.
     engine.compact("users").unwrap();
     assert_eq!(walk(), [(0, 0), (0, 0), (0, 0)]);
 }
 
 #[test]
-fn a_snapshot_keeps_a_chain_until_it_is_dropped_and_then_force_folds_it() {
+fn operands_are_folded_across_a_snapshot_only_once_it_is_dropped() {
     let dir = tempdir().unwrap();
     let engine = create(dir.path());
     merge(&engine, "ann", "1");
@@ -135,7 +135,7 @@ fn a_snapshot_keeps_a_chain_until_it_is_dropped_and_then_force_folds_it() {
     assert_eq!(get(&engine, "ann").unwrap(), "12");
 }
 
-/// The operator of every store, with a poison that makes its folds panic.
+/// The operator of every store, with an operand that makes its folds panic.
 const REAL: MergeOperator = MergeOperator {
     full: |base, operands| {
         strict(operands);
@@ -155,7 +155,7 @@ fn count(engine: &Engine) -> (i64, Vec<Vec<u8>>) {
 }
 
 #[test]
-fn the_real_operator_stands_behind_every_family() {
+fn every_column_family_has_the_real_operator() {
     let dir = tempdir().unwrap();
     let login = crate::merge::operand(&crate::Update::new().add("logins", 1));
     for round in 1..=3 {
@@ -179,7 +179,7 @@ fn the_real_operator_stands_behind_every_family() {
 }
 
 #[test]
-fn a_panic_in_the_real_fold_costs_no_update() {
+fn a_panic_in_the_real_fold_loses_no_update() {
     let dir = tempdir().unwrap();
     let login = crate::merge::operand(&crate::Update::new().add("logins", 1));
     let engine = Engine::open_with(dir.path(), CREATE, &small(), REAL).unwrap();

@@ -1,5 +1,5 @@
-//! What binds the room, as tests. Rows are plain text here: the operator joins operands with the base, so that
-//! an assertion shows the order and the grouping of what RocksDB folded.
+//! Tests of the engine room. Rows are plain text here: the operator concatenates the base and the operands, so that
+//! an assertion shows the order in which RocksDB folded.
 
 mod fold;
 mod open;
@@ -22,7 +22,7 @@ const WRITE: Mode = Mode::ReadWrite { create: false };
 /// An operand that makes every fold panic.
 const POISON: &[u8] = b"<poison>";
 
-/// An operand that makes keeping it panic, too.
+/// An operand that makes the fallback panic as well.
 const VENOM: &[u8] = b"<venom>";
 
 fn join(parts: &[&[u8]]) -> Vec<u8> {
@@ -60,7 +60,7 @@ fn open(path: &Path, mode: Mode) -> Arc<Engine> {
     try_open(path, mode).unwrap()
 }
 
-/// A new store with the family `users`.
+/// A new store with the column family `users`.
 fn create(path: &Path) -> Arc<Engine> {
     let engine = open(path, CREATE);
     engine.create_family("users").unwrap();
@@ -87,7 +87,7 @@ fn text(value: Option<&[u8]>) -> Option<String> {
     value.map(|value| String::from_utf8_lossy(value).into_owned())
 }
 
-/// Every file below a directory with its bytes, but for RocksDB's lock and its own log.
+/// Every file below a directory with its content, except RocksDB's lock and info log.
 fn contents(path: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(path).unwrap() {
@@ -104,7 +104,7 @@ fn contents(path: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// The files of a directory whose names end so, sorted.
+/// The files of a directory with this suffix, sorted.
 fn files(path: &Path, suffix: &str) -> Vec<std::path::PathBuf> {
     let mut found: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
     found.retain(|path| path.to_str().unwrap().ends_with(suffix));

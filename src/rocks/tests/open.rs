@@ -1,4 +1,4 @@
-//! Which directories open, in which modes, and what opening must not touch.
+//! Which directories open in which modes, and what an open must not change.
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -88,7 +88,7 @@ fn what_the_writer_flushes_is_not_folded_twice_by_a_secondary() {
     merge(&engine, "ann", "1");
     let mut secondary = open(&path, Mode::Secondary { scratch: dir.path().join("scratch") });
     for round in 0..3 {
-        // What the secondary replayed from the log is in a file now, and the next log has nothing for the family.
+        // What the secondary replayed from the WAL is in an SST file now, and the next WAL has nothing for the family.
         engine.flush().unwrap();
         secondary = secondary.caught_up().unwrap().into();
         assert_eq!(get(&secondary, "ann"), get(&engine, "ann"));
@@ -101,7 +101,7 @@ fn what_the_writer_flushes_is_not_folded_twice_by_a_secondary() {
 }
 
 #[test]
-fn a_reader_of_a_store_whose_manifest_is_gone_says_so() {
+fn a_reader_of_a_store_without_its_manifest_fails() {
     let dir = tempdir().unwrap();
     let engine = create(dir.path());
     merge(&engine, "ann", "1");
@@ -115,7 +115,7 @@ fn a_reader_of_a_store_whose_manifest_is_gone_says_so() {
 }
 
 #[test]
-fn readers_refuse_writes_and_leave_no_trace() {
+fn readers_refuse_writes_and_change_no_file() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("store");
     let engine = create(&path);
@@ -140,7 +140,7 @@ fn readers_refuse_writes_and_leave_no_trace() {
 }
 
 #[test]
-fn the_second_writer_is_told_that_the_store_is_in_use() {
+fn a_second_writer_fails_with_in_use() {
     let dir = tempdir().unwrap();
     let engine = create(dir.path());
     let error = refused(dir.path(), WRITE);
@@ -152,10 +152,10 @@ fn the_second_writer_is_told_that_the_store_is_in_use() {
 
 const CHILD_STORE: &str = "PROFILEDB_TEST_CHILD_STORE";
 
-/// Not a test of its own: what the child process of the next test runs.
+/// Not a test: runs in the child process of the next test.
 #[test]
 #[ignore = "runs in a child process"]
-fn a_child_that_holds_a_store() {
+fn a_child_that_opens_a_store() {
     let Some(path) = std::env::var_os(CHILD_STORE) else { return };
     let engine = create(Path::new(&path));
     merge(&engine, "ann", "1");
@@ -164,10 +164,10 @@ fn a_child_that_holds_a_store() {
 }
 
 #[test]
-fn another_process_holds_the_store_until_it_is_killed_and_loses_nothing() {
+fn a_killed_process_releases_the_store_and_loses_nothing() {
     let dir = tempdir().unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--nocapture", "--exact", "rocks::tests::open::a_child_that_holds_a_store"])
+        .args(["--ignored", "--nocapture", "--exact", "rocks::tests::open::a_child_that_opens_a_store"])
         .env(CHILD_STORE, dir.path())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -183,7 +183,7 @@ fn another_process_holds_the_store_until_it_is_killed_and_loses_nothing() {
 }
 
 #[test]
-fn a_closed_store_says_so_and_keeps_everything() {
+fn a_closed_store_refuses_writes_and_loses_nothing() {
     let dir = tempdir().unwrap();
     let engine = create(dir.path());
     merge(&engine, "ann", "1");
@@ -199,7 +199,7 @@ fn a_closed_store_says_so_and_keeps_everything() {
 }
 
 #[test]
-fn a_missing_store_is_not_found_and_not_made() {
+fn a_missing_store_is_not_found_and_not_created() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("store");
     for mode in [WRITE, Mode::ReadOnly, Mode::Secondary { scratch: dir.path().join("scratch") }] {
@@ -212,7 +212,7 @@ fn a_missing_store_is_not_found_and_not_made() {
 }
 
 #[test]
-fn a_foreign_directory_is_refused_and_untouched() {
+fn a_foreign_directory_is_refused_and_unchanged() {
     let dir = tempdir().unwrap();
     fs::write(dir.path().join("thesis.txt"), "chapter one").unwrap();
     let before = contents(dir.path());
@@ -224,7 +224,7 @@ fn a_foreign_directory_is_refused_and_untouched() {
     assert_eq!(contents(dir.path()), before);
     let file = dir.path().join("thesis.txt");
     assert!(refused(&file, CREATE).is_invalid());
-    // Some other program's database is foreign, too.
+    // A database of another program is foreign as well.
     let other = tempdir().unwrap();
     fs::write(other.path().join("CURRENT"), "MANIFEST-000005\n").unwrap();
     assert!(refused(other.path(), CREATE).is_invalid());
@@ -232,7 +232,7 @@ fn a_foreign_directory_is_refused_and_untouched() {
 }
 
 #[test]
-fn unknown_versions_and_garbage_are_refused_and_untouched() {
+fn unknown_versions_and_garbage_are_refused_and_unchanged() {
     let dir = tempdir().unwrap();
     let engine = create(dir.path());
     merge(&engine, "ann", "1");
@@ -273,7 +273,7 @@ fn orphaned_data_files_are_never_opened_as_a_new_store() {
     engine.flush().unwrap();
     drop(engine);
     let current = fs::read(dir.path().join("CURRENT")).unwrap();
-    // The exception for a birth that a crash ended rests on this number being gone after the first opening.
+    // The exception for an interrupted creation requires that this number is gone after the first open.
     assert!(!dir.path().join("MANIFEST-000001").exists());
     fs::remove_file(dir.path().join("CURRENT")).unwrap();
     let before = contents(dir.path());
@@ -286,7 +286,7 @@ fn orphaned_data_files_are_never_opened_as_a_new_store() {
 }
 
 #[test]
-fn a_store_that_a_crash_ended_at_birth_is_made_again() {
+fn an_interrupted_creation_is_repeated() {
     let dir = tempdir().unwrap();
     fs::write(dir.path().join("PROFILEDB.tmp-1-0"), "prof").unwrap();
     open(dir.path(), CREATE);
@@ -301,7 +301,7 @@ fn a_store_that_a_crash_ended_at_birth_is_made_again() {
 }
 
 #[test]
-fn a_place_that_cannot_be_written_is_an_io_error_with_its_path() {
+fn a_directory_that_cannot_be_written_is_an_io_error_with_its_path() {
     let dir = tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
@@ -325,7 +325,7 @@ fn settings_out_of_bounds_are_refused() {
 }
 
 #[test]
-fn a_torn_tail_of_the_log_opens() {
+fn a_wal_with_a_torn_tail_opens() {
     let dir = tempdir().unwrap();
     let engine = create(dir.path());
     merge(&engine, "ann", "1");
@@ -338,7 +338,7 @@ fn a_torn_tail_of_the_log_opens() {
 }
 
 #[test]
-fn damage_in_the_middle_of_the_log_is_refused_and_nothing_is_lost() {
+fn damage_in_the_middle_of_the_wal_is_refused_and_nothing_is_lost() {
     let dir = tempdir().unwrap();
     let engine = create(dir.path());
     put(&engine, "base", "kept");

@@ -25,7 +25,7 @@ fn all(snapshot: &EngineSnapshot) -> Vec<String> {
 }
 
 #[test]
-fn many_reads_answer_in_the_order_of_the_caller() {
+fn batched_reads_return_values_in_the_order_of_the_keys() {
     let dir = tempdir().unwrap();
     let engine = create(dir.path());
     for number in 0..3000 {
@@ -75,7 +75,7 @@ fn an_empty_value_is_a_value() {
 }
 
 #[test]
-fn a_snapshot_stays_as_it_was() {
+fn a_snapshot_does_not_change() {
     let dir = tempdir().unwrap();
     let engine = create(dir.path());
     put(&engine, "ann", "1");
@@ -104,7 +104,7 @@ fn a_snapshot_stays_as_it_was() {
     assert_eq!(collect(&mut scan), ["ann=1", "bob=1"]);
     assert_eq!(all(&engine.snapshot()), ["ann=12", "cat=3"]);
     engine.drop_family("users").unwrap();
-    // The scan holds the family, the snapshot alone does not.
+    // A scan keeps a dropped family readable, a snapshot alone does not.
     drop((scan, snapshot));
     let moved = std::thread::spawn(move || early.read("users", b"ann", text).unwrap());
     assert_eq!(moved.join().unwrap(), None);
@@ -203,7 +203,7 @@ fn a_scan_that_failed_is_not_a_scan_that_ended() {
 }
 
 #[test]
-fn a_secondary_stands_still() {
+fn a_secondary_does_not_change_until_it_catches_up() {
     let dir = tempdir().unwrap();
     let engine = create(&dir.path().join("store"));
     merge(&engine, "ann", "1");
@@ -224,7 +224,7 @@ fn a_secondary_stands_still() {
 }
 
 #[test]
-fn engines_snapshots_and_scans_go_to_any_thread() {
+fn engines_snapshots_and_scans_are_send_and_sync() {
     fn check<T: Send + Sync + 'static>() {}
     check::<super::Engine>();
     check::<EngineSnapshot>();

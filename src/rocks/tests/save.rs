@@ -1,4 +1,4 @@
-//! Writes that fail, and backups.
+//! Batches, failed writes, statistics, backups.
 
 use std::fs;
 
@@ -29,7 +29,7 @@ fn a_batch_for_a_dropped_family_does_not_poison_the_store() {
 }
 
 #[test]
-fn a_range_goes_with_the_batch_that_says_so() {
+fn a_range_delete_is_part_of_its_batch() {
     let dir = tempdir().unwrap();
     let engine = create(dir.path());
     for key in ["a", "b", "c", "d"] {
@@ -53,10 +53,10 @@ fn a_range_goes_with_the_batch_that_says_so() {
 }
 
 #[test]
-fn the_size_of_a_range_is_that_of_its_files() {
+fn the_approximate_size_of_a_range_counts_files_only() {
     let dir = tempdir().unwrap();
     let engine = create(dir.path());
-    // Bytes that do not compress.
+    // Incompressible.
     let mut seed = 1_u32;
     let mut noise = move || {
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -68,7 +68,7 @@ fn the_size_of_a_range_is_that_of_its_files() {
     }
     let ranges: [(&[u8], &[u8]); 3] = [(b"0", b"1"), (b"0000", b"0500"), (b"5", b"6")];
     assert_eq!(engine.approximate_bytes("nowhere", &ranges), [0, 0, 0]);
-    assert_eq!(engine.approximate_bytes("users", &ranges), [0, 0, 0], "what is in memory does not count");
+    assert_eq!(engine.approximate_bytes("users", &ranges), [0, 0, 0], "memtables are not counted");
     assert!(engine.family_stats("users").memtable_bytes > 1_000_000);
     engine.flush().unwrap();
     let sizes = engine.approximate_bytes("users", &ranges);
@@ -86,7 +86,7 @@ fn an_empty_batch_is_fine() {
 }
 
 #[test]
-fn after_a_failure_the_engine_says_that_it_refuses_writes() {
+fn after_a_failed_flush_the_engine_is_read_only() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("store");
     let engine = create(&path);
@@ -109,7 +109,7 @@ fn after_a_failure_the_engine_says_that_it_refuses_writes() {
 }
 
 #[test]
-fn numbers_about_a_family() {
+fn statistics_of_a_column_family() {
     let dir = tempdir().unwrap();
     let engine = create(dir.path());
     for number in 0..100 {
@@ -128,7 +128,7 @@ fn numbers_about_a_family() {
 }
 
 #[test]
-fn a_backup_comes_back() {
+fn a_backup_is_restored() {
     let dir = tempdir().unwrap();
     let (store, saved, target) = (dir.path().join("store"), dir.path().join("saved"), dir.path().join("target"));
     let engine = create(&store);
@@ -158,7 +158,7 @@ fn a_backup_comes_back() {
 }
 
 #[test]
-fn backups_and_stores_are_not_taken_for_each_other() {
+fn backups_and_stores_are_not_confused() {
     let dir = tempdir().unwrap();
     let (store, saved, foreign) = (dir.path().join("store"), dir.path().join("saved"), dir.path().join("foreign"));
     let engine = create(&store);
@@ -201,7 +201,7 @@ fn a_damaged_backup_is_not_restored() {
     fs::write(&table, bad).unwrap();
     let error = restore(&saved, None, &target).unwrap_err();
     assert!(error.is_corrupt(), "{error:?}");
-    assert!(try_open(&target, CREATE).err().unwrap().is_invalid(), "half a restore is not a store");
+    assert!(try_open(&target, CREATE).err().unwrap().is_invalid(), "an interrupted restore is not a store");
     fs::write(&table, &good[..good.len() - 1]).unwrap();
     let other = dir.path().join("other");
     assert!(restore(&saved, None, &other).unwrap_err().is_corrupt());

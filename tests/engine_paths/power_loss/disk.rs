@@ -95,6 +95,42 @@ impl Trace {
         }
         visit(syncs, &disk);
     }
+
+    /// Shows each change and each sync, with the disk as it was before.
+    pub(crate) fn watch(&self, mut visit: impl FnMut(Seen<'_>, &Disk)) {
+        let mut disk = Disk::new(self.root.clone(), self.root_inode);
+        for call in &self.calls {
+            match call {
+                Call::Write(inode, _, bytes) => {
+                    visit(
+                        disk.inodes
+                            .get(inode)
+                            .and_then(|inode| disk.path_of(inode))
+                            .map_or(Seen::Other, |path| Seen::Wrote(path, bytes)),
+                        &disk,
+                    );
+                }
+                Call::SyncEnded(number) => {
+                    visit(
+                        disk.syncing
+                            .get(number)
+                            .and_then(|(inode, _)| disk.path_of(inode))
+                            .map_or(Seen::Other, Seen::Synced),
+                        &disk,
+                    );
+                }
+                _ => visit(Seen::Other, &disk),
+            }
+            disk.apply(call);
+        }
+    }
+}
+
+/// A call that a test looks for.
+pub(crate) enum Seen<'t> {
+    Wrote(PathBuf, &'t [u8]),
+    Synced(PathBuf),
+    Other,
 }
 
 /// A file, with its durable content and the changes that were not synced.
@@ -301,6 +337,28 @@ impl Disk {
         let mut content = durable.clone();
         pending.iter().for_each(|change| change.apply(&mut content));
         content
+    }
+
+    /// How many bytes were written to files like these and not synced.
+    pub(crate) fn unsynced(&self, is_file: impl Fn(&Path) -> bool) -> usize {
+        let files = self.names.iter().filter(|(path, _)| is_file(path));
+        let pending = files.filter_map(|(_, node)| match node {
+            Node::File(file) => Some(&self.files[*file].pending),
+            Node::Directory => None,
+        });
+        let bytes = |change: &Change| if let Change::Write(_, bytes) = change { bytes.len() } else { 0 };
+        pending.flatten().map(bytes).sum()
+    }
+
+    /// The present name of a file or directory.
+    fn path_of(&self, inode: &Inode) -> Option<PathBuf> {
+        match inode {
+            Inode::Directory(path) => Some(path.clone()),
+            Inode::File(found) => {
+                let mut names = self.names.iter();
+                names.find(|(_, node)| matches!(node, Node::File(file) if file == found)).map(|(path, _)| path.clone())
+            }
+        }
     }
 
     /// Writes what power loss at this point leaves of the root into an empty directory.

@@ -9,6 +9,7 @@
 //! `PROFILEDB_POWER_CUTS=1000` tries more points than the default, `PROFILEDB_POWER_STEPS=1000` writes more.
 
 mod disk;
+pub(super) mod syncs;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -1,4 +1,6 @@
-//! Processes that end in the middle: what was acknowledged is there when the store is opened again.
+//! Kills of the process: every acknowledged write is there when the store is opened again.
+//!
+//! The page cache survives a kill, so this shows nothing about syncs: `power_loss` does.
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
@@ -6,6 +8,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use profiledb::{Batch, Db, Durability, ProfileKey, Update};
 
+use super::support::Random;
 use super::{builder, temp_store, users};
 
 const ROLE: &str = "PROFILEDB_TEST_ROLE";
@@ -30,7 +33,7 @@ pub(super) fn child(role: &str, store: &Path, argument: &str) -> Child {
     command(role, store, argument).stdout(Stdio::piped()).spawn().unwrap()
 }
 
-/// Not a test of its own: what a child process runs.
+/// Not a test: the entry point of child processes.
 #[test]
 #[ignore = "runs in a child process"]
 fn a_child() {
@@ -50,9 +53,9 @@ fn a_child() {
     }
 }
 
-/// Writes numbered batches for as long as it is let, and says the number of each that was acknowledged.
+/// Writes numbered batches until it is killed, and prints the number of each that was acknowledged.
 fn write_numbers(store: &Path, durability: Durability, first: &str) {
-    // Small memtables and rows: kills meet flushes, compactions and rows that are being written.
+    // Small memtables and short chains: kills hit flushes, compactions and rows that are being folded.
     let db = builder().memtable_bytes(64 << 10).fold_after(3).durability(durability).open(store).unwrap();
     println!();
     let maintenance = db.clone();
@@ -79,7 +82,7 @@ fn batch(number: i64) -> Batch {
     batch
 }
 
-/// How many batches are there. None may be there in part.
+/// The number of batches in the store. None may be partial.
 fn count(db: &Db) -> i64 {
     let numbers = db.groups("number").unwrap();
     let Some(counter) = db.users().get("counter").unwrap() else {
@@ -103,25 +106,22 @@ fn acknowledged(lines: &mut Lines<BufReader<ChildStdout>>) -> Option<i64> {
     lines.find_map(|line| line.unwrap().strip_prefix("done ")?.parse().ok())
 }
 
-fn kill_again_and_again(role: &str) {
+fn kill_repeatedly(role: &str) {
     let temp = temp_store();
-    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = Random(0x2545_f491_4f6c_dd1d);
     let mut written = 0;
-    for _ in 0..10 {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
+    for _ in 0..5 {
         let mut child = child(role, &temp.store(), &(written + 1).to_string());
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut last = acknowledged(&mut lines).expect("the child writes");
-        let patience = last + (random % 150) as i64;
-        while last < patience {
+        let enough = last + random.below(150) as i64;
+        while last < enough {
             last = acknowledged(&mut lines).expect("the child writes until it is killed");
         }
-        std::thread::sleep(std::time::Duration::from_micros(random % 3_000));
+        std::thread::sleep(std::time::Duration::from_micros(random.below(3_000) as u64));
         child.kill().unwrap();
         child.wait().unwrap();
-        // What it said before it died counts.
+        // Acknowledged before it was killed, but not read yet.
         while let Some(number) = acknowledged(&mut lines) {
             last = number;
         }
@@ -137,11 +137,8 @@ fn kill_again_and_again(role: &str) {
 }
 
 #[test]
-fn what_was_synced_survives_kills() {
-    kill_again_and_again("synced");
-}
-
-#[test]
-fn what_was_buffered_survives_kills_of_the_process() {
-    kill_again_and_again("buffered");
+fn acknowledged_batches_survive_kills_of_the_process() {
+    for role in ["synced", "buffered"] {
+        kill_repeatedly(role);
+    }
 }

@@ -1,5 +1,5 @@
-//! What binds the store to its engine, the whole way through the public API: however and whenever rows are folded,
-//! files moved and processes killed, a profile is what a plain fold makes of its updates.
+//! The store on its engine, through the public API: whenever rows are folded, files are compacted and processes are
+//! killed, a profile equals a plain fold of its updates.
 
 #![cfg(feature = "rocksdb")]
 
@@ -21,7 +21,7 @@ use profiledb::{
 
 use support::TempStore;
 
-/// What the clock of every store here says.
+/// The clock of every store here.
 const NOW: Timestamp = Timestamp::from_seconds(1_000);
 
 fn builder() -> Builder {
@@ -38,7 +38,7 @@ fn temp_store() -> TempStore {
     TempStore::new(builder)
 }
 
-/// What a plain fold makes of everything that was written.
+/// A plain fold of everything that was written: the oracle.
 #[derive(Clone, Default)]
 struct Folded(BTreeMap<ProfileKey, Profile>);
 
@@ -53,7 +53,7 @@ impl Folded {
         self.0.extend(after.map(|profile| (key.clone(), profile)));
     }
 
-    /// Every profile of these kinds, by every way of reading.
+    /// Compares every profile of these kinds, through every way of reading.
     #[track_caller]
     fn check(&self, kinds: &[Kind], ids: &[&str], view: impl Fn(&Kind) -> profiledb::View) {
         for kind in kinds {
@@ -105,7 +105,7 @@ fn kinds() -> [Kind; 3] {
     [Kind::User, Kind::group("company").unwrap(), Kind::group("team").unwrap()]
 }
 
-/// Changes of every kind with every operator. Different phases leave operands in files, in memory and in the log.
+/// Changes of every kind with every operator. Different phases leave operands in files, memtables and the WAL.
 fn history(phase: i64) -> Vec<(ProfileKey, Change)> {
     let mut changes = Vec::new();
     for kind in kinds() {
@@ -128,7 +128,7 @@ fn history(phase: i64) -> Vec<(ProfileKey, Change)> {
     changes
 }
 
-/// Writes phases, each change on its own, with a flush after every second phase.
+/// Writes phases, one commit per change, with a flush after every second phase.
 fn write(db: &Db, phases: std::ops::Range<i64>) {
     for phase in phases {
         for change in history(phase) {
@@ -153,7 +153,7 @@ fn holds(db: &Db, phases: i64) {
     folded(0..phases).check(&kinds(), &IDS, |kind| snapshot.table(kind));
 }
 
-/// For as long as there are fewer than four files; then the engine compacts by itself, some time.
+/// Only while there are fewer than four files: from then on the engine may compact by itself.
 fn assert_pending_everywhere(db: &Db) {
     let report = db.check().unwrap();
     for kind in kinds() {
@@ -192,7 +192,7 @@ fn pending_operands_survive_an_abort() {
     }
 }
 
-/// What the child of the test above does.
+/// Runs in the child of the test above.
 fn write_and_abort(store: &Path, phase: i64) {
     let db = builder().open(store).unwrap();
     for change in history(phase) {
@@ -202,7 +202,7 @@ fn write_and_abort(store: &Path, phase: i64) {
 }
 
 #[test]
-fn pending_operands_fold_in_readers_beside_a_writer() {
+fn pending_operands_fold_in_concurrent_readers() {
     let temp = temp_store();
     let db = temp.open();
     write(&db, 0..4);
@@ -226,21 +226,21 @@ fn pending_operands_fold_in_readers_beside_a_writer() {
     let late = ProfileKey::group("late", "x").unwrap();
     db.write(Batch::from_iter([(late, Change::Update(Update::new().set("a", 1)))])).unwrap();
     secondary.catch_up().unwrap();
-    assert!(secondary.groups("late").unwrap().contains("x").unwrap(), "a table that is new");
+    assert!(secondary.groups("late").unwrap().contains("x").unwrap(), "a new table");
     for readers in [&reader, &secondary] {
         assert!(readers.users().update("ann", Update::new().set("x", 1)).unwrap_err().is_read_only());
     }
 }
 
-/// A writer deletes files and logs while readers look for them. They must see at least what was written before they
-/// opened, none of it twice, and batches whole.
+/// A writer deletes SST and WAL files while readers open. They must see all writes committed before the open, none of
+/// them twice, and whole batches.
 #[test]
-fn readers_open_beside_a_busy_writer() {
+fn readers_open_during_flushes_and_compactions() {
     use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
     use std::time::{Duration, Instant};
 
     let temp = temp_store();
-    // How long a reader took last, in microseconds.
+    // Duration of the last open of a reader, in microseconds.
     let opening = AtomicU64::new(20_000);
     let db = builder().memtable_bytes(64 << 10).fold_after(3).open(temp.store()).unwrap();
     let (written, done) = (AtomicI64::new(0), AtomicBool::new(false));
@@ -257,7 +257,7 @@ fn readers_open_beside_a_busy_writer() {
             n.and_then(|n| n.as_i64()).unwrap()
         });
         let after = written.load(Ordering::SeqCst) + 1;
-        assert_eq!(seen[0], seen[1], "a batch in part");
+        assert_eq!(seen[0], seen[1], "a partial batch");
         assert!((before..=after).contains(&seen[0]), "{before}..={after} {seen:?}");
     };
     struct Stop<'d>(&'d AtomicBool);
@@ -273,12 +273,12 @@ fn readers_open_beside_a_busy_writer() {
                 (0..20).for_each(|_| write());
                 db.flush().unwrap();
                 db.compact().unwrap();
-                // As busy as can be, and yet there are moments in which a store can be opened whole.
+                // As often as possible, but with pauses long enough for an open to succeed.
                 std::thread::sleep(Duration::from_micros(opening.load(Ordering::SeqCst)));
             }
         });
         let secondary = builder().open_secondary(temp.store(), temp.path("scratch")).unwrap();
-        for _ in 0..100 {
+        for _ in 0..40 {
             let started = Instant::now();
             let before = written.load(Ordering::SeqCst);
             see(&builder().open_read_only(temp.store()).unwrap(), before);
@@ -291,7 +291,7 @@ fn readers_open_beside_a_busy_writer() {
 }
 
 #[test]
-fn pending_operands_come_back_from_a_backup() {
+fn pending_operands_are_restored_from_a_backup() {
     let temp = temp_store();
     let db = temp.open();
     write(&db, 0..4);
@@ -311,7 +311,7 @@ fn pending_operands_come_back_from_a_backup() {
 // Snapshots, compaction, deletion
 
 #[test]
-fn a_snapshot_keeps_what_it_saw_through_flush_and_compaction() {
+fn a_snapshot_does_not_change_through_flush_and_compaction() {
     let temp = temp_store();
     let db = builder().fold_after(3).open(temp.store()).unwrap();
     let users = db.users();
@@ -333,7 +333,7 @@ fn a_snapshot_keeps_what_it_saw_through_flush_and_compaction() {
     }
     users.delete("ann").unwrap();
     db.compact().unwrap();
-    assert_eq!(held.users().get("ann").unwrap(), expected, "also of a profile that was deleted since");
+    assert_eq!(held.users().get("ann").unwrap(), expected, "also after the profile was deleted");
     users.update("ann", Update::new().add("n", 1)).unwrap();
     db.compact().unwrap();
     assert_eq!(held.users().get("ann").unwrap(), expected);
@@ -343,7 +343,7 @@ fn a_snapshot_keeps_what_it_saw_through_flush_and_compaction() {
     assert_eq!((table.pending_operands, table.profiles, table.absent_rows), (0, 2, 0));
 }
 
-/// The files of these keys do not overlap, so a plain compaction would move them down as they are.
+/// The files of these keys do not overlap, so a compaction that is not forced would move them down unread.
 #[test]
 fn compaction_folds_files_that_do_not_overlap() {
     let temp = temp_store();
@@ -355,7 +355,7 @@ fn compaction_folds_files_that_do_not_overlap() {
     assert_eq!(users(&db).pending_operands, 3);
     db.compact().unwrap();
     assert_eq!(users(&db).pending_operands, 0);
-    // The same again onto the rows at the bottom.
+    // The same again, onto the rows at the bottom level.
     for id in ["a", "f"] {
         db.users().update(id, Update::new().add("n", 1)).unwrap();
         db.flush().unwrap();
@@ -379,7 +379,7 @@ fn compaction_folds_every_table() {
 }
 
 #[test]
-fn a_deleted_profile_gives_its_space_back() {
+fn the_space_of_a_deleted_profile_is_reclaimed() {
     let temp = temp_store();
     let db = temp.open();
     for n in 0..200 {
@@ -392,7 +392,7 @@ fn a_deleted_profile_gives_its_space_back() {
     db.compact().unwrap();
     assert!(users(&db).row_bytes > 200_000);
     for n in 0..10 {
-        // Operands in front of the delete, in memory and in files, end with it too.
+        // The delete also covers earlier operands, in memtables and in files.
         db.users().update(&format!("user-{n}"), Update::new().add("n", 1)).unwrap();
         db.users().delete(&format!("user-{n}")).unwrap();
     }
@@ -402,14 +402,14 @@ fn a_deleted_profile_gives_its_space_back() {
     let table = users(&db);
     assert_eq!((table.profiles, table.absent_rows, table.pending_operands, table.row_bytes), (0, 0, 0, 0));
     assert_eq!(db.stats().tables[0].sst_bytes, 0, "{:?}", db.stats().tables);
-    // The chain begins anew: nothing of the old profile shines through.
+    // The chain starts from nothing: no property of the old profile is left.
     db.users().update("user-1", Update::new().add("n", 1)).unwrap();
     assert_eq!(db.users().get("user-1").unwrap().unwrap().properties().len(), 1);
     assert_eq!(db.users().get_property("user-1", "n").unwrap(), Some(1.into()));
 }
 
 #[test]
-fn a_delete_and_what_surrounds_it_in_one_batch_come_in_order() {
+fn a_delete_within_a_batch_applies_in_order() {
     let temp = temp_store();
     let db = temp.open();
     let key = ProfileKey::user("ann").unwrap();
@@ -431,14 +431,14 @@ fn a_delete_and_what_surrounds_it_in_one_batch_come_in_order() {
         batch.change(key.clone(), Update::new().unset("n"));
         db.write(batch).unwrap();
         assert_eq!(db.users().get("ann").unwrap(), None);
-        assert_eq!(users(&db).absent_rows, 0, "what is nobody in the end is not written");
+        assert_eq!(users(&db).absent_rows, 0, "a row that is absent in the end is not written");
     }
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Composition
 
-/// Counters take a few bytes however often they are counted, and the sum is exact.
+/// A counter takes a few bytes after any number of increments, and the sum is exact.
 #[test]
 fn a_million_adds_are_a_few_bytes() {
     for fold_after in [0, 500] {
@@ -447,7 +447,7 @@ fn a_million_adds_are_a_few_bytes() {
         let table = db.users();
         let mut last = None;
         for n in 0..1_000_000 {
-            // Of every four the sum is 0.1 more.
+            // Every four add 0.1.
             let amount = [1.0, 0.1, -0.5, -0.5][n % 4];
             last = Some(table.submit("hot", Update::new().add("n", amount)).unwrap());
         }
@@ -455,7 +455,7 @@ fn a_million_adds_are_a_few_bytes() {
         db.flush().unwrap();
         let hot = users(&db);
         assert!(hot.row_bytes <= 64 && hot.pending_operands <= 1, "fold_after={fold_after} {hot:?}");
-        // A file of one key with one operand; the rest is the frame of a file.
+        // A file of one key with one operand, plus the overhead of a file.
         assert!(db.stats().tables[0].sst_bytes < 4_096, "{:?}", db.stats().tables);
         let n = table.get_property("hot", "n").unwrap().unwrap();
         assert_eq!(n.to_string(), "25000.0", "summed exactly and rounded once; doubles alone drift");
@@ -481,7 +481,7 @@ fn a_tenth_added_ten_times_is_one() {
     assert_eq!(text(&db), "1.0");
 }
 
-/// What one thread hands over and what it waits for come in its own order, also while others lead.
+/// The submits and updates of one thread commit in program order, also when other threads lead the commit group.
 #[test]
 fn submits_and_updates_of_a_thread_keep_their_order() {
     let temp = temp_store();

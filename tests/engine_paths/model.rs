@@ -1,5 +1,5 @@
-//! Random histories against plain folds: updates, batches, deletes and submits between flushes, compactions, held
-//! snapshots and re-openings, which must not be visible.
+//! Model-based test: random updates, batches, deletes and submits against a plain fold, between flushes, compactions,
+//! snapshots and reopens, which must not be observable.
 
 use std::path::Path;
 
@@ -29,7 +29,7 @@ impl Random {
         Update::arbitrary(&mut Unstructured::new(&bytes)).unwrap()
     }
 
-    /// Operators that meet: on a few names, with a few values.
+    /// Operators on few names with few values, so that they interact.
     fn close_update(&mut self) -> Update {
         (0..=self.below(3)).fold(Update::new(), |update, _| {
             let (list, number) = (["l", "m"][self.below(2)], ["n", "o"][self.below(2)]);
@@ -53,9 +53,9 @@ impl Random {
     }
 }
 
-/// What happened along the way. All of it must, or the test shows less than it seems to.
+/// Coverage of a run. Each count must be positive, or the test proves less than it claims.
 #[derive(Debug, Default)]
-struct Marks {
+struct Coverage {
     full_merges: u64,
     partial_merges: u64,
     composed: u64,
@@ -63,20 +63,20 @@ struct Marks {
     reopened: u64,
 }
 
-/// A store, what it has to hold, and every snapshot of it with what that has to show.
+/// A store and its expected content, and snapshots with theirs.
 struct World<'p> {
     path: &'p Path,
     db: Option<Db>,
     folded: Folded,
     held: Vec<(Snapshot, Folded)>,
     commits: Vec<Commit>,
-    marks: Marks,
+    coverage: Coverage,
 }
 
 impl<'p> World<'p> {
     fn new(path: &'p Path) -> Self {
-        let (folded, held, commits, marks) = Default::default();
-        let mut world = Self { path, db: None, folded, held, commits, marks };
+        let (folded, held, commits, coverage) = Default::default();
+        let mut world = Self { path, db: None, folded, held, commits, coverage };
         world.open();
         world
     }
@@ -123,7 +123,7 @@ impl<'p> World<'p> {
         }
     }
 
-    /// Waits for what was submitted.
+    /// Waits for all pending commits.
     fn settle(&mut self) {
         self.commits.drain(..).for_each(|commit| commit.wait().unwrap());
     }
@@ -134,7 +134,7 @@ impl<'p> World<'p> {
         for (snapshot, folded) in &self.held {
             folded.check(&kinds(), &IDS, |kind| snapshot.table(kind));
         }
-        self.marks.snapshots_checked += self.held.len() as u64;
+        self.coverage.snapshots_checked += self.held.len() as u64;
     }
 
     fn reopen(&mut self) {
@@ -142,21 +142,21 @@ impl<'p> World<'p> {
         self.close();
         self.open();
         self.check();
-        self.marks.reopened += 1;
+        self.coverage.reopened += 1;
     }
 
     fn close(&mut self) {
         self.held.clear();
         let stats = self.db().stats();
         assert_eq!(stats.merge_panics, 0);
-        self.marks.full_merges += stats.full_merges;
-        self.marks.partial_merges += stats.partial_merges;
-        self.marks.composed += stats.writes.changes - stats.writes.keys;
+        self.coverage.full_merges += stats.full_merges;
+        self.coverage.partial_merges += stats.partial_merges;
+        self.coverage.composed += stats.writes.changes - stats.writes.keys;
         self.db = None;
     }
 }
 
-fn run(seed: u64) -> Marks {
+fn run(seed: u64) -> Coverage {
     struct Say(u64, usize);
     impl Drop for Say {
         fn drop(&mut self) {
@@ -171,7 +171,7 @@ fn run(seed: u64) -> Marks {
     let mut world = World::new(&store);
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut say = Say(seed, 0);
-    for step in 0..1_000 {
+    for step in 0..500 {
         say.1 = step;
         world.step(&mut random);
     }
@@ -181,15 +181,15 @@ fn run(seed: u64) -> Marks {
     let report = world.db().check().unwrap();
     assert!(report.is_sound() && report.tables.iter().all(|table| table.pending_operands == 0), "{report:?}");
     world.close();
-    world.marks
+    world.coverage
 }
 
 #[test]
-fn random_histories_come_out_as_plain_folds() {
+fn random_histories_equal_plain_folds() {
     for seed in 1..=3 {
-        let marks = run(seed);
-        let Marks { full_merges, partial_merges, composed, snapshots_checked, reopened } = marks;
+        let coverage = run(seed);
+        let Coverage { full_merges, partial_merges, composed, snapshots_checked, reopened } = coverage;
         let all = [full_merges, partial_merges, composed, snapshots_checked, reopened];
-        assert!(all.iter().all(|count| *count > 3), "seed={seed} did not go everywhere: {marks:?}");
+        assert!(all.iter().all(|count| *count > 3), "seed={seed} did not cover everything: {coverage:?}");
     }
 }

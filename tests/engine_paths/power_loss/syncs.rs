@@ -43,9 +43,9 @@ fn event(id: &str) -> Event {
 
 fn batch(id: &str) -> Batch {
     let mut batch = Batch::new();
-    batch.update(ProfileKey::user("ann").unwrap(), update());
-    batch.update(ProfileKey::group("company", "acme").unwrap(), update());
-    batch.event(event(id));
+    batch.change(ProfileKey::user("ann").unwrap(), update());
+    batch.change(ProfileKey::group("company", "acme").unwrap(), update());
+    batch.append(event(id));
     batch
 }
 
@@ -64,11 +64,13 @@ pub(crate) fn run_verbs(store: &Path) {
         verbs.run(&name("submit"), || wait(users.submit("ann", update())));
         verbs.run(&name("batch"), || db.write(batch("1")));
         verbs.run(&name("submitted batch"), || wait(db.submit(batch("2"))));
+        verbs.run(&name("try_submit of a batch"), || wait(db.try_submit(batch("2"))));
         verbs.run(&name("event"), || db.events().append(event("3")));
         verbs.run(&name("submitted event"), || wait(db.events().submit(event("4"))));
+        verbs.run(&name("events"), || db.events().append_all([event("4"), event("4b")]));
         verbs.run(&name("delete"), || users.delete("ann"));
         verbs.run(&name("backfill"), || db.backfill_first_event_times(&Kind::group("company")?));
-        verbs.run(&name("delete of a user"), || db.events().delete_user("ann"));
+        verbs.run(&name("delete of a user"), || db.delete_user("ann"));
         verbs.run(&name("event before the deletion"), || db.events().append(event("5")));
         verbs.run(&name("delete of a day"), || db.events().delete_before(Timestamp::from_millis(201 * DAY)));
         verbs.run(&name("delete of half a day"), || db.events().delete_before(Timestamp::from_millis(201 * DAY + 1)));
@@ -79,6 +81,10 @@ pub(crate) fn run_verbs(store: &Path) {
             verbs.run(&name("batch"), || db.write_with(batch("6"), durability));
             verbs.run(&name("submitted batch"), || wait(db.submit_with(batch("7"), durability)));
             verbs.run(&name("event"), || db.events().append_with(event("8"), durability));
+            verbs.run(&name("events"), || db.events().append_all_with([event("8")], durability));
+            verbs.run(&name("submitted event"), || wait(db.events().submit_with(event("8"), durability)));
+            verbs.run(&name("submit"), || wait(users.submit_with("ann", update(), durability)));
+            verbs.run(&name("delete"), || users.delete_with("ann", durability));
         }
         verbs.run("synced sync", || db.sync());
         verbs.run("buffered update before the close", || users.update_with("ann", update(), Durability::Buffered));
@@ -174,5 +180,5 @@ fn every_verb_syncs_the_log_before_it_returns_or_not_as_its_durability_says() {
         assert!(is_right, "{done:?}");
         counts[kind] += 1;
     }
-    assert_eq!(counts, [14 + 2 * 4 + 4, 14 + 2 * 4 + 2, 3], "every verb ran");
+    assert_eq!(counts, [16 + 2 * 8 + 4, 16 + 2 * 8 + 2, 3], "every verb ran");
 }

@@ -17,7 +17,7 @@ use profiledb::ingest::{Endpoint, Rules, parse_request};
 use profiledb::{Batch, Db, Durability, Event};
 use profiledb::{Change, ErrorKind, Limits, Profile, ProfileKey, Timestamp, Update, Value};
 
-/// Cases that come out otherwise here, with the reason. Each is in the table of docs/CONTRACT.md too.
+/// Cases with a different result here, and the reason. Each is in the table of docs/CONTRACT.md as well.
 const DECIDED_OTHERWISE: &[(u8, &str)] =
     &[(60, "no address is looked up: `$ip` is accepted, has no effect and is never stored")];
 
@@ -60,7 +60,7 @@ struct Refused {
     reason: String,
 }
 
-/// Long after the times in the cases.
+/// Later than all times in the cases.
 fn now() -> Timestamp {
     Timestamp::parse("2025-01-01T00:00:00").unwrap()
 }
@@ -75,13 +75,13 @@ fn group(body: &str) -> String {
     format!(r#"{{"$token":"T","$group_key":"company","$group_id":"mixpanel",{body}}}"#)
 }
 
-/// Objects of the user d, sent one by one to where users go.
+/// Objects of the user d, sent one by one to the endpoint of users.
 fn users(bodies: &[&str]) -> Sent {
     let objects: Vec<String> = bodies.iter().map(|body| user(body)).collect();
     sent(Endpoint::Engage, ProfileKey::user("d").unwrap(), &objects)
 }
 
-/// Objects of the company mixpanel, sent one by one to where groups go.
+/// Objects of the company mixpanel, sent one by one to the endpoint of groups.
 fn groups(bodies: &[&str]) -> Sent {
     let objects: Vec<String> = bodies.iter().map(|body| group(body)).collect();
     sent(Endpoint::Groups, ProfileKey::group("company", "mixpanel").unwrap(), &objects)
@@ -119,7 +119,7 @@ impl Sent {
 
     /// Nothing is refused, and there is no profile.
     #[track_caller]
-    fn is_nobody(&self) {
+    fn is_absent(&self) {
         self.come(None, &[]);
     }
 
@@ -129,7 +129,7 @@ impl Sent {
         self.come(properties, &[(self.requests.len() - 1, field, reason)]);
     }
 
-    /// The time of the last update is this, whatever the properties are.
+    /// The time of the last update is this, with any properties.
     #[track_caller]
     fn last_seen(&self, time: Option<&str>) {
         let outcome = self.run();
@@ -411,12 +411,12 @@ fn case_14_append_creates() {
 
 #[test]
 fn case_15_remove_creates_nothing() {
-    users(&[r#""$remove":{"l":"a"}"#]).is_nobody();
+    users(&[r#""$remove":{"l":"a"}"#]).is_absent();
 }
 
 #[test]
 fn case_16_unset_creates_nothing() {
-    users(&[r#""$unset":["x"]"#]).is_nobody();
+    users(&[r#""$unset":["x"]"#]).is_absent();
 }
 
 #[test]
@@ -529,23 +529,23 @@ fn case_36_increment_is_no_operator() {
 
 #[test]
 fn case_37_delete() {
-    users(&[A_IS_1, r#""$delete":"""#]).is_nobody();
+    users(&[A_IS_1, r#""$delete":"""#]).is_absent();
 }
 
 #[test]
-fn case_38_delete_whatever_stands_under_it() {
+fn case_38_delete_with_any_operand() {
     for operand in ["null", "\"null\"", "{}", "\"d\"", "false"] {
-        users(&[A_IS_1, &format!("\"$delete\":{operand}")]).is_nobody();
-        users(&[A_IS_1, &format!("\"$delete\":{operand}")]).strict().is_nobody();
+        users(&[A_IS_1, &format!("\"$delete\":{operand}")]).is_absent();
+        users(&[A_IS_1, &format!("\"$delete\":{operand}")]).strict().is_absent();
     }
-    users(&[r#""$delete":"""#]).is_nobody();
+    users(&[r#""$delete":"""#]).is_absent();
 }
 
 #[test]
-fn case_39_a_deleted_profile_begins_anew() {
+fn case_39_a_deleted_profile_starts_empty() {
     users(&[A_IS_1, r#""$delete":"""#, r#""$set":{"b":2}"#]).is(r#"{"b":2}"#);
     users(&[A_IS_1, r#""$delete":"""#, r#""$add":{"a":2}"#]).is(r#"{"a":2}"#);
-    users(&[A_IS_1, r#""$delete":"""#, r#""$unset":["a"]"#]).is_nobody();
+    users(&[A_IS_1, r#""$delete":"""#, r#""$unset":["a"]"#]).is_absent();
 }
 
 #[test]
@@ -555,7 +555,7 @@ fn case_40_a_batch_applies_in_its_order() {
     sent(Endpoint::Engage, ProfileKey::user("d").unwrap(), &[body]).is(r#"{"l":["x"]}"#);
 }
 
-/// The body `1` of the answer is the server's. What it reports is here: the good ones are in, the bad one is named.
+/// The response body `1` belongs to the server. Here: valid objects are applied, the invalid one is named.
 #[test]
 fn case_41_a_bad_object_costs_only_itself() {
     let body = format!(r#"[{},{{"$token":"T",{A_IS_1}}},{}]"#, user(A_IS_1), user(r#""$add":{"a":1}"#));
@@ -606,7 +606,7 @@ fn case_47_remove_on_a_group() {
 
 #[test]
 fn case_48_delete_of_a_group() {
-    groups(&[FEATURES, r#""$delete":"""#]).is_nobody();
+    groups(&[FEATURES, r#""$delete":"""#]).is_absent();
 }
 
 #[test]
@@ -616,7 +616,7 @@ fn case_49_groups_take_no_append() {
 }
 
 #[test]
-fn case_50_groups_take_add_only_when_asked() {
+fn case_50_groups_take_add_only_if_enabled() {
     let sent = || groups(&[r#""$add":{"n":1}"#]);
     sent().refuses(Some("$add"), "the operator is not supported on groups", None);
     sent().rules(|rules| rules.add_on_groups(true)).is(r#"{"n":1}"#);
@@ -647,7 +647,7 @@ fn case_53_one_id_under_two_group_keys() {
 }
 
 #[test]
-fn case_54_a_group_where_users_go() {
+fn case_54_a_group_at_the_endpoint_of_users() {
     let sent = sent(Endpoint::Engage, ProfileKey::user("d").unwrap(), &[group(A_IS_1)]);
     sent.refuses(MISSING.0, MISSING.1, None);
     assert_eq!(sent.run().profiles.len(), 0);
@@ -697,7 +697,7 @@ fn case_58_time_in_seconds_and_in_milliseconds() {
     }
 }
 
-/// A row of a CSV file is a `$set` with `$ignore_time`; that is what an importer sends, and what runs here.
+/// A row of a CSV file is a `$set` with `$ignore_time`, which is what an importer sends.
 #[test]
 fn case_59_a_row_of_csv_leaves_last_seen() {
     let row = r#""$set":{"plan":"pro","$email":"d@example.com"},"$ignore_time":true"#;
@@ -718,12 +718,12 @@ fn case_62_an_address_among_the_properties_is_not_stored() {
 }
 
 #[test]
-fn case_63_places_that_are_set_stay() {
+fn case_63_an_explicit_location_is_kept() {
     users(&[r#""$set":{"$city":"X"},"$ip":"203.0.113.9""#]).is(r#"{"$city":"X"}"#);
 }
 
 #[test]
-fn case_64_add_knows_no_places() {
+fn case_64_add_sets_no_location() {
     users(&[r#""$set":{"$city":"X"}"#, r#""$add":{"n":1},"$ip":"203.0.113.9""#]).is(r#"{"$city":"X","n":1}"#);
 }
 
@@ -839,9 +839,9 @@ fn first_seen_in_a_store(written: &str, nothing: [&str; 2]) {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Around the cases
+// Beyond the cases
 
-/// What does nothing touches nothing, not even the time, whatever the path.
+/// An update without effect does not change the time either, on any path.
 #[test]
 fn an_update_of_nothing_leaves_last_seen() {
     for nothing in [
@@ -862,9 +862,9 @@ fn an_update_of_nothing_leaves_last_seen() {
     assert_eq!(Update::new().at(now()).stamp(), None);
 }
 
-/// An `$unset` on nobody must not lend its time to a profile that is created later.
+/// The time of an `$unset` without a profile must not appear in a profile that is created later.
 #[test]
-fn an_update_on_nobody_leaves_no_time_behind() {
+fn an_update_without_a_profile_leaves_no_time() {
     let created = r#""$set":{"a":1},"$ignore_time":true"#;
     users(&[r#""$unset":["a"]"#, created]).last_seen(None);
     users(&[r#""$remove":{"l":1}"#, r#""$set":{"a":1},"$time":1700000000"#]).last_seen(Some("2023-11-14T22:13:20"));
@@ -911,8 +911,8 @@ const ON_ONE_STORE: &[fn()] = &[
     case_35_charges_are_cleared_by_unset,
     case_36_increment_is_no_operator,
     case_37_delete,
-    case_38_delete_whatever_stands_under_it,
-    case_39_a_deleted_profile_begins_anew,
+    case_38_delete_with_any_operand,
+    case_39_a_deleted_profile_starts_empty,
     case_40_a_batch_applies_in_its_order,
     case_41_a_bad_object_costs_only_itself,
     case_42_several_operators_in_one_object,
@@ -923,24 +923,24 @@ const ON_ONE_STORE: &[fn()] = &[
     case_47_remove_on_a_group,
     case_48_delete_of_a_group,
     case_49_groups_take_no_append,
-    case_50_groups_take_add_only_when_asked,
+    case_50_groups_take_add_only_if_enabled,
     case_51_a_group_with_a_distinct_id,
     case_52_ids_that_are_numbers_equal_their_text,
     case_53_one_id_under_two_group_keys,
-    case_54_a_group_where_users_go,
+    case_54_a_group_at_the_endpoint_of_users,
     case_55_last_seen_is_the_time_of_arrival,
     case_56_ignore_time_leaves_last_seen,
     case_58_time_in_seconds_and_in_milliseconds,
     case_59_a_row_of_csv_leaves_last_seen,
     case_61_an_address_of_zero,
     case_62_an_address_among_the_properties_is_not_stored,
-    case_63_places_that_are_set_stay,
-    case_64_add_knows_no_places,
+    case_63_an_explicit_location_is_kept,
+    case_64_add_sets_no_location,
     case_65_long_names_are_cut,
     case_69_dates_are_texts,
     case_70_first_seen_is_of_the_first_event,
     an_update_of_nothing_leaves_last_seen,
-    an_update_on_nobody_leaves_no_time_behind,
+    an_update_without_a_profile_leaves_no_time,
 ];
 
 #[cfg(feature = "rocksdb")]

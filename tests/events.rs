@@ -40,9 +40,9 @@ fn company() -> Kind {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// What an event is
+// Identity of an event
 
-/// Case 88: the latest wins.
+/// Case 88: the last write wins.
 #[test]
 fn an_event_that_is_sent_again_replaces_itself() {
     let temp = TempStore::new(builder);
@@ -80,7 +80,7 @@ fn an_event_that_is_sent_again_replaces_itself() {
 }
 
 #[test]
-fn an_event_without_an_insert_id_is_one_of_its_own() {
+fn an_event_without_an_insert_id_has_an_identity_of_its_own() {
     let temp = TempStore::new(builder);
     for _ in 0..3 {
         let db = temp.open();
@@ -103,7 +103,7 @@ fn an_event_without_an_insert_id_is_one_of_its_own() {
 
 /// Case 89.
 #[test]
-fn what_the_door_refuses_is_not_stored() {
+fn an_event_that_fails_validation_is_not_stored() {
     let temp = TempStore::new(builder);
     let db = temp.open();
     for (bad, field) in [
@@ -156,7 +156,7 @@ fn a_batch_of_events_and_updates_is_all_or_nothing() {
     let alice = db.users().get("alice").unwrap().unwrap();
     assert_eq!((alice.get("a"), alice.first_event_time()), (Some(&1.into()), Some(at("2024-01-02"))));
     assert_eq!(db.groups("company").unwrap().first_event_time("acme").unwrap(), Some(at("2024-01-02")));
-    // One that fails does not take others with it, whoever leads.
+    // A request that fails does not fail the others of its commit group.
     let mut commits = Vec::new();
     for n in 0..20 {
         let update = (0..n % 4).fold(Update::new(), |update, p| update.set(format!("p{p}"), 1));
@@ -204,7 +204,7 @@ fn the_first_event_is_the_earliest_in_any_order() {
 }
 
 #[test]
-fn the_first_event_is_seen_by_every_verb() {
+fn the_first_event_time_is_in_every_way_of_reading() {
     let temp = TempStore::new(builder);
     let mut db = temp.open();
     for (id, event_day) in [("ann", Some(3)), ("bob", None), ("cid", Some(5)), ("dan", None)] {
@@ -264,7 +264,7 @@ fn the_first_event_is_seen_by_every_verb() {
 }
 
 #[test]
-fn the_first_event_outlives_the_profile() {
+fn the_first_event_time_outlives_the_profile() {
     let temp = TempStore::new(builder);
     let db = temp.open();
     let users = db.users();
@@ -276,14 +276,14 @@ fn the_first_event_outlives_the_profile() {
     users.update("alice", Update::new().set("b", 1)).unwrap();
     let alice = users.get("alice").unwrap().unwrap();
     assert_eq!((alice.get("a"), alice.first_event_time()), (None, Some(at("2024-01-02"))));
-    // Also its events: it is the first that was ever seen.
+    // It also outlives the events: it is of the first event ever stored.
     db.events().delete_before(at("2024-02-01")).unwrap();
     assert_eq!(users.get("alice").unwrap(), Some(alice));
-    // What is restored from an export has no say.
+    // A value imported from an export is ignored.
     db.delete_user("alice").unwrap();
     users.update("alice", Update::new().set("a", 1)).unwrap();
     assert_eq!(users.get("alice").unwrap().unwrap().first_event_time(), None);
-    // What the leader remembers of the one before does not count either.
+    // Nor does a cached time of the deleted user apply.
     db.events().append(event("e", "alice", "2024-03-04")).unwrap();
     assert_eq!(users.first_event_time("alice").unwrap(), Some(at("2024-03-04")));
 }
@@ -323,15 +323,15 @@ fn groups_count_events_since_their_table() {
     assert_eq!(db.backfill_first_event_times(&Kind::group("team").unwrap()).unwrap(), 1);
     let team = db.groups("team").unwrap();
     assert_eq!(team.first_event_time("acme").unwrap(), Some(at("2024-02-05")));
-    // Erasing a user leaves what groups know.
+    // Deleting a user does not change the first-event times of groups.
     assert_eq!(db.delete_user("u").unwrap(), 6);
     assert_eq!(companies.first_event_time("acme").unwrap(), Some(at("2024-01-01")));
     assert_eq!(db.users().first_event_time("u").unwrap(), None);
 }
 
-/// Only what says something new is written: one stamp per user and commit, and none that is known to be there.
+/// Redundant first-event times are not written: one per user and commit, and none that is known to be stored.
 #[test]
-fn stamps_that_say_nothing_are_not_written() {
+fn redundant_first_event_times_are_not_written() {
     let temp = TempStore::new(builder);
     let db = temp.open();
     let batch = |days: std::ops::Range<i64>| {
@@ -353,7 +353,7 @@ fn stamps_that_say_nothing_are_not_written() {
 // Reading
 
 #[test]
-fn a_snapshot_does_not_move() {
+fn a_snapshot_does_not_change() {
     let temp = TempStore::new(builder);
     let db = temp.open();
     db.events().append(event("a", "alice", "2024-01-02")).unwrap();
@@ -373,7 +373,7 @@ fn a_snapshot_does_not_move() {
 }
 
 #[test]
-fn readers_see_events_and_write_none() {
+fn readers_see_events_and_refuse_to_write() {
     let temp = TempStore::new(builder);
     let scratch = tempfile::tempdir().unwrap();
     let first = event("first", "alice", "2024-01-02");
@@ -408,7 +408,7 @@ fn readers_see_events_and_write_none() {
 }
 
 #[test]
-fn reports_have_a_line_for_the_log() {
+fn reports_include_the_event_log() {
     let temp = TempStore::new(builder);
     let db = temp.open();
     db.users().update("alice", Update::new().set("a", 1)).unwrap();
@@ -435,7 +435,7 @@ fn any_time(random: &mut Random) -> Timestamp {
     millis(day * DAY + random.pick(&[0, 1, 1_000, 40_000_000, DAY - 1]))
 }
 
-/// Prefixes of each other, around the bytes that are escaped.
+/// Ids that are prefixes of each other, with bytes that are escaped.
 const IDS: [&str; 11] = ["", "a", "a\0", "a\0\0", "a\u{1}", "a\u{1}\u{1}", "a\u{2}", "ab", "b", "\0", "é"];
 
 /// By day, user, time, name and `$insert_id`.
@@ -475,7 +475,7 @@ impl Model {
             assert!(events.is_sorted_by_key(order), "the order of the log");
             let count = events.len();
             let seen: BTreeMap<Place, Event> = events.into_iter().map(|event| (place(&event), event)).collect();
-            assert_eq!(seen.len(), count, "an event stands twice");
+            assert_eq!(seen.len(), count, "a duplicate event");
             seen
         };
         let those = |keep: &dyn Fn(&Event) -> bool| {
@@ -551,7 +551,7 @@ fn history(seed: u64) {
                     if random.below(3) == 0 {
                         db.events().append(event).unwrap();
                     } else {
-                        // What is appended alone comes before.
+                        // Events appended on their own are committed before.
                         batch.append(event);
                         db.write(std::mem::take(&mut batch)).unwrap();
                     }
@@ -567,12 +567,12 @@ fn history(seed: u64) {
 }
 
 #[test]
-fn random_histories_are_those_of_a_model() {
+fn random_histories_equal_a_model() {
     (1..=12_u64).for_each(|seed| history(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
 }
 
 #[test]
-fn pieces_of_an_erasure_add_up() {
+fn an_erasure_in_several_batches_is_complete() {
     let temp = TempStore::new(builder);
     let db = temp.open();
     let mut batch = Batch::new();

@@ -1,9 +1,9 @@
-//! The bytes of every format version, frozen.
+//! Golden files: the bytes of every format version, frozen.
 //!
 //! `fixtures/v1/NAME.bin` holds an operand or a row of format version 1, and `fixtures/v1/NAME.json` what it decodes
-//! to. Files are never changed and never deleted: what was once written must be read for ever. Today's encoder must
-//! write exactly the files of its own version, so these are also the vectors that any successor of bincode must
-//! reproduce. `docs/FORMAT.md` explains the bytes, and its examples are checked here too.
+//! to. Files are never changed or deleted, because every format ever written must stay readable. The current encoder
+//! must write exactly the files of its own version, so these are also the vectors that any successor of bincode must
+//! reproduce. `docs/FORMAT.md` explains the bytes, and its examples are checked here as well.
 //!
 //! A new case is written to its files, once, by `PROFILEDB_WRITE_FIXTURES=1 cargo test --test golden`.
 
@@ -14,13 +14,13 @@ use std::path::{Path, PathBuf};
 use profiledb::{Number, Object, Profile, Timestamp, Update, Value, merge};
 use serde::Serialize;
 
-/// The version that today's encoder writes.
+/// The version that the current encoder writes.
 const CURRENT: &str = "v1";
 
-/// What today's encoder makes, by the name of its fixture.
+/// The output of the current encoder, by the name of its fixture.
 type Cases = BTreeMap<String, Vec<u8>>;
 
-/// What a part of an update does to one property.
+/// The part of an update that concerns one property.
 type Part = fn(Update, &str) -> Update;
 
 fn cases() -> Cases {
@@ -55,7 +55,7 @@ fn float(value: f64) -> Number {
     Number::try_from(value).unwrap()
 }
 
-/// Every tag of a value, with the edges of each, in rows.
+/// Every tag of a value, with its boundary values, in rows.
 fn values(cases: &mut Cases) {
     let simple = Update::new().set("null", Value::Null).set("no", false).set("yes", true);
     cases.insert("value_simple".into(), row(&[simple]));
@@ -107,13 +107,13 @@ fn values(cases: &mut Cases) {
     cases.insert("value_nested".into(), row(&[update]));
 }
 
-/// Every kind of chain that updates come to, in operands. They create, so the profile that exists has a twin.
+/// Every kind of chain that updates can produce, in operands. Each also applies to a missing profile.
 fn chains(cases: &mut Cases) {
     let object = Object::from_iter([("x", 2), ("y", 3)]);
     let mut case = |name: &str, updates: &[Update]| {
         assert!(cases.insert(format!("chain_{name}"), operand(updates)).is_none(), "two cases are called {name}");
     };
-    // Each operator meets an absent property and one of every type; see `base`.
+    // Each operator is applied to an absent property and to one of every type; see `base`.
     let on_all = |update: Part| {
         ["absent", "bool", "list", "null", "number", "object", "text"].into_iter().fold(Update::new().create(), update)
     };
@@ -129,7 +129,7 @@ fn chains(cases: &mut Cases) {
     case("merge", &[on_all(|update, name| update.merge(name, Object::from_iter([("x", 2), ("y", 3)])))]);
     case("merge_nothing", &[on_all(|update, name| update.merge(name, Object::new()))]);
 
-    // What an absent property becomes stands apart as soon as more than one lane or a `$set_once` is there.
+    // The value for an absent property is stored separately if there is more than one lane, or a `$set_once`.
     let lanes: [(&str, Part); 3] = [
         ("add", |update, name| update.add(name, 0.5)),
         ("list", |update, name| update.remove(name, "a").union(name, ["c"]).append(name, "c")),
@@ -154,9 +154,9 @@ fn chains(cases: &mut Cases) {
     case("many_names", &[Update::new().merge("object", object).set("b", 1).add("a", 1).unset("\u{e9}").append("", 1)]);
 }
 
-/// What is canonical although no update comes to it: readers accept it and merges carry it.
+/// Canonical bytes that no update produces: readers accept them and merges preserve them.
 fn what_is_only_read(cases: &mut Cases) {
-    // An absent property stays absent and a present one changes, and not by `$remove` alone.
+    // An absent property stays absent and a present one changes, by more than `$remove`.
     let add: &[u8] = &[3, 2];
     let list: &[u8] = &[1, 0, 1, 6, 1, b'b', 0];
     let merge: &[u8] = &[8, 1, 1, b'x', 3, 4];
@@ -175,7 +175,7 @@ fn what_is_only_read(cases: &mut Cases) {
     }
     cases.insert("chain_only_read".into(), merge::partial(&[&bytes]));
 
-    // A stamp for the profile that is made here, and none for one that existed.
+    // A time for a profile that is created here, and none for one that exists.
     cases.insert("head_only_read".into(), merge::partial(&[&[0xA1, 6, 14]]));
 }
 
@@ -209,7 +209,7 @@ fn heads(cases: &mut Cases) {
     }
 }
 
-/// The times of first events, at the steps of a varint.
+/// The times of first events, at the length boundaries of a varint.
 fn stamps(cases: &mut Cases) {
     for (name, millis) in [
         ("zero", 0),
@@ -240,7 +240,7 @@ fn examples() -> Cases {
     ])
 }
 
-/// A profile with one property of every type, for operands to meet.
+/// A profile with one property of every type, to apply operands to.
 fn base() -> Vec<u8> {
     let base = at(5)
         .set("bool", true)
@@ -252,7 +252,7 @@ fn base() -> Vec<u8> {
     row(&[base])
 }
 
-/// What bytes decode to, as JSON: the profile of a row, or what an operand makes of no profile and of `base`.
+/// What bytes decode to, as JSON: the profile of a row, or the result of an operand on no profile and on `base`.
 fn decoded(bytes: &[u8]) -> String {
     #[derive(Serialize)]
     struct Seen {
@@ -286,17 +286,17 @@ fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }
 
-/// The file as it is; if there is none and the caller asks for it, as it should be.
-fn fixture(path: &Path, wanted: &[u8]) -> Vec<u8> {
+/// The content of the file. It is written first if it is missing and `PROFILEDB_WRITE_FIXTURES` is set.
+fn fixture(path: &Path, expected: &[u8]) -> Vec<u8> {
     if !path.exists() && std::env::var_os("PROFILEDB_WRITE_FIXTURES").is_some_and(|value| value == "1") {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, wanted).unwrap();
+        fs::write(path, expected).unwrap();
     }
     fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 #[test]
-fn todays_encoder_writes_the_fixtures_of_its_version() {
+fn the_encoder_writes_the_fixtures_of_its_version() {
     for (name, bytes) in cases() {
         let path = fixtures().join(CURRENT).join(&name);
         let golden = fixture(&path.with_extension("bin"), &bytes);
@@ -326,7 +326,7 @@ fn the_fixtures_of_every_version_are_read() {
     assert!(read >= 63, "there were {read} fixtures");
 }
 
-/// How many operands stand in quarantine after one more merge that did not before: one, if these are not read.
+/// How many operands one more merge adds to the quarantine: one, if these bytes cannot be read.
 fn quarantined_again(bytes: &[u8]) -> usize {
     if merge::stamp_time(bytes).is_ok() {
         return usize::from(merge::full(None, &[bytes, bytes]) != bytes);
@@ -349,7 +349,7 @@ fn a_large_number_in_a_fixture_is_exact() {
     assert_eq!(profile.get("both ends").and_then(Value::as_f64), Some(5e-324));
 }
 
-/// The blocks fenced as `hex NAME` in `docs/FORMAT.md`: bytes left of the bar, what they are right of it.
+/// The code blocks marked `hex NAME` in `docs/FORMAT.md`: bytes on the left of the bar, their meaning on the right.
 #[test]
 fn the_examples_of_the_format_document_are_true() {
     let document = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/FORMAT.md")).unwrap();
@@ -359,7 +359,7 @@ fn the_examples_of_the_format_document_are_true() {
         if let Some(name) = line.strip_prefix("```hex ") {
             let block = lines.by_ref().take_while(|line| *line != "```");
             let bytes: String = block.map(|line| line.split('|').next().unwrap().replace(' ', "")).collect();
-            // Those of events are checked where events are encoded.
+            // The examples of events are checked where events are encoded.
             if !name.starts_with("example_event_") {
                 shown.insert(name.to_owned(), bytes);
             }

@@ -1,6 +1,8 @@
-//! Twelve years of a repository, as updates: whatever happens on the way, every profile comes out as an independent
-//! model folded it.
+//! Real data: twelve years of a repository as updates. Under any sequence of flushes, compactions and reopens, every
+//! profile equals the result of an independent model.
 #![cfg(feature = "rocksdb")]
+
+mod support;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -10,11 +12,12 @@ use flate2::read::GzDecoder;
 use profiledb::ingest::{Record, Records, Rules};
 use profiledb::{Batch, Builder, Commit, Db, Durability, Kind, ProfileKey};
 use serde_json::Value as Json;
+use support::Random;
 
 const UPDATES: &[u8] = include_bytes!("../examples/data/history/updates.ndjson.gz");
 const EXPECTED: &[u8] = include_bytes!("../examples/data/history/expected-profiles.ndjson.gz");
 
-/// Profiles as JSON text, with the keys in order. Texts, not values: `1` is not `1.0` here.
+/// Profiles as JSON text with sorted keys. Text rather than values, so that `1` differs from `1.0`.
 type Profiles = BTreeMap<ProfileKey, String>;
 
 fn updates() -> Vec<Record> {
@@ -30,7 +33,7 @@ fn expected() -> Profiles {
             Some(id) => ProfileKey::user(id),
             None => ProfileKey::group(text("$group_key").unwrap(), text("$group_id").unwrap()),
         };
-        // `serde_json` keeps objects in the order of their keys, as the store does.
+        // `serde_json` sorts the keys of objects, as the store does.
         (key.unwrap(), row["$properties"].to_string())
     });
     profiles.collect()
@@ -68,7 +71,7 @@ fn submit(db: &Db, records: &[Record]) {
 }
 
 #[test]
-fn every_profile_is_as_the_model_says() {
+fn every_profile_equals_the_model() {
     let (updates, expected) = (updates(), expected());
     assert_eq!((updates.len(), expected.len()), (109_466, 1_502));
     let dir = tempfile::tempdir().unwrap();
@@ -86,27 +89,13 @@ fn every_profile_is_as_the_model_says() {
     assert_as_expected(&db, &expected, "opened again");
 }
 
-/// Steps of a fixed pseudo-random sequence (splitmix64), so that a failure comes back.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-}
-
-/// The updates are cut at 1,000 random places. At nine cuts of ten the memtables are flushed, so that operands meet
-/// in files, where the engine composes and compacts them as it likes; at one of ten (about 100) the store is closed and
-/// opened again; every hundredth cut is a compaction by hand on top.
+/// The updates are cut at 1,000 random places. Nine cuts of ten flush the memtables, so that operands are composed and
+/// compacted in files; one of ten (about 100) closes and reopens the store; every hundredth compacts it as well.
 #[test]
-fn a_thousand_cuts_leave_no_mark() {
+fn a_thousand_cuts_are_not_observable() {
     let (updates, expected) = (updates(), expected());
-    let mut dice = Dice(2026);
-    let mut cuts: Vec<usize> = (0..1_000).map(|_| dice.below(updates.len() as u64) as usize).collect();
+    let mut random = Random(2026);
+    let mut cuts: Vec<usize> = (0..1_000).map(|_| random.below(updates.len())).collect();
     cuts.sort_unstable();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store");
@@ -116,7 +105,7 @@ fn a_thousand_cuts_leave_no_mark() {
     for (number, cut) in cuts.into_iter().enumerate() {
         submit(&db, &updates[done..cut]);
         done = cut;
-        if dice.below(10) == 0 {
+        if random.below(10) == 0 {
             db.close().unwrap();
             db = open(&path);
         } else {

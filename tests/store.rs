@@ -22,7 +22,7 @@ fn json(profile: Option<Profile>) -> String {
 }
 
 #[test]
-fn a_profile_lives_through_its_verbs() {
+fn a_profile_is_created_updated_and_deleted() {
     let temp = TempStore::new(builder);
     let users = temp.open().users();
     assert_eq!(users.get("alice").unwrap(), None);
@@ -44,7 +44,7 @@ fn a_profile_lives_through_its_verbs() {
 }
 
 #[test]
-fn tables_are_apart_made_on_first_use_and_remembered() {
+fn tables_are_separate_created_on_first_use_and_persistent() {
     let temp = TempStore::new(builder);
     {
         let db = temp.open();
@@ -66,7 +66,7 @@ fn tables_are_apart_made_on_first_use_and_remembered() {
 }
 
 #[test]
-fn scans_are_in_the_order_of_ids_and_of_one_moment() {
+fn scans_are_ordered_by_id_and_see_one_snapshot() {
     let temp = TempStore::new(builder);
     let users = temp.open().users();
     for id in ["b", "a", "ab", "ü", "c", "a\u{10ffff}"] {
@@ -101,7 +101,7 @@ fn a_batch_is_all_or_nothing() {
     db.write(batch).unwrap();
     assert_eq!(db.users().get_property("alice", "a").unwrap(), Some(2.into()));
 
-    // The last change exceeds the limit, so nothing of this one happens: not the update, not the delete.
+    // The last change exceeds the limit, so neither the update nor the delete is applied.
     let mut batch = Batch::new();
     batch.change(alice.clone(), Update::new().set("b", 1));
     batch.change(acme.clone(), Change::Delete);
@@ -111,7 +111,7 @@ fn a_batch_is_all_or_nothing() {
     assert_eq!(json(db.users().get("alice").unwrap()), r#"{"$last_seen":"1970-01-01T00:16:40","a":2}"#);
     assert!(db.groups("company").unwrap().contains("acme").unwrap());
 
-    // An update that is not admitted stops the whole batch at the door.
+    // An update that fails validation fails the whole batch.
     let mut batch = Batch::new();
     batch.change(alice.clone(), Change::Delete);
     batch.change(acme, Update::new().set("x", f64::NAN));
@@ -173,7 +173,7 @@ fn concurrent_writers_lose_nothing_and_share_commits() {
     });
     let shared = db.users().get("shared").unwrap().unwrap();
     assert_eq!(shared.get("count"), Some(&i64::from(threads * each).into()));
-    // Each thread's own updates are in its own order.
+    // The updates of each thread are in program order.
     let log = shared.get("log").unwrap().as_list().unwrap();
     for thread in 0..threads {
         let own =
@@ -186,11 +186,11 @@ fn concurrent_writers_lose_nothing_and_share_commits() {
 }
 
 #[test]
-fn what_was_submitted_is_committed_before_the_store_closes() {
+fn submitted_updates_are_committed_before_the_store_closes() {
     let temp = TempStore::new(builder);
     let users = temp.open().users();
     for n in 0..1_000 {
-        // Nobody waits for these.
+        // These commits are not waited for.
         drop(users.submit(&format!("user-{n}"), Update::new().set("n", n)).unwrap());
     }
     drop(users);
@@ -266,7 +266,7 @@ fn a_full_queue_is_busy_and_loses_nothing() {
 }
 
 #[test]
-fn a_closed_store_takes_no_writes() {
+fn a_closed_store_refuses_writes() {
     let temp = TempStore::new(builder);
     let db = temp.open();
     let users = db.users();
@@ -293,14 +293,14 @@ fn last_seen_is_clamped_to_now_and_never_moves_backwards() {
     assert_eq!(seen(), 100, "never backwards");
     now.store(200, Ordering::Relaxed);
     users.update("a", Update::new().unset("x")).unwrap();
-    assert_eq!(seen(), 200, "its own clock");
+    assert_eq!(seen(), 200, "clamped to the clock of the store");
     now.store(300, Ordering::Relaxed);
     users.update("a", Update::new().set("x", 1).ignore_time()).unwrap();
     assert_eq!(seen(), 200, "ignored");
 }
 
 #[test]
-fn hot_profiles_are_folded_by_writing_their_row() {
+fn long_chains_are_folded_on_write() {
     let pending = |fold_after: u16| {
         let temp = TempStore::new(builder);
         let db = builder().fold_after(fold_after).open(temp.store()).unwrap();
@@ -316,7 +316,7 @@ fn hot_profiles_are_folded_by_writing_their_row() {
 }
 
 #[test]
-fn the_checker_counts_what_is_there() {
+fn a_check_counts_rows_and_operands() {
     let temp = TempStore::new(builder);
     let db = temp.open();
     let users = db.users();
@@ -358,7 +358,7 @@ fn a_backup_restores() {
 }
 
 #[test]
-fn logs_do_not_pile_up_behind_a_family_that_is_hardly_ever_written() {
+fn a_rarely_written_table_does_not_retain_the_wal() {
     let temp = TempStore::new(builder);
     let logs = || -> u64 {
         let entries = std::fs::read_dir(temp.store()).unwrap().map(Result::unwrap);
@@ -366,7 +366,7 @@ fn logs_do_not_pile_up_behind_a_family_that_is_hardly_ever_written() {
         logs.map(|log| log.metadata().unwrap().len()).sum()
     };
     let db = builder().limits(Limits::unbounded()).memtable_bytes(256 << 10).open(temp.store()).unwrap();
-    // Written once, and so is what the store notes of itself.
+    // Written once, as is the metadata of the store.
     db.groups("company").unwrap().update("acme", Update::new().set("plan", "pro")).unwrap();
     for n in 0..200 {
         let mut batch = Batch::new();
@@ -386,7 +386,7 @@ fn logs_do_not_pile_up_behind_a_family_that_is_hardly_ever_written() {
 }
 
 #[test]
-fn bad_calls_say_what_is_bad_and_change_nothing() {
+fn invalid_calls_name_the_fault_and_change_nothing() {
     let temp = TempStore::new(builder);
     let users = temp.open().users();
     users.update("alice", Update::new().set("a", 1)).unwrap();
@@ -407,7 +407,7 @@ fn bad_calls_say_what_is_bad_and_change_nothing() {
 }
 
 #[test]
-fn the_public_types_go_anywhere() {
+fn the_public_types_are_send_and_sync() {
     fn anywhere<T: Send + Sync + 'static>() {}
     anywhere::<Db>();
     anywhere::<profiledb::Table>();

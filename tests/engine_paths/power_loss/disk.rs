@@ -76,6 +76,13 @@ impl Trace {
         Self { root: root.to_owned(), root_inode: fs::metadata(root).unwrap().ino(), calls }
     }
 
+    /// How many changes and syncs there were, each of which could have failed.
+    pub(crate) fn changes(&self) -> usize {
+        let could_fail =
+            |call: &&Call| matches!(call, Call::Create(..) | Call::Write(..) | Call::Rename(..) | Call::SyncBegins(..));
+        self.calls.iter().filter(could_fail).count()
+    }
+
     /// How often a file or directory was synced.
     pub(crate) fn syncs(&self) -> usize {
         self.calls.iter().filter(|call| matches!(call, Call::SyncEnded(_))).count()

@@ -11,7 +11,7 @@
 mod disk;
 pub(super) mod syncs;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -118,32 +118,28 @@ fn step(n: usize) -> Step {
 }
 
 /// Takes a step with the verb that fits, and returns when it is acknowledged.
-fn take(db: &Db, n: usize) {
+fn take(db: &Db, n: usize) -> profiledb::Result<()> {
     let Step { mut changes, mut events, erase_before } = step(n);
     match (changes.len(), events.len(), erase_before) {
-        (_, _, Some(time)) => db.events().delete_before(time).unwrap(),
+        (_, _, Some(time)) => db.events().delete_before(time),
         (1, 0, _) => match changes.remove(0) {
-            (key, Change::Delete) => db.table(key.kind()).delete(key.id()).unwrap(),
-            (key, Change::Update(update)) if n % 2 == 0 => db.table(key.kind()).update(key.id(), update).unwrap(),
-            (key, Change::Update(update)) => db.table(key.kind()).submit(key.id(), update).unwrap().wait().unwrap(),
+            (key, Change::Delete) => db.table(key.kind()).delete(key.id()),
+            (key, Change::Update(update)) if n % 2 == 0 => db.table(key.kind()).update(key.id(), update),
+            (key, Change::Update(update)) => db.table(key.kind()).submit(key.id(), update)?.wait(),
         },
-        (0, 1, _) if n % 20 == 2 => db.events().append(events.remove(0)).unwrap(),
-        (0, 1, _) => db.events().submit(events.remove(0)).unwrap().wait().unwrap(),
+        (0, 1, _) if n % 20 == 2 => db.events().append(events.remove(0)),
+        (0, 1, _) => db.events().submit(events.remove(0))?.wait(),
         _ => {
             let mut batch: Batch = changes.into_iter().collect();
             batch.extend(events);
-            if n % 10 == 9 {
+            match n % 20 {
                 // Buffered, and then synced: as durable as if it had been synced at once.
-                db.write_with(batch, Durability::Buffered).unwrap();
-                if n % 20 == 9 {
-                    db.sync().unwrap();
-                } else {
-                    db.users()
-                        .update_with("synced", Update::new().remove("nothing", n as i64), Durability::Synced)
-                        .unwrap();
+                9 => db.write_with(batch, Durability::Buffered).and_then(|()| db.sync()),
+                19 => {
+                    db.write_with(batch, Durability::Buffered)?;
+                    db.users().update_with("synced", Update::new().remove("nothing", 1), Durability::Synced)
                 }
-            } else {
-                db.write(batch).unwrap();
+                _ => db.write(batch),
             }
         }
     }
@@ -180,7 +176,7 @@ pub(super) fn write_steps(store: &Path, durability: Durability) {
             });
             for n in first..=last {
                 say("begun", n);
-                take(&db, n);
+                take(&db, n).unwrap();
                 if durability == Durability::Synced {
                     say("durable", n);
                 } else if n % 15 == 0 {
@@ -193,6 +189,32 @@ pub(super) fn write_steps(store: &Path, durability: Durability) {
         say("durable", last);
         first = last + 1;
     }
+}
+
+/// Runs in the child, on a disk that fails from some point on: until the first error, or to the end.
+pub(super) fn write_until_it_fails(store: &Path) {
+    let mut file = File::create(store.with_file_name(ACKNOWLEDGEMENTS)).unwrap();
+    let mut say = move |word: &str, n: usize| file.write_all(format!("{word} {n}\n").as_bytes());
+    let mut write = || -> Result<(), Box<dyn std::error::Error>> {
+        let db = builder()
+            .clock(|| NOW)
+            .memtable_bytes(64 << 10)
+            .fold_after(3)
+            .durability(Durability::Synced)
+            .open(store)?;
+        for n in 1..=60 {
+            say("begun", n)?;
+            take(&db, n)?;
+            say("durable", n)?;
+            if n % 7 == 0 {
+                db.flush()?;
+                db.compact()?;
+            }
+        }
+        Ok(db.close()?)
+    };
+    // The error is the expected end. What counts is what was acknowledged before it.
+    let _ = write();
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -274,35 +296,52 @@ fn difference(expected: &State, found: &State) -> String {
 // ---------------------------------------------------------------------------------------------------------------------
 // Power loss
 
-/// Compiles the recorder. A machine that builds RocksDB has a C compiler.
-fn recorder(dir: &Path) -> PathBuf {
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine_paths/power_loss/recorder.c");
-    let library = dir.join("recorder.so");
-    let named = std::env::var("CC").ok();
-    for compiler in named.as_deref().into_iter().chain(["cc", "clang", "gcc"]) {
-        let mut command = Command::new(compiler);
-        command.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).args([source, "-ldl", "-lpthread"]);
-        match command.output() {
-            Ok(ended) if ended.status.success() => return library,
-            Ok(ended) => panic!("{compiler} cannot compile {source}:\n{}", String::from_utf8_lossy(&ended.stderr)),
-            Err(_) => {}
+/// The compiled recorder.
+struct Recorder(tempfile::TempDir);
+
+impl Recorder {
+    /// A machine that builds RocksDB has a C compiler.
+    fn compile() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine_paths/power_loss/recorder.c");
+        let named = std::env::var("CC").ok();
+        for compiler in named.as_deref().into_iter().chain(["cc", "clang", "gcc"]) {
+            let mut command = Command::new(compiler);
+            command.args(["-shared", "-fPIC", "-O1", "-o"]).arg(dir.path().join("recorder.so"));
+            match command.args([source, "-ldl", "-lpthread"]).output() {
+                Ok(ended) if ended.status.success() => return Self(dir),
+                Ok(ended) => panic!("{compiler} cannot compile {source}:\n{}", String::from_utf8_lossy(&ended.stderr)),
+                Err(_) => {}
+            }
         }
+        panic!("no C compiler: the tests of power loss need one, as `cc`, `clang`, `gcc` or $CC");
     }
-    panic!("no C compiler: the tests of power loss need one, as `cc`, `clang`, `gcc` or $CC");
+
+    /// Runs a child that writes below the root of the directory. With `fail`, every change from one on fails with an
+    /// error number.
+    fn run(&self, role: &str, fail: Option<(usize, i32)>) -> Recorded {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, trace) = (dir.path().join("root"), dir.path().join("trace"));
+        fs::create_dir(&root).unwrap();
+        let mut command = crash::command(role, &root.join("store"), "");
+        command.env("LD_PRELOAD", self.0.path().join("recorder.so"));
+        command.env("RECORDER_ROOT", &root).env("RECORDER_TRACE", &trace);
+        if let Some((from, error)) = fail {
+            command.env("RECORDER_FAIL", format!("{from} {error}"));
+        } else {
+            command.stderr(std::process::Stdio::inherit());
+        }
+        let ended = command.status().unwrap();
+        assert!(ended.success(), "the child failed: {ended}");
+        Recorded { trace: Trace::read(&trace, &root), root, _dir: dir }
+    }
 }
 
-/// Runs the child and returns what it did.
-fn run_recorded(role: &str) -> (tempfile::TempDir, Trace) {
-    let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().join("root");
-    fs::create_dir(&root).unwrap();
-    let trace = dir.path().join("trace");
-    let mut command = crash::command(role, &root.join("store"), "");
-    command.env("LD_PRELOAD", recorder(dir.path())).env("RECORDER_ROOT", &root).env("RECORDER_TRACE", &trace);
-    let ended = command.stderr(std::process::Stdio::inherit()).status().unwrap();
-    assert!(ended.success(), "the child failed: {ended}");
-    let trace = Trace::read(&trace, &root);
-    (dir, trace)
+/// What a child did, and the files that it left.
+struct Recorded {
+    trace: Trace,
+    root: PathBuf,
+    _dir: tempfile::TempDir,
 }
 
 /// The last step that was acknowledged as durable, and the last that was begun.
@@ -327,8 +366,7 @@ fn check(image: &Path, (durable, begun): (usize, usize), states: &[State]) -> Re
     };
     // It goes on from there.
     if n + 1 < states.len() {
-        take(&db, n + 1);
-        db.close().map_err(|error| error.to_string())?;
+        take(&db, n + 1).and_then(|()| db.close()).map_err(|error| error.to_string())?;
         let found = state(&open()?)?;
         if found != states[n + 1] {
             return Err(format!("step {} went wrong afterwards: {}", n + 1, difference(&states[n + 1], &found)));
@@ -394,7 +432,7 @@ fn states() -> Vec<State> {
 
 #[track_caller]
 fn assert_survives(role: &str, losses: &[Loss]) -> usize {
-    let (_dir, trace) = run_recorded(role);
+    let Recorded { trace, .. } = Recorder::compile().run(role, None);
     let states = states();
     assert!(trace.syncs() > 30, "the child hardly synced: {}", trace.syncs());
     let mut lossy = 0;
@@ -417,6 +455,27 @@ fn what_was_acknowledged_as_synced_survives_power_loss() {
 fn what_was_buffered_survives_power_loss_up_to_a_point_and_in_whole_batches() {
     let lossy = assert_survives("power-buffered", &[Loss::Everything, Loss::Data]);
     assert!(lossy > 10, "the disk loses nothing, so it shows nothing: {lossy}");
+}
+
+/// From some point on, every change of a file fails, at each of many points in turn: an error is reported, and a store
+/// that is opened on a good disk afterwards has every step that was acknowledged.
+#[test]
+fn what_was_acknowledged_survives_a_failing_disk() {
+    const EIO: i32 = 5;
+    const ENOSPC: i32 = 28;
+    let recorder = Recorder::compile();
+    let states = states();
+    let changes = recorder.run("failing", None).trace.changes();
+    let points = setting("PROFILEDB_POWER_CUTS", 100).min(changes) / 5;
+    let mut stopped = BTreeSet::new();
+    for point in 0..points {
+        let fail = (1 + point * changes / points, if point % 2 == 0 { EIO } else { ENOSPC });
+        let Recorded { root, _dir, .. } = recorder.run("failing", Some(fail));
+        let said = acknowledged(&fs::read(root.join(ACKNOWLEDGEMENTS)).unwrap_or_default());
+        let found = check(&root, said, &states).unwrap_or_else(|what| panic!("change {fail:?} of {changes}: {what}"));
+        stopped.insert(found);
+    }
+    assert!(stopped.len() > points / 4, "the failures were not spread over the steps: {stopped:?}");
 }
 
 /// A page cache may write pages in any order. RocksDB then finds holes in the tail of its log, which it takes for

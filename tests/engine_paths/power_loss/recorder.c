@@ -1,9 +1,11 @@
 /*
- * Records every change that a process makes to files below a directory, in order, for tests of power loss.
+ * Records every change that a process makes to files below a directory, in order, for tests of power loss; and can
+ * make the changes fail, for tests of a failing disk.
  *
  * Built by the test and preloaded (LD_PRELOAD) into the process that writes:
  *     RECORDER_ROOT    the directory, absolute
  *     RECORDER_TRACE   the file that receives the records
+ *     RECORDER_FAIL    optional: "N E", every change and sync from the Nth on fails with the error number E
  *
  * A record is: kind (1 byte), inode (8), argument (8), length (4), bytes. Numbers are in the byte order of the machine.
  *     C create      path           a new file
@@ -40,6 +42,8 @@ static int trace = -1;
 static char root[4096];
 static size_t root_len;
 static uint64_t syncs;
+static long changes, fail_from = -1;
+static int fail_with;
 
 static void die(const char *why) {
     dprintf(2, "recorder: %s: %s\n", why, strerror(errno));
@@ -54,6 +58,8 @@ __attribute__((constructor)) static void start(void) {
     root_len = strlen(dir);
     if (root_len + 1 >= sizeof root) die("the path is too long");
     memcpy(root, dir, root_len + 1);
+    const char *fail = getenv("RECORDER_FAIL");
+    if (fail && sscanf(fail, "%ld %d", &fail_from, &fail_with) != 2) die("RECORDER_FAIL");
 }
 
 static int below(const char *path) {
@@ -97,14 +103,20 @@ static void unsupported(const char *call) {
     record('!', 0, 0, call, strlen(call));
 }
 
-#define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+/* Counts a change, and says whether it must fail. Called under the lock. */
+static int fails(void) {
+    if (fail_from < 0 || ++changes < fail_from) return 0;
+    errno = fail_with;
+    return 1;
+}
 
 static int open_at(int dir, const char *path, int flags, mode_t mode) {
     int seen = path[0] == '/' && below(path);
     if (!seen) return (int)syscall(SYS_openat, dir, path, flags, mode);
     pthread_mutex_lock(&lock);
     uint64_t before = inode_at(path);
-    int fd = (int)syscall(SYS_openat, dir, path, flags, mode), why = errno;
+    int refused = (flags & O_CREAT) && !before && fails();
+    int fd = refused ? -1 : (int)syscall(SYS_openat, dir, path, flags, mode), why = errno;
     if (fd >= 0 && (flags & O_CREAT) && !before) record('C', inode(fd), 0, path, strlen(path));
     if (fd >= 0 && (flags & O_TRUNC) && before) record('T', before, 0, "", 0);
     pthread_mutex_unlock(&lock);
@@ -145,7 +157,7 @@ int creat64(const char *path, mode_t mode) { return creat(path, mode); }
 ssize_t write(int fd, const void *bytes, size_t len) {
     if (!below_fd(fd)) return syscall(SYS_write, fd, bytes, len);
     pthread_mutex_lock(&lock);
-    ssize_t n = syscall(SYS_write, fd, bytes, len);
+    ssize_t n = fails() ? -1 : syscall(SYS_write, fd, bytes, len);
     int why = errno;
     /* The position after the write, also when the file was opened for appending. */
     if (n > 0) record('W', inode(fd), (uint64_t)lseek(fd, 0, SEEK_CUR) - (uint64_t)n, bytes, (size_t)n);
@@ -156,7 +168,7 @@ ssize_t write(int fd, const void *bytes, size_t len) {
 ssize_t pwrite(int fd, const void *bytes, size_t len, off_t offset) {
     if (!below_fd(fd)) return syscall(SYS_pwrite64, fd, bytes, len, offset);
     pthread_mutex_lock(&lock);
-    ssize_t n = syscall(SYS_pwrite64, fd, bytes, len, offset);
+    ssize_t n = fails() ? -1 : syscall(SYS_pwrite64, fd, bytes, len, offset);
     int why = errno;
     if (n > 0) record('W', inode(fd), (uint64_t)offset, bytes, (size_t)n);
     pthread_mutex_unlock(&lock);
@@ -194,7 +206,7 @@ int rename(const char *from, const char *to) {
     memcpy(both, from, first + 1);
     memcpy(both + first + 1, to, second);
     pthread_mutex_lock(&lock);
-    int result = (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0), why = errno;
+    int result = fails() ? -1 : (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0), why = errno;
     if (!result) record('R', 0, 0, both, first + second + 1);
     pthread_mutex_unlock(&lock);
     errno = why;
@@ -220,9 +232,11 @@ static int sync_fd(int fd, long call) {
     uint64_t ino = inode(fd);
     pthread_mutex_lock(&lock);
     uint64_t number = ++syncs;
+    int failed = fails(), why = errno;
     record('B', ino, number, "", 0);
     pthread_mutex_unlock(&lock);
-    int result = (int)syscall(call, fd), why = errno;
+    int result = failed ? -1 : (int)syscall(call, fd);
+    if (!failed) why = errno;
     pthread_mutex_lock(&lock);
     if (!result) record('E', ino, number, "", 0);
     pthread_mutex_unlock(&lock);

@@ -11,7 +11,7 @@ use std::sync::{Barrier, Mutex};
 use profiledb::{Batch, Commit, Db, Durability, Event, Kind, ProfileKey, Timestamp, Update};
 
 use super::disk::{Seen, Trace};
-use super::{ACKNOWLEDGEMENTS, DAY, NOW, run_recorded};
+use super::{ACKNOWLEDGEMENTS, DAY, NOW, Recorder};
 use crate::builder;
 
 /// Writers of the group commit, each with one write.
@@ -38,7 +38,9 @@ fn update() -> Update {
 }
 
 fn event(id: &str) -> Event {
-    Event::new("e", "ann", Timestamp::from_millis(200 * DAY)).id(id).set("company", "acme")
+    let event = Event::new("e", "ann", Timestamp::from_millis(200 * DAY)).id(id).set("company", "acme");
+    // Groups without a table, for backfills.
+    event.set("late synced", "acme").set("late buffered", "acme")
 }
 
 fn batch(id: &str) -> Batch {
@@ -69,7 +71,7 @@ pub(crate) fn run_verbs(store: &Path) {
         verbs.run(&name("submitted event"), || wait(db.events().submit(event("4"))));
         verbs.run(&name("events"), || db.events().append_all([event("4"), event("4b")]));
         verbs.run(&name("delete"), || users.delete("ann"));
-        verbs.run(&name("backfill"), || db.backfill_first_event_times(&Kind::group("company")?));
+        verbs.run(&name("backfill"), || db.backfill_first_event_times(&Kind::group(format!("late {says}"))?));
         verbs.run(&name("delete of a user"), || db.delete_user("ann"));
         verbs.run(&name("event before the deletion"), || db.events().append(event("5")));
         verbs.run(&name("delete of a day"), || db.events().delete_before(Timestamp::from_millis(201 * DAY)));
@@ -167,9 +169,9 @@ fn done(trace: &Trace) -> Vec<Done> {
 
 #[test]
 fn every_verb_syncs_the_log_before_it_returns_or_not_as_its_durability_says() {
-    let (_dir, trace) = run_recorded("syncs");
+    let recorded = Recorder::compile().run("syncs", None);
     let mut counts = [0; 3];
-    for done in done(&trace) {
+    for done in done(&recorded.trace) {
         let (is_right, kind) = match done.verb.split(' ').next().unwrap() {
             "synced" => (done.syncs >= 1 && done.unsynced == 0, 0),
             // Handed to the operating system, so that a crash of the process loses nothing.

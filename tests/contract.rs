@@ -969,7 +969,7 @@ fn every_case_has_its_test_and_its_row() {
         tested.extend(list.iter().map(|(number, _)| number));
     }
     let once: BTreeSet<u8> = tested.iter().copied().collect();
-    assert_eq!(once.len(), tested.len(), "a case stands twice: {tested:?}");
+    assert_eq!(once.len(), tested.len(), "a duplicate case: {tested:?}");
     assert!(once.iter().copied().eq(CASES), "{once:?}");
 
     let page = include_str!("../docs/CONTRACT.md");

@@ -147,7 +147,7 @@ fn folded(phases: std::ops::Range<i64>) -> Folded {
 }
 
 #[track_caller]
-fn holds(db: &Db, phases: i64) {
+fn assert_folded(db: &Db, phases: i64) {
     folded(0..phases).check(&kinds(), &IDS, |kind| View::clone(&db.table(kind)));
     let snapshot = db.snapshot();
     folded(0..phases).check(&kinds(), &IDS, |kind| snapshot.table(kind));
@@ -171,10 +171,10 @@ fn pending_operands_survive_a_clean_close() {
         if phases < 4 {
             assert_pending_everywhere(&db);
         }
-        holds(&db, phases);
+        assert_folded(&db, phases);
         write(&db, phases..phases + 1);
     }
-    holds(&temp.open(), 6);
+    assert_folded(&temp.open(), 6);
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn pending_operands_survive_an_abort() {
         if phase < 3 {
             assert_pending_everywhere(&db);
         }
-        holds(&db, phase + 1);
+        assert_folded(&db, phase + 1);
     }
 }
 
@@ -209,20 +209,20 @@ fn pending_operands_fold_in_concurrent_readers() {
     let reader = builder().open_read_only(temp.store()).unwrap();
     let secondary = builder().open_secondary(temp.store(), temp.path("scratch")).unwrap();
     assert_pending_everywhere(&reader);
-    holds(&reader, 4);
-    holds(&secondary, 4);
+    assert_folded(&reader, 4);
+    assert_folded(&secondary, 4);
     write(&db, 4..5);
-    holds(&secondary, 4);
+    assert_folded(&secondary, 4);
     secondary.catch_up().unwrap();
-    holds(&secondary, 5);
+    assert_folded(&secondary, 5);
     let held = secondary.snapshot();
     db.compact().unwrap();
     write(&db, 5..6);
     secondary.catch_up().unwrap();
-    holds(&secondary, 6);
+    assert_folded(&secondary, 6);
     folded(0..5).check(&kinds(), &IDS, |kind| held.table(kind));
-    holds(&reader, 4);
-    holds(&db, 6);
+    assert_folded(&reader, 4);
+    assert_folded(&db, 6);
     let late = ProfileKey::group("late", "x").unwrap();
     db.write(Batch::from_iter([(late, Change::Update(Update::new().set("a", 1)))])).unwrap();
     secondary.catch_up().unwrap();
@@ -300,11 +300,11 @@ fn pending_operands_are_restored_from_a_backup() {
     Db::restore(temp.path("backups"), temp.path("restored")).unwrap();
     let restored = builder().open(temp.path("restored")).unwrap();
     assert_pending_everywhere(&restored);
-    holds(&restored, 4);
+    assert_folded(&restored, 4);
     write(&restored, 4..6);
-    holds(&restored, 6);
-    holds(&builder().open_read_only(temp.path("restored")).unwrap(), 6);
-    holds(&db, 6);
+    assert_folded(&restored, 6);
+    assert_folded(&builder().open_read_only(temp.path("restored")).unwrap(), 6);
+    assert_folded(&db, 6);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -375,7 +375,7 @@ fn compaction_folds_every_table() {
     for kind in kinds() {
         assert_eq!(table(&db.check().unwrap(), &kind.to_string()).pending_operands, 0, "{kind}");
     }
-    holds(&db, 5);
+    assert_folded(&db, 5);
 }
 
 #[test]

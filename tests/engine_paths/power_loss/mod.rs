@@ -29,7 +29,7 @@ use super::{builder, crash};
 /// Milliseconds of a day.
 const DAY: i64 = 86_400_000;
 
-/// What the clock says, behind every time here.
+/// The clock of every store here, later than all times.
 const NOW: Timestamp = Timestamp::from_millis(10_000 * DAY);
 
 /// Where the child says what it does.
@@ -271,7 +271,7 @@ fn shown(event: &Event) -> String {
     format!("event {} {}", event.distinct_id(), serde_json::to_string(event).unwrap())
 }
 
-/// What the store holds.
+/// The content of the store.
 fn state(db: &Db) -> Result<State, String> {
     let mut state = State::new();
     for kind in [Kind::User, Kind::group("company").unwrap(), Kind::group("number").unwrap()] {

@@ -107,6 +107,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        self.stop();
+        // A failure cannot be reported from here, and `close` is there for those who need to know.
+        let _ = self.close();
     }
 }

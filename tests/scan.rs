@@ -11,8 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use profiledb::{Batch, Db, Durability, Event, Profile, ProfileScan, Timestamp, Update, Value};
 use support::{Random, TempStore};
 
+const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
+
 fn builder() -> profiledb::Builder {
-    Db::builder().durability(Durability::Buffered).clock(|| Timestamp::from_seconds(1_000)).block_cache_bytes(8 << 20)
+    Db::builder().durability(Durability::Buffered).clock(|| NOW).block_cache_bytes(8 << 20)
 }
 
 /// A profile as the oracle knows it.
@@ -31,7 +33,7 @@ impl Known {
         let json = self.profile.map(|(n, text)| {
             let first = self.first_event.map(|time| Timestamp::from_seconds(time).to_string());
             let properties = [
-                ("$last_seen", Some(serde_json::json!("1970-01-01T00:16:40"))),
+                ("$last_seen", Some(serde_json::json!(NOW.to_string()))),
                 ("$mp_first_event_time", first.map(Into::into)),
                 ("n", Some(serde_json::json!(n))),
                 ("text", text.then(|| serde_json::json!("t".repeat(300)))),
@@ -58,7 +60,7 @@ fn fill(db: &Db, random: &mut Random) -> Vec<Known> {
     for id in letters.iter().flat_map(|a| letters.iter().map(move |b| format!("{a}{b}"))) {
         let known = Known {
             profile: (random.below(4) > 0).then(|| (random.below(10) as i64, random.below(2) == 0)),
-            first_event: (random.below(2) == 0).then(|| random.below(900) as i64),
+            first_event: (random.below(2) == 0).then(|| NOW.seconds() - random.below(900) as i64),
             id,
         };
         if let Some((n, text)) = known.profile {
@@ -205,8 +207,17 @@ fn a_filter_never_fails_in_silence() {
     }
 }
 
-/// Every batch sets `n` and appends an event that is earlier than all before. Whoever sees a row of a batch has to see
-/// the first event of that batch, or an earlier one.
+/// Ends readers when the writer ends, or fails.
+struct StopOnDrop<'s>(&'s AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Every batch sets `n` and appends an event that is earlier than all before. A reader that sees a row of a batch has to
+/// see the first event of that batch, or an earlier one.
 #[test]
 fn a_profile_never_has_a_first_event_that_is_later_than_its_row() {
     const WRITES: i64 = 3_000;
@@ -215,6 +226,7 @@ fn a_profile_never_has_a_first_event_that_is_later_than_its_row() {
     let ids = ["a", "b", "c"];
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _stop = StopOnDrop(&stop);
         for id in ids {
             let (users, stop) = (db.users(), &stop);
             scope.spawn(move || {
@@ -222,7 +234,7 @@ fn a_profile_never_has_a_first_event_that_is_later_than_its_row() {
                     let Some(profile) = users.get(id).unwrap() else { continue };
                     let Some(Value::Number(n)) = profile.get("n") else { panic!("{profile:?}") };
                     let (n, first) = (n.as_i64().unwrap(), profile.first_event_time().unwrap());
-                    assert!(first <= Timestamp::from_seconds(WRITES - n), "n={n} first={first}");
+                    assert!(first <= Timestamp::from_seconds(NOW.seconds() - n), "n={n} first={first}");
                 }
             });
         }
@@ -230,15 +242,15 @@ fn a_profile_never_has_a_first_event_that_is_later_than_its_row() {
             let mut batch = Batch::new();
             for id in ids {
                 batch.update(&db.users(), id, Update::new().set("n", n)).unwrap();
-                batch.append(Event::new("e", id, Timestamp::from_seconds(WRITES - n)));
+                batch.append(Event::new("e", id, Timestamp::from_seconds(NOW.seconds() - n)));
             }
             db.write(batch).unwrap();
         }
-        stop.store(true, Ordering::Relaxed);
     });
     for id in ids {
         let first = db.users().get(id).unwrap().unwrap().first_event_time();
-        assert_eq!((first, db.users().first_event_time(id).unwrap()), (Some(Timestamp::from_seconds(1)), first));
+        let earliest = Timestamp::from_seconds(NOW.seconds() - WRITES + 1);
+        assert_eq!((first, db.users().first_event_time(id).unwrap()), (Some(earliest), first));
         assert_eq!(db.snapshot().users().first_event_time(id).unwrap(), first);
     }
 }

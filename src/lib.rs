@@ -65,7 +65,7 @@
 //! * Fastest loading: [`Durability::Buffered`], and [`Db::sync`] at the end.
 //! * Update objects and events as Mixpanel's clients send them: [`ingest`], with [`Db::rules`].
 //! * Events that are kept elsewhere: [`Join::events_from`](join::Join::events_from) an iterator.
-//! * Erasure of a user, as data protection laws require: [`EventLog::delete_user`].
+//! * Erasure of a user, as data protection laws require: [`Db::delete_user`].
 //! * The same folds without RocksDB, for harnesses and other engines: [`merge`].
 //! * Integrity: [`Db::check`] reads every row, operand and event; [`Db::backup`] copies the store.
 //!

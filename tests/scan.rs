@@ -36,7 +36,7 @@ impl Known {
                 ("$last_seen", Some(serde_json::json!(NOW.to_string()))),
                 ("$mp_first_event_time", first.map(Into::into)),
                 ("n", Some(serde_json::json!(n))),
-                ("text", text.then(|| serde_json::json!("t".repeat(300)))),
+                ("text", text.then(|| serde_json::json!("t".repeat(200)))),
             ];
             let object: serde_json::Map<String, serde_json::Value> = properties
                 .into_iter()
@@ -65,7 +65,7 @@ fn fill(db: &Db, random: &mut Random) -> Vec<Known> {
         };
         if let Some((n, text)) = known.profile {
             let update = Update::new().set("n", n);
-            let update = if text { update.set("text", "t".repeat(300)) } else { update };
+            let update = if text { update.set("text", "t".repeat(200)) } else { update };
             batch.update(&db.users(), known.id.clone(), update).unwrap();
         } else if random.below(3) == 0 {
             // The row of an absent profile.

@@ -216,8 +216,8 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// Every batch sets `n` and appends an event that is earlier than all before. A reader that sees a row of a batch has to
-/// see the first event of that batch, or an earlier one.
+/// Every batch sets `n` and appends an event that is earlier than all before. A reader that sees a row of a batch has
+/// to see the first event of that batch, or an earlier one.
 #[test]
 fn a_profile_never_has_a_first_event_that_is_later_than_its_row() {
     const WRITES: i64 = 3_000;

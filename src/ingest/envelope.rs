@@ -26,12 +26,8 @@ enum EnvelopeKey {
 
 impl EnvelopeKey {
     fn of(name: &str) -> Self {
-        // Most objects have keys without a dollar in their operands only.
         if !name.starts_with('$') {
             return Self::Ignored;
-        }
-        if let Some(operator) = Operator::named(name) {
-            return Self::Operator(operator);
         }
         match name {
             "$distinct_id" => Self::DistinctId,
@@ -51,7 +47,7 @@ impl EnvelopeKey {
             | "$had_persisted_distinct_id"
             | "$mp_metadata"
             | "$source" => Self::Ignored,
-            _ => Self::Unknown(name.to_owned()),
+            _ => Operator::named(name).map_or_else(|| Self::Unknown(name.to_owned()), Self::Operator),
         }
     }
 }

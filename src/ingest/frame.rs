@@ -33,6 +33,8 @@
 
 use std::io::BufRead;
 
+use memchr::memchr3;
+
 use crate::error::{Error, ErrorKind, Result};
 
 use super::parse::too_long;
@@ -342,7 +344,16 @@ impl Machine {
     }
 
     fn inside(&mut self, chunk: &[u8]) -> (usize, Option<Found>) {
-        for (at, &byte) in chunk.iter().enumerate() {
+        let mut next = 0;
+        while let Some(rest) = chunk.get(next..).filter(|rest| !rest.is_empty()) {
+            if self.in_string && !self.escaped {
+                match memchr3(b'"', b'\\', b'\n', rest) {
+                    Some(plain) => next += plain,
+                    None => break,
+                }
+            }
+            let (at, Some(&byte)) = (next, chunk.get(next)) else { break };
+            next += 1;
             if self.in_string {
                 match byte {
                     b'\n' => return self.broken(chunk, at, "a line break inside a string", true),

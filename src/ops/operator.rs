@@ -1,51 +1,43 @@
 //! The operators by name: the one list of them.
 
-/// An operator of an update object, without its operand.
-///
-/// Several operators in one object are applied in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Operator {
-    Set,
-    SetOnce,
-    Merge,
-    Add,
-    Append,
-    Union,
-    Remove,
-    Unset,
-    Delete,
+/// Defines [`Operator`], so that both directions between operators and names are compiled from one list.
+macro_rules! operators {
+    ($($operator:ident $name:literal)*) => {
+        /// An operator of an update object, without its operand.
+        ///
+        /// Several operators in one object are applied in this order.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub(crate) enum Operator {
+            $($operator,)*
+        }
+
+        impl Operator {
+            /// The name on the wire.
+            pub(crate) const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$operator => $name,)*
+                }
+            }
+
+            /// The operator of this name, if there is one.
+            pub(crate) fn named(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$operator),)*
+                    _ => None,
+                }
+            }
+        }
+    };
 }
 
-impl Operator {
-    const ALL: [Self; 9] = [
-        Self::Set,
-        Self::SetOnce,
-        Self::Merge,
-        Self::Add,
-        Self::Append,
-        Self::Union,
-        Self::Remove,
-        Self::Unset,
-        Self::Delete,
-    ];
-
-    /// The name on the wire.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Set => "$set",
-            Self::SetOnce => "$set_once",
-            Self::Merge => "$merge",
-            Self::Add => "$add",
-            Self::Append => "$append",
-            Self::Union => "$union",
-            Self::Remove => "$remove",
-            Self::Unset => "$unset",
-            Self::Delete => "$delete",
-        }
-    }
-
-    /// The operator of this name, if there is one.
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|operator| operator.name() == name)
-    }
+operators! {
+    Set "$set"
+    SetOnce "$set_once"
+    Merge "$merge"
+    Add "$add"
+    Append "$append"
+    Union "$union"
+    Remove "$remove"
+    Unset "$unset"
+    Delete "$delete"
 }

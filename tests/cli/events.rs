@@ -212,7 +212,7 @@ fn profiles_are_picked_and_empty_ones_are_counted() {
         let id = |row: &Json| row["$distinct_id"].as_str().or(row["$group_id"].as_str()).unwrap().to_owned();
         (lines(&ended.out).iter().map(id).collect::<Vec<_>>().join(" "), ended.err)
     };
-    let said = "left out profiles without properties, which --all prints count=1\n";
+    let said = "skipped profiles without properties; --all prints them count=1\n";
     for (expr, expected) in [
         (r#"defined(properties["plan"])"#, "text"),
         (r#"defined(user["plan"])"#, "text"),
@@ -232,7 +232,7 @@ fn profiles_are_picked_and_empty_ones_are_counted() {
     let seen = "{\"$distinct_id\":\"seen\",\"$mp_first_event_time\":\"2024-01-01T00:00:00\"}\n";
     assert_eq!(bench.run(&["list", "--all", "--prefix", "s"]).ok(), seen);
     bench.run(&["list", "--where", r#"event["$time"] == 1"#]).failed(&["no event to refer to"]);
-    bench.run(&["list", "--where", r#"not properties["plan"]"#]).failed(&["--where, of \"null\"", "`not`"]);
+    bench.run(&["list", "--where", r#"not properties["plan"]"#]).failed(&["id=\"null\"", "`not`"]);
 }
 
 #[test]

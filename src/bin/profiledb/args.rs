@@ -1,4 +1,4 @@
-//! What can be typed.
+//! The arguments of all commands.
 
 use std::path::PathBuf;
 
@@ -8,15 +8,15 @@ use profiledb::{Kind, Limits};
 use crate::failure::Failure;
 use crate::measures::Measures;
 use crate::print::Format;
-use crate::scope::Scope;
+use crate::scope::ScopeFlags;
 use crate::span::BEFORE_HELP;
 
-/// An embedded store of user and group profiles, and of the events that they are joined onto.
+/// An embedded store of user and group profiles, and of events that are joined with them.
 ///
-/// Exit status: 0 when all went well, 2 when records were refused or a check found something wrong, 1 on any error.
+/// Exit status: 0 on success, 2 if records were rejected or a check found something wrong, 1 on any error.
 #[derive(Debug, Parser)]
 #[command(name = "profiledb", version, max_term_width = 100, disable_help_subcommand = true)]
-#[command(after_help = "New here? \"profiledb demo\" is a tour of ten seconds.")]
+#[command(after_help = "\"profiledb demo\" is a guided tour of ten seconds.")]
 pub(crate) struct Args {
     /// The directory of the store.
     #[arg(long, global = true, env = "PROFILEDB_DIR", default_value = "./profiledb-data", value_name = "DIR")]
@@ -29,14 +29,14 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Take a guided tour on real data, in a temporary store.
     Demo {
-        /// Keep the store, and say where it is.
+        /// Keep the store, and print its path.
         #[arg(long)]
         keep: bool,
     },
     Import(ImportArgs),
     Track(TrackArgs),
     Update(UpdateArgs),
-    /// Remove profiles, but not events. Those that are not there count too: nothing is read.
+    /// Delete profiles, but not events. Missing profiles are counted as well, because nothing is read.
     Delete {
         /// The ids of the profiles.
         #[arg(required = true, value_name = "ID")]
@@ -44,32 +44,30 @@ pub(crate) enum Command {
         #[command(flatten)]
         of: Of,
     },
-    /// Remove all that there is of users, as data protection laws ask for: their events, their profiles, and the times
-    /// of their first events.
+    /// Erase users, as data protection laws require: their events, their profiles, and the times of their first events.
     ///
-    /// Stop sending first: what arrives meanwhile may stay. What groups know from events of the user stays, as do
-    /// backups. What was removed cannot be read any more; "profiledb compact" takes it out of the files as well.
+    /// Stop tracking them first: events that are appended meanwhile may be kept. First event times of groups and
+    /// backups are kept. Erased data cannot be read any more; "profiledb compact" removes it from the files as well.
     DeleteUser {
         /// The ids of the users.
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
     },
-    /// Remove all events before a time.
+    /// Delete all events before a time.
     ///
-    /// Profiles stay as they are, and so do the times of first events, which are of the first event ever seen. So do
-    /// backups. The space comes back as files are compacted.
+    /// Profiles, times of first events, and backups are kept. Space is reclaimed by compaction.
     DeleteEvents {
-        /// The first moment of which events stay.
+        /// The time before which events are deleted.
         #[arg(long, value_name = "TIME", long_help = BEFORE_HELP)]
         before: String,
     },
-    /// Print one profile, as a line that `import` takes back.
+    /// Print one profile, as a line that can be imported.
     Get {
         /// The id of the profile.
         id: String,
         #[command(flatten)]
         of: Of,
-        /// How to print it. Default: one line of JSON.
+        /// The output format. Default: one line of JSON.
         #[arg(long, value_enum)]
         format: Option<Format>,
     },
@@ -77,21 +75,20 @@ pub(crate) enum Command {
     Export(ExportArgs),
     Events(EventsArgs),
     Join(JoinArgs),
-    /// Print which tables there are, and how many profiles or events each holds.
+    /// Print the tables, with the number of profiles or events in each.
     Tables(Shape),
-    /// Print what the tables take on disk and in memory. Cheap: nothing is read, so counts are estimates.
+    /// Print the sizes of the tables on disk and in memory. Cheap: nothing is read, so counts are estimates.
     Stats(Shape),
-    /// Read every row, every pending operand and every event, and report what is there. Exit status 2 when something is
-    /// wrong.
+    /// Read and verify every row, every pending operand and every event. Exit status 2 if something is wrong.
     Check(Shape),
     /// Fold every profile and rewrite every file, after which reads are fastest.
     Compact,
-    /// Add a backup of the store to a directory of backups.
+    /// Create a backup of the store in a directory of backups.
     Backup {
-        /// The directory of backups. It is made if there is none.
+        /// The directory of backups. It is created if it does not exist.
         dir: PathBuf,
     },
-    /// Make a store from the latest backup: --db says where, and nothing may be there yet.
+    /// Restore the latest backup to the directory of --db, which must not exist or be empty.
     Restore {
         /// The directory of backups.
         dir: PathBuf,
@@ -107,13 +104,13 @@ pub(crate) enum Command {
 
 /// Apply updates from files: objects, arrays or lines of them, plain or gzipped, and exports.
 ///
-/// Records are applied in order, each alone: a refused one costs itself only. What was applied survives a crash of
-/// the process at once, and power loss once the last line is printed, because all of it is synced then (with --sync,
-/// from the moment it is counted). The last line is one JSON object with the figures.
+/// Records are applied in order, each on its own: a rejected one does not affect the others. What is applied survives a
+/// crash of the process immediately, and power loss once the last line is printed, before which everything is synced
+/// (with --sync, every commit is). The last line is a JSON object with the figures.
 #[derive(Debug, Flags)]
 pub(crate) struct ImportArgs {
     #[command(flatten)]
-    pub(crate) feed: Feed,
+    pub(crate) feed: ImportOptions,
     /// Allow $add on groups.
     #[arg(long)]
     pub(crate) add_on_groups: bool,
@@ -121,34 +118,34 @@ pub(crate) struct ImportArgs {
 
 /// Append events from files: objects in the form of Mixpanel's /import, arrays or lines of them, plain or gzipped.
 ///
-/// Events are kept as they came, each alone: a refused one costs itself only. One that is sent again, with the same
-/// name, user, time and $insert_id, replaces the one that is there. Crashes, and the last line, are as with `import`.
+/// Events are stored unchanged, each on its own: a rejected one does not affect the others. An event with the same
+/// name, user, time and $insert_id as a stored one replaces it. Durability, and the last line, are as with `import`.
 #[derive(Debug, Flags)]
 pub(crate) struct TrackArgs {
     #[command(flatten)]
-    pub(crate) feed: Feed,
+    pub(crate) feed: ImportOptions,
 }
 
-/// What is read, and how it is stored.
+/// Input files, and options of the import.
 #[derive(Debug, Flags)]
-pub(crate) struct Feed {
+pub(crate) struct ImportOptions {
     /// The files, in order. "-" is the standard input.
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) reading: Reading,
-    /// Where refused records go, one a line with the reason. Default: the standard error.
+    /// The file for rejected records, one per line with the reason. Default: the standard error.
     #[arg(long, value_name = "FILE")]
     pub(crate) rejects: Option<PathBuf>,
-    /// Sync every commit, not only the end.
+    /// Sync every commit, not only the last one.
     #[arg(long)]
     pub(crate) sync: bool,
 }
 
-/// Apply one update object, given here or on the standard input.
+/// Apply one update object, from the command line or the standard input.
 #[derive(Debug, Flags)]
 pub(crate) struct UpdateArgs {
-    /// The object, as in '{"$distinct_id":"alice","$set":{"plan":"pro"}}'. "-" is the standard input.
+    /// The object, for example '{"$distinct_id":"alice","$set":{"plan":"pro"}}'. "-" is the standard input.
     #[arg(value_name = "JSON")]
     pub(crate) json: String,
     #[command(flatten)]
@@ -158,13 +155,13 @@ pub(crate) struct UpdateArgs {
     pub(crate) add_on_groups: bool,
 }
 
-/// How records are read.
+/// Parser options.
 #[derive(Debug, Flags)]
 pub(crate) struct Reading {
-    /// Refuse what is doubtful instead of forgiving it.
+    /// Reject records with mistakes that are tolerated otherwise.
     #[arg(long)]
     pub(crate) strict: bool,
-    /// Lift all limits on sizes, numbers of properties and times of events, to restore what was printed.
+    /// Lift all limits on sizes, numbers of properties and times of events, to restore an export.
     #[arg(long)]
     pub(crate) unbounded: bool,
 }
@@ -175,27 +172,27 @@ impl Reading {
     }
 }
 
-/// Print profiles in the order of their ids, one a row.
+/// Print profiles in the order of their ids, one per row.
 ///
-/// Profiles without any property are left out, and counted on the standard error, unless --all is given.
+/// Profiles without properties are skipped, and counted on the standard error, unless --all is given.
 #[derive(Debug, Flags)]
 pub(crate) struct ListArgs {
     #[command(flatten)]
     pub(crate) of: Of,
-    /// The properties to print, beside the id. Default: all.
+    /// The properties to print, in addition to the id. Default: all.
     #[arg(long, value_delimiter = ',', value_name = "NAME,...")]
     pub(crate) columns: Option<Vec<String>>,
-    /// At most so many rows. Default: all, and 100 in a table.
+    /// At most N rows. Default: all, and 100 in a table.
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
-    /// Only ids that begin with this.
+    /// Only ids with this prefix.
     #[arg(long, default_value = "", value_name = "TEXT")]
     pub(crate) prefix: String,
-    /// Only profiles of which this is true, as in 'properties["plan"] == "pro" and defined(user["$email"])'. Either
-    /// word names the profile; its id and its times are properties here.
+    /// Only profiles for which this expression is true, for example 'properties["plan"] == "pro" and
+    /// defined(user["$email"])'. properties and user both refer to the profile, with its id and its times.
     #[arg(long = "where", value_name = "EXPR")]
     pub(crate) filter: Option<String>,
-    /// Also profiles without any property, and ids that are known from events only.
+    /// Also profiles without properties, and ids that have events only.
     #[arg(long)]
     pub(crate) all: bool,
     #[command(flatten)]
@@ -204,15 +201,15 @@ pub(crate) struct ListArgs {
 
 /// Print events in the order of the log: by day in UTC, within a day by user, then by time.
 ///
-/// Lines of JSON are what `track` takes back.
+/// Lines of JSON can be appended again by `track`.
 #[derive(Debug, Flags)]
 pub(crate) struct EventsArgs {
     #[command(flatten)]
-    pub(crate) scope: Scope,
-    /// Only events of this user, who is looked up. "" is nobody.
+    pub(crate) scope: ScopeFlags,
+    /// Only events of this user, with a skip scan. "" selects anonymous events.
     #[arg(long, value_name = "ID")]
     pub(crate) user: Option<String>,
-    /// Print how many events there are on each day instead.
+    /// Print the number of events of each day instead.
     #[arg(long, conflicts_with = "limit")]
     pub(crate) days: bool,
     /// At most N events. Default: all, and 100 in a table.
@@ -237,7 +234,7 @@ pub(crate) struct EventsArgs {
 #[command(verbatim_doc_comment)]
 pub(crate) struct JoinArgs {
     #[command(flatten)]
-    pub(crate) scope: Scope,
+    pub(crate) scope: ScopeFlags,
     /// The fields to print of each event, besides its name, time and user.
     #[arg(long, value_delimiter = ',', value_name = "FIELD,...", conflicts_with_all = ["by", Measures::GROUP])]
     pub(crate) select: Vec<String>,
@@ -288,9 +285,9 @@ pub(crate) enum Way {
     Hash,
 }
 
-/// Print every profile as a line that `import` takes back, `$last_seen` included.
+/// Print every profile as a line that can be imported, `$last_seen` included.
 ///
-/// Restore with "profiledb import --unbounded", for a profile can be larger than what one update may be. Events are
+/// Restore with "profiledb import --unbounded", because a profile can exceed the limits of an update. Events are
 /// printed by `events`.
 #[derive(Debug, Flags)]
 pub(crate) struct ExportArgs {
@@ -300,12 +297,12 @@ pub(crate) struct ExportArgs {
     /// Only users.
     #[arg(long)]
     pub(crate) users: bool,
-    /// The file to write, gzipped if its name ends in .gz. It appears when it is complete. Default: standard output.
+    /// The output file, gzipped if its name ends in .gz. It is created when it is complete. Default: standard output.
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 }
 
-/// Whose profile.
+/// The kind of profile.
 #[derive(Debug, Flags)]
 pub(crate) struct Of {
     /// The group key, for a group. Default: a user.
@@ -319,10 +316,10 @@ impl Of {
     }
 }
 
-/// How rows are printed.
+/// The output format.
 #[derive(Debug, Flags)]
 pub(crate) struct Shape {
-    /// How to print. Default: table on a terminal, ndjson elsewhere.
+    /// The output format. Default: table on a terminal, ndjson otherwise.
     #[arg(long, value_enum)]
     format: Option<Format>,
 }
@@ -332,7 +329,7 @@ impl Shape {
         self.format.unwrap_or_else(Format::fitting)
     }
 
-    /// The format that was asked for.
+    /// The requested format.
     pub(crate) fn given(&self) -> Option<Format> {
         self.format
     }

@@ -1,4 +1,4 @@
-//! Backups: making one, going back to one, looking at them.
+//! The commands `backup`, `restore` and `backups`.
 
 use std::path::Path;
 
@@ -8,12 +8,12 @@ use crate::failure::Failure;
 use crate::open;
 use crate::print::{self, Format, Rows};
 
-/// Adds a backup to a directory of them, and prints it.
+/// Creates a backup in a directory of backups, and prints it.
 pub(crate) fn backup(dir: &Path, to: &Path) -> Result<(), Failure> {
     print::line(&open::to_write(dir)?.backup(to)?)
 }
 
-/// Makes a store from the latest backup, and prints which one that was.
+/// Restores a store from the latest backup, and prints which one that was.
 pub(crate) fn restore(dir: &Path, from: &Path) -> Result<(), Failure> {
     print::line(&Db::restore(from, dir)?)
 }

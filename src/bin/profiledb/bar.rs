@@ -1,16 +1,16 @@
-//! Progress on a terminal.
+//! Progress bars.
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// No progress: for what is over at once.
+/// A hidden bar, for short commands.
 pub(crate) fn none() -> ProgressBar {
     ProgressBar::hidden()
 }
 
-/// A bar on the standard error if a person looks at it. With an unknown size it has no end, but still a rate.
+/// A bar on the standard error if that is a terminal. With an unknown size it is a spinner with a rate.
 pub(crate) fn of(bytes: Option<u64>, what: &str) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return none();

@@ -1,4 +1,4 @@
-//! Removing events, and users with all that there is of them.
+//! The commands `delete-user` and `delete-events`.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ struct ErasedUser<'i> {
     deleted_profile: bool,
 }
 
-/// Removes users one by one, and prints what there was of each.
+/// Erases users one by one, and prints what each had.
 pub(crate) fn users(dir: &Path, ids: &[String]) -> Result<(), Failure> {
     ids.iter().try_for_each(|id| ProfileKey::user(id).map(drop))?;
     let db = open::to_write(dir)?;
@@ -36,7 +36,7 @@ struct ErasedEvents {
     events: u64,
 }
 
-/// Removes the events before a time, and prints how many those were and how many there are.
+/// Deletes the events before a time, and prints how many were deleted and how many are left.
 pub(crate) fn events(dir: &Path, before: &str) -> Result<(), Failure> {
     let before = span::time("--before", before)?;
     let db = open::to_write(dir)?;

@@ -1,4 +1,4 @@
-//! Events, as they were tracked, and how many there are.
+//! The command `events`.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -12,18 +12,18 @@ use crate::failure::Failure;
 use crate::list::TABLE_ROWS;
 use crate::open;
 use crate::print::{Format, Named, Rows};
-use crate::scope::Understood;
+use crate::scope::EventSelection;
 
 const INSERT_ID: &str = "$insert_id";
 
-/// Prints events in the order of the log, or how many there are on each day.
+/// Prints events in the order of the log, or the number of events of each day.
 pub(crate) fn run(dir: &Path, events: &EventsArgs) -> Result<(), Failure> {
     let scope = events.scope.read()?;
     let format = events.shape.format();
-    let moment = open::to_read(dir)?.snapshot();
+    let snapshot = open::to_read(dir)?.snapshot();
     let user = events.user.as_deref();
     if events.days {
-        return days(scope.of(asked(&moment, user)), format);
+        return days(scope.of(query(&snapshot, user)), format);
     }
     let limit = match events.limit {
         None if format == Format::Table => TABLE_ROWS,
@@ -32,48 +32,47 @@ pub(crate) fn run(dir: &Path, events: &EventsArgs) -> Result<(), Failure> {
     };
     let mut columns = ["event", "time", "distinct_id"].map(str::to_owned).to_vec();
     if format.has_header() {
-        // One more walk over the same moment, to know the columns.
+        // The header needs the names of all columns, which takes another scan of the same snapshot.
         let mut names = BTreeSet::new();
-        for event in found(&moment, user, &scope)?.take(limit) {
+        for event in found(&snapshot, user, &scope)?.take(limit) {
             names.extend(event?.properties().iter().map(|(name, _)| column(name).to_owned()));
         }
         columns.extend(names);
         columns.push(INSERT_ID.to_owned());
     }
     let mut out = Rows::new(format, columns)?.fit();
-    let mut found = found(&moment, user, &scope)?;
+    let mut found = found(&snapshot, user, &scope)?;
     for event in found.by_ref().take(limit) {
         let event = event?;
         if format.has_header() { out.row(&cells(&event))? } else { out.object(&event)? }
     }
     out.end()?;
     if events.limit.is_none() && limit < usize::MAX && found.next().is_some() {
-        let _ = writeln!(io::stderr(), "the first {limit} events; --limit N prints more, --from TIME looks elsewhere");
+        let _ = writeln!(io::stderr(), "the first {limit} events; --limit N prints more, --from TIME selects others");
     }
     Ok(())
 }
 
-type Found<'s> = Box<dyn Iterator<Item = profiledb::Result<Event>> + 's>;
+type EventIter<'s> = Box<dyn Iterator<Item = profiledb::Result<Event>> + 's>;
 
-/// The events in a scope. They come from the log itself, and from a join where an expression is asked for, which may be
-/// about users.
-fn found<'s>(moment: &Snapshot, user: Option<&str>, scope: &'s Understood<'_>) -> Result<Found<'s>, Failure> {
+/// The selected events: from the log, or, with an expression, which may refer to users, from a join.
+fn found<'s>(snapshot: &Snapshot, user: Option<&str>, scope: &'s EventSelection<'_>) -> Result<EventIter<'s>, Failure> {
     if scope.has_filter() {
-        let rows = scope.of(asked(moment, user)).ordered().with_events().rows()?;
+        let rows = scope.of(query(snapshot, user)).ordered().with_events().rows()?;
         return Ok(Box::new(rows.map(|row| row?.event())));
     }
-    let log = moment.events();
+    let log = snapshot.events();
     let events = user.map_or_else(|| log.range(scope.bounds()), |id| log.of_user(id));
-    // What cannot be read is never passed over.
+    // An event that cannot be read is an error, never skipped.
     Ok(Box::new(events.filter(|event| event.as_ref().map_or(true, |event| scope.has(event)))))
 }
 
 /// A join of all events, or of those of one user.
-fn asked(moment: &Snapshot, user: Option<&str>) -> Join {
-    user.map_or_else(|| moment.join(), |id| moment.join().users([id]))
+fn query(snapshot: &Snapshot, user: Option<&str>) -> Join {
+    user.map_or_else(|| snapshot.join(), |id| snapshot.join().users([id]))
 }
 
-/// What the column of a property is called. Only one name means something beside the properties, too.
+/// The name of the column of a property. Only one name is also that of another column.
 fn column(name: &str) -> &str {
     if name == "event" { "properties.event" } else { name }
 }

@@ -1,4 +1,4 @@
-//! Profiles as lines that an import takes back.
+//! The command `export`: profiles as lines that can be imported.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -34,7 +34,7 @@ pub(crate) fn run(dir: &Path, export: &ExportArgs) -> Result<(), Failure> {
     }
 }
 
-/// A name that is there has a whole export behind it.
+/// Written to a temporary name first, so that a file with the final name is complete.
 fn to_file(db: &Db, kinds: &[Kind], path: &Path) -> Result<(), Failure> {
     let part = PathBuf::from([path.as_os_str(), ".part".as_ref()].into_iter().collect::<OsString>());
     let write = || -> Result<(), Failure> {
@@ -56,9 +56,9 @@ fn to_file(db: &Db, kinds: &[Kind], path: &Path) -> Result<(), Failure> {
 }
 
 fn write(db: &Db, kinds: &[Kind], out: &mut impl Write) -> Result<(), Failure> {
-    let moment = db.snapshot();
+    let snapshot = db.snapshot();
     for kind in kinds {
-        for row in moment.table(kind).iter() {
+        for row in snapshot.table(kind).iter() {
             let (id, profile) = row?;
             let key = ProfileKey::new(kind.clone(), id)?;
             get::warn_of_quarantine(&profile, &key);

@@ -1,14 +1,14 @@
-//! Why a command could not go on, as one line for a person.
+//! The error of a command, printed on one line.
 
 use std::error::Error;
 use std::fmt;
 use std::io;
 
-/// A message and what caused it, from the outside in.
+/// A message, followed by its causes.
 #[derive(Debug)]
 pub(crate) struct Failure {
     message: String,
-    /// Whether whoever read the output has gone, which is no news to anyone.
+    /// Whether the reader of the output closed it, which is not reported.
     is_broken_pipe: bool,
 }
 
@@ -17,7 +17,7 @@ impl Failure {
         Self { message: message.into(), is_broken_pipe: false }
     }
 
-    /// The same failure, with what was being done.
+    /// Adds a context in front of the message.
     pub(crate) fn during(self, doing: impl fmt::Display) -> Self {
         Self { message: format!("{doing}: {}", self.message), ..self }
     }
@@ -40,7 +40,7 @@ impl<E: Error + 'static> From<E> for Failure {
         while let Some(error) = next {
             let broken = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
             failure.is_broken_pipe |= error.downcast_ref().is_some_and(broken);
-            // Some errors repeat what caused them.
+            // Some errors repeat their cause.
             let said = error.to_string();
             if !failure.message.contains(&said) {
                 failure.message.push_str(": ");

@@ -1,4 +1,4 @@
-//! One profile.
+//! The command `get`.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::open;
 use crate::print::{self, Format, Rows};
 
-/// What the times that are not stored as properties are called.
+/// The names of the times that are not stored as properties.
 pub(crate) const LAST_SEEN: &str = "$last_seen";
 pub(crate) const FIRST_EVENT: &str = "$mp_first_event_time";
 
@@ -50,7 +50,7 @@ pub(crate) fn properties(profile: &Profile) -> impl Iterator<Item = (&str, Value
         .chain(profile.properties().iter().map(|(name, value)| (name, value.clone())))
 }
 
-/// Says that a profile is not all there.
+/// Warns if a profile has quarantined operands.
 pub(crate) fn warn_of_quarantine(profile: &Profile, key: &ProfileKey) {
     let operands = profile.quarantine().len();
     if operands > 0 {

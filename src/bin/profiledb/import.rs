@@ -12,7 +12,7 @@ use profiledb::{Db, Durability, Importer};
 use serde::Serialize;
 
 use crate::SOME_WRONG;
-use crate::args::Feed;
+use crate::args::ImportOptions;
 use crate::bar;
 use crate::failure::Failure;
 use crate::input::Input;
@@ -35,10 +35,10 @@ pub(crate) struct Summary {
 /// Imports files. `rules` adds to the rules of the flags.
 pub(crate) fn run<T: WireRecord + 'static>(
     dir: &Path,
-    feed: &Feed,
+    feed: &ImportOptions,
     rules: impl FnOnce(Rules) -> Rules,
 ) -> Result<ExitCode, Failure> {
-    let Feed { files, reading, rejects, sync } = feed;
+    let ImportOptions { files, reading, rejects, sync } = feed;
     let inputs: Vec<Input> = files.iter().map(|path| Input::named(path)).collect::<Result<_, _>>()?;
     let durability = if *sync { Durability::Synced } else { Durability::Buffered };
     let db = open::or_create(Db::builder().limits(reading.limits()), dir)?;

@@ -1,4 +1,4 @@
-//! Where updates and events come from.
+//! Inputs of updates and events.
 
 use std::borrow::Cow;
 use std::fs::{self, File};
@@ -7,29 +7,29 @@ use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
 
-/// A source of them.
+/// An input.
 #[derive(Debug)]
 pub(crate) enum Input {
     Stdin,
     File(PathBuf),
-    /// Bytes at hand, and what they are.
+    /// Bytes in memory, with a name.
     Bytes(&'static str, Cow<'static, [u8]>),
 }
 
 impl Input {
-    /// The file of this name, of which it is known by now that it can be read.
+    /// The file at this path, if it can be read.
     pub(crate) fn named(path: &Path) -> Result<Self, Failure> {
         if path == Path::new("-") {
             return Ok(Self::Stdin);
         }
         let name = path.display();
-        let refused = |error: io::Error| Failure::from(error).during(format!("cannot read {name}"));
-        if fs::metadata(path).map_err(refused)?.is_dir() {
+        let unreadable = |error: io::Error| Failure::from(error).during(format!("cannot read {name}"));
+        if fs::metadata(path).map_err(unreadable)?.is_dir() {
             return Err(Failure::new(format!("cannot read {name}: it is a directory")));
         }
-        // A pipe with a name must be opened once only: whoever writes to it would take the first time for all.
-        if fs::metadata(path).map_err(refused)?.is_file() {
-            File::open(path).map_err(refused)?;
+        // A named pipe must be opened only once: its writer sees the end of the first reader.
+        if fs::metadata(path).map_err(unreadable)?.is_file() {
+            File::open(path).map_err(unreadable)?;
         }
         Ok(Self::File(path.to_owned()))
     }
@@ -42,7 +42,7 @@ impl Input {
         }
     }
 
-    /// Its size, where that is known beforehand.
+    /// Its size in bytes, if it is known.
     pub(crate) fn bytes(&self) -> Option<u64> {
         match self {
             Self::Stdin => None,

@@ -1,4 +1,4 @@
-//! Profiles as rows.
+//! The command `list`.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -13,7 +13,7 @@ use crate::open;
 use crate::print::{Format, Named, Rows};
 use crate::scope;
 
-/// A table is for looking at, and must be held whole to know its widths.
+/// The default limit of a table, which is buffered to determine its column widths.
 pub(crate) const TABLE_ROWS: usize = 100;
 
 /// Prints profiles in the order of their ids.
@@ -32,7 +32,7 @@ pub(crate) fn run(dir: &Path, list: &ListArgs) -> Result<(), Failure> {
     let header = match &list.columns {
         Some(columns) => columns.clone(),
         None if format.has_header() => {
-            // Who wants all columns wants to know them first: one more scan, of the same moment.
+            // The header needs the names of all columns, which takes another scan of the same snapshot.
             let mut names = BTreeSet::new();
             for entry in scan().take(limit) {
                 names.extend(entry?.properties().map(|(name, _)| name.to_owned()));
@@ -62,22 +62,22 @@ pub(crate) fn run(dir: &Path, list: &ListArgs) -> Result<(), Failure> {
     let empty = entries.empty;
     if list.limit.is_none() && limit < usize::MAX && entries.next().is_some() {
         let _ =
-            writeln!(io::stderr(), "the first {limit} profiles; --limit N prints more, --prefix TEXT looks elsewhere");
+            writeln!(io::stderr(), "the first {limit} profiles; --limit N prints more, --prefix TEXT selects others");
     }
     if empty > 0 {
-        let _ = writeln!(io::stderr(), "left out profiles without properties, which --all prints count={empty}");
+        let _ = writeln!(io::stderr(), "skipped profiles without properties; --all prints them count={empty}");
     }
     Ok(())
 }
 
-/// An id with its profile, or one that is known from events only.
-struct Entry {
+/// An id with its profile, or one that has events only.
+struct ListedProfile {
     id: String,
     profile: Option<Profile>,
     first_event: Option<Timestamp>,
 }
 
-impl Entry {
+impl ListedProfile {
     fn properties(&self) -> impl Iterator<Item = Named<'_>> {
         let of_profile = self.profile.iter().flat_map(get::properties);
         let first_event = self.first_event.filter(|_| self.profile.is_none());
@@ -85,12 +85,12 @@ impl Entry {
     }
 }
 
-/// What is to be listed.
+/// The profiles to list.
 struct Listed<'l> {
     view: &'l View,
     ids: Box<dyn Iterator<Item = profiledb::Result<(String, Option<Profile>)>>>,
     all: bool,
-    /// Profiles without properties that were left out so far.
+    /// The number of profiles without properties that were skipped so far.
     empty: u64,
 }
 
@@ -108,13 +108,13 @@ impl<'l> Listed<'l> {
         Self { view, ids, all: list.all, empty: 0 }
     }
 
-    fn step(&mut self) -> Result<Option<Entry>, Failure> {
+    fn step(&mut self) -> Result<Option<ListedProfile>, Failure> {
         while let Some((id, profile)) = self.ids.next().transpose()? {
             let first_event = match &profile {
                 Some(profile) => profile.first_event_time(),
                 None => self.view.first_event_time(&id)?,
             };
-            let entry = Entry { id, profile, first_event };
+            let entry = ListedProfile { id, profile, first_event };
             if !self.all && entry.profile.as_ref().is_some_and(|profile| profile.properties().is_empty()) {
                 self.empty += 1;
                 continue;
@@ -126,7 +126,7 @@ impl<'l> Listed<'l> {
 }
 
 impl Iterator for Listed<'_> {
-    type Item = Result<Entry, Failure>;
+    type Item = Result<ListedProfile, Failure>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.step().transpose()

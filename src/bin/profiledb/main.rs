@@ -1,4 +1,4 @@
-//! The command line of profiledb: a guest that speaks the public API.
+//! The command line of profiledb. It uses the public API only.
 
 mod args;
 mod backup;
@@ -30,14 +30,14 @@ use profiledb::ingest::{EventRecord, Record};
 use crate::args::{Args, Command, ImportArgs, TrackArgs};
 use crate::failure::Failure;
 
-/// When records were refused, or a check found something wrong.
+/// The exit status when records were rejected, or a check found something wrong.
 const SOME_WRONG: u8 = 2;
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(shown) => {
-            // Help and version come this way too. With nobody there to read it, there is nothing to do.
+            // Help and version arrive here as well. If the output is closed, there is no way to report that.
             let _ = shown.print();
             return if shown.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }

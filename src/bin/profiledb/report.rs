@@ -1,4 +1,4 @@
-//! What there is, what it takes, and whether it is sound.
+//! The commands `tables`, `stats` and `check`.
 
 use std::io::Write;
 use std::path::Path;
@@ -12,30 +12,30 @@ use crate::failure::Failure;
 use crate::open;
 use crate::print::{self, Format, Named, Rows};
 
-/// What reports call the event log.
+/// The name of the event log in reports.
 const LOG: &str = "events";
 
-/// Prints the tables with their numbers of profiles, and the log with that of events. They are counted.
+/// Prints the tables with their numbers of profiles, and the log with its number of events. These are exact counts.
 pub(crate) fn tables(dir: &Path, format: Format) -> Result<(), Failure> {
     let db = open::to_read(dir)?;
-    let moment = db.snapshot();
+    let snapshot = db.snapshot();
     let mut rows = Rows::new(format, ["table", "profiles", "events"])?;
     for kind in db.kinds() {
         let mut profiles = 0_u64;
-        for row in moment.table(&kind).iter() {
+        for row in snapshot.table(&kind).iter() {
             row?;
             profiles += 1;
         }
         rows.row(&[("table", kind.to_string().into()), ("profiles", profiles.into())])?;
     }
-    let events: u64 = moment.events().days()?.iter().map(|(_, events)| events).sum();
+    let events: u64 = snapshot.events().days()?.iter().map(|(_, events)| events).sum();
     if events > 0 {
         rows.row(&[("table", LOG.into()), ("events", events.into())])?;
     }
     rows.end()
 }
 
-/// Prints what the tables take, as the engine estimates it.
+/// Prints the sizes of the tables, estimated by the engine.
 pub(crate) fn stats(dir: &Path, format: Format) -> Result<(), Failure> {
     let db = open::to_read(dir)?;
     let columns = ["table", "profiles_estimate", "events_estimate", "sst_bytes", "memtable_bytes", "files_per_level"];
@@ -60,7 +60,7 @@ struct Checked<'r> {
     report: &'r CheckReport,
 }
 
-/// Checks the store and prints what was found.
+/// Checks the store and prints the findings.
 pub(crate) fn check(dir: &Path, format: Format) -> Result<ExitCode, Failure> {
     let report = open::to_read(dir)?.check()?;
     let sound = report.is_sound();

@@ -1,4 +1,4 @@
-//! Which events are asked about.
+//! Flags that select events.
 
 use std::ops::{Bound, RangeBounds};
 
@@ -7,37 +7,37 @@ use profiledb::join::Join;
 use profiledb::{Event, Expr, Timestamp};
 
 use crate::failure::Failure;
-use crate::span::Span;
+use crate::span::SpanFlags;
 
-/// Which events.
+/// Selects events.
 #[derive(Debug, Flags)]
-pub(crate) struct Scope {
+pub(crate) struct ScopeFlags {
     #[command(flatten)]
-    span: Span,
-    /// Only events of this name. Given again, of that one as well.
+    span: SpanFlags,
+    /// Only events of this name. Can be repeated.
     #[arg(long, value_name = "NAME")]
     event: Vec<String>,
-    /// Only events of which this is true: properties["x"] is a property of the event, event["$time"] something about
-    /// it, and user["x"] a property of its user's profile.
+    /// Only events for which this expression is true: properties["x"] is a property of the event, event["$time"] is its
+    /// time, and user["x"] is a property of the profile of its user.
     #[arg(long = "where", value_name = "EXPR")]
     filter: Option<String>,
 }
 
-/// The same, understood.
-pub(crate) struct Understood<'s> {
+/// The parsed flags.
+pub(crate) struct EventSelection<'s> {
     bounds: (Bound<Timestamp>, Bound<Timestamp>),
     names: &'s [String],
     filter: Option<Expr>,
 }
 
-impl Scope {
-    pub(crate) fn read(&self) -> Result<Understood<'_>, Failure> {
+impl ScopeFlags {
+    pub(crate) fn read(&self) -> Result<EventSelection<'_>, Failure> {
         let (bounds, filter) = (self.span.bounds()?, read_filter(self.filter.as_deref())?);
-        Ok(Understood { bounds, names: &self.event, filter })
+        Ok(EventSelection { bounds, names: &self.event, filter })
     }
 }
 
-impl Understood<'_> {
+impl EventSelection<'_> {
     pub(crate) fn bounds(&self) -> (Bound<Timestamp>, Bound<Timestamp>) {
         self.bounds
     }
@@ -46,16 +46,16 @@ impl Understood<'_> {
         self.filter.is_some()
     }
 
-    /// Whether an event is of these times and names.
+    /// Whether an event has one of these times and names.
     pub(crate) fn has(&self, event: &Event) -> bool {
         let named = self.names.is_empty() || self.names.iter().any(|name| name == event.name());
         named && self.bounds.contains(&event.time())
     }
 
-    /// A join of these events only.
+    /// Restricts a join to these events.
     pub(crate) fn of(&self, join: Join) -> Join {
         let join = join.between(self.bounds);
-        // The flag not given is every name. The library's empty list would be none.
+        // Without the flag, all names are selected. An empty list would select none.
         let join = if self.names.is_empty() { join } else { join.event_names(self.names) };
         self.filter.iter().fold(join, |join, expr| join.filter(expr.clone()))
     }

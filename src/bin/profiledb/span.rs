@@ -1,4 +1,4 @@
-//! Times as people type them, and what lies between two of them.
+//! Time ranges in flags.
 
 use std::ops::Bound;
 
@@ -7,27 +7,27 @@ use profiledb::Timestamp;
 
 use crate::failure::Failure;
 
-/// What a time of which nothing before stays can look like.
+/// The help of `--before`.
 pub(crate) const BEFORE_HELP: &str = "\
-The first moment of which events stay: a date, which is its midnight in UTC, as 2024-01-31; a date and a time, in UTC \
-or with an offset, as 2024-01-31T13:00:00+01:00; or a number of seconds or milliseconds since 1970";
+The time before which events are removed: a date, which is its midnight in UTC, as 2024-01-31; a date and a time, in \
+UTC or with an offset, as 2024-01-31T13:00:00+01:00; or a number of seconds or milliseconds since 1970";
 
-/// Which times.
+/// A time range.
 #[derive(Debug, Flags)]
-pub(crate) struct Span {
-    /// Only events from this time on.
+pub(crate) struct SpanFlags {
+    /// Only events at or after this time.
     ///
     /// A time is a date, which is its midnight in UTC, as 2024-01-31; a date and a time, in UTC or with an offset, as
     /// 2024-01-31T13:00:00+01:00; or a number of seconds or milliseconds since 1970.
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
-    /// Only events before this time. With a date, up to the end of the day before.
+    /// Only events before this time. A date excludes that day.
     #[arg(long, value_name = "TIME")]
     to: Option<String>,
 }
 
-impl Span {
-    /// From the first time up to the second, exclusive.
+impl SpanFlags {
+    /// The bounds: from the first time, inclusive, to the second, exclusive.
     pub(crate) fn bounds(&self) -> Result<(Bound<Timestamp>, Bound<Timestamp>), Failure> {
         let read = |flag: &str, text: &Option<String>| text.as_ref().map(|text| time(flag, text)).transpose();
         let (from, to) = (read("--from", &self.from)?, read("--to", &self.to)?);
@@ -40,12 +40,12 @@ impl Span {
     }
 }
 
-/// The time that a flag names.
+/// Parses the time of a flag.
 pub(crate) fn time(flag: &str, text: &str) -> Result<Timestamp, Failure> {
     let text = text.trim();
     let is_number = text.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let read = match text.parse() {
-        // Seconds of 1970, by the letter; but nobody means those.
+        // It could be seconds in 1970, but is more likely a date.
         Ok(_) if is_number && text.len() == 8 => None,
         Ok(number) if is_number => Timestamp::from_number(number).ok(),
         _ => Timestamp::parse(text).ok(),
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_span_has_a_beginning_before_its_end() {
-        let span = |from: &str, to: &str| Span { from: Some(from.into()), to: Some(to.into()) }.bounds();
+        let span = |from: &str, to: &str| SpanFlags { from: Some(from.into()), to: Some(to.into()) }.bounds();
         assert!(span("2024-01-01", "2024-01-01").is_ok());
         let said = span("2024-01-02", "2024-01-01").unwrap_err().to_string();
         assert!(said.contains("2024-01-02T00:00:00") && said.contains("2024-01-01T00:00:00"), "{said}");

@@ -1,4 +1,4 @@
-//! Single changes, and folding everything.
+//! The commands `update`, `delete` and `compact`.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,7 +16,7 @@ use crate::input::Input;
 use crate::open;
 use crate::print;
 
-/// Applies what stands on the command line, or on the standard input, as an import does.
+/// Imports the update object on the command line, or on the standard input.
 pub(crate) fn update(dir: &Path, update: &UpdateArgs) -> Result<ExitCode, Failure> {
     let UpdateArgs { json, reading, add_on_groups } = update;
     let input = if json == "-" { Input::Stdin } else { Input::Bytes("argument", json.clone().into_bytes().into()) };
@@ -37,7 +37,7 @@ struct Deleted {
     deleted: usize,
 }
 
-/// Removes profiles, all or none.
+/// Deletes profiles, all or none.
 pub(crate) fn delete(dir: &Path, kind: &Kind, ids: &[String]) -> Result<(), Failure> {
     let changes = ids.iter().map(|id| Ok((ProfileKey::new(kind.clone(), id)?, Change::Delete)));
     let batch: Batch = changes.collect::<Result<_, Failure>>()?;
@@ -56,7 +56,7 @@ struct Compacted {
 /// Folds every profile.
 pub(crate) fn compact(dir: &Path) -> Result<(), Failure> {
     let db = open::to_write(dir)?;
-    // What was only in memory goes to files first, or it would look as if folding cost space.
+    // Flushed first, so that the size before includes what was only in memory.
     db.flush()?;
     let bytes = || db.stats().tables.iter().map(|table| table.sst_bytes).sum();
     let (started, bytes_before) = (Instant::now(), bytes());

@@ -10,10 +10,10 @@ use super::{Told, count, found, load_all, say, show};
 use crate::failure::Failure;
 use crate::{open, print};
 
-/// The same history, told as events.
+/// The same history, as events.
 const HISTORY: &[u8] = include_bytes!("../../../../examples/data/history/events.ndjson.gz");
 
-/// Where somebody began, which profiles know and events do not.
+/// Where a user began: a property of profiles, not of events.
 const FIRST_AREA: &str = "user.first_area";
 
 /// The second half of the tour.
@@ -27,8 +27,8 @@ pub(super) fn tour(db: &Db) -> Told {
 
 fn load(db: &Db) -> Told {
     say("7. Events go in\n")?;
-    say("   The same history once more, this time as what happened: one event a commit. It says who, when, and how")?;
-    say("   many files; what is known of whom is not in it.\n")?;
+    say("   The same history, as events: one for each commit, with the user, the time, and the number of files, but")?;
+    say("   without the properties of the user.\n")?;
     let sum = load_all::<EventRecord>(db, "events", HISTORY)?;
     for event in db.events().iter().take(1) {
         let event = event?;
@@ -45,21 +45,19 @@ fn load(db: &Db) -> Told {
     ))
 }
 
-/// A question on everything that is there now.
+/// A join of all events.
 fn ask(db: &Db) -> Join {
     db.snapshot().join().threads(open::cores())
 }
 
-/// Prints an answer, indented as the text is.
+/// Prints an answer, indented as the text.
 fn print(answer: &Answer) -> Told {
     say(print::table(answer).lines().map(|line| format!("     {line}\n")).collect::<String>())
 }
 
 fn join(db: &Db) -> Told {
-    say("8. They meet when somebody asks\n")?;
-    say(
-        "   In which part of the code did those begin who made the commits? The profiles know. On the command line:\n",
-    )?;
+    say("8. Joined at query time\n")?;
+    say("   In which part of the code did the authors of the commits begin? That is a property of their profiles:\n")?;
     say(format!("     profiledb join --by {FIRST_AREA} --count --sum event.files --top 5\n"))?;
     let started = Instant::now();
     let files = Measure::Sum(Field::event("files"));
@@ -68,13 +66,13 @@ fn join(db: &Db) -> Told {
     let millis = started.elapsed().as_secs_f64() * 1e3;
     print(&answer)?;
     say(format!(
-        "   That took {millis:.0} ms: the log was read, and each event met the profile of its user. Of big commits"
+        "   That took {millis:.0} ms: all events were joined with the profiles of their users. Of big commits"
     ))?;
     say("   alone, with --event \"big commit\":\n")?;
     print(&by_area(ask(db).event_names(["big commit"])).top(3).answer()?)
 }
 
-/// Who did most, and how much that was.
+/// The user with the most events, and how many those are.
 fn busiest(db: &Db) -> Result<(String, u64), Failure> {
     let answer = ask(db).group_by(["event.$distinct_id"]).top(1).answer()?;
     let busiest = answer.buckets().first().and_then(|row| {
@@ -85,16 +83,13 @@ fn busiest(db: &Db) -> Result<(String, u64), Failure> {
 }
 
 fn retroactive(db: &Db) -> Told {
-    say("9. What is learned later counts for what happened before\n")?;
+    say("9. Later updates apply to earlier events\n")?;
     let (id, events) = busiest(db)?;
     let profile = found(db.users().get(&id)?)?;
     let since = profile.first_event_time().map(|time| time.to_string()).unwrap_or_default();
     let began = profile.get("first_area").cloned();
     say(format!("   User {id} made {} of the commits, the first at {since}.", count(events)))?;
-    say(format!(
-        "   Their profile says that they began in {}. Today somebody corrects that:\n",
-        show(&profile, "first_area")
-    ))?;
+    say(format!("   Their profile has {} as the first area. That is corrected now:\n", show(&profile, "first_area")))?;
     let update = format!(r#"{{"$distinct_id":"{id}","$set":{{"first_area":"docs"}}}}"#);
     say(format!("     {update}\n"))?;
     let before = ask(db).group_by([FIRST_AREA]).answer()?;
@@ -112,7 +107,7 @@ fn retroactive(db: &Db) -> Told {
         let name = area.as_ref().and_then(Value::as_str).unwrap_or("(not set)");
         say(format!("     {name:<12} {:>5}  ->  {:>5}", of(&before), of(&after)))?;
     }
-    say("\n   No event was touched, and none has to be: each has the latest state of its profiles whenever asked.\n")
+    say("\n   No event was changed: every query joins the latest state of the profiles.\n")
 }
 
 fn groups(db: &Db) -> Told {
@@ -122,7 +117,7 @@ fn groups(db: &Db) -> Told {
     say("     profiledb join --by group:domain.first_area --count --uniques --top 4\n")?;
     let by_domain = ask(db).group_by(["group:domain.first_area"]).measure(Measure::Count).measure(Measure::Uniques);
     print(&by_domain.top(4).answer()?)?;
-    say("   An expression picks events, by what they say and by what is known of their users:\n")?;
+    say("   An expression filters events by their own properties and by those of their users:\n")?;
     let expr = r#"properties["files"] >= 10 and "java" in user["areas"]"#;
     let answer = ask(db).filter(expr).measure(Measure::Count).measure(Measure::Uniques).answer()?;
     say(format!("     profiledb join --count --uniques --where '{expr}'\n"))?;
@@ -130,9 +125,9 @@ fn groups(db: &Db) -> Told {
 }
 
 fn plan(db: &Db) -> Told {
-    say("11. How it is done\n")?;
-    say("   There are three ways to bring a table to the events, and which is cheapest depends on both. Who wants to")?;
-    say("   know asks with --explain:\n")?;
+    say("11. Query plans\n")?;
+    say("   There are three join strategies, and the planner estimates which is the cheapest. --explain prints the")?;
+    say("   plan:\n")?;
 
     let plan = ask(db).select([FIRST_AREA, "group:domain.first_area"]).explain()?;
     say(plan.to_string().lines().map(|line| format!("     {line}\n")).collect::<String>())

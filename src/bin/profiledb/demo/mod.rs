@@ -18,28 +18,28 @@ use crate::input::Input;
 
 const WELCOME: &str = "\
 profiledb keeps one profile per user, and per company, team or anything else you group users by. Updates are
-small: set this, add that, put it into a list. Each is stored as it came, without a look at the profile, and
-they are folded together when somebody reads. Beside them it keeps events, and joins profiles onto those when
-somebody asks. Here it is at work, on real data.
+small: set this, add that, append to a list. Each is stored as it is, without reading the profile, and updates
+are folded when a profile is read. It also stores events, and joins them with profiles at query time. This is a
+tour on real data.
 ";
 
 type Told = Result<(), Failure>;
 
-/// Takes the tour.
+/// Runs the tour.
 pub(crate) fn run(keep: bool) -> Told {
-    let place = tempfile::Builder::new().prefix("profiledb-demo-").tempdir()?;
-    let dir = place.path().join("store");
+    let dir_guard = tempfile::Builder::new().prefix("profiledb-demo-").tempdir()?;
+    let dir = dir_guard.path().join("store");
     let db = Db::builder().durability(Durability::Buffered).open(&dir)?;
     say(WELCOME)?;
     profiles::tour(&db)?;
     events::tour(&db)?;
     db.close()?;
     if keep {
-        // From here on it is the user's.
-        let _ = place.keep();
+        // The path, which is printed below.
+        let _ = dir_guard.keep();
         return farewell(Some(&dir));
     }
-    place.close()?;
+    dir_guard.close()?;
     farewell(None)
 }
 
@@ -51,7 +51,7 @@ fn count(number: u64) -> HumanCount {
     HumanCount(number)
 }
 
-/// Takes in everything that a file has.
+/// Imports a file.
 fn load_all<T: WireRecord + 'static>(db: &Db, name: &'static str, file: &'static [u8]) -> Result<Summary, Failure> {
     let bar = bar::of(Some(file.len() as u64), T::PLURAL);
     let input = Input::Bytes(name, file.into());

@@ -18,7 +18,7 @@ pub(super) fn tour(db: &Db) -> Told {
     one_user(db)?;
     counters(db)?;
     laziness(db)?;
-    moments(db)?;
+    snapshots(db)?;
     groups(db)
 }
 
@@ -28,7 +28,7 @@ fn load(db: &Db) -> Told {
     let sum = load_all::<Record>(db, "history", HISTORY)?;
     let users = db.users().iter().count() as u64;
     say(format!(
-        "   {} updates in {:.2} s, {} a second, onto {} users; {} refused.\n",
+        "   {} updates in {:.2} s, {} a second, onto {} users; {} rejected.\n",
         count(sum.applied),
         sum.seconds,
         count(sum.per_second),
@@ -37,8 +37,8 @@ fn load(db: &Db) -> Told {
     ))
 }
 
-/// Somebody with a history that fits on a line.
-fn somebody(db: &Db) -> Result<String, Failure> {
+/// A user whose history fits on a line.
+fn example_user(db: &Db) -> Result<String, Failure> {
     for row in db.users().iter() {
         let (id, profile) = row?;
         let elements = |name| profile.get(name).and_then(Value::as_list).map_or(0, <[Value]>::len);
@@ -50,17 +50,17 @@ fn somebody(db: &Db) -> Result<String, Failure> {
 }
 
 fn one_user(db: &Db) -> Told {
-    let (users, id) = (db.users(), somebody(db)?);
+    let (users, id) = (db.users(), example_user(db)?);
     let before = found(users.get(&id)?)?;
     say("2. A profile comes out\n")?;
-    say(format!("   User {id}, folded just now from everything that was ever said about them:\n"))?;
+    say(format!("   User {id}, folded from all updates of the profile:\n"))?;
     for (name, value) in before.properties().iter() {
         say(format!("     {name:<12} {value}"))?;
     }
     let change = r#""$add":{"commits":1},"$union":{"areas":["docs"]},"$set":{"last_area":"docs"}"#;
     let update = format!(r#"{{"$distinct_id":"{id}",{change}}}"#);
     say(format!(
-        "\n   They come back and write documentation. One update, as any client library sends it:\n\n     {update}\n"
+        "\n   They return and write documentation. One update, as client libraries send it:\n\n     {update}\n"
     ))?;
     for outcome in Records::new(update.as_bytes(), Rules::new()) {
         let record = outcome?.map_err(profiledb::Error::from)?;
@@ -70,10 +70,10 @@ fn one_user(db: &Db) -> Told {
     for name in ["commits", "areas", "last_area"] {
         say(format!("     {name:<12} {}  ->  {}", show(&before, name), show(&after, name)))?;
     }
-    say("\n   Nobody read the profile to write that.\n")
+    say("\n   The profile was not read to write that.\n")
 }
 
-/// What people get who add up doubles: the `effort` of each user, as the updates say it, one by one.
+/// The sums of doubles: the `effort` of each user, added one update at a time.
 fn sums_of_doubles() -> Result<BTreeMap<String, (u64, f64)>, Failure> {
     let mut sums: BTreeMap<String, (u64, f64)> = BTreeMap::new();
     for outcome in Records::new(HISTORY, Rules::new()) {
@@ -97,7 +97,7 @@ fn sums_of_doubles() -> Result<BTreeMap<String, (u64, f64)>, Failure> {
 }
 
 fn counters(db: &Db) -> Told {
-    say("3. Counters count\n")?;
+    say("3. Exact counters\n")?;
     let users = db.users();
     let mut double = 0.0_f64;
     for _ in 0..10 {
@@ -122,7 +122,7 @@ fn counters(db: &Db) -> Told {
     say("   Sums are exact, so it does not matter how the updates were grouped on their way to disk.\n")
 }
 
-/// Operands that wait, the most on one profile, and the mean time of a read in microseconds.
+/// The number of pending operands, the most on one profile, and the mean time of a read in microseconds.
 fn look(db: &Db) -> Result<(u64, u64, f64), Failure> {
     let report = db.check()?;
     let pending = report.tables.iter().map(|table| table.pending_operands).sum();
@@ -130,7 +130,7 @@ fn look(db: &Db) -> Result<(u64, u64, f64), Failure> {
     let users = db.users();
     let ids: Vec<String> = users.iter().map(|row| row.map(|(id, _)| id)).collect::<Result<_, _>>()?;
     let mut seconds = 0.0;
-    // The second time around everything is in memory that will be.
+    // The second round reads from warm caches.
     for _ in 0..2 {
         let started = Instant::now();
         for id in &ids {
@@ -142,36 +142,36 @@ fn look(db: &Db) -> Result<(u64, u64, f64), Failure> {
 }
 
 fn laziness(db: &Db) -> Told {
-    say("4. Work that waits\n")?;
+    say("4. Lazy folding\n")?;
     let (pending, most, micros) = look(db)?;
-    say("   Writes only leave notes, put together where they meet on the way in. Folding them into profiles is left")?;
-    say("   to reads, and to the moment when files are rewritten anyway:\n")?;
+    say("   Writes add operands, which are composed within a commit. They are folded into profiles by reads and by")?;
+    say("   compactions:\n")?;
     let line = |pending, most, micros: f64| {
         let pending = count(pending).to_string();
-        format!("{pending:>6} updates wait, {most:>3} on the busiest profile; a read takes {micros:4.1} us")
+        format!("{pending:>6} operands pending, at most {most:>3} on one profile; a read takes {micros:4.1} us")
     };
     say(format!("     now                {}", line(pending, most, micros)))?;
     db.compact()?;
     let (pending, most, micros) = look(db)?;
     say(format!("     after compaction   {}\n", line(pending, most, micros)))?;
-    say("   RocksDB compacts in the background by itself. Profiles read the same before, between and after.\n")
+    say("   RocksDB compacts in the background. Profiles are the same before, meanwhile and after.\n")
 }
 
-fn moments(db: &Db) -> Told {
-    say("5. A moment that stays\n")?;
+fn snapshots(db: &Db) -> Told {
+    say("5. Snapshots\n")?;
     let users = db.users();
     users.update("you", Update::new().set("mood", "curious"))?;
-    let moment = db.snapshot();
+    let snapshot = db.snapshot();
     users.update("you", Update::new().set("mood", "convinced").add("coffees", 1))?;
-    for (when, profile) in [("in the snapshot", moment.users().get("you")?), ("by now", users.get("you")?)] {
+    for (when, profile) in [("in the snapshot", snapshot.users().get("you")?), ("by now", users.get("you")?)] {
         let profile = found(profile)?;
         say(format!("     {when:<16} mood {}, coffees {}", show(&profile, "mood"), show(&profile, "coffees")))?;
     }
-    say("\n   A snapshot holds the whole store still, and writers do not wait for it.\n")
+    say("\n   A snapshot is a consistent view of the whole store, and does not block writers.\n")
 }
 
 fn groups(db: &Db) -> Told {
-    say("6. Groups have profiles too\n")?;
+    say("6. Groups have profiles, too\n")?;
     let domains = db.groups("domain")?;
     let mut busiest: Vec<(usize, String, Profile)> = Vec::new();
     for row in domains.iter() {
@@ -180,7 +180,10 @@ fn groups(db: &Db) -> Told {
         busiest.push((areas, id, profile));
     }
     busiest.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-    say(format!("   {} mail domains, kept beside the users. Those that touched most of the code:\n", busiest.len()))?;
+    say(format!(
+        "   {} mail domains have profiles, like users. Those that touched most of the code:\n",
+        busiest.len()
+    ))?;
     for (areas, id, profile) in busiest.iter().take(3) {
         let text = |name| profile.get(name).and_then(Value::as_str).unwrap_or_default();
         let (first, last) = (text("first_area"), text("last_commit"));

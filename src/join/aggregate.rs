@@ -1,10 +1,11 @@
-//! Aggregation: rows into segments, with a measure or several of each.
+//! Hash aggregation: rows are grouped into buckets by the codes of their group keys, and measured.
 //!
-//! Every worker has its own segments; they are put together at the end. Values are compared by number: each distinct
-//! value is a *cell*, each distinct combination of cells a *segment*. What the fields of one joined table make of a
-//! projection is worked out once per projection, not once per event.
+//! Each distinct value has a *code*, each distinct combination of codes is the *group key* of a bucket. The group keys
+//! of a dictionary code of a joined table are computed once per code, not once per event. Every worker has a hash table
+//! of its own, and they are merged at the end. The number of buckets and the memory of all workers are bounded.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::answer::{Answer, Bucket};
 use super::block::{Block, ColumnValue, decoded};
@@ -15,7 +16,7 @@ use super::layout::Column;
 use super::measure::{Accumulator, Measure};
 use super::probe::{Dictionary, Interner, NO_ROW};
 use crate::codec::{self, ValueBytes, ValueKind};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Value;
 
 /// What to compute: buckets by some fields, with measures. Without a measure events are counted.
@@ -24,53 +25,69 @@ pub(super) struct Aggregation {
     pub(super) by: Vec<Breakdown>,
     pub(super) measures: Vec<Measure>,
     pub(super) top: Option<usize>,
+    pub(super) buckets_max: usize,
+    /// For the hash tables of all workers.
+    pub(super) memory_bytes: usize,
 }
 
-/// In place of the number of a value: it is not set.
+/// The code of no value: not set.
 const NOT_SET: u32 = 0;
 
-/// Fields that come from one place and so belong together: of one joined table, or one of the event.
-struct Source {
+/// The memory of a longer list of group keys is counted at once, not after the block.
+const LONG_LIST: usize = 1_024;
+
+/// Fields that are evaluated together: those of one joined table, or one field of the event.
+struct KeySource {
     /// The table, if it is one.
     dim: Option<usize>,
-    /// For each field: its column, and its place among the fields.
+    /// For each field: its column, and its position in the group key.
     fields: Vec<(Column, usize)>,
-    /// What projections of the table, or values of the event, were found to mean.
-    codes: CodeCache<Box<[u32]>>,
+    /// For dictionary codes of the table: their partial group keys, or their buckets.
+    cache: CodeCache<Box<[u32]>>,
+    /// Entries of the lists in the cache.
+    cached: usize,
+    /// For values of the event: their codes.
     recent: LossyCache,
 }
 
-/// The segments of one worker.
-pub(super) struct Aggregator {
-    by: Vec<Breakdown>,
+/// The memory of all workers of one aggregation.
+#[derive(Default)]
+struct Memory(AtomicUsize);
+
+/// The hash table of one worker.
+struct Aggregator<'a> {
+    aggregation: &'a Aggregation,
     measures: Vec<(Measure, Column)>,
-    sources: Vec<Source>,
-    /// Distinct values. The first is of no value at all.
-    cells: Interner,
-    /// Distinct combinations of cells.
-    segments: Interner,
-    /// Bucket by segment, the measures.
+    sources: Vec<KeySource>,
+    /// Distinct values. The first code is [`NOT_SET`].
+    values: Interner,
+    /// Distinct group keys: the codes of their values.
+    keys: Interner,
+    /// The measures of each bucket, bucket by bucket.
     accumulators: Vec<Accumulator>,
-    /// Users, and pairs of segment and user that were met.
-    ids: Interner,
-    met: Interner,
+    /// Distinct sets of users: their ids, and pairs of bucket and user.
+    users: Interner,
+    bucket_users: Interner,
     counts_users: bool,
-    /// Whether no user is in two units, so that a unit's users may be forgotten with it.
-    ids_end_with_unit: bool,
+    /// Whether no user is in two tasks, so that distinct sets need not outlive a task.
+    users_end_with_task: bool,
+    memory: &'a Memory,
+    /// The part of the memory that is this worker's.
+    counted: usize,
 }
 
-impl Aggregator {
-    pub(super) fn new(execution: &Execution, aggregate: &Aggregation) -> Result<Self> {
+impl<'a> Aggregator<'a> {
+    fn new(execution: &Execution, aggregation: &'a Aggregation, memory: &'a Memory) -> Result<Self> {
         let layout = &execution.layout;
-        let mut sources: Vec<Source> = Vec::new();
-        for (place, breakdown) in aggregate.by.iter().enumerate() {
+        let mut sources: Vec<KeySource> = Vec::new();
+        for (position, breakdown) in aggregation.by.iter().enumerate() {
             let column = layout.column(&breakdown.field);
             let dim = if let Column::Dim { dim, .. } = column { Some(dim) } else { None };
             match sources.iter_mut().find(|source| dim.is_some() && source.dim == dim) {
-                Some(source) => source.fields.push((column, place)),
+                Some(source) => source.fields.push((column, position)),
                 None => {
-                    let fields = vec![(column, place)];
-                    sources.push(Source { dim, fields, codes: CodeCache::default(), recent: LossyCache::default() });
+                    let (cache, recent) = (CodeCache::default(), LossyCache::default());
+                    sources.push(KeySource { dim, fields: vec![(column, position)], cache, cached: 0, recent });
                 }
             }
         }
@@ -78,125 +95,136 @@ impl Aggregator {
             let column = measure.field().map_or(Column::Nowhere, |field| layout.column(field));
             (measure.clone(), column)
         };
-        let mut measures: Vec<(Measure, Column)> = aggregate.measures.iter().map(measure).collect();
+        let mut measures: Vec<(Measure, Column)> = aggregation.measures.iter().map(measure).collect();
         if measures.is_empty() {
             measures.push((Measure::Count, Column::Nowhere));
         }
-        let mut cells = Interner::default();
-        cells.intern(&[])?;
+        let mut values = Interner::default();
+        values.intern(&[])?;
         Ok(Self {
-            by: aggregate.by.clone(),
+            aggregation,
             counts_users: measures.iter().any(|(measure, _)| *measure == Measure::Uniques),
             measures,
             sources,
-            cells,
-            segments: Interner::default(),
+            values,
+            keys: Interner::default(),
             accumulators: Vec::new(),
-            ids: Interner::default(),
-            met: Interner::default(),
-            ids_end_with_unit: matches!(execution.tasks, Tasks::Partitions(_)),
+            users: Interner::default(),
+            bucket_users: Interner::default(),
+            users_end_with_task: matches!(execution.tasks, Tasks::Partitions(_)),
+            memory,
+            counted: 0,
         })
     }
 
-    /// Takes in what of a block was kept.
-    pub(super) fn add(&mut self, block: &Block) -> Result<()> {
+    /// Adds the rows of a block.
+    fn add(&mut self, block: &Block) -> Result<()> {
         let mut sources = std::mem::take(&mut self.sources);
         for source in &mut sources {
-            if let Some(joined) = source.dim.and_then(|dim| block.joined.get(dim)) {
-                source.codes.enter(&joined.dictionary);
+            if let Some(joined) = source.dim.and_then(|dim| block.joined.get(dim))
+                && source.cache.enter(&joined.dictionary)
+            {
+                source.cached = 0;
             }
         }
         let added = match sources.as_mut_slice() {
-            // By fields of the user alone, the segments of a projection are known after the first event.
-            [Source { dim: Some(dim), fields, codes, .. }] if block.layout.is_user(*dim) => {
-                self.add_by_user(block, *dim, fields, codes)
+            // Grouped by fields of the user alone, the buckets of a dictionary code are known after its first event.
+            [source @ KeySource { dim: Some(_), .. }] if source.dim.is_some_and(|dim| block.layout.is_user(dim)) => {
+                self.add_by_user(block, source)
             }
             sources => self.add_by_all(block, sources),
         };
         self.sources = sources;
-        added
+        added?;
+        self.count_memory(0)
     }
 
-    fn add_by_user(
-        &mut self,
-        block: &Block,
-        dim: usize,
-        fields: &[(Column, usize)],
-        codes: &mut CodeCache<Box<[u32]>>,
-    ) -> Result<()> {
-        let Some(joined) = block.joined.get(dim) else { return Ok(()) };
+    fn add_by_user(&mut self, block: &Block, source: &mut KeySource) -> Result<()> {
+        let Some((dim, joined)) = source.dim.and_then(|dim| Some((dim, block.joined.get(dim)?))) else { return Ok(()) };
         for event in &block.kept {
             let event = *event as usize;
             let code = block.user_code(event, dim);
-            if codes.get(code).is_none() {
-                let cells = self.cells_of(&joined.dictionary, code, fields)?;
-                let segments: Result<_> = cells.chunks(fields.len()).map(|key| self.segment(key)).collect();
-                codes.insert(code, segments?);
+            if source.cache.get(code).is_none() {
+                let keys = self.keys_of_code(&joined.dictionary, code, &source.fields)?;
+                let buckets: Result<Box<[u32]>> =
+                    keys.chunks(source.fields.len()).map(|key| self.bucket(key)).collect();
+                self.remember(source, code, buckets?)?;
             }
-            for segment in codes.get(code).map(|known| &**known).unwrap_or_default() {
-                self.measure(block, event, *segment)?;
+            // Every code that is looked up was remembered.
+            for bucket in source.cache.get(code).map(|known| &**known).unwrap_or_default() {
+                self.measure(block, event, *bucket)?;
             }
         }
         Ok(())
     }
 
-    fn add_by_all(&mut self, block: &Block, sources: &mut [Source]) -> Result<()> {
+    fn add_by_all(&mut self, block: &Block, sources: &mut [KeySource]) -> Result<()> {
         let mut lists: Vec<Vec<u32>> = sources.iter().map(|_| Vec::new()).collect();
-        let mut keys: Vec<Vec<u32>> = Vec::new();
-        let mut key = vec![NOT_SET; self.by.len()];
+        let mut key = vec![NOT_SET; self.aggregation.by.len()];
         for event in &block.kept {
             let event = *event as usize;
             for (source, list) in sources.iter_mut().zip(&mut lists) {
                 list.clear();
-                self.cells_of_event(block, event, source, list)?;
+                self.keys_of_event(block, event, source, list)?;
             }
-            // Nearly always there is one combination.
-            if sources.iter().zip(&lists).all(|(source, list)| source.fields.len() == list.len()) {
-                for (source, list) in sources.iter().zip(&lists) {
-                    put_cells(source, list, &mut key);
-                }
-                let segment = self.segment(&key)?;
-                self.measure(block, event, segment)?;
-                continue;
-            }
-            cross(self.by.len(), sources, &lists, &mut keys);
-            for key in &keys {
-                let segment = self.segment(key)?;
-                self.measure(block, event, segment)?;
+            // Nearly always there is one combination. Each is a bucket of its own.
+            let mut lengths = sources.iter().zip(&lists).map(|(source, list)| (list.len(), source.fields.len()));
+            let combinations = match lengths.clone().all(|(length, width)| length == width) {
+                true => 1,
+                false => self.combinations(lengths.by_ref().map(|(length, width)| length / width))?,
+            };
+            for number in 0..combinations {
+                put_combination(number, sources, &lists, &mut key);
+                let bucket = self.bucket(&key)?;
+                self.measure(block, event, bucket)?;
             }
         }
         Ok(())
     }
 
-    /// The combinations of cells that one source gives an event, each once, one after the other.
-    fn cells_of_event(&mut self, block: &Block, event: usize, source: &mut Source, list: &mut Vec<u32>) -> Result<()> {
+    /// The partial group keys that one source gives an event, each once, one after the other.
+    fn keys_of_event(
+        &mut self,
+        block: &Block,
+        event: usize,
+        source: &mut KeySource,
+        list: &mut Vec<u32>,
+    ) -> Result<()> {
         let width = source.fields.len();
         let Some((dim, joined)) = source.dim.and_then(|dim| Some((dim, block.joined.get(dim)?))) else {
-            let Some((column, place)) = source.fields.first().copied() else { return Ok(()) };
-            return self.cells_of_column(block.cell(event, column), place, &mut source.recent, list);
+            let Some((column, position)) = source.fields.first().copied() else { return Ok(()) };
+            return self.codes_of_column(block.cell(event, column), position, &mut source.recent, list);
         };
         let codes = block.codes(event, dim);
-        // An event of no group at all is not set, as one without a profile is.
+        // An event without a group is not set, as one without a profile is.
         let codes = if codes.is_empty() { &[NO_ROW] } else { codes };
         for code in codes {
-            if source.codes.get(*code).is_none() {
-                let cells = self.cells_of(&joined.dictionary, *code, &source.fields)?;
-                source.codes.insert(*code, cells.into());
+            if source.cache.get(*code).is_none() {
+                let keys = self.keys_of_code(&joined.dictionary, *code, &source.fields)?;
+                self.remember(source, *code, keys.into())?;
             }
-            for cells in source.codes.get(*code).map(|known| &**known).unwrap_or_default().chunks(width) {
-                if !list.chunks(width).any(|other| other == cells) {
-                    list.extend_from_slice(cells);
+            // Every code that is looked up was remembered.
+            for key in source.cache.get(*code).map(|known| &**known).unwrap_or_default().chunks(width) {
+                if !list.chunks(width).any(|other| other == key) {
+                    list.extend_from_slice(key);
                 }
             }
         }
         Ok(())
     }
 
-    /// The cells of a column of the event itself.
-    fn cells_of_column(
+    fn remember(&mut self, source: &mut KeySource, code: u32, list: Box<[u32]>) -> Result<()> {
+        source.cached += list.len();
+        let is_long = list.len() > LONG_LIST;
+        source.cache.insert(code, list);
+        if is_long { self.count_memory(source.cached) } else { Ok(()) }
+    }
+
+    /// The codes of a column of the event itself.
+    fn codes_of_column(
         &mut self,
         cell: ColumnValue<'_>,
-        place: usize,
+        position: usize,
         recent: &mut LossyCache,
         list: &mut Vec<u32>,
     ) -> Result<()> {
@@ -210,76 +238,90 @@ impl Aggregator {
                 &day
             }
             // Nearly every event has a time of its own.
-            ColumnValue::Time(_) | ColumnValue::Groups(..) => return self.explode_computed(cell, place, list),
+            ColumnValue::Time(_) | ColumnValue::Groups(..) => return self.explode_computed(cell, position, list),
         };
-        if let Some(cells) = recent.get(key) {
-            list.extend_from_slice(cells);
+        if let Some(codes) = recent.get(key) {
+            list.extend_from_slice(codes);
             return Ok(());
         }
         match cell {
-            ColumnValue::Stored(bytes) => self.explode(Some(bytes), place, list)?,
-            cell => self.explode_computed(cell, place, list)?,
+            ColumnValue::Stored(bytes) => self.explode(Some(bytes), position, list)?,
+            cell => self.explode_computed(cell, position, list)?,
         }
         recent.put(key, list);
         Ok(())
     }
 
-    /// The cells of a value that is computed.
-    fn explode_computed(&mut self, cell: ColumnValue<'_>, place: usize, list: &mut Vec<u32>) -> Result<()> {
+    /// The codes of a value that is computed.
+    fn explode_computed(&mut self, cell: ColumnValue<'_>, position: usize, list: &mut Vec<u32>) -> Result<()> {
         let mut bytes = Vec::new();
         match cell {
             ColumnValue::Text(text) => codec::write_text(&mut bytes, text),
             cell => match cell.value() {
                 Some(value) => codec::write_value(&mut bytes, &value),
-                None => return self.explode(None, place, list),
+                None => return self.explode(None, position, list),
             },
         }
-        self.explode(Some(ValueBytes::new(&bytes)), place, list)
+        self.explode(Some(ValueBytes::new(&bytes)), position, list)
     }
 
-    /// The combinations of cells that the fields of one dictionary code make.
-    fn cells_of(&mut self, dictionary: &Dictionary, code: u32, fields: &[(Column, usize)]) -> Result<Vec<u32>> {
+    /// The partial group keys of one dictionary code: every combination of the values of its fields.
+    fn keys_of_code(&mut self, dictionary: &Dictionary, code: u32, fields: &[(Column, usize)]) -> Result<Vec<u32>> {
         let mut all: Vec<u32> = Vec::new();
-        for (number, (column, place)) in fields.iter().enumerate() {
+        for (number, (column, position)) in fields.iter().enumerate() {
             let at = if let Column::Dim { at, .. } = column { *at } else { 0 };
-            let mut cells = Vec::new();
-            self.explode(dictionary.value(code, at), *place, &mut cells)?;
+            let mut codes = Vec::new();
+            self.explode(dictionary.value(code, at), *position, &mut codes)?;
             if number == 0 {
-                all = cells;
+                all = codes;
                 continue;
             }
-            let longer = all.chunks(number).flat_map(|key| cells.iter().map(move |cell| (key, *cell)));
-            all = longer.flat_map(|(key, cell)| key.iter().copied().chain([cell])).collect();
+            self.combinations([all.len() / number, codes.len()])?;
+            let longer = all.chunks(number).flat_map(|key| codes.iter().map(move |code| (key, *code)));
+            all = longer.flat_map(|(key, code)| key.iter().copied().chain([code])).collect();
         }
         Ok(all)
     }
 
-    /// The cells of one value: its own, or those of the distinct elements of a list.
-    fn explode(&mut self, value: Option<ValueBytes<'_>>, place: usize, list: &mut Vec<u32>) -> Result<()> {
-        let keep = self.by.get(place).and_then(|breakdown| breakdown.keep.clone());
+    /// The number of combinations of lists of these lengths, within the bound of buckets.
+    fn combinations(&self, counts: impl IntoIterator<Item = usize>) -> Result<usize> {
+        let product = counts.into_iter().try_fold(1_usize, usize::checked_mul);
+        product.filter(|product| *product <= self.aggregation.buckets_max).ok_or_else(|| self.too_many_buckets())
+    }
+
+    fn too_many_buckets(&self) -> Error {
+        let max = self.aggregation.buckets_max;
+        Error::limit(format!("a group-by has more than {max} buckets: see GroupBy::buckets_max buckets_max={max}"))
+    }
+
+    /// The codes of one value: its own, or those of the distinct elements of a list.
+    fn explode(&mut self, value: Option<ValueBytes<'_>>, position: usize, list: &mut Vec<u32>) -> Result<()> {
+        let keep = self.aggregation.by.get(position).and_then(|breakdown| breakdown.keep.as_ref());
         let start = list.len();
         match value {
             Some(value) if value.kind() == ValueKind::List => match value.elements(usize::MAX) {
                 Some(elements) if !elements.is_empty() => {
                     for element in elements {
-                        let cell = self.cell(Some(element), keep.as_ref())?;
-                        if let Some(cell) = cell
-                            && !list.get(start..).unwrap_or_default().contains(&cell)
+                        let code = self.code_of(Some(element), keep)?;
+                        if let Some(code) = code
+                            // What was there before stays.
+                            && !list.get(start..).unwrap_or_default().contains(&code)
                         {
-                            list.push(cell);
+                            list.push(code);
                         }
                     }
                 }
-                _ => list.extend(self.cell(None, keep.as_ref())?),
+                _ => list.extend(self.code_of(None, keep)?),
             },
-            value => list.extend(self.cell(value, keep.as_ref())?),
+            value => list.extend(self.code_of(value, keep)?),
         }
         Ok(())
     }
 
-    fn cell(&mut self, value: Option<ValueBytes<'_>>, keep: Option<&Keep>) -> Result<Option<u32>> {
+    /// The code of a value, unless it makes no bucket.
+    fn code_of(&mut self, value: Option<ValueBytes<'_>>, keep: Option<&Keep>) -> Result<Option<u32>> {
         let Some(bytes) = value.filter(|value| !value.is_null()) else {
-            return Ok(if keep.is_none_or(|keep| keep(&Value::Null)) { Some(NOT_SET) } else { None });
+            return Ok(keep.is_none_or(|keep| keep(&Value::Null)).then_some(NOT_SET));
         };
         if let Some(keep) = keep
             && !keep(&decoded(bytes))
@@ -287,38 +329,41 @@ impl Aggregator {
             return Ok(None);
         }
         if bytes.kind() == ValueKind::Other {
-            return self.cells.intern(bytes.as_bytes()).map(Some);
+            return self.values.intern(bytes.as_bytes()).map(Some);
         }
         // Equal numbers may have different bytes.
         let mut normal = Vec::new();
         codec::write_value(&mut normal, &decoded(bytes).without_floats());
-        self.cells.intern(&normal).map(Some)
+        self.values.intern(&normal).map(Some)
     }
 
-    fn segment(&mut self, cells: &[u32]) -> Result<u32> {
+    /// The bucket of a group key.
+    fn bucket(&mut self, codes: &[u32]) -> Result<u32> {
         let mut key = [0_u8; 4 * 8];
         let wide: Vec<u8>;
-        let key = match key.get_mut(..cells.len() * 4) {
+        let key = match key.get_mut(..codes.len() * 4) {
             Some(key) => {
-                key.chunks_exact_mut(4).zip(cells).for_each(|(to, cell)| to.copy_from_slice(&cell.to_le_bytes()));
+                key.chunks_exact_mut(4).zip(codes).for_each(|(to, code)| to.copy_from_slice(&code.to_le_bytes()));
                 &*key
             }
             None => {
-                wide = cells.iter().flat_map(|cell| cell.to_le_bytes()).collect();
+                wide = codes.iter().flat_map(|code| code.to_le_bytes()).collect();
                 wide.as_slice()
             }
         };
-        let segment = self.segments.intern(key)?;
-        let wanted = self.segments.len() * self.measures.len();
-        if self.accumulators.len() < wanted {
+        let bucket = self.keys.intern(key)?;
+        if self.accumulators.len() < self.keys.len() * self.measures.len() {
+            if self.keys.len() > self.aggregation.buckets_max {
+                return Err(self.too_many_buckets());
+            }
             self.accumulators.extend(self.measures.iter().map(|(measure, _)| Accumulator::new(measure)));
         }
-        Ok(segment)
+        Ok(bucket)
     }
 
-    fn measure(&mut self, block: &Block, event: usize, segment: u32) -> Result<()> {
-        let first = segment as usize * self.measures.len();
-        let new_user = self.counts_users && self.meet(block, event, segment)?;
+    fn measure(&mut self, block: &Block, event: usize, bucket: u32) -> Result<()> {
+        let first = bucket as usize * self.measures.len();
+        let new_user = self.counts_users && self.add_user(block, event, bucket)?;
         for (at, (measure, column)) in self.measures.iter().enumerate() {
             let Some(accumulator) = self.accumulators.get_mut(first + at) else { continue };
             match measure {
@@ -333,136 +378,158 @@ impl Aggregator {
         Ok(())
     }
 
-    /// Whether this is the first event of its user in a segment. Events of nobody are nobody's.
-    fn meet(&mut self, block: &Block, event: usize, segment: u32) -> Result<bool> {
+    /// Adds the user of an event to the distinct set of a bucket. Returns whether it is new there. Anonymous events
+    /// have no user.
+    fn add_user(&mut self, block: &Block, event: usize, bucket: u32) -> Result<bool> {
         let id = block.id_bytes(event);
         if id.is_empty() {
             return Ok(false);
         }
-        let id = self.ids.intern(id)?;
-        self.meet_user(segment, id)
+        let user = self.users.intern(id)?;
+        self.add_user_code(bucket, user)
     }
 
-    fn meet_user(&mut self, segment: u32, id: u32) -> Result<bool> {
-        let before = self.met.len();
+    fn add_user_code(&mut self, bucket: u32, user: u32) -> Result<bool> {
+        let before = self.bucket_users.len();
         let mut pair = [0; 8];
-        let (to_segment, to_id) = pair.split_at_mut(4);
-        to_segment.copy_from_slice(&segment.to_le_bytes());
-        to_id.copy_from_slice(&id.to_le_bytes());
-        self.met.intern(&pair)?;
-        Ok(self.met.len() > before)
+        let (to_bucket, to_user) = pair.split_at_mut(4);
+        to_bucket.copy_from_slice(&bucket.to_le_bytes());
+        to_user.copy_from_slice(&user.to_le_bytes());
+        self.bucket_users.intern(&pair)?;
+        Ok(self.bucket_users.len() > before)
     }
 
-    /// What is to be done when a unit is through.
-    fn end_unit(&mut self) {
-        if self.ids_end_with_unit && self.counts_users {
-            self.ids.clear();
-            self.met.clear();
+    fn end_task(&mut self) {
+        if self.users_end_with_task && self.counts_users {
+            self.users.clear();
+            self.bucket_users.clear();
         }
     }
 
-    /// Takes in the segments of another worker.
+    /// Updates the memory of all workers, and fails if it is too much. Lists of a source that is in use are extra.
+    fn count_memory(&mut self, extra: usize) -> Result<()> {
+        let cached = self.sources.iter().map(|source| source.cached).sum::<usize>() + extra;
+        let tables = [&self.values, &self.keys, &self.users, &self.bucket_users];
+        let mine = tables.map(Interner::memory).iter().sum::<usize>()
+            + self.accumulators.len() * size_of::<Accumulator>()
+            + cached * size_of::<u32>();
+        let Memory(total) = self.memory;
+        let all = if mine >= self.counted {
+            total.fetch_add(mine - self.counted, Ordering::Relaxed) + (mine - self.counted)
+        } else {
+            total.fetch_sub(self.counted - mine, Ordering::Relaxed) - (self.counted - mine)
+        };
+        self.counted = mine;
+        let max = self.aggregation.memory_bytes;
+        if all > max {
+            let message = "the buckets of a group-by, their values and distinct users need more memory than allowed";
+            return Err(Error::limit(format!("{message}: see GroupBy::memory_bytes memory_bytes={max}")));
+        }
+        Ok(())
+    }
+
+    /// Merges the hash table of another worker into this one.
     fn merge(&mut self, other: &Self) -> Result<()> {
-        let width = self.by.len();
-        let mut numbers = Vec::with_capacity(other.segments.len());
-        for segment in 0..other.segments.len() as u32 {
-            let mut cells = Vec::with_capacity(width);
-            for cell in cells_of_key(other.segments.get(segment)) {
-                cells.push(self.cells.intern(other.cells.get(cell))?);
+        let width = self.aggregation.by.len();
+        let mut buckets = Vec::with_capacity(other.keys.len());
+        for bucket in 0..other.keys.len() as u32 {
+            let mut codes = Vec::with_capacity(width);
+            for code in codes_of_key(other.keys.get(bucket)) {
+                codes.push(self.values.intern(other.values.get(code))?);
             }
-            let number = self.segment(&cells)?;
-            numbers.push(number);
+            let number = self.bucket(&codes)?;
+            buckets.push(number);
             for (at, (measure, _)) in self.measures.iter().enumerate() {
-                let place = |segment: u32| segment as usize * self.measures.len() + at;
-                // Users that both have met must not count twice.
-                let met = *measure == Measure::Uniques && !self.ids_end_with_unit;
+                let place = |bucket: u32| bucket as usize * self.measures.len() + at;
+                // A user in both distinct sets must not count twice.
+                let by_set = *measure == Measure::Uniques && !self.users_end_with_task;
                 if let (false, Some(to), Some(from)) =
-                    (met, self.accumulators.get_mut(place(number)), other.accumulators.get(place(segment)))
+                    (by_set, self.accumulators.get_mut(place(number)), other.accumulators.get(place(bucket)))
                 {
                     to.merge(from);
                 }
             }
         }
-        for pair in 0..other.met.len() as u32 {
-            let mut parts = cells_of_key(other.met.get(pair));
-            let (Some(segment), Some(id)) = (parts.next(), parts.next()) else { continue };
-            let Some(segment) = numbers.get(segment as usize).copied() else { continue };
-            let id = self.ids.intern(other.ids.get(id))?;
-            if self.meet_user(segment, id)? {
+        for pair in 0..other.bucket_users.len() as u32 {
+            let mut parts = codes_of_key(other.bucket_users.get(pair));
+            let (Some(bucket), Some(user)) = (parts.next(), parts.next()) else { continue };
+            let Some(bucket) = buckets.get(bucket as usize).copied() else { continue };
+            let user = self.users.intern(other.users.get(user))?;
+            if self.add_user_code(bucket, user)? {
                 for (at, (measure, _)) in self.measures.iter().enumerate() {
-                    let place = segment as usize * self.measures.len() + at;
+                    let place = bucket as usize * self.measures.len() + at;
                     if *measure == Measure::Uniques {
                         self.accumulators.get_mut(place).into_iter().for_each(|users| users.count(1));
                     }
                 }
             }
         }
-        Ok(())
+        self.count_memory(0)
     }
 
-    fn answer(self, top: Option<usize>) -> Result<Answer> {
-        let decode = |cell: u32| (cell != NOT_SET).then(|| decoded(ValueBytes::new(self.cells.get(cell))));
-        let mut rows = Vec::with_capacity(self.segments.len());
+    fn answer(self) -> Answer {
+        let Aggregation { by, top, .. } = self.aggregation;
+        let decode = |code: u32| (code != NOT_SET).then(|| decoded(ValueBytes::new(self.values.get(code))));
+        let mut buckets = Vec::with_capacity(self.keys.len());
         for (number, measures) in self.accumulators.chunks(self.measures.len()).enumerate() {
-            let by = cells_of_key(self.segments.get(number as u32)).map(decode).collect();
-            rows.push(Bucket { by, measures: measures.iter().map(Accumulator::value).collect() });
+            let by = codes_of_key(self.keys.get(number as u32)).map(decode).collect();
+            buckets.push(Bucket { by, measures: measures.iter().map(Accumulator::value).collect() });
         }
-        rows.sort_by(|a, b| {
-            // Not set sorts behind everything that is set.
-            let by = |row: &Bucket| -> Vec<(bool, Option<Value>)> {
-                row.by.iter().map(|value| (value.is_none(), value.clone())).collect()
+        buckets.sort_by(|a, b| {
+            // Not set sorts after everything that is set.
+            let by = |bucket: &Bucket| -> Vec<(bool, Option<Value>)> {
+                bucket.by.iter().map(|value| (value.is_none(), value.clone())).collect()
             };
             b.measures.first().cmp(&a.measures.first()).then_with(|| by(a).cmp(&by(b)))
         });
-        let total = rows.len();
-        rows.truncate(top.unwrap_or(usize::MAX));
-        Ok(Answer {
-            by: self.by.iter().map(|breakdown| breakdown.field.to_string()).collect(),
+        let total = buckets.len();
+        buckets.truncate(top.unwrap_or(usize::MAX));
+        Answer {
+            by: by.iter().map(|breakdown| breakdown.field.to_string()).collect(),
             measures: self.measures.iter().map(|(measure, _)| measure.to_string()).collect(),
-            buckets: rows,
+            buckets,
             total,
-        })
+        }
     }
 }
 
-fn cells_of_key(key: &[u8]) -> impl Iterator<Item = u32> {
-    key.chunks_exact(4).filter_map(|cell| cell.try_into().ok().map(u32::from_le_bytes))
+impl Drop for Aggregator<'_> {
+    fn drop(&mut self) {
+        self.memory.0.fetch_sub(self.counted, Ordering::Relaxed);
+    }
 }
 
-/// Puts the cells of a source into the places of their fields.
+fn codes_of_key(key: &[u8]) -> impl Iterator<Item = u32> {
+    key.chunks_exact(4).filter_map(|code| code.try_into().ok().map(u32::from_le_bytes))
+}
+
+/// Puts a combination of one entry of each list into a group key. Combinations are numbered as digits of a number are.
 #[inline]
-fn put_cells(source: &Source, cells: &[u32], key: &mut [u32]) {
-    for ((_, place), cell) in source.fields.iter().zip(cells) {
-        key.get_mut(*place).into_iter().for_each(|to| *to = *cell);
-    }
-}
-
-/// Every combination of one entry of each list, its cells in the places of their fields.
-fn cross(width: usize, sources: &[Source], lists: &[Vec<u32>], keys: &mut Vec<Vec<u32>>) {
-    keys.clear();
-    keys.push(vec![NOT_SET; width]);
+fn put_combination(mut number: usize, sources: &[KeySource], lists: &[Vec<u32>], key: &mut [u32]) {
     for (source, list) in sources.iter().zip(lists) {
-        let fields = source.fields.len();
-        let entries = list.chunks(fields);
-        let widened = keys.iter().flat_map(|key| {
-            entries.clone().map(move |entry| {
-                let mut key = key.clone();
-                put_cells(source, entry, &mut key);
-                key
-            })
-        });
-        *keys = widened.collect();
+        let width = source.fields.len();
+        let mut at = 0;
+        if list.len() > width {
+            let entries = list.len() / width;
+            at = number % entries * width;
+            number /= entries;
+        }
+        let codes = list.iter().skip(at);
+        for ((_, position), code) in source.fields.iter().zip(codes) {
+            key.get_mut(*position).into_iter().for_each(|to| *to = *code);
+        }
     }
 }
 
-/// Runs a join into segments.
-pub(super) fn aggregate(execution: &Arc<Execution>, aggregate: &Aggregation) -> Result<Answer> {
-    let work = |mut worker: Worker| -> Result<Aggregator> {
-        let mut aggregator = Aggregator::new(execution, aggregate)?;
+/// Runs a join into buckets.
+pub(super) fn aggregate(execution: &Arc<Execution>, aggregation: &Aggregation) -> Result<Answer> {
+    let memory = Memory::default();
+    let work = |mut worker: Worker| -> Result<Aggregator<'_>> {
+        let mut aggregator = Aggregator::new(execution, aggregation, &memory)?;
         worker.run(|block, task| {
             aggregator.add(&block)?;
             if task.has_ended {
-                aggregator.end_unit();
+                aggregator.end_task();
             }
             Ok(Some(block))
         })?;
@@ -471,14 +538,15 @@ pub(super) fn aggregate(execution: &Arc<Execution>, aggregate: &Aggregation) -> 
     let mut parts = in_parallel(execution, work)?;
     let mut all = match parts.pop() {
         Some(last) => last,
-        None => Aggregator::new(execution, aggregate)?,
+        None => Aggregator::new(execution, aggregation, &memory)?,
     };
     for part in parts {
+        execution.interrupt.check()?;
         all.merge(&part)?;
     }
-    // Without a field to group by there is one segment, also when nothing happened.
-    if all.by.is_empty() && all.segments.len() == 0 {
-        all.segment(&[])?;
+    // Without a field to group by there is one bucket, even without an event.
+    if aggregation.by.is_empty() && all.keys.len() == 0 {
+        all.bucket(&[])?;
     }
-    all.answer(aggregate.top)
+    Ok(all.answer())
 }

@@ -22,14 +22,16 @@ impl<T> Default for CodeCache<T> {
 }
 
 impl<T> CodeCache<T> {
-    /// Makes it one for this dictionary.
+    /// Makes it one for this dictionary. Returns whether it was one for another, of which nothing is known any more.
     #[inline]
-    pub(super) fn enter(&mut self, dictionary: &Arc<Dictionary>) {
-        if !Arc::ptr_eq(&self.dictionary, dictionary) || self.known.is_empty() {
+    pub(super) fn enter(&mut self, dictionary: &Arc<Dictionary>) -> bool {
+        let is_new = !Arc::ptr_eq(&self.dictionary, dictionary) || self.known.is_empty();
+        if is_new {
             self.dictionary = Arc::clone(dictionary);
             self.known.clear();
             self.known.resize_with(dictionary.len() + 1, || None);
         }
+        is_new
     }
 
     /// What a code means, if it is known. The dictionary must have been entered.

@@ -9,6 +9,15 @@ use super::plan::Plan;
 use super::query::Join;
 use crate::error::{Error, Result};
 
+/// The default of [`GroupBy::buckets_max`], and its upper bound.
+const BUCKETS: usize = 2_000_000;
+const BUCKETS_MAX: usize = 1_000_000_000;
+
+/// The default of [`GroupBy::memory_bytes`], and its bounds.
+const MEMORY: usize = 512 << 20;
+const MEMORY_MIN: usize = 4 << 10;
+const MEMORY_MAX: usize = u32::MAX as usize;
+
 /// A query for buckets: rows grouped by the values of some fields, with measures of each group.
 ///
 /// Values that are equal as JSON share a bucket: `1` and `1.0` do, `"1"` has its own. Null, an absent property and an
@@ -51,7 +60,11 @@ impl Join {
                 Err(error) => self.refuse(error.into()),
             }
         }
-        GroupBy { join: self, aggregation: Aggregation { by, measures: Vec::new(), top: None } }
+        let (buckets_max, memory_bytes) = (BUCKETS, MEMORY);
+        GroupBy {
+            join: self,
+            aggregation: Aggregation { by, measures: Vec::new(), top: None, buckets_max, memory_bytes },
+        }
     }
 
     /// Measures all rows together: a [`group_by`](Self::group_by) without fields, which has exactly one bucket.
@@ -77,6 +90,29 @@ impl GroupBy {
         self
     }
 
+    /// The most buckets that the query may have, those that [`top`](Self::top) cuts off included: with more it ends
+    /// with [`LimitExceeded`](crate::ErrorKind::LimitExceeded). Default: 2,000,000; 1 to 1,000,000,000.
+    pub fn buckets_max(mut self, buckets: usize) -> Self {
+        if !(1..=BUCKETS_MAX).contains(&buckets) {
+            self.join.refuse(Error::invalid(format!("not 1 to {BUCKETS_MAX} buckets buckets_max={buckets}")));
+        }
+        self.aggregation.buckets_max = buckets;
+        self
+    }
+
+    /// The most memory that buckets, their distinct values and the distinct users of [`Measure::Uniques`] may take on
+    /// all threads together, in bytes: with more the query ends with
+    /// [`LimitExceeded`](crate::ErrorKind::LimitExceeded). Default: 512 MB; 4 KB to 4 GB. It is counted after each
+    /// block of events, so a little more may be in use for a moment. Build sides have [`Join::memory_bytes`].
+    pub fn memory_bytes(mut self, bytes: usize) -> Self {
+        if !(MEMORY_MIN..=MEMORY_MAX).contains(&bytes) {
+            let message = format!("not {MEMORY_MIN} to {MEMORY_MAX} bytes of memory memory_bytes={bytes}");
+            self.join.refuse(Error::invalid(message));
+        }
+        self.aggregation.memory_bytes = bytes;
+        self
+    }
+
     /// How the join would be executed, and why. Reads a sample of at most 512 events.
     ///
     /// # Errors
@@ -90,7 +126,9 @@ impl GroupBy {
     ///
     /// # Errors
     ///
-    /// As [`Join::rows`], and what stops the join before its end.
+    /// As [`Join::rows`], and what stops the join before its end;
+    /// [`LimitExceeded`](crate::ErrorKind::LimitExceeded) for too many [buckets](Self::buckets_max) or too much
+    /// [memory](Self::memory_bytes).
     pub fn answer(&self) -> Result<Answer> {
         aggregate(&self.join.prepare(&self.fields(), false)?.into(), &self.aggregation)
     }

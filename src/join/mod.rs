@@ -14,6 +14,7 @@
 //! rows       the rows, one by one                fold       the rows, on the threads that made them
 //! aggregate  groups of rows, and measures of them
 //! tables     the storage interface               stats      what was done so far
+//! group_by   rows grouped into buckets           cancel     cancellation, deadlines
 //! ```
 //!
 //! * **It streams.** Nothing waits for the end of anything, blocks are small, and a user with a million events is many
@@ -29,6 +30,7 @@ mod aggregate;
 mod answer;
 mod block;
 mod cache;
+mod cancel;
 mod estimate;
 mod exec;
 mod field;
@@ -50,6 +52,7 @@ mod tables;
 mod tests;
 
 pub use answer::{Answer, Bucket};
+pub use cancel::{CancelToken, Deadline};
 pub use estimate::Estimates;
 pub use field::{Breakdown, Field};
 pub use group_by::GroupBy;

@@ -55,7 +55,7 @@ pub(super) fn build(execution: &mut Execution, memory: usize) -> Result<()> {
             continue;
         }
         let memory = if table.reason == HINTED { MEMORY_MAX } else { share };
-        match read_rows(&*execution.tables, dim, memory, &execution.counters)? {
+        match read_rows(&*execution.tables, dim, memory, &execution.counters, &execution.interrupt)? {
             Some(rows) => {
                 if let Some(last) = builds.last_mut() {
                     *last = Some(BuildSide::hashed(&rows)?);

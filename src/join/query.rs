@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use parking_lot::Mutex;
 
+use super::cancel::{CancelToken, Deadline, Interrupt};
 use super::estimate::Estimates;
 use super::exec::{Execution, Tables, Tasks};
 use super::field::Field;
@@ -84,6 +85,7 @@ pub struct Join {
     on: Vec<Via>,
     inner: bool,
     hints: PlannerHints,
+    interrupt: Interrupt,
     refused: Option<Error>,
 }
 
@@ -110,6 +112,7 @@ impl Join {
             on: Vec::new(),
             inner: false,
             hints,
+            interrupt: Interrupt::default(),
             refused: None,
         }
     }
@@ -254,6 +257,21 @@ impl Join {
         self
     }
 
+    /// Ends with [`ErrorKind::Cancelled`] soon after this token was [cancelled](CancelToken::cancel): workers look at
+    /// it between blocks of events.
+    pub fn cancel(mut self, token: &CancelToken) -> Self {
+        self.interrupt.token = Some(token.clone());
+        self
+    }
+
+    /// Ends with [`ErrorKind::Cancelled`] unless it is done at this [`Instant`](std::time::Instant), or this
+    /// [`Duration`](std::time::Duration) after it began to run. Workers look at the clock between blocks of events.
+    /// Default: none.
+    pub fn deadline(mut self, deadline: impl Into<Deadline>) -> Self {
+        self.interrupt.deadline = Some(deadline.into());
+        self
+    }
+
     /// A hint to the planner: this strategy for every table for which it is possible, whatever it costs.
     pub fn strategy(mut self, strategy: Strategy) -> Self {
         self.hints.strategy = Some(strategy);
@@ -358,6 +376,8 @@ impl Join {
         if let Some(error) = &self.refused {
             return Err(error.clone());
         }
+        let interrupt = self.interrupt.started();
+        interrupt.check()?;
         let filter_fields: Vec<Field> =
             self.filter.iter().flat_map(|expr| expr.references().iter().map(field_of)).collect();
         let layout = JoinLayout::new(filter_fields.iter().chain(more), &self.on, &self.select, whole_events);
@@ -407,6 +427,7 @@ impl Join {
             users,
             counters,
             stop: AtomicBool::new(false),
+            interrupt,
         };
         Ok((execution, days))
     }

@@ -246,6 +246,9 @@ pub(crate) struct JoinArgs {
     /// At most N buckets, ordered by the first measure, descending.
     #[arg(long, value_name = "N", requires = "by")]
     pub(crate) top: Option<usize>,
+    /// Fail rather than compute more buckets than this, which bounds memory. Default: 2,000,000.
+    #[arg(long, value_name = "N")]
+    pub(crate) buckets_max: Option<usize>,
     /// A table to join even if no field uses it: "users", a group key, or "user:KEY" for the groups of users.
     #[arg(long, value_name = "TABLE")]
     pub(crate) on: Vec<String>,
@@ -261,7 +264,8 @@ pub(crate) struct JoinArgs {
     /// Number of threads. Default: the number of cores.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) threads: Option<u16>,
-    /// Memory for the build sides of hash joins. Default: 32.
+    /// Memory for the build sides of hash joins, and for buckets if it is more than the 512 MB that they may take.
+    /// Default: 32.
     #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) memory: Option<u16>,
     /// Force this strategy wherever it is possible.

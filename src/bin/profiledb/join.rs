@@ -12,6 +12,9 @@ use crate::list::TABLE_ROWS;
 use crate::open;
 use crate::print::{self, Format, Named, Rows};
 
+/// The memory that the library gives to buckets by default, in bytes.
+const BUCKETS_MEMORY: usize = 512 << 20;
+
 /// The shape of the result.
 enum Output {
     /// Events, with fields.
@@ -52,6 +55,9 @@ pub(crate) fn run(dir: &Path, join: &JoinArgs) -> Result<(), Failure> {
                 return explain(&query.explain().map_err(refused)?, join.shape.given());
             }
             let query = join.top.into_iter().fold(query, GroupBy::top);
+            let query = join.buckets_max.into_iter().fold(query, GroupBy::buckets_max);
+            let memory = join.memory.map(|memory| usize::from(memory) << 20).filter(|memory| *memory > BUCKETS_MEMORY);
+            let query = memory.into_iter().fold(query, GroupBy::memory_bytes);
             buckets(&query.answer().map_err(refused)?, join.shape.format())
         }
     }

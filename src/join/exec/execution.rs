@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::partition::Partition;
 use super::task::{OpenTask, Tasks};
 use crate::error::Result;
+use crate::join::cancel::Interrupt;
 use crate::join::layout::{JoinLayout, Via};
 use crate::join::plan::{Plan, Strategy};
 use crate::join::probe::{BuildSide, NO_ROW, Prober, RuntimeFilter, TableCursor};
@@ -32,6 +33,7 @@ pub(in crate::join) struct Execution {
     pub(in crate::join) builds: Vec<Option<Arc<BuildSide>>>,
     pub(in crate::join) counters: Counters,
     pub(in crate::join) stop: AtomicBool,
+    pub(in crate::join) interrupt: Interrupt,
 }
 
 impl Execution {
@@ -74,7 +76,7 @@ impl Execution {
                 self.open(number, *days, Partition::default(), probers)?
             }
             Tasks::Partitions(partitioner) => {
-                match partitioner.lock().next(&self.layout, &self.plan, &self.counters)? {
+                match partitioner.lock().next(&self.layout, &self.plan, &self.counters, &self.interrupt)? {
                     Some(partition) => self.open(partition.number, self.predicate.days(), partition, probers)?,
                     None => return Ok(None),
                 }

@@ -3,6 +3,7 @@
 //! Workers take turns at reading, so while one reads a partition the others join theirs.
 
 use crate::error::Result;
+use crate::join::cancel::Interrupt;
 use crate::join::layout::JoinLayout;
 use crate::join::plan::Plan;
 use crate::join::probe::BuildRows;
@@ -39,9 +40,10 @@ pub(super) struct Partition {
 
 /// When a partition is full.
 #[derive(Clone, Copy)]
-struct Bounds {
+struct Bounds<'i> {
     rows: u64,
     bytes: usize,
+    interrupt: &'i Interrupt,
 }
 
 impl Partitioner {
@@ -59,13 +61,19 @@ impl Partitioner {
 
 impl Partitioner {
     /// Reads the next partition of all tables.
-    pub(super) fn next(&mut self, layout: &JoinLayout, plan: &Plan, counters: &Counters) -> Result<Option<Partition>> {
+    pub(super) fn next(
+        &mut self,
+        layout: &JoinLayout,
+        plan: &Plan,
+        counters: &Counters,
+        interrupt: &Interrupt,
+    ) -> Result<Option<Partition>> {
         if self.ended {
             return Ok(None);
         }
         let dims = self.tables.iter().filter_map(|table| Some((table.dim, layout.dims.get(table.dim)?)));
         let mut rows: Vec<(usize, BuildRows)> = dims.map(|(dim, spec)| (dim, BuildRows::new(spec))).collect();
-        let bounds = self.bounds(plan);
+        let bounds = self.bounds(plan, interrupt);
         let mut read = 0;
         let to = match self.tables.as_mut_slice() {
             [table] => fill_from_one(table, layout, &mut rows, bounds, &mut read)?,
@@ -81,15 +89,15 @@ impl Partitioner {
     }
 
     /// Partitions are smaller towards the end, so that workers finish at about the same time.
-    fn bounds(&self, plan: &Plan) -> Bounds {
+    fn bounds<'i>(&self, plan: &Plan, interrupt: &'i Interrupt) -> Bounds<'i> {
         let (rows, bytes) = (plan.partition_rows, plan.partition_bytes);
         if plan.threads == 1 {
-            return Bounds { rows, bytes };
+            return Bounds { rows, bytes, interrupt };
         }
         let tables = self.tables.iter().filter_map(|table| plan.tables.get(table.dim));
         let left = tables.map(|table| table.rows).sum::<u64>().saturating_sub(self.taken);
         let share = left / (plan.threads as u64 * 2);
-        Bounds { rows: share.clamp((rows / 8).max(1), rows), bytes }
+        Bounds { rows: share.clamp((rows / 8).max(1), rows), bytes, interrupt }
     }
 }
 
@@ -98,7 +106,7 @@ fn fill_from_one(
     table: &mut PartitionedTable,
     layout: &JoinLayout,
     rows: &mut [(usize, BuildRows)],
-    bounds: Bounds,
+    bounds: Bounds<'_>,
     read: &mut u64,
 ) -> Result<Option<Vec<u8>>> {
     let (Some(dim), Some((_, rows))) = (layout.dims.get(table.dim), rows.first_mut()) else {
@@ -109,6 +117,7 @@ fn fill_from_one(
     }
     while let Some((id, row)) = table.rows.next()? {
         *read += 1;
+        bounds.interrupt.check_each(*read)?;
         if bounds.are_reached(rows) {
             table.carried = Some((id.to_vec(), row.to_vec()));
             break;
@@ -123,10 +132,11 @@ fn fill_from_many(
     tables: &mut [PartitionedTable],
     layout: &JoinLayout,
     rows: &mut [(usize, BuildRows)],
-    bounds: Bounds,
+    bounds: Bounds<'_>,
     read: &mut u64,
 ) -> Result<Option<Vec<u8>>> {
     loop {
+        bounds.interrupt.check_each(*read)?;
         for table in tables.iter_mut().filter(|table| table.carried.is_none()) {
             table.carried = table.rows.next()?.map(|(id, row)| (id.to_vec(), row.to_vec()));
             *read += u64::from(table.carried.is_some());
@@ -145,7 +155,7 @@ fn fill_from_many(
     }
 }
 
-impl Bounds {
+impl Bounds<'_> {
     #[inline]
     fn are_reached(self, rows: &BuildRows) -> bool {
         rows.len() as u64 >= self.rows || rows.memory_bytes() >= self.bytes

@@ -73,6 +73,7 @@ impl Worker {
         if execution.stop.load(Ordering::Relaxed) {
             return Ok(false);
         }
+        execution.interrupt.check()?;
         let mut task = match self.task.take() {
             Some(task) => task,
             None => match execution.next_task(&mut self.probers)? {
@@ -85,6 +86,7 @@ impl Worker {
         // Even where hardly an event passes, a join can be stopped.
         while has_more && !block.is_full(self.events_max) && !execution.stop.load(Ordering::Relaxed) {
             has_more = task.scan.fill(block, self.events_max)?;
+            execution.interrupt.check()?;
         }
         self.task = has_more.then_some(task);
         execution.counters.events_read.add(block.scanned.events);

@@ -12,6 +12,7 @@ use super::interner::Interner;
 use super::runtime_filter::RuntimeFilter;
 use super::sorted::SortedIds;
 use crate::error::Result;
+use crate::join::cancel::Interrupt;
 use crate::join::layout::Dim;
 use crate::join::stats::Counters;
 use crate::join::tables::ProfileTables;
@@ -115,6 +116,7 @@ pub(in crate::join) fn read_rows(
     dim: &Dim,
     memory_bytes: usize,
     counters: &Counters,
+    interrupt: &Interrupt,
 ) -> Result<Option<BuildRows>> {
     let mut cursor = tables.rows(&dim.table, &[], None)?;
     let mut rows = BuildRows::new(dim);
@@ -122,6 +124,7 @@ pub(in crate::join) fn read_rows(
     while let Some((id, row)) = cursor.next()? {
         rows.push(dim, id, row)?;
         read += 1;
+        interrupt.check_each(read)?;
         if rows.memory_bytes() > memory_bytes {
             counters.rows_read.add(read);
             return Ok(None);

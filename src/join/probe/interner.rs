@@ -24,7 +24,6 @@ impl Interner {
     }
 
     /// Memory in use, in bytes, roughly.
-    #[cfg(test)]
     pub(in crate::join) fn memory(&self) -> usize {
         self.strings.size_bytes() + self.strings.len() * 4 + self.slots.len() * 8
     }

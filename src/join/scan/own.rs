@@ -82,11 +82,14 @@ impl EventScan for IteratorScan {
                 && predicate.has_name(event.name().as_bytes())
                 && matches!(self.filter.probe(event.distinct_id().as_bytes()), Probe::Hit)
             {
+                let before = block.len();
                 block.push_event(&event)?;
                 predicate.filter_last(block)?;
-            } else {
-                return Ok(true);
+                if block.len() > before {
+                    continue;
+                }
             }
+            return Ok(true);
         }
         Ok(true)
     }

@@ -1,5 +1,6 @@
 //! Joins without a store.
 
+mod bounds;
 mod limits_of_reading;
 mod memory;
 mod nested_loop;

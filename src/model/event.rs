@@ -152,7 +152,7 @@ impl Serialize for Event {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 let event = self.0;
                 let mut map = serializer.serialize_map(None)?;
-                map.serialize_entry("time", &WireTime(event.time))?;
+                map.serialize_entry("time", &event.time.to_wire_number())?;
                 map.serialize_entry("distinct_id", &event.distinct_id)?;
                 event.insert_id.iter().try_for_each(|id| map.serialize_entry("$insert_id", id))?;
                 event.properties.iter().try_for_each(|(name, value)| map.serialize_entry(name, value))?;
@@ -164,21 +164,6 @@ impl Serialize for Event {
         map.serialize_entry("event", &self.name)?;
         map.serialize_entry("properties", &Properties(self))?;
         map.end()
-    }
-}
-
-/// Seconds where they say it all and are taken for such; otherwise milliseconds where those are large enough to be
-/// taken for such, and seconds with a fraction about 1970.
-struct WireTime(Timestamp);
-
-impl Serialize for WireTime {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (seconds, millis) = (self.0.seconds(), self.0.millis());
-        let reads_back = |number: i64| Timestamp::from_number(number as f64).is_ok_and(|time| time == self.0);
-        match [seconds, millis].into_iter().find(|number| reads_back(*number)) {
-            Some(number) => serializer.serialize_i64(number),
-            None => serializer.serialize_f64(millis as f64 / 1e3),
-        }
     }
 }
 
@@ -204,7 +189,7 @@ mod tests {
             (100_000_000_001_000, "100000000001000"),
         ] {
             let time = Timestamp::from_millis(millis);
-            let text = serde_json::to_string(&WireTime(time)).unwrap();
+            let text = serde_json::to_string(&time.to_wire_number()).unwrap();
             assert_eq!(text, wire);
             assert_eq!(Timestamp::from_number(text.parse().unwrap()).unwrap(), time, "{text}");
         }

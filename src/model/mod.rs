@@ -2,6 +2,7 @@
 //!
 //! This floor knows nothing of operators, bytes or storage. It may import only `error` and `limits`.
 
+mod deserialize;
 mod event;
 mod key;
 mod number;
@@ -13,11 +14,12 @@ mod value;
 pub use event::Event;
 pub use key::{Kind, ProfileKey};
 pub use number::{NotFinite, Number};
-pub use object::Object;
+pub use object::{Object, ObjectIter};
 pub use profile::Profile;
 pub use time::Timestamp;
 pub use value::Value;
 
+pub(crate) use deserialize::{FieldValue, deserialize_fields};
 pub(crate) use event::is_reserved_in_event;
 pub(crate) use number::{EXPONENT_MIN, Parts};
 pub(crate) use profile::{FIRST_EVENT, LAST_SEEN};

@@ -180,7 +180,7 @@ impl Number {
         self.as_i128().and_then(|value| u64::try_from(value).ok())
     }
 
-    fn as_i128(&self) -> Option<i128> {
+    pub(crate) fn as_i128(&self) -> Option<i128> {
         match &self.0 {
             Repr::Small { high, low, exponent: 0, float: false } => Some(join(*high, *low)),
             _ => None,
@@ -427,6 +427,10 @@ impl<'de> Deserialize<'de> for Number {
             }
 
             fn visit_u64<E: de::Error>(self, value: u64) -> Result<Number, E> {
+                Ok(value.into())
+            }
+
+            fn visit_i128<E: de::Error>(self, value: i128) -> Result<Number, E> {
                 Ok(value.into())
             }
 

@@ -1,6 +1,7 @@
 //! A map of names to values, kept in one sorted vector.
 
 use std::fmt;
+use std::iter::FusedIterator;
 
 use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
@@ -18,7 +19,10 @@ use super::Value;
 ///
 /// let address = Object::from_iter([("zip", Value::from("10115")), ("city", Value::from("Berlin"))]);
 /// assert_eq!(address.get("city"), Some(&Value::from("Berlin")));
-/// assert_eq!(address.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["city", "zip"]);
+/// assert!(address.contains_key("zip"));
+/// for (name, value) in &address {
+///     println!("{name}: {value}");
+/// }
 /// ```
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Object(Vec<(String, Value)>);
@@ -60,7 +64,7 @@ impl Object {
 
     /// Whether there is an entry with this name.
     #[must_use]
-    pub fn contains(&self, name: &str) -> bool {
+    pub fn contains_key(&self, name: &str) -> bool {
         self.position(name).is_ok()
     }
 
@@ -88,8 +92,8 @@ impl Object {
 
     /// The entries in the order of their names.
     #[must_use]
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Value)> + DoubleEndedIterator {
-        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    pub fn iter(&self) -> ObjectIter<'_> {
+        ObjectIter(self.0.iter())
     }
 
     /// Whether two objects are the same down to the float flags of their numbers.
@@ -122,12 +126,53 @@ impl IntoIterator for Object {
     }
 }
 
+impl<'a> IntoIterator for &'a Object {
+    type Item = (&'a str, &'a Value);
+    type IntoIter = ObjectIter<'a>;
+
+    fn into_iter(self) -> ObjectIter<'a> {
+        self.iter()
+    }
+}
+
+/// The entries of an [`Object`] in the order of their names: see [`Object::iter`].
+#[derive(Clone, Debug)]
+pub struct ObjectIter<'a>(std::slice::Iter<'a, (String, Value)>);
+
+impl<'a> Iterator for ObjectIter<'a> {
+    type Item = (&'a str, &'a Value);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next().map(|(name, value)| (name.as_str(), value))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+impl DoubleEndedIterator for ObjectIter<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.0.next_back().map(|(name, value)| (name.as_str(), value))
+    }
+}
+
+impl ExactSizeIterator for ObjectIter<'_> {}
+
+impl FusedIterator for ObjectIter<'_> {}
+
+impl<N: Into<String>, V: Into<Value>> Extend<(N, V)> for Object {
+    fn extend<I: IntoIterator<Item = (N, V)>>(&mut self, entries: I) {
+        for (name, value) in entries {
+            self.insert(name, value);
+        }
+    }
+}
+
 impl<N: Into<String>, V: Into<Value>> FromIterator<(N, V)> for Object {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(entries: I) -> Self {
         let mut object = Self::new();
-        for (name, value) in entries {
-            object.insert(name, value);
-        }
+        object.extend(entries);
         object
     }
 }

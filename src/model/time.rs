@@ -1,7 +1,13 @@
 //! Points in time.
 
 use std::fmt;
+use std::str::FromStr;
+use std::time::SystemTime;
 
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::ser::{self, Serialize, Serializer};
+
+use super::{Number, Value};
 use crate::error::{Error, Result};
 
 /// A point in time: milliseconds since 1970-01-01T00:00:00 UTC.
@@ -14,6 +20,9 @@ use crate::error::{Error, Result};
 /// let time = Timestamp::parse("2023-11-14T22:13:20")?;
 /// assert_eq!(time, Timestamp::from_seconds(1_700_000_000));
 /// assert_eq!(time.to_string(), "2023-11-14T22:13:20");
+///
+/// let now = Timestamp::from(std::time::SystemTime::now());
+/// assert!(now > "2024-01-01".parse()?);
 /// # Ok::<(), profiledb::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,6 +97,28 @@ impl Timestamp {
         RANGE_SECONDS.contains(&self.seconds())
     }
 
+    /// The number that an event carries as its `time` in JSON, from which [`from_number`](Self::from_number) reads the
+    /// same time: seconds where the time is whole seconds that are read as such; otherwise milliseconds where those are
+    /// large enough to be read as such, and seconds with a fraction about 1970.
+    pub(crate) fn to_wire_number(self) -> Number {
+        let reads_back = |number: i64| Self::from_number(number as f64).is_ok_and(|time| time == self);
+        match [self.seconds(), self.millis()].into_iter().find(|number| reads_back(*number)) {
+            Some(number) => number.into(),
+            // A quotient of two finite doubles of which the second is 1,000 is finite.
+            None => Number::try_from(self.0 as f64 / 1e3).unwrap_or(self.0.into()),
+        }
+    }
+
+    /// The text with milliseconds where there are any. Outside of the years 0000 to 9999, which have no text, the
+    /// milliseconds as a number.
+    pub(crate) fn to_exact_value(self) -> Value {
+        match self.0.rem_euclid(1_000) {
+            _ if !self.has_text() => self.0.into(),
+            0 => self.to_string().into(),
+            millis => format!("{self}.{millis:03}").into(),
+        }
+    }
+
     /// Milliseconds since the epoch.
     #[must_use]
     pub const fn millis(self) -> i64 {
@@ -119,6 +150,71 @@ impl fmt::Display for Timestamp {
         let seconds = self.seconds().clamp(*RANGE_SECONDS.start(), *RANGE_SECONDS.end());
         let time = jiff::Timestamp::from_second(seconds).map_err(|_| fmt::Error)?;
         write!(f, "{}", time.strftime("%Y-%m-%dT%H:%M:%S"))
+    }
+}
+
+/// As [`Timestamp::parse`].
+impl FromStr for Timestamp {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text)
+    }
+}
+
+/// In whole milliseconds, rounded down. Saturates at the ends of the representable range.
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let saturated = |millis: u128| i64::try_from(millis).unwrap_or(i64::MAX);
+        Self(match time.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(after) => saturated(after.as_millis()),
+            Err(error) => -saturated(error.duration().as_nanos().div_ceil(1_000_000)),
+        })
+    }
+}
+
+/// As text of the shape `YYYY-MM-DDTHH:MM:SS`, with milliseconds where there are any. A time outside of the years 0000 to
+/// 9999 has no such text and is an error.
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.to_exact_value() {
+            Value::String(text) => serializer.serialize_str(&text),
+            _ => Err(ser::Error::custom(format_args!("a time outside of the years 0000 to 9999 millis={}", self.0))),
+        }
+    }
+}
+
+/// From text, as [`Timestamp::parse`], or from a number, as [`Timestamp::from_number`].
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TimestampVisitor;
+
+        impl Visitor<'_> for TimestampVisitor {
+            type Value = Timestamp;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a time as text or as a number")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Timestamp, E> {
+                Timestamp::parse(text).map_err(|error| E::custom(error.message()))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Timestamp, E> {
+                // Any integer that is a time is below 2^53.
+                self.visit_f64(number as f64)
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Timestamp, E> {
+                self.visit_f64(number as f64)
+            }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Timestamp, E> {
+                Timestamp::from_number(number).map_err(|error| E::custom(error.message()))
+            }
+        }
+
+        deserializer.deserialize_any(TimestampVisitor)
     }
 }
 

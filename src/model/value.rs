@@ -267,7 +267,7 @@ macro_rules! from_integer {
         }
     )*};
 }
-from_integer!(i8, i16, i32, i64, u8, u16, u32, u64);
+from_integer!(i8, i16, i32, i64, i128, u8, u16, u32, u64);
 
 /// NaN and the infinities are no JSON numbers, so this can fail.
 impl TryFrom<f64> for Value {
@@ -359,6 +359,10 @@ impl<'de> Deserialize<'de> for Value {
             }
 
             fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_i128<E: de::Error>(self, value: i128) -> Result<Value, E> {
                 Ok(value.into())
             }
 

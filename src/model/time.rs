@@ -173,8 +173,8 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
-/// As text of the shape `YYYY-MM-DDTHH:MM:SS`, with milliseconds where there are any. A time outside of the years 0000 to
-/// 9999 has no such text and is an error.
+/// As text of the shape `YYYY-MM-DDTHH:MM:SS`, with milliseconds where there are any. A time outside of the years 0000
+/// to 9999 has no such text and is an error.
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.to_exact_value() {

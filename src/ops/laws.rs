@@ -207,6 +207,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn values_deserialize_as_their_json_does(value in any_value()) {
+            let text = serde_json::to_string(&value).unwrap();
+            let expected: serde_json::Value = serde_json::from_str(&text).unwrap();
+            if let Ok(seen) = value.deserialize_into::<serde_json::Value>() {
+                prop_assert_eq!(seen, expected);
+            }
+            if let Ok(copy) = value.deserialize_into::<Value>() {
+                prop_assert_eq!(serde_json::to_string(&copy).unwrap(), text);
+            }
+        }
+    }
+
+    proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
         #[test]
         fn the_law_holds_for_random_runs(

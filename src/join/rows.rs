@@ -18,6 +18,7 @@ use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded};
 use parking_lot::Mutex;
+use serde::de::Deserialize;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::block::{Block, decoded};
@@ -29,7 +30,7 @@ use super::probe::{Dictionary, NO_ROW};
 use super::stats::JoinStats;
 use super::tables::JoinTable;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Event, Timestamp, Value};
+use crate::model::{Event, FieldValue, Timestamp, Value, deserialize_fields};
 
 /// Blocks that workers may be ahead of the consumer, each.
 const BLOCKS_AHEAD: usize = 2;
@@ -372,6 +373,46 @@ impl Row {
     pub fn iter(&self) -> impl Iterator<Item = (&Field, Option<Value>)> {
         let select = &self.block.layout.select;
         select.iter().map(|(field, column)| (field, self.value(*column)))
+    }
+
+    /// Deserializes the row into any type that implements [`Deserialize`]. The fields are those of its JSON: `event`,
+    /// `time`, `distinct_id`, and the selected fields by their names, null where one is not set.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use profiledb::{Db, Event, Timestamp, Update};
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct Visit {
+    ///     time: Timestamp,
+    ///     #[serde(rename = "user.plan")]
+    ///     plan: Option<String>,
+    /// }
+    ///
+    /// let db = Db::open(dir.path().join("store"))?;
+    /// db.users().update("alice", Update::new().set("plan", "pro"))?;
+    /// let time = Timestamp::from_seconds(1_700_000_000);
+    /// db.events().append(Event::new("visit", "alice", time))?;
+    /// for row in db.snapshot().join().select(["user.plan"]).rows()? {
+    ///     let visit: Visit = row?.deserialize()?;
+    ///     assert_eq!((visit.time, visit.plan.as_deref()), (time, Some("pro")));
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Value::deserialize_into`].
+    pub fn deserialize<'de, T: Deserialize<'de>>(&'de self) -> Result<T> {
+        let head = [
+            ("event".into(), FieldValue::Text(self.name())),
+            ("time".into(), FieldValue::Owned(self.time().to_exact_value())),
+            ("distinct_id".into(), FieldValue::Text(self.distinct_id())),
+        ];
+        let selected = self
+            .iter()
+            .map(|(field, value)| (field.to_string().into(), FieldValue::Owned(value.unwrap_or(Value::Null))));
+        deserialize_fields(head.into_iter().chain(selected))
     }
 
     /// Whether the user has a profile. Nothing when users were not joined.

@@ -58,7 +58,7 @@ pub(super) struct Scanned {
     pub(super) seeks: u64,
 }
 
-/// Events and what was joined onto them.
+/// Events and what was joined onto them. There are few enough that positions among them fit into 32 bits.
 #[derive(Debug)]
 pub(crate) struct Block {
     pub(super) layout: Arc<JoinLayout>,

@@ -117,9 +117,13 @@ impl Arena {
 
     /// All strings, in the order of their numbers.
     pub(in crate::join) fn iter(&self) -> impl Iterator<Item = &[u8]> + Clone {
-        let starts = std::iter::once(&0).chain(&self.ends);
-        // Ends ascend and never exceed the bytes, so there is always a slice.
-        starts.zip(&self.ends).map(|(start, end)| self.bytes.get(*start as usize..*end as usize).unwrap_or_default())
+        let mut start = 0;
+        self.ends.iter().map(move |end| {
+            let range = start..*end as usize;
+            start = range.end;
+            // Ends ascend and never exceed the bytes, so there is always a slice.
+            self.bytes.get(range).unwrap_or_default()
+        })
     }
 }
 

@@ -97,6 +97,7 @@ impl BuildSide {
                 codes.extend(ids.iter().map(|id| known.find(id).map_or(NO_ROW, |number| code(number as usize))));
             }
             Index::Sorted(sorted) => {
+                // An arena has fewer ids than 32 bits can count, for none is empty.
                 // All are located first and compared afterwards, so that cache misses of the comparisons overlap.
                 let first = codes.len();
                 codes.extend(ids.iter().map(|id| sorted.first_alike(id, cursor).map_or(NO_ROW, |at| at as u32)));

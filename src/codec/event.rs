@@ -72,13 +72,18 @@ fn unescape(escaped: &[u8]) -> Read<Cow<'_, str>> {
     }
 }
 
-/// The id that these bytes of a key stand for, as bytes, of which nobody asks whether they are text.
+/// The id that these bytes of a key encode, as bytes that may not be UTF-8.
 #[inline]
 pub(crate) fn unescape_bytes(escaped: &[u8]) -> Read<Cow<'_, [u8]>> {
-    // Hardly any id has an escape. All bytes are looked at, because that goes many at a time.
+    // Hardly any id has an escape. All bytes are compared, because that is vectorized.
     if !escaped.iter().fold(false, |any, byte| any | (*byte == 1)) {
         return Ok(Cow::Borrowed(escaped));
     }
+    replace_escapes(escaped).map(Cow::Owned)
+}
+
+#[cold]
+fn replace_escapes(escaped: &[u8]) -> Read<Vec<u8>> {
     let mut id = Vec::with_capacity(escaped.len());
     let mut bytes = escaped.iter();
     while let Some(byte) = bytes.next() {
@@ -90,7 +95,7 @@ pub(crate) fn unescape_bytes(escaped: &[u8]) -> Read<Cow<'_, [u8]>> {
             byte => *byte,
         });
     }
-    Ok(Cow::Owned(id))
+    Ok(id)
 }
 
 /// Appends an id as it stands in keys, without its end.

@@ -69,7 +69,7 @@ pub(crate) struct Block {
     /// The run of each event.
     runs: Vec<u32>,
     times: Vec<Timestamp>,
-    /// Names, dictionary-encoded.
+    /// Names, dictionary-encoded, where they are requested.
     names: Vec<u32>,
     name_dictionary: Interner,
     insert_ids: Arena,
@@ -246,18 +246,22 @@ impl Block {
         let event = self.runs.len() as u32;
         let is_same_user = self.ids.len().checked_sub(1).and_then(|last| self.ids.get(last));
         if !is_same_user.is_some_and(|last| are_equal(last, id)) {
-            if std::str::from_utf8(id).is_err() {
+            if !is_text(id) {
                 return Err(codec::corrupt_event_of(time, id, Malformed("an id that is not UTF-8")));
             }
             self.ids.push(id)?;
             self.firsts.push(event);
         }
-        let known = self.name_dictionary.len();
-        let code = self.name_dictionary.intern(name)?;
-        if self.name_dictionary.len() > known && std::str::from_utf8(name).is_err() {
+        // A name is checked also where it is not needed.
+        let mut is_checked = !self.layout.events.name && is_text(name);
+        if self.layout.events.name {
+            let known = self.name_dictionary.len();
+            self.names.push(self.name_dictionary.intern(name)?);
+            is_checked = self.name_dictionary.len() == known || is_text(name);
+        }
+        if !is_checked {
             return Err(codec::corrupt_event_of(time, id, NO_TEXT));
         }
-        self.names.push(code);
         self.runs.push((self.firsts.len() as u32).wrapping_sub(1));
         self.times.push(time);
         Ok(())
@@ -401,6 +405,12 @@ impl Block {
         }
         Ok(())
     }
+}
+
+/// Whether bytes are UTF-8. Most are ASCII, which is checked many bytes at a time.
+#[inline]
+fn is_text(bytes: &[u8]) -> bool {
+    bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
 }
 
 /// The day of a time in UTC, as text.

@@ -56,11 +56,12 @@ pub(super) enum Column {
     Nowhere,
 }
 
-/// The columns of events that are needed, besides id, time and name.
+/// The columns of events that are needed, besides id and time.
 #[derive(Debug, Default)]
 pub(super) struct EventColumns {
     /// The properties to project, ascending.
     pub(super) properties: Vec<Box<str>>,
+    pub(super) name: bool,
     pub(super) insert_id: bool,
     /// Whether events are needed as a whole.
     pub(super) whole: bool,
@@ -97,25 +98,27 @@ fn table_of(via: &Via, name: &str) -> JoinTable {
 }
 
 impl JoinLayout {
-    /// What these fields need, besides tables that are joined in any case. `whole` requests whole events.
+    /// What these fields need, besides tables that are joined and columns of events that are read in any case.
     pub(super) fn new<'f>(
         fields: impl IntoIterator<Item = &'f Field>,
         on: &[Via],
         select: &'f [Field],
-        whole: bool,
+        mut columns: EventColumns,
     ) -> Self {
         let mut events: BTreeSet<Box<str>> = BTreeSet::new();
         let mut dims: BTreeMap<(Via, JoinTable), BTreeSet<Box<str>>> = BTreeMap::new();
         for via in on {
             dims.entry((via.clone(), JoinTable::Profiles(via.kind()))).or_default();
         }
-        let mut insert_id = false;
         for field in fields.into_iter().chain(select) {
             let (via, name) = match field {
                 Field::Event(name) => {
                     match computed(name) {
                         None => drop(events.insert(name.as_str().into())),
-                        Some(column) => insert_id |= column == Column::InsertId,
+                        Some(column) => {
+                            columns.name |= column == Column::Name;
+                            columns.insert_id |= column == Column::InsertId;
+                        }
                     }
                     continue;
                 }
@@ -138,8 +141,8 @@ impl JoinLayout {
                 }
             }
         }
-        let events = EventColumns { properties: events.into_iter().collect(), insert_id, whole };
-        let mut layout = Self { events, ..Self::default() };
+        columns.properties = events.into_iter().collect();
+        let mut layout = Self { events: columns, ..Self::default() };
         // `Via::User` sorts first.
         for ((via, table), names) in dims {
             let ids = match &via {

@@ -13,7 +13,7 @@ use super::exec::{Execution, Tables, Tasks};
 use super::field::Field;
 use super::filter::{Filter, field_of};
 use super::fold::fold;
-use super::layout::{JoinLayout, Via};
+use super::layout::{EventColumns, JoinLayout, Via};
 use super::plan::{MEMORY_MAX, Plan, PlannerHints, Strategy};
 use super::prepare::{build, tasks};
 use super::probe::RuntimeFilter;
@@ -306,7 +306,7 @@ impl Join {
     /// parse; [`NotFound`](ErrorKind::NotFound) for a group key that no profile was ever stored under; and whatever
     /// keeps the first events from being read.
     pub fn rows(&self) -> Result<Rows> {
-        Ok(Rows::new(Arc::new(self.prepare(&[], self.whole_events)?)))
+        Ok(Rows::new(Arc::new(self.prepare(&[], true)?)))
     }
 
     /// Runs the query and folds its rows on the threads that produce them, each into a state of its own. Returns the
@@ -346,7 +346,7 @@ impl Join {
         if self.hints.ordered {
             return Err(Error::invalid("a fold has no order: use rows, or leave out ordered"));
         }
-        fold(&Arc::new(self.prepare(&[], self.whole_events)?), new, each)
+        fold(&Arc::new(self.prepare(&[], true)?), new, each)
     }
 
     /// The plan, where these fields are read besides those selected.
@@ -355,8 +355,8 @@ impl Join {
     }
 
     /// Plans, and reads the build sides that are hashed as a whole.
-    pub(super) fn prepare(&self, more: &[Field], whole_events: bool) -> Result<Execution> {
-        let (mut execution, days) = self.plan(more, whole_events)?;
+    pub(super) fn prepare(&self, more: &[Field], for_rows: bool) -> Result<Execution> {
+        let (mut execution, days) = self.plan(more, for_rows)?;
         execution.tasks = match &self.own_events {
             _ if self.is_empty() => Tasks::none(),
             Some(events) => Tasks::OwnEvents(Mutex::new(Some(events.take()?))),
@@ -372,7 +372,7 @@ impl Join {
     }
 
     /// Estimates and plans. The execution has no tasks yet.
-    fn plan(&self, more: &[Field], whole_events: bool) -> Result<(Execution, Days)> {
+    fn plan(&self, more: &[Field], for_rows: bool) -> Result<(Execution, Days)> {
         if let Some(error) = &self.refused {
             return Err(error.clone());
         }
@@ -380,7 +380,8 @@ impl Join {
         interrupt.check()?;
         let filter_fields: Vec<Field> =
             self.filter.iter().flat_map(|expr| expr.references().iter().map(field_of)).collect();
-        let layout = JoinLayout::new(filter_fields.iter().chain(more), &self.on, &self.select, whole_events);
+        let events = EventColumns { name: for_rows, whole: for_rows && self.whole_events, ..Default::default() };
+        let layout = JoinLayout::new(filter_fields.iter().chain(more), &self.on, &self.select, events);
         for dim in &layout.dims {
             let kind = dim.via.kind();
             if let Kind::Group(key) = &kind

@@ -61,16 +61,23 @@ impl FilterCursor {
 
     #[inline]
     pub(in crate::join) fn probe(&mut self, id: &[u8]) -> Probe<'_> {
-        let Some(filter) = &self.filter else { return Probe::Hit };
-        let next = filter.ids.lower_bound(id, &mut self.at);
+        match &self.filter {
+            None => Probe::Hit,
+            Some(filter) => Self::search(filter, &mut self.at, &mut self.skips_left, id),
+        }
+    }
+
+    #[inline]
+    fn search<'f>(filter: &'f RuntimeFilter, at: &mut usize, skips_left: &mut u32, id: &[u8]) -> Probe<'f> {
+        let next = filter.ids.lower_bound(id, at);
         if next.is_some_and(|next| are_equal(next, id)) {
-            self.skips_left = filter.seek_threshold;
+            *skips_left = filter.seek_threshold;
             return Probe::Hit;
         }
-        if self.skips_left == 0 {
+        if *skips_left == 0 {
             return Probe::Seek(next);
         }
-        self.skips_left -= 1;
+        *skips_left -= 1;
         Probe::Miss
     }
 }

@@ -386,7 +386,7 @@ struct Outcome {
 
 fn cut(trace: &Trace, loss: Loss, states: &[State]) -> Outcome {
     let points = trace.syncs() + 1;
-    let cuts = setting("PROFILEDB_POWER_CUTS", 100).min(points);
+    let cuts = setting("PROFILEDB_POWER_CUTS", 60).min(points);
     // Spread evenly, and the last.
     let is_cut = |at: usize| (at + 1) * cuts / points != at * cuts / points;
     let outcome = Mutex::new(Outcome::default());
@@ -466,7 +466,7 @@ fn what_was_acknowledged_survives_a_failing_disk() {
     let recorder = Recorder::compile();
     let states = states();
     let changes = recorder.run("failing", None).trace.changes();
-    let points = setting("PROFILEDB_POWER_CUTS", 100).min(changes) / 5;
+    let points = setting("PROFILEDB_POWER_CUTS", 60).min(changes) / 4;
     let mut stopped = BTreeSet::new();
     for point in 0..points {
         let fail = (1 + point * changes / points, if point % 2 == 0 { EIO } else { ENOSPC });

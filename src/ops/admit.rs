@@ -242,6 +242,10 @@ mod tests {
         Update::new().set("l", vec![1; 4]).admit(&limits).unwrap();
         let error = Update::new().set("l", vec![1; 5]).admit(&limits).unwrap_err();
         assert!(error.is_limit_exceeded() && error.message().ends_with("bytes=11"), "{error}");
+        // Escapes count.
+        limits.nested_bytes_max = 20;
+        let error = Update::new().set("l", vec!["\u{1}".repeat(4)]).admit(&limits).unwrap_err();
+        assert!(error.is_limit_exceeded() && error.message().ends_with("bytes=28"), "{error}");
     }
 
     #[test]

@@ -64,6 +64,7 @@
 //! * Never block, as in a server: [`Table::try_submit`] fails with [`Busy`](ErrorKind::Busy) when the queue is full.
 //! * Fastest loading: [`Durability::Buffered`], and [`Db::sync`] at the end.
 //! * Update objects and events as Mixpanel's clients send them: [`ingest`], with [`Db::rules`].
+//! * Bulk import of files, streams and request bodies, with an outcome for each record: [`Db::importer`].
 //! * Events that are kept elsewhere: [`Join::events_from`](join::Join::events_from) an iterator.
 //! * Erasure of a user, as data protection laws require: [`Db::delete_user`].
 //! * The same folds without RocksDB, for harnesses and other engines: [`merge`].

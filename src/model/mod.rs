@@ -8,6 +8,7 @@ mod key;
 mod number;
 mod object;
 mod profile;
+mod serialize;
 mod time;
 mod value;
 

@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use serde::Serialize;
+
 use super::operator::Operator;
 use crate::error::{Error, Result};
 use crate::limits::LimitsId;
@@ -133,6 +135,28 @@ impl Update {
     #[must_use]
     pub fn set<V: TryInto<Value, Error: Display>>(self, name: impl Into<String>, value: V) -> Self {
         self.checked(name, value.try_into(), Op::Set)
+    }
+
+    /// `$set` of every field of a struct or entry of a map, see [`Object::from_serialize`].
+    ///
+    /// ```
+    /// use profiledb::Update;
+    ///
+    /// #[derive(serde::Serialize)]
+    /// struct User { plan: &'static str, logins: u32 }
+    ///
+    /// let update = Update::new().set_all(&User { plan: "pro", logins: 1 });
+    /// assert_eq!(update.ops(), Update::new().set("logins", 1).set("plan", "pro").ops());
+    /// ```
+    #[must_use]
+    pub fn set_all<T: Serialize + ?Sized>(mut self, fields: &T) -> Self {
+        match Object::from_serialize(fields) {
+            Ok(object) => object.into_iter().for_each(|(name, value)| self.push(name, Op::Set(value))),
+            Err(error) => {
+                self.invalid.get_or_insert(error);
+            }
+        }
+        self
     }
 
     /// `$set_once`: sets a property if it is absent.

@@ -24,8 +24,8 @@ impl Object {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](crate::ErrorKind::Invalid) for anything else than a struct or a map, and for what is not JSON: floats
-    /// that are not finite, and keys that are not text, numbers or booleans.
+    /// [`Invalid`](crate::ErrorKind::Invalid) for anything but a struct or a map, and for what is not JSON: floats that
+    /// are not finite, and keys that are not text, numbers or booleans.
     pub fn from_serialize<T: Serialize + ?Sized>(value: &T) -> Result<Self> {
         match value.serialize(ValueSerializer)? {
             Value::Object(object) => Ok(object),

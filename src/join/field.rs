@@ -148,7 +148,7 @@ impl TryFrom<&Field> for Field {
     }
 }
 
-/// Which values make buckets.
+/// A predicate on values: which of them make buckets.
 pub(super) type Keep = Arc<dyn Fn(&Value) -> bool + Send + Sync>;
 
 /// A field to group by.

@@ -1,4 +1,4 @@
-//! What is measured of a segment.
+//! Aggregate functions: the measures of a bucket and their accumulators.
 
 use std::fmt;
 
@@ -7,15 +7,15 @@ use super::field::Field;
 use crate::codec::{ValueBytes, ValueKind};
 use crate::model::{Number, Value};
 
-/// What is measured of a segment.
+/// What is measured of a bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Measure {
     /// Events.
     Count,
-    /// Users. Events of nobody, with an empty `distinct_id`, are nobody's.
+    /// Distinct users. Anonymous events, with an empty `distinct_id`, are not counted.
     Uniques,
-    /// The exact sum of the numbers of a field, rounded once. What is no number does not count.
+    /// The exact sum of the numbers of a field, rounded once. Other values are ignored.
     Sum(Field),
     /// The least value of a field, of those of the least type: truth values, numbers, strings. Lists and objects do not
     /// count.
@@ -48,7 +48,7 @@ impl fmt::Display for Measure {
     }
 }
 
-/// One measure of one segment.
+/// One measure of one bucket.
 #[derive(Clone, Debug)]
 pub(super) enum Accumulator {
     Count(u64),

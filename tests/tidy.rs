@@ -65,14 +65,11 @@ const MACHINE_PATHS: &[&str] =
 #[rustfmt::skip]
 const LEFT: &[(&str, &[&str])] = &[
     ("type-homes", &[
-        "`Entry`",
         "`Members`",
         "`Operand`",
         "`Row`",
-        "`Rows`",
-        "`State`",
     ]),
-    ("circles", &["src/bin/", "src/expr/", "src/merge/"]),
+    ("circles", &["src/expr/", "src/merge/"]),
     ("plain-words", &[
         "src/codec/chain.rs:",
         "src/codec/event.rs:",

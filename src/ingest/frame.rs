@@ -142,7 +142,7 @@ enum Found {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum FrameState {
     Between,
     Inside,
     Word,
@@ -187,7 +187,7 @@ struct Restart {
 /// The state machine, without its input. See the diagram at the top.
 #[derive(Debug)]
 struct Machine {
-    state: State,
+    state: FrameState,
     layout: Layout,
     bytes_max: usize,
     /// The line of the next byte, its indentation, and whether only whitespace precedes that byte.
@@ -217,7 +217,7 @@ const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 impl Machine {
     fn new(bytes_max: usize) -> Self {
         Self {
-            state: State::Between,
+            state: FrameState::Between,
             layout: Layout::Start(0),
             bytes_max,
             line: 1,
@@ -241,10 +241,10 @@ impl Machine {
     /// Scans bytes up to a change of the state. Returns how many those are.
     fn step(&mut self, chunk: &[u8], replaying: bool) -> (usize, Option<Found>) {
         match self.state {
-            State::Between => self.between(chunk, replaying),
-            State::Inside => self.inside(chunk),
-            State::Word => self.word(chunk),
-            State::Skip { indent, started } => (self.skip(chunk, indent, started), None),
+            FrameState::Between => self.between(chunk, replaying),
+            FrameState::Inside => self.inside(chunk),
+            FrameState::Word => self.word(chunk),
+            FrameState::Skip { indent, started } => (self.skip(chunk, indent, started), None),
         }
     }
 
@@ -328,7 +328,7 @@ impl Machine {
         if !nested && !word && matches!(self.layout, Layout::Top) {
             return Some(self.garbage("the line is not json"));
         }
-        self.state = if nested { State::Inside } else { State::Word };
+        self.state = if nested { FrameState::Inside } else { FrameState::Word };
         self.buffer.clear();
         self.bytes = 0;
         (self.record_line, self.record_indent) = (self.line, self.indent);
@@ -339,7 +339,7 @@ impl Machine {
     }
 
     fn garbage(&mut self, reason: &str) -> Found {
-        self.state = State::Skip { indent: usize::MAX, started: false };
+        self.state = FrameState::Skip { indent: usize::MAX, started: false };
         Found::Broken { line: self.line, error: Error::invalid(reason) }
     }
 
@@ -473,7 +473,7 @@ impl Machine {
                 }
                 b' ' | b'\t' | b'\r' => self.blank(),
                 _ if started && self.leading && self.indent <= indent => {
-                    self.state = State::Between;
+                    self.state = FrameState::Between;
                     // The closing brace of the broken record, in text that is spread over lines.
                     let tail = byte == b'}' && indent < usize::MAX;
                     self.leading = !tail;
@@ -482,7 +482,7 @@ impl Machine {
                 _ => self.leading = false,
             }
         }
-        self.state = State::Skip { indent, started };
+        self.state = FrameState::Skip { indent, started };
         chunk.len()
     }
 
@@ -510,7 +510,7 @@ impl Machine {
     fn complete(&mut self, chunk: &[u8], end: usize) -> (usize, Option<Found>) {
         self.keep(chunk.get(..end).unwrap_or_default());
         self.leading = false;
-        self.state = State::Between;
+        self.state = FrameState::Between;
         self.element_done(Next::CommaOrEnd);
         let found = if self.too_long() {
             Found::Broken { line: self.record_line, error: self.too_long_error() }
@@ -529,14 +529,14 @@ impl Machine {
         if !self.restart_earlier() {
             // A record on one line ends with the line, whatever the indentation of the next.
             let indent = if self.line == self.record_line { usize::MAX } else { self.record_indent };
-            self.state = if skip { State::Skip { indent, started: false } } else { State::Between };
+            self.state = if skip { FrameState::Skip { indent, started: false } } else { FrameState::Between };
         }
         (at, found)
     }
 
     fn restart_earlier(&mut self) -> bool {
         let Some(restart) = self.restart.take() else { return false };
-        self.state = State::Between;
+        self.state = FrameState::Between;
         self.rewind = Some(restart.at);
         (self.line, self.indent, self.leading) = (restart.line, restart.indent, true);
         true
@@ -551,7 +551,7 @@ impl Machine {
     /// The input has ended.
     fn finish(&mut self) -> Option<Found> {
         match (self.state, self.layout) {
-            (State::Inside, _) => {
+            (FrameState::Inside, _) => {
                 let found = self.broken(&[], 0, "the input ends inside a record", true).1;
                 if self.rewind.is_none() {
                     // The array around it ends as well, which is not reported again.
@@ -559,7 +559,7 @@ impl Machine {
                 }
                 found
             }
-            (State::Word, _) => self.complete(&[], 0).1,
+            (FrameState::Word, _) => self.complete(&[], 0).1,
             (_, Layout::Array { line, .. }) => {
                 self.layout = Layout::Top;
                 Some(Found::Broken { line, error: Error::invalid("the input ends inside an array") })
@@ -576,7 +576,7 @@ impl Machine {
     fn failed(&self, error: std::io::Error) -> Error {
         use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
         let line = match self.state {
-            State::Inside | State::Word => self.record_line,
+            FrameState::Inside | FrameState::Word => self.record_line,
             _ => self.line,
         };
         let kind = match error.kind() {

@@ -44,7 +44,7 @@ pub(super) struct FirstEventCache {
 
 #[derive(Default)]
 struct Set {
-    entries: [Option<Entry>; WAYS],
+    entries: [Option<CachedTime>; WAYS],
     /// The entry that is replaced next.
     victim: usize,
     /// Ids of this set in the batch that is being committed.
@@ -53,7 +53,7 @@ struct Set {
     version: u32,
 }
 
-struct Entry {
+struct CachedTime {
     family: Arc<str>,
     /// Inline as long as it is no longer than a UUID as text.
     id: SmallVec<[u8; 36]>,
@@ -75,7 +75,7 @@ pub(super) struct Miss(Option<(usize, u32)>);
 
 impl Set {
     fn position(&self, family: &str, id: &[u8]) -> Option<usize> {
-        let is = |entry: &Entry| entry.id.as_slice() == id && *entry.family == *family;
+        let is = |entry: &CachedTime| entry.id.as_slice() == id && *entry.family == *family;
         self.entries.iter().position(|entry| entry.as_ref().is_some_and(is))
     }
 
@@ -92,7 +92,7 @@ impl Set {
         let free = self.entries.iter().position(Option::is_none);
         let at = self.position(family, id).or(free).unwrap_or(self.victim);
         if let Some(entry) = self.entries.get_mut(at) {
-            *entry = Some(Entry { family: Arc::clone(family), id: id.into(), known });
+            *entry = Some(CachedTime { family: Arc::clone(family), id: id.into(), known });
         }
         self.victim = (at + 1) % WAYS;
     }

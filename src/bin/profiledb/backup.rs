@@ -6,7 +6,7 @@ use profiledb::{Backup, Db, Timestamp};
 
 use crate::failure::Failure;
 use crate::open;
-use crate::print::{self, Format, Rows};
+use crate::print::{self, Format, RowPrinter};
 
 /// Creates a backup in a directory of backups, and prints it.
 pub(crate) fn backup(dir: &Path, to: &Path) -> Result<(), Failure> {
@@ -20,7 +20,7 @@ pub(crate) fn restore(dir: &Path, from: &Path) -> Result<(), Failure> {
 
 /// Prints the backups in a directory.
 pub(crate) fn backups(from: &Path, format: Format) -> Result<(), Failure> {
-    let mut rows = Rows::new(format, ["id", "made", "bytes"])?;
+    let mut rows = RowPrinter::new(format, ["id", "made", "bytes"])?;
     for Backup { id, timestamp, bytes, .. } in Db::backups(from)? {
         let made = Timestamp::from_seconds(timestamp).to_string();
         rows.row(&[("id", id.into()), ("made", made.into()), ("bytes", bytes.into())])?;

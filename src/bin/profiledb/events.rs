@@ -11,7 +11,7 @@ use crate::args::EventsArgs;
 use crate::failure::Failure;
 use crate::list::TABLE_ROWS;
 use crate::open;
-use crate::print::{Format, Named, Rows};
+use crate::print::{Format, Named, RowPrinter};
 use crate::scope::EventSelection;
 
 const INSERT_ID: &str = "$insert_id";
@@ -40,7 +40,7 @@ pub(crate) fn run(dir: &Path, events: &EventsArgs) -> Result<(), Failure> {
         columns.extend(names);
         columns.push(INSERT_ID.to_owned());
     }
-    let mut out = Rows::new(format, columns)?.fit();
+    let mut out = RowPrinter::new(format, columns)?.fit();
     let mut found = found(&snapshot, user, &scope)?;
     for event in found.by_ref().take(limit) {
         let event = event?;
@@ -91,7 +91,7 @@ fn days(join: Join, format: Format) -> Result<(), Failure> {
     let mut days: Vec<(&Value, &Value)> =
         answer.buckets().iter().filter_map(|row| Some((row.by.first()?.as_ref()?, row.measures.first()?))).collect();
     days.sort();
-    let mut rows = Rows::new(format, ["day", "events"])?;
+    let mut rows = RowPrinter::new(format, ["day", "events"])?;
     days.into_iter().try_for_each(|(day, events)| rows.row(&[("day", day.clone()), ("events", events.clone())]))?;
     rows.end()
 }

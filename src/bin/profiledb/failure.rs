@@ -4,6 +4,9 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+/// The exit status when records were rejected, or a check found something wrong.
+pub(crate) const SOME_WRONG: u8 = 2;
+
 /// A message, followed by its causes.
 #[derive(Debug)]
 pub(crate) struct Failure {

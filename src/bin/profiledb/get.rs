@@ -8,7 +8,7 @@ use profiledb::{Kind, Profile, ProfileKey, Value};
 
 use crate::failure::Failure;
 use crate::open;
-use crate::print::{self, Format, Rows};
+use crate::print::{self, Format, RowPrinter};
 
 /// The names of the times that are not stored as properties.
 pub(crate) const LAST_SEEN: &str = "$last_seen";
@@ -31,7 +31,7 @@ pub(crate) fn run(dir: &Path, kind: Kind, id: &str, format: Option<Format>) -> R
             Ok(out.flush()?)
         }
         format => {
-            let mut rows = Rows::new(format, ["property", "value"])?.fit();
+            let mut rows = RowPrinter::new(format, ["property", "value"])?.fit();
             for (name, value) in properties(&profile) {
                 rows.row(&[("property", name.into()), ("value", value)])?;
             }

@@ -11,10 +11,9 @@ use profiledb::ingest::{Reject, Rules, WireRecord};
 use profiledb::{Db, Durability, Importer};
 use serde::Serialize;
 
-use crate::SOME_WRONG;
 use crate::args::ImportOptions;
 use crate::bar;
-use crate::failure::Failure;
+use crate::failure::{Failure, SOME_WRONG};
 use crate::input::Input;
 use crate::open;
 use crate::print;

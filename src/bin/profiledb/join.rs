@@ -10,7 +10,7 @@ use crate::args::{JoinArgs, Way};
 use crate::failure::Failure;
 use crate::list::TABLE_ROWS;
 use crate::open;
-use crate::print::{self, Format, Named, Rows};
+use crate::print::{self, Format, Named, RowPrinter};
 
 /// The memory that the library gives to buckets by default, in bytes.
 const BUCKETS_MEMORY: usize = 512 << 20;
@@ -133,7 +133,7 @@ fn rows(query: &Query, fields: &[Field], join: &JoinArgs, refused: impl Fn(Error
     let names: Vec<String> = fields.iter().map(ToString::to_string).collect();
     let mut rows = query.rows().map_err(refused)?;
     let columns = ["event", "time", "distinct_id"].into_iter().chain(names.iter().map(String::as_str));
-    let mut out = Rows::new(format, columns)?.fit().in_words().hint("--select picks, --format json prints all");
+    let mut out = RowPrinter::new(format, columns)?.fit().in_words().hint("--select picks, --format json prints all");
     for row in rows.by_ref().take(limit) {
         let row = row?;
         let mut cells: Vec<Named<'_>> = vec![
@@ -158,7 +158,7 @@ fn buckets(answer: &Answer, format: Format) -> Result<(), Failure> {
         return Ok(out.flush()?);
     }
     let names: Vec<&String> = answer.by().iter().chain(answer.measures()).collect();
-    let mut rows = Rows::new(format, names.iter().copied())?;
+    let mut rows = RowPrinter::new(format, names.iter().copied())?;
     for bucket in answer {
         // JSON and CSV have null for what is not set.
         let by = bucket.by.iter().map(|value| value.clone().unwrap_or_default());

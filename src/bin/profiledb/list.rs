@@ -10,7 +10,7 @@ use crate::args::ListArgs;
 use crate::failure::Failure;
 use crate::get;
 use crate::open;
-use crate::print::{Format, Named, Rows};
+use crate::print::{Format, Named, RowPrinter};
 use crate::scope;
 
 /// The default limit of a table, which is buffered to determine its column widths.
@@ -43,7 +43,7 @@ pub(crate) fn run(dir: &Path, list: &ListArgs) -> Result<(), Failure> {
     };
     let id_field = kind.id_field();
     let columns = std::iter::once(id_field.to_owned()).chain(header);
-    let mut rows = Rows::new(format, columns)?.fit().hint("--columns picks, --format json prints all");
+    let mut rows = RowPrinter::new(format, columns)?.fit().hint("--columns picks, --format json prints all");
     let mut entries = scan();
     for entry in entries.by_ref().take(limit) {
         let entry = entry?;

@@ -30,9 +30,6 @@ use profiledb::ingest::{EventRecord, Record};
 use crate::args::{Args, Command, ImportArgs, TrackArgs};
 use crate::failure::Failure;
 
-/// The exit status when records were rejected, or a check found something wrong.
-const SOME_WRONG: u8 = 2;
-
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,

@@ -1,4 +1,4 @@
-//! Rows on the standard output: JSON, lines of JSON, CSV, or a table for people.
+//! RowPrinter on the standard output: JSON, lines of JSON, CSV, or a table for people.
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
@@ -71,7 +71,7 @@ struct Words {
 const IN_WORDS: Words = Words { unset: "(not set)", empty: "(empty string)" };
 
 /// Prints rows as they come, but for a table, which waits for the end to know its widths.
-pub(crate) struct Rows {
+pub(crate) struct RowPrinter {
     format: Format,
     columns: Vec<String>,
     /// How wide a table may be.
@@ -85,7 +85,7 @@ pub(crate) struct Rows {
     table: Vec<Vec<Option<Value>>>,
 }
 
-impl Rows {
+impl RowPrinter {
     /// The columns are those of a table or CSV. JSON prints each row as it is given.
     pub(crate) fn new(format: Format, columns: impl IntoIterator<Item = impl Into<String>>) -> Result<Self, Failure> {
         let columns: Vec<String> = columns.into_iter().map(Into::into).collect();

@@ -7,10 +7,9 @@ use std::process::ExitCode;
 use profiledb::{CheckReport, TableReport};
 use serde::Serialize;
 
-use crate::SOME_WRONG;
-use crate::failure::Failure;
+use crate::failure::{Failure, SOME_WRONG};
 use crate::open;
-use crate::print::{self, Format, Named, Rows};
+use crate::print::{self, Format, Named, RowPrinter};
 
 /// The name of the event log in reports.
 const LOG: &str = "events";
@@ -19,7 +18,7 @@ const LOG: &str = "events";
 pub(crate) fn tables(dir: &Path, format: Format) -> Result<(), Failure> {
     let db = open::to_read(dir)?;
     let snapshot = db.snapshot();
-    let mut rows = Rows::new(format, ["table", "profiles", "events"])?;
+    let mut rows = RowPrinter::new(format, ["table", "profiles", "events"])?;
     for kind in db.kinds() {
         let mut profiles = 0_u64;
         for row in snapshot.table(&kind).iter() {
@@ -39,7 +38,7 @@ pub(crate) fn tables(dir: &Path, format: Format) -> Result<(), Failure> {
 pub(crate) fn stats(dir: &Path, format: Format) -> Result<(), Failure> {
     let db = open::to_read(dir)?;
     let columns = ["table", "profiles_estimate", "events_estimate", "sst_bytes", "memtable_bytes", "files_per_level"];
-    let mut rows = Rows::new(format, columns)?;
+    let mut rows = RowPrinter::new(format, columns)?;
     for table in db.stats().tables {
         let estimate = if table.table == LOG { "events_estimate" } else { "profiles_estimate" };
         rows.row(&[
@@ -98,7 +97,7 @@ fn rows(report: &CheckReport, format: Format) -> Result<(), Failure> {
         ]
     };
     let names = cells(&TableReport::default()).map(|(name, _)| name);
-    let mut rows = Rows::new(format, names)?;
+    let mut rows = RowPrinter::new(format, names)?;
     report.tables.iter().try_for_each(|table| rows.row(&cells(table)))?;
     rows.end()
 }

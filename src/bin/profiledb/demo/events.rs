@@ -6,7 +6,7 @@ use profiledb::ingest::{EventRecord, Rules, parse_request};
 use profiledb::join::{Answer, Field, Join, Measure};
 use profiledb::{Db, Value};
 
-use super::{Told, count, found, load_all, say, show};
+use super::guide::{Told, count, found, load_all, say, show};
 use crate::failure::Failure;
 use crate::{open, print};
 

@@ -1,20 +1,14 @@
 //! A guided tour on real data, in a store that goes away.
 
 mod events;
+mod guide;
 mod profiles;
 
-use std::fmt::Display;
-use std::io::{self, Write};
 use std::path::Path;
 
-use indicatif::HumanCount;
-use profiledb::ingest::WireRecord;
-use profiledb::{Db, Durability, Profile, Value};
+use profiledb::{Db, Durability};
 
-use crate::bar;
-use crate::failure::Failure;
-use crate::import::{self, RejectWriter, Summary};
-use crate::input::Input;
+use self::guide::{Told, say};
 
 const WELCOME: &str = "\
 profiledb keeps one profile per user, and per company, team or anything else you group users by. Updates are
@@ -22,8 +16,6 @@ small: set this, add that, append to a list. Each is stored as it is, without re
 are folded when a profile is read. It also stores events, and joins them with profiles at query time. This is a
 tour on real data.
 ";
-
-type Told = Result<(), Failure>;
 
 /// Runs the tour.
 pub(crate) fn run(keep: bool) -> Told {
@@ -41,32 +33,6 @@ pub(crate) fn run(keep: bool) -> Told {
     }
     dir_guard.close()?;
     farewell(None)
-}
-
-fn say(text: impl Display) -> Told {
-    Ok(writeln!(io::stdout(), "{text}")?)
-}
-
-fn count(number: u64) -> HumanCount {
-    HumanCount(number)
-}
-
-/// Imports a file.
-fn load_all<T: WireRecord + 'static>(db: &Db, name: &'static str, file: &'static [u8]) -> Result<Summary, Failure> {
-    let bar = bar::of(Some(file.len() as u64), T::PLURAL);
-    let input = Input::Bytes(name, file.into());
-    let mut rejected = RejectWriter::stderr(&bar);
-    let (sum, failure) = import::import::<T>(&db.importer(db.rules()), vec![input], &mut rejected, &bar);
-    bar.finish_and_clear();
-    failure.map_or(Ok(sum), Err)
-}
-
-fn found(profile: Option<Profile>) -> Result<Profile, Failure> {
-    profile.ok_or_else(|| Failure::new("a profile of the tour is gone"))
-}
-
-fn show(profile: &Profile, name: &str) -> String {
-    profile.get(name).map_or_else(|| "-".to_owned(), Value::to_string)
 }
 
 fn farewell(kept: Option<&Path>) -> Told {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use profiledb::ingest::{Record, Records, Rules};
 use profiledb::{Change, Db, Op, Profile, Update, Value};
 
-use super::{Told, count, found, load_all, say, show};
+use super::guide::{Told, count, found, load_all, say, show};
 use crate::failure::Failure;
 
 /// The history of a repository. It travels in the binary, so that the tour works anywhere.

@@ -67,7 +67,7 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-type Source = Arc<dyn std::error::Error + Send + Sync + 'static>;
+type ErrorSource = Arc<dyn std::error::Error + Send + Sync + 'static>;
 
 /// An error of this crate: a [kind](ErrorKind), a message, and sometimes the [field](Error::field) it is about.
 ///
@@ -88,7 +88,7 @@ struct Inner {
     kind: ErrorKind,
     message: String,
     field: Option<String>,
-    source: Option<Source>,
+    source: Option<ErrorSource>,
 }
 
 /// The result type of this crate.

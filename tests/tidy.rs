@@ -65,30 +65,10 @@ const MACHINE_PATHS: &[&str] =
 #[rustfmt::skip]
 const LEFT: &[(&str, &[&str])] = &[
     ("type-homes", &[
-        "`Members`",
-        "`Operand`",
-        "`Row`",
     ]),
     ("circles", &["src/expr/", "src/merge/"]),
     ("plain-words", &[
-        "src/codec/chain.rs:",
-        "src/codec/event.rs:",
-        "src/codec/operand.rs:",
-        "src/codec/tuple.rs:",
-        "src/codec/value.rs:",
-        "src/expr/eval.rs:",
-        "src/expr/mod.rs:",
-        "src/expr/node.rs:",
-        "src/expr/operand.rs:",
-        "src/expr/parse.rs:",
-        "src/expr/token.rs:",
         "src/join/measure.rs:",
-        "src/merge/laws.rs:",
-        "src/model/event.rs:",
-        "src/model/object.rs:",
-        "src/model/value.rs:",
-        "src/ops/mod.rs:",
-        "src/ops/presence.rs:",
     ]),
 ];
 

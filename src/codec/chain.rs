@@ -226,7 +226,7 @@ impl<'a> ChainBytes<'a> {
         read_number(&mut reader).ok()
     }
 
-    /// What a list takes, if it takes anything; nothing at all if that is more than so many values.
+    /// The edit of a list, if there is one; `None` if one of its parts has more than `max` values.
     pub(crate) fn list_lane(self, max: usize) -> Option<Option<ListLane<'a>>> {
         let Some(mut reader) = self.lane(LIST) else { return Some(None) };
         let dedupe = reader.u8().ok()? != 0;

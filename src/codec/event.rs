@@ -26,15 +26,15 @@ const VERSION_1: u8 = 0xE1;
 
 const DAY: usize = 4;
 
-/// What stands behind the id: its end, the milliseconds, the hash.
+/// The bytes after the id: its end, the milliseconds, the hash.
 const TAIL: usize = 1 + 4 + 8;
 
 /// The key of an event, taken apart.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EventKey<'a> {
-    /// The day, as it stands in the key.
+    /// The day, as encoded in the key.
     pub(crate) day: [u8; DAY],
-    /// The id as it stands in the key. Ids sort, and are equal, as these bytes are.
+    /// The id, as encoded in the key. Ids sort, and are equal, as these bytes are.
     pub(crate) escaped: &'a [u8],
     /// Milliseconds since the day began.
     pub(crate) millis: u32,
@@ -98,7 +98,7 @@ fn replace_escapes(escaped: &[u8]) -> Read<Vec<u8>> {
     Ok(id)
 }
 
-/// Appends an id as it stands in keys, without its end.
+/// Appends an id as encoded in keys, without its end.
 pub(crate) fn escape(out: &mut Vec<u8>, id: &[u8]) {
     // Hardly any id has such a byte. All are looked at, because that goes many at a time.
     if !id.iter().fold(false, |any, byte| any | (*byte <= 1)) {

@@ -49,7 +49,7 @@ pub(crate) struct Operand<'a> {
     entries: Entries<'a>,
 }
 
-/// What stands in quarantine, oldest first.
+/// The operands in quarantine, oldest first.
 #[derive(Clone, Debug)]
 pub(crate) struct Quarantine<'a> {
     left: usize,
@@ -251,7 +251,7 @@ pub(crate) fn is_readable(bytes: &[u8]) -> bool {
     Operand::check(bytes, &mut Vec::new()).is_ok()
 }
 
-/// What stands in the quarantine of an operand or row.
+/// The quarantine of an operand or row.
 #[cfg(any(test, feature = "laws"))]
 pub(crate) fn quarantine_of(bytes: &[u8]) -> Vec<Vec<u8>> {
     let operand = Operand::check(bytes, &mut Vec::new());

@@ -36,7 +36,7 @@ impl TupleWriter<'_> {
     }
 }
 
-/// Appends the projection of a row onto properties whose names ascend, `$last_seen` among them if it is asked for.
+/// Appends the projection of a row onto properties whose names ascend, `$last_seen` among them if requested.
 /// Appends nothing and says so when the row is that of an absent profile.
 ///
 /// # Errors

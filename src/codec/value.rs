@@ -10,7 +10,9 @@
 //! | 7 list | count, values |
 //! | 8 object | count, then length and UTF-8 of each name before its value, names ascending |
 //!
-//! [`check_value`] walks over the same bytes without allocating: a merge uses it to know that bytes it copies are good.
+//! bincode writes values and decodes them (`read_value`). `check_value`, `read_number` and `small_integer` are a second
+//! parser of the same bytes, which allocates nothing and is stricter: a merge validates with it what it then copies.
+//! The two are compared by tests below and by the fuzzers.
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::de::Decoder;
@@ -23,7 +25,7 @@ use num_bigint::BigInt;
 
 use super::bytes::{Malformed, Read, Reader, check_text, put_slice, put_varint};
 use crate::limits::VALUE_DEPTH_MAX;
-use crate::model::{EXPONENT_MIN, Number, Object, Parts, Value, is_group_id};
+use crate::model::{EXPONENT_MIN, Mantissa, Number, Object, Value, is_group_id};
 
 const NULL: u8 = 0;
 const FALSE: u8 = 1;
@@ -91,7 +93,7 @@ pub(super) fn read_whole(bytes: &[u8]) -> Read<Value> {
     if reader.is_empty() { Ok(value) } else { Err(Malformed("bytes after a value")) }
 }
 
-/// Reads a value that stands, or will stand, in a list.
+/// Reads a value that is, or will become, an element of a list.
 pub(crate) fn read_element(reader: &mut Reader<'_>) -> Read<Value> {
     read_nested(reader, 1)
 }
@@ -219,7 +221,7 @@ impl<'a> ValueBytes<'a> {
         if reader.is_empty() { Ok(Self(bytes)) } else { Err(Malformed("bytes after a value")) }
     }
 
-    /// Splits counted values off, if they are at most so many.
+    /// Reads a count and that number of values, if they are at most `max`.
     pub(super) fn sequence(reader: &mut Reader<'a>, max: usize) -> Option<Vec<Self>> {
         let count = reader.len().ok().filter(|count| *count <= max)?;
         let mut values = Vec::with_capacity(count);
@@ -248,7 +250,7 @@ impl<'a> ValueBytes<'a> {
         read_number(&mut Reader::new(self.0))
     }
 
-    /// The elements, if this is a list of at most so many.
+    /// The elements, if this is a list of at most `max`.
     pub(crate) fn elements(self, max: usize) -> Option<Vec<Self>> {
         let mut reader = Reader::new(self.0);
         reader.u8().ok().filter(|tag| *tag == LIST)?;
@@ -325,16 +327,16 @@ impl Encode for Number {
         let (mantissa, exponent) = self.parts();
         let negated = exponent.unsigned_abs();
         match mantissa {
-            Parts::Small(mantissa) if self.is_float() => {
+            Mantissa::Small(mantissa) if self.is_float() => {
                 FLOAT.encode(encoder)?;
                 negated.encode(encoder)?;
                 mantissa.encode(encoder)
             }
-            Parts::Small(mantissa) => {
+            Mantissa::Small(mantissa) => {
                 INTEGER.encode(encoder)?;
                 mantissa.encode(encoder)
             }
-            Parts::Big(mantissa) => {
+            Mantissa::Big(mantissa) => {
                 LARGE.encode(encoder)?;
                 u8::from(self.is_float()).encode(encoder)?;
                 negated.encode(encoder)?;
@@ -375,7 +377,7 @@ impl Encode for Value {
     }
 }
 
-/// How deep the value stands that is being decoded.
+/// The nesting depth of the value that is being decoded.
 pub(crate) struct Depth(usize);
 
 impl Decode<Depth> for Value {

@@ -1,15 +1,15 @@
 //! Arithmetic on exact numbers, as far as it stays exact. `None` is a result that is no finite number.
 
-use crate::model::{Number, Parts};
+use crate::model::{Mantissa, Number};
 
 pub(super) fn negate(number: &Number) -> Option<Number> {
     let float = number.is_float();
     match number.parts() {
-        (Parts::Small(mantissa), exponent) => match mantissa.checked_neg() {
+        (Mantissa::Small(mantissa), exponent) => match mantissa.checked_neg() {
             Some(mantissa) => Number::from_small_parts(mantissa, exponent, float),
             None => Number::try_from(-number.as_f64()).ok(),
         },
-        (Parts::Big(mantissa), exponent) => Number::from_parts(-mantissa, exponent, float),
+        (Mantissa::Big(mantissa), exponent) => Number::from_parts(-mantissa, exponent, float),
     }
 }
 
@@ -20,7 +20,7 @@ pub(super) fn difference(a: &Number, b: &Number) -> Option<Number> {
 /// Exact if it fits 127 bits, as that of any two doubles of usual size does; else the product of the nearest doubles.
 pub(super) fn product(a: &Number, b: &Number) -> Option<Number> {
     let small = || {
-        let ((Parts::Small(m), e), (Parts::Small(n), f)) = (a.parts(), b.parts()) else { return None };
+        let ((Mantissa::Small(m), e), (Mantissa::Small(n), f)) = (a.parts(), b.parts()) else { return None };
         let mut product = m.checked_mul(n)?;
         let mut exponent = i32::from(e) + i32::from(f);
         if product == 0 {
@@ -40,7 +40,7 @@ pub(super) fn quotient(a: &Number, b: &Number) -> Option<Number> {
     if b.is_zero() {
         return None;
     }
-    if let ((Parts::Small(m), 0), (Parts::Small(n), 0)) = (a.parts(), b.parts())
+    if let ((Mantissa::Small(m), 0), (Mantissa::Small(n), 0)) = (a.parts(), b.parts())
         && !a.is_float()
         && !b.is_float()
         && m.checked_rem(n) == Some(0)
@@ -55,7 +55,7 @@ pub(super) fn remainder(a: &Number, b: &Number) -> Option<Number> {
     if b.is_zero() {
         return None;
     }
-    if let ((Parts::Small(m), 0), (Parts::Small(n), 0)) = (a.parts(), b.parts()) {
+    if let ((Mantissa::Small(m), 0), (Mantissa::Small(n), 0)) = (a.parts(), b.parts()) {
         return Number::from_small_parts(m.checked_rem(n)?, 0, a.is_float() || b.is_float());
     }
     Number::try_from(a.as_f64() % b.as_f64()).ok()
@@ -65,10 +65,10 @@ pub(super) fn floor(number: &Number) -> Option<Number> {
     match number.parts() {
         (_, 0) => Some(number.clone()),
         // A shift to the right rounds down, also below zero.
-        (Parts::Small(mantissa), exponent) => {
+        (Mantissa::Small(mantissa), exponent) => {
             Number::from_small_parts(mantissa >> exponent.unsigned_abs().min(127), 0, number.is_float())
         }
-        (Parts::Big(mantissa), exponent) => {
+        (Mantissa::Big(mantissa), exponent) => {
             Number::from_parts(mantissa >> exponent.unsigned_abs(), 0, number.is_float())
         }
     }
@@ -90,7 +90,9 @@ pub(super) fn round(number: &Number) -> Option<Number> {
 /// Equal numbers read alike: a whole one of 64 bits in digits, others as the shortest text of the nearest double.
 pub(super) fn text(number: &Number) -> String {
     match number.parts() {
-        (Parts::Small(whole), 0) if (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&whole) => whole.to_string(),
+        (Mantissa::Small(whole), 0) if (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&whole) => {
+            whole.to_string()
+        }
         _ => format!("{:?}", number.as_f64()),
     }
 }

@@ -1,11 +1,11 @@
-//! What a tree is worth on one row.
+//! Evaluation of an expression: a tree-walking interpreter over one row.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use super::arithmetic;
+use super::datum::Datum;
 use super::node::{Binary, Each, Node, Reference, Whole};
-use super::operand::Operand;
 use crate::error::{Error, Result};
 use crate::model::{Number, Value};
 
@@ -43,7 +43,7 @@ pub trait Scope {
     /// The value of a reference, or `None` where there is no such property. `index` is the position of the reference in
     /// [`Expr::references`](super::Expr::references), for those who looked them up before the first row.
     ///
-    /// A reference that stands in an expression twice is asked for twice.
+    /// It is called once for each time that an expression mentions a reference.
     ///
     /// # Errors
     ///
@@ -51,61 +51,61 @@ pub trait Scope {
     fn value(&self, index: usize, reference: &Reference) -> Result<Option<Cow<'_, Value>>>;
 }
 
-/// The element that a variable of `any` or `all` stands for.
+/// The element to which a variable of `any` or `all` is bound.
 struct Bound<'a> {
     value: &'a Value,
     outer: Option<&'a Bound<'a>>,
 }
 
-/// One row, as seen from one place in a tree.
-pub(super) struct Row<'a, S: ?Sized> {
+/// Evaluates nodes on one row, with the variables that are bound at one place of the tree.
+pub(super) struct Evaluator<'a, S: ?Sized> {
     scope: &'a S,
     references: &'a [Reference],
     bound: Option<&'a Bound<'a>>,
 }
 
-impl<'a, S: Scope + ?Sized> Row<'a, S> {
+impl<'a, S: Scope + ?Sized> Evaluator<'a, S> {
     pub(super) fn new(scope: &'a S, references: &'a [Reference]) -> Self {
         Self { scope, references, bound: None }
     }
 
-    pub(super) fn eval(&self, node: &'a Node) -> Result<Option<Operand<'a>>> {
+    pub(super) fn eval(&self, node: &'a Node) -> Result<Option<Datum<'a>>> {
         Ok(match node {
-            Node::Literal(value) => Some(Operand::borrowed(value)),
+            Node::Literal(value) => Some(Datum::borrowed(value)),
             Node::Reference(index) => match self.references.get(*index) {
-                Some(reference) => self.scope.value(*index, reference)?.map(Operand::Plain),
+                Some(reference) => self.scope.value(*index, reference)?.map(Datum::Plain),
                 None => None,
             },
             Node::Variable { up, .. } => {
                 let bound = (0..*up).fold(self.bound, |bound, _| bound.and_then(|bound| bound.outer));
-                bound.map(|bound| Operand::borrowed(bound.value))
+                bound.map(|bound| Datum::borrowed(bound.value))
             }
             Node::Not(inner) => match self.eval(inner)? {
-                Some(value) => Some(Operand::owned(!boolean(&value, "not")?)),
-                None => Some(Operand::owned(true)),
+                Some(value) => Some(Datum::owned(!boolean(&value, "not")?)),
+                None => Some(Datum::owned(true)),
             },
             Node::Negate(inner) => number(self.eval(inner)?, arithmetic::negate),
-            Node::And(nodes) => Some(Operand::owned(self.any(nodes, "and", false)?.is_none())),
-            Node::Or(nodes) => Some(Operand::owned(self.any(nodes, "or", true)?.is_some())),
+            Node::And(nodes) => Some(Datum::owned(self.any(nodes, "and", false)?.is_none())),
+            Node::Or(nodes) => Some(Datum::owned(self.any(nodes, "or", true)?.is_some())),
             Node::Binary(binary, a, b) => self.binary(*binary, a, b)?,
-            Node::Among(inner, members) => self.eval(inner)?.map(|value| Operand::owned(value.is_among(members))),
+            Node::Among(inner, members) => self.eval(inner)?.map(|value| Datum::owned(value.is_among(members))),
             Node::Whole(Whole::Floor, inner) => number(self.eval(inner)?, arithmetic::floor),
             Node::Whole(Whole::Round, inner) => number(self.eval(inner)?, arithmetic::round),
             Node::Whole(Whole::Ceil, inner) => number(self.eval(inner)?, arithmetic::ceil),
             Node::Cast(cast, inner, default) => {
                 let value = match self.eval(inner)? {
                     Some(value) => value.cast(*cast),
-                    None => Operand::cast_undefined(*cast),
+                    None => Datum::cast_undefined(*cast),
                 };
                 match (value, default) {
                     (None, Some(default)) => self.eval(default)?,
                     (value, _) => value,
                 }
             }
-            Node::Moment(time, _) => Some(Operand::Time(*time)),
+            Node::Moment(time, _) => Some(Datum::Time(*time)),
             Node::Defined(inner) => {
                 let value = self.eval(inner)?;
-                Some(Operand::owned(value.is_some_and(|value| !matches!(value.value(), Some(Value::Null)))))
+                Some(Datum::owned(value.is_some_and(|value| !matches!(value.value(), Some(Value::Null)))))
             }
             Node::Each(each, _, list, test) => self.each(*each, list, test)?,
         })
@@ -119,52 +119,52 @@ impl<'a, S: Scope + ?Sized> Row<'a, S> {
         }
     }
 
-    /// The first of these that holds or does not hold, as wanted. What is after it is not looked at.
-    fn any(&self, nodes: &'a [Node], operator: &str, wanted: bool) -> Result<Option<&'a Node>> {
+    /// The first of these nodes whose truth is `decisive`. Those after it are not evaluated.
+    fn any(&self, nodes: &'a [Node], operator: &str, decisive: bool) -> Result<Option<&'a Node>> {
         for node in nodes {
-            if self.holds(node, operator)? == wanted {
+            if self.holds(node, operator)? == decisive {
                 return Ok(Some(node));
             }
         }
         Ok(None)
     }
 
-    fn each(&self, each: Each, list: &'a Node, test: &'a Node) -> Result<Option<Operand<'a>>> {
+    fn each(&self, each: Each, list: &'a Node, test: &'a Node) -> Result<Option<Datum<'a>>> {
         let list = self.eval(list)?;
-        let Some(Value::List(elements)) = list.as_ref().and_then(Operand::value) else { return Ok(None) };
+        let Some(Value::List(elements)) = list.as_ref().and_then(Datum::value) else { return Ok(None) };
         let decisive = each == Each::Any;
         for value in elements {
             let bound = Bound { value, outer: self.bound };
-            let row = Row { scope: self.scope, references: self.references, bound: Some(&bound) };
+            let row = Evaluator { scope: self.scope, references: self.references, bound: Some(&bound) };
             if row.holds(test, each.word())? == decisive {
-                return Ok(Some(Operand::owned(decisive)));
+                return Ok(Some(Datum::owned(decisive)));
             }
         }
-        Ok(Some(Operand::owned(!decisive)))
+        Ok(Some(Datum::owned(!decisive)))
     }
 
-    fn binary(&self, binary: Binary, a: &'a Node, b: &'a Node) -> Result<Option<Operand<'a>>> {
+    fn binary(&self, binary: Binary, a: &'a Node, b: &'a Node) -> Result<Option<Datum<'a>>> {
         let (a, b) = (self.eval(a)?, self.eval(b)?);
         // What is not there equals nothing, not even what else is not there.
         let (Some(a), Some(b)) = (a, b) else {
             return Ok(match binary {
-                Binary::Equal => Some(Operand::owned(false)),
-                Binary::Unequal => Some(Operand::owned(true)),
+                Binary::Equal => Some(Datum::owned(false)),
+                Binary::Unequal => Some(Datum::owned(true)),
                 _ => None,
             });
         };
-        let ordered = |test: fn(Ordering) -> bool| a.order(&b).map(|order| Operand::owned(test(order)));
+        let ordered = |test: fn(Ordering) -> bool| a.order(&b).map(|order| Datum::owned(test(order)));
         let computed = |with: fn(&Number, &Number) -> Option<Number>| {
-            a.as_number().zip(b.as_number()).and_then(|(a, b)| with(a, b)).map(Operand::owned)
+            a.as_number().zip(b.as_number()).and_then(|(a, b)| with(a, b)).map(Datum::owned)
         };
         Ok(match binary {
-            Binary::Equal => Some(Operand::owned(a.equals(&b))),
-            Binary::Unequal => Some(Operand::owned(!a.equals(&b))),
+            Binary::Equal => Some(Datum::owned(a.equals(&b))),
+            Binary::Unequal => Some(Datum::owned(!a.equals(&b))),
             Binary::Less => ordered(Ordering::is_lt),
             Binary::AtMost => ordered(Ordering::is_le),
             Binary::Greater => ordered(Ordering::is_gt),
             Binary::AtLeast => ordered(Ordering::is_ge),
-            Binary::In => a.is_in(&b).map(Operand::owned),
+            Binary::In => a.is_in(&b).map(Datum::owned),
             Binary::Add => a.plus(&b),
             Binary::Subtract => computed(arithmetic::difference),
             Binary::Multiply => computed(arithmetic::product),
@@ -174,11 +174,11 @@ impl<'a, S: Scope + ?Sized> Row<'a, S> {
     }
 }
 
-fn number<'a>(value: Option<Operand<'a>>, with: fn(&Number) -> Option<Number>) -> Option<Operand<'a>> {
-    value?.as_number().and_then(with).map(Operand::owned)
+fn number<'a>(value: Option<Datum<'a>>, with: fn(&Number) -> Option<Number>) -> Option<Datum<'a>> {
+    value?.as_number().and_then(with).map(Datum::owned)
 }
 
-fn boolean(value: &Operand<'_>, operator: &str) -> Result<bool> {
+fn boolean(value: &Datum<'_>, operator: &str) -> Result<bool> {
     let complaint = || Error::invalid(format!("`{operator}` takes booleans, not {}", value.type_name()));
     value.as_bool().ok_or_else(complaint)
 }

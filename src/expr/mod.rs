@@ -52,19 +52,18 @@
 //! | a list, an object | its JSON | undefined | true | undefined |
 //! | undefined | undefined | undefined | false | undefined |
 //!
-//! A second operand of a cast stands in where the first leaves undefined: `string(properties["plan"], "none")`.
+//! A second operand of a cast is the default where the first is undefined: `string(properties["plan"], "none")`.
 //!
 //! A datetime is a point in time with milliseconds. JSON has no such type, and dates are stored as texts of the shape
-//! `YYYY-MM-DD` or `YYYY-MM-DDTHH:MM:SS`. So beside a datetime, in `==`, `<` and `in`, such a text is that time, and
+//! `YYYY-MM-DD` or `YYYY-MM-DDTHH:MM:SS`. So in a comparison with
+//! a datetime, by `==`, `<` or `in`, such a text is that time, and
 //! `user["$last_seen"] >= datetime("2024-01-01")` means what it seems to. A number is a time only in `datetime(..)`,
 //! and two texts have no order. What [`Expr::eval`] hands out is the text, in whole seconds.
 
 mod arithmetic;
+mod datum;
 mod eval;
 mod node;
-mod operand;
-#[cfg(test)]
-mod oracle;
 mod parse;
 mod print;
 #[cfg(test)]
@@ -78,9 +77,9 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::str::FromStr;
 
-use eval::Row;
+use datum::Datum;
+use eval::Evaluator;
 use node::{Node, level};
-use operand::Operand;
 use parse::Parser;
 use print::Printed;
 
@@ -186,7 +185,7 @@ impl Expr {
     /// [`Invalid`](crate::ErrorKind::Invalid) when something that has to be a boolean is another value; and what the
     /// scope fails with.
     pub fn eval(&self, scope: &(impl Scope + ?Sized)) -> Result<Option<Value>> {
-        Ok(Row::new(scope, &self.references).eval(&self.root)?.map(Operand::into_value))
+        Ok(Evaluator::new(scope, &self.references).eval(&self.root)?.map(Datum::into_value))
     }
 
     /// Whether the value on one row is `true`. Undefined is not, nor is any other value.
@@ -212,7 +211,7 @@ impl Expr {
     ///
     /// Those of [`eval`](Self::eval).
     pub fn is_true(&self, scope: &(impl Scope + ?Sized)) -> Result<bool> {
-        Ok(Row::new(scope, &self.references).eval(&self.root)?.is_some_and(|value| value.as_bool() == Some(true)))
+        Ok(Evaluator::new(scope, &self.references).eval(&self.root)?.is_some_and(|value| value.as_bool() == Some(true)))
     }
 
     /// The conditions that `and` joins at the top, or the expression itself. Each has its own references.
@@ -249,7 +248,7 @@ impl Expr {
     /// A part of this expression as one of its own.
     fn part(&self, node: &Node) -> Self {
         let mut root = node.clone();
-        // Where each reference of the whole stands among those of the part.
+        // The position of each reference of the whole among those of the part.
         let mut moved = BTreeMap::new();
         let mut references = Vec::new();
         root.each_reference(&mut |index| {

@@ -9,7 +9,7 @@ use crate::model::{Timestamp, Value};
 pub enum Place {
     /// `properties["x"]`: a property of the row itself, which is an event in a join and a profile in a query of them.
     Properties,
-    /// `user["x"]`: a property of the profile beside it.
+    /// `user["x"]`: a property of the profile that is joined to it.
     User,
     /// `event["x"]`: something about the event that is not one of its properties, such as `$time`.
     Event,
@@ -43,7 +43,7 @@ pub struct Reference {
     pub name: String,
 }
 
-/// As it stands in an expression.
+/// As written in an expression.
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}[{}]", self.place.word(), Value::from(self.name.as_str()))
@@ -67,9 +67,9 @@ pub(super) enum Node {
     Or(Vec<Node>),
     Binary(Binary, Box<Node>, Box<Node>),
     /// `in` a list of literals.
-    Among(Box<Node>, Members),
+    Among(Box<Node>, MemberSet),
     Whole(Whole, Box<Node>),
-    /// A cast, and what stands in when it leaves nothing.
+    /// A cast, and the default where it is undefined.
     Cast(Cast, Box<Node>, Option<Box<Node>>),
     /// `datetime` of a literal, read once.
     Moment(Timestamp, Value),
@@ -80,12 +80,12 @@ pub(super) enum Node {
 
 /// A list of literals that is searched often.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Members {
+pub(super) struct MemberSet {
     listed: Vec<Value>,
     sorted: Vec<Value>,
 }
 
-impl Members {
+impl MemberSet {
     pub(super) fn new(listed: Vec<Value>) -> Self {
         let mut sorted = listed.clone();
         sorted.sort_unstable();
@@ -133,7 +133,7 @@ macro_rules! words {
 }
 
 words! {
-    /// What stands between two operands, but for `and` and `or`.
+    /// The binary operators except `and` and `or`.
     Binary {
         Equal = "==", Unequal = "!=", Less = "<", AtMost = "<=", Greater = ">", AtLeast = ">=", In = "in",
         Add = "+", Subtract = "-", Multiply = "*", Divide = "/", Remainder = "%",

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::Expr;
 use super::arithmetic::negate;
-use super::node::{Binary, Cast, Each, Members, Node, Place, Reference, Whole, level};
-use super::operand::Operand;
+use super::datum::Datum;
+use super::node::{Binary, Cast, Each, MemberSet, Node, Place, Reference, Whole, level};
 use super::token::{Span, Spot, Token, Tokens, literal};
 use crate::error::{Error, Result};
 use crate::model::{Number, Value};
@@ -169,7 +169,7 @@ impl<'t> Parser<'t> {
         let height = left.height.max(right.height);
         let left = Box::new(left.node);
         let node = match (binary, right.node) {
-            (Binary::In, Node::Literal(Value::List(listed))) => Node::Among(left, Members::new(listed)),
+            (Binary::In, Node::Literal(Value::List(listed))) => Node::Among(left, MemberSet::new(listed)),
             (_, right) => Node::Binary(binary, left, Box::new(right)),
         };
         self.above(height, node)
@@ -204,7 +204,7 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// What follows a minus that stands before its operand. A number takes it for its own.
+    /// The operand of a unary minus. A number literal absorbs the minus.
     fn minus(&mut self) -> Result<Tree> {
         if let Token::Number(number) = &self.now.token {
             let value = self.negative(number)?;
@@ -278,7 +278,7 @@ impl<'t> Parser<'t> {
         let default = if self.eat(",")? { Some(self.expression(level::OR)?) } else { None };
         self.expect(")", if default.is_some() { "an operator or `)`" } else { "an operator, `,` or `)`" })?;
         if let (Cast::Datetime, Node::Literal(value), None) = (cast, &inner.node, &default)
-            && let Some(Operand::Time(time)) = Operand::borrowed(value).cast(cast)
+            && let Some(Datum::Time(time)) = Datum::borrowed(value).cast(cast)
         {
             return self.above(inner.height, Node::Moment(time, value.clone()));
         }

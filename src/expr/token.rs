@@ -27,7 +27,7 @@ const WORDS: &[&str] = &[
     "all",
 ];
 
-/// How symbols are written, and what they mean. A longer one stands before its own beginning.
+/// How symbols are written, and what they mean. A longer one precedes its own prefix.
 const SYMBOLS: &[(&str, &str)] = &[
     ("==", "=="),
     ("!=", "!="),
@@ -62,7 +62,7 @@ pub(super) enum Token<'t> {
     End,
 }
 
-/// Where a token stands in the text, in bytes. That of the end is empty.
+/// The position of a token in the text, in bytes. That of the end is empty.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
     pub(super) start: usize,
@@ -163,7 +163,7 @@ impl<'t> Tokens<'t> {
         }
     }
 
-    /// The character that an escape stands for, and how long it is without its backslash.
+    /// The character that an escape denotes, and how long it is without its backslash.
     fn escape(&self, rest: &str) -> Option<(char, usize)> {
         let c = match rest.chars().next()? {
             c @ ('\\' | '"' | '\'' | '/') => c,
@@ -236,7 +236,7 @@ pub(super) fn read_number(text: &str) -> Option<Number> {
     Number::try_from(text.parse::<f64>().ok()?).ok()
 }
 
-/// A number as it stands after reading it from its own text.
+/// A number after it was printed and read again.
 pub(super) fn literal(number: Number) -> Option<Value> {
     let fits = number.is_float() || number.as_i64().is_some() || number.as_u64().is_some();
     let number = if fits { number } else { Number::try_from(number.as_f64()).ok()? };

@@ -110,7 +110,7 @@ fn check_canonical(bytes: &[u8]) -> Result<(), String> {
 }
 
 /// Merges any bytes at all: nothing panics, what can be read is canonical, and so are the results. What cannot be read
-/// stands in quarantine byte for byte and in order, and what can be read takes effect.
+/// is in quarantine byte for byte and in order, and what can be read takes effect.
 ///
 /// # Errors
 ///

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::limits::LimitsId;
 
 /// Names that stand among the properties of an event on the wire and are not properties of it. The first two are
-/// kept beside them, the others are only of use on the way in.
+/// stored separately, the others are only of use on the way in.
 const RESERVED: [&str; 5] = ["time", "distinct_id", "$insert_id", "token", "ip"];
 
 /// Whether a property of an event of this name belongs to the envelope.
@@ -98,7 +98,7 @@ impl Event {
         &self.name
     }
 
-    /// Who did it. Empty for events that belong to nobody; they join no profile.
+    /// Who did it. Empty for an anonymous event, which joins no profile.
     #[must_use]
     pub fn distinct_id(&self) -> &str {
         &self.distinct_id
@@ -184,7 +184,7 @@ mod tests {
             (1_700_000_000_000, "1700000000"),
             (1_700_000_000_123, "1700000000123"),
             (-62_167_219_199_999, "-62167219199999"),
-            // So many seconds would be taken for milliseconds.
+            // As seconds, this number would be read as milliseconds.
             (100_000_000_000_000, "100000000000"),
             (100_000_000_001_000, "100000000001000"),
         ] {

@@ -22,6 +22,6 @@ pub use value::Value;
 
 pub(crate) use deserialize::{FieldValue, deserialize_fields};
 pub(crate) use event::is_reserved_in_event;
-pub(crate) use number::{EXPONENT_MIN, Parts};
+pub(crate) use number::{EXPONENT_MIN, Mantissa};
 pub(crate) use profile::{FIRST_EVENT, LAST_SEEN};
 pub(crate) use value::is_group_id;

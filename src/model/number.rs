@@ -61,7 +61,7 @@ struct Big {
 
 /// A number taken apart, for the codec.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Parts<'a> {
+pub(crate) enum Mantissa<'a> {
     Small(i128),
     Big(&'a BigInt),
 }
@@ -111,17 +111,17 @@ impl Number {
         canonical.then(|| Self::small(mantissa, exponent, float))
     }
 
-    pub(crate) fn parts(&self) -> (Parts<'_>, i16) {
+    pub(crate) fn parts(&self) -> (Mantissa<'_>, i16) {
         match &self.0 {
-            Repr::Small { high, low, exponent, .. } => (Parts::Small(join(*high, *low)), *exponent),
-            Repr::Big(big) => (Parts::Big(&big.mantissa), big.exponent),
+            Repr::Small { high, low, exponent, .. } => (Mantissa::Small(join(*high, *low)), *exponent),
+            Repr::Big(big) => (Mantissa::Big(&big.mantissa), big.exponent),
         }
     }
 
     fn mantissa(&self) -> BigInt {
         match self.parts().0 {
-            Parts::Small(mantissa) => BigInt::from(mantissa),
-            Parts::Big(mantissa) => mantissa.clone(),
+            Mantissa::Small(mantissa) => BigInt::from(mantissa),
+            Mantissa::Big(mantissa) => mantissa.clone(),
         }
     }
 
@@ -153,8 +153,8 @@ impl Number {
             return self;
         }
         match self.parts().0 {
-            Parts::Small(mantissa) => Self::small(mantissa, 0, false),
-            Parts::Big(mantissa) => Self::normal_big(mantissa.clone(), 0, false),
+            Mantissa::Small(mantissa) => Self::small(mantissa, 0, false),
+            Mantissa::Big(mantissa) => Self::normal_big(mantissa.clone(), 0, false),
         }
     }
 
@@ -193,16 +193,16 @@ impl Number {
     pub fn as_f64(&self) -> f64 {
         let exponent = i32::from(self.exponent());
         match self.parts().0 {
-            Parts::Small(mantissa) => round(mantissa < 0, mantissa.unsigned_abs(), false, exponent),
-            Parts::Big(mantissa) => round_big(mantissa, false, exponent),
+            Mantissa::Small(mantissa) => round(mantissa < 0, mantissa.unsigned_abs(), false, exponent),
+            Mantissa::Big(mantissa) => round_big(mantissa, false, exponent),
         }
     }
 
     /// The double nearest to the exact quotient, ties to even; 0 for a divisor of 0.
     pub(crate) fn divided_by(&self, divisor: u64) -> f64 {
         let (mantissa, exponent) = match self.parts() {
-            (Parts::Small(mantissa), exponent) => (BigInt::from(mantissa), exponent),
-            (Parts::Big(mantissa), exponent) => (mantissa.clone(), exponent),
+            (Mantissa::Small(mantissa), exponent) => (BigInt::from(mantissa), exponent),
+            (Mantissa::Big(mantissa), exponent) => (mantissa.clone(), exponent),
         };
         if divisor == 0 {
             return 0.0;
@@ -278,7 +278,7 @@ impl std::ops::Add for &Number {
         let (a, b) = (self.exponent(), other.exponent());
         if a == 0
             && b == 0
-            && let (Parts::Small(m), Parts::Small(n)) = (self.parts().0, other.parts().0)
+            && let (Mantissa::Small(m), Mantissa::Small(n)) = (self.parts().0, other.parts().0)
             && let Some(sum) = m.checked_add(n)
         {
             return Number::small(sum, 0, float);
@@ -286,7 +286,7 @@ impl std::ops::Add for &Number {
         let exponent = a.min(b);
         // At most 1074 each: one of them is zero.
         let (shift_a, shift_b) = ((a - exponent) as u32, (b - exponent) as u32);
-        if let (Parts::Small(m), Parts::Small(n)) = (self.parts().0, other.parts().0)
+        if let (Mantissa::Small(m), Mantissa::Small(n)) = (self.parts().0, other.parts().0)
             && let (Some(m), Some(n)) = (shift_exactly(m, shift_a), shift_exactly(n, shift_b))
             && let Some(sum) = m.checked_add(n)
         {
@@ -328,7 +328,7 @@ impl Ord for Number {
     fn cmp(&self, other: &Self) -> Ordering {
         let (a, b) = (self.exponent(), other.exponent());
         if a == b
-            && let (Parts::Small(m), Parts::Small(n)) = (self.parts().0, other.parts().0)
+            && let (Mantissa::Small(m), Mantissa::Small(n)) = (self.parts().0, other.parts().0)
         {
             return m.cmp(&n);
         }

@@ -221,7 +221,7 @@ impl Object {
             entries.push(entry);
         }
         if !entries.is_sorted_by(|(a, _), (b, _)| a < b) {
-            // The sort is stable, so of equal names the last one given stands last, and stays.
+            // The sort is stable, so of equal names the last one given is kept.
             entries.sort_by(|(a, _), (b, _)| a.cmp(b));
             entries.reverse();
             entries.dedup_by(|(a, _), (b, _)| a == b);

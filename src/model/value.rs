@@ -112,7 +112,7 @@ impl Value {
     }
 
     /// The ids of the groups that this value names: a scalar is one, a list is as many as it has scalars, and from the
-    /// first [`GROUP_IDS_MAX`] on they are passed over. So is whatever is no id. Clients send numbers for ids that look
+    /// first [`GROUP_IDS_MAX`] on they are skipped. So is whatever is no id. Clients send numbers for ids that look
     /// like numbers, and expect them to equal the string.
     pub(crate) fn group_ids(&self) -> impl Iterator<Item = Cow<'_, str>> {
         let values = match self {

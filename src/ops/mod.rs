@@ -12,7 +12,7 @@
 //!
 //! RocksDB folds any prefix of a profile's history onto a row, and any run of it into one operand, whenever a flush
 //! or a compaction likes. The law is what makes a profile independent of all that. It is callable code in `laws`,
-//! with the feature of that name, and everything else in this crate stands on it.
+//! with the feature of that name, and everything else in this crate relies on it.
 //!
 //! A [`Chain`] is a composed run of operators on one property in a small normal form. Three facts make it small.
 //! Absence is one point, so what a run makes of it is a known state. `$set` and `$unset` make the state known

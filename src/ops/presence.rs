@@ -2,7 +2,7 @@
 //!
 //! Operators that create differ from `$remove` and `$unset` only when there is no profile. `$last_seen` is the latest
 //! time of the updates that met or made a profile and did not ask to be ignored. A plain maximum over all updates
-//! would let an `$unset` on nobody stamp a profile that is created later, so both branches are kept.
+//! would let an `$unset` of an absent profile stamp a profile that is created later, so both branches are kept.
 
 use crate::model::Timestamp;
 

@@ -1,5 +1,7 @@
 //! What the language means, case by case.
 
+mod oracle;
+
 use std::borrow::Cow;
 use std::cell::RefCell;
 
@@ -7,13 +9,13 @@ use super::{Expr, Place, Reference, Scope};
 use crate::error::{Error, Result};
 use crate::model::{Object, Value};
 
-pub(super) struct Row {
+pub(super) struct Sample {
     pub(super) properties: Object,
     pub(super) user: Object,
     pub(super) event: Object,
 }
 
-impl Scope for Row {
+impl Scope for Sample {
     fn value(&self, _: usize, reference: &Reference) -> Result<Option<Cow<'_, Value>>> {
         let of = match reference.place {
             Place::Properties => &self.properties,
@@ -31,7 +33,7 @@ fn float(value: f64) -> Value {
     Value::try_from(value).unwrap()
 }
 
-pub(super) fn row() -> Row {
+pub(super) fn row() -> Sample {
     let properties: [(&str, Value); 16] = [
         ("account_id", 3.into()),
         ("a", "1".into()),
@@ -57,7 +59,7 @@ pub(super) fn row() -> Row {
         ("plan", "pro".into()),
         ("vip", true.into()),
     ];
-    Row {
+    Sample {
         properties: Object::from_iter(properties),
         user: Object::from_iter(user),
         event: Object::from_iter([("$time", 1_709_294_400)]),

@@ -5,8 +5,7 @@
 
 use proptest::prelude::*;
 
-use super::Expr;
-use super::tests::{Row, row, worth};
+use super::{Expr, Sample, row, worth};
 use crate::model::{Timestamp, Value};
 
 #[derive(Clone, Debug)]
@@ -196,7 +195,7 @@ impl Sketch {
         }
     }
 
-    fn eval(&self, row: &Row, env: &mut Env) -> Result<Plain, Stop> {
+    fn eval(&self, row: &Sample, env: &mut Env) -> Result<Plain, Stop> {
         Ok(match self {
             Self::Leaf(_, value) => value.clone(),
             Self::Property(place, name) => {

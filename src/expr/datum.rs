@@ -1,22 +1,22 @@
-//! What an operator works on, and what casts make of it.
+//! Intermediate values of an evaluation, and their casts.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use super::arithmetic;
-use super::node::{Cast, Members};
+use super::node::{Cast, MemberSet};
 use super::token::read_number;
 use crate::model::{Number, Timestamp, Value};
 
-/// A value on the way through an expression. Undefined is the `None` of an `Option` around it.
+/// An intermediate value. Undefined is the `None` of an `Option` around it.
 #[derive(Clone, Debug)]
-pub(super) enum Operand<'a> {
+pub(super) enum Datum<'a> {
     Plain(Cow<'a, Value>),
     /// What `datetime` makes. JSON has no such type: outside it is the text of that time.
     Time(Timestamp),
 }
 
-impl<'a> Operand<'a> {
+impl<'a> Datum<'a> {
     pub(super) fn borrowed(value: &'a Value) -> Self {
         Self::Plain(Cow::Borrowed(value))
     }
@@ -55,7 +55,8 @@ impl<'a> Operand<'a> {
         self.value().map_or("a datetime", Value::type_name)
     }
 
-    /// The time that this is beside a datetime. Dates are texts, so a text of that shape is one; a number is not.
+    /// The time that this is when compared with a datetime. Dates are texts, so a text of that shape is one;
+    /// a number is not.
     fn as_time(&self) -> Option<Timestamp> {
         match self {
             Self::Time(time) => Some(*time),
@@ -79,7 +80,7 @@ impl<'a> Operand<'a> {
     }
 
     /// Whether this is among these literals.
-    pub(super) fn is_among(&self, members: &Members) -> bool {
+    pub(super) fn is_among(&self, members: &MemberSet) -> bool {
         match self {
             Self::Plain(value) => members.contains(value),
             Self::Time(_) => self.is_element(members.listed()),
@@ -87,7 +88,7 @@ impl<'a> Operand<'a> {
     }
 
     fn is_element(&self, elements: &[Value]) -> bool {
-        elements.iter().any(|element| self.equals(&Operand::borrowed(element)))
+        elements.iter().any(|element| self.equals(&Datum::borrowed(element)))
     }
 
     /// A text within a text, anything within a list.
@@ -99,10 +100,10 @@ impl<'a> Operand<'a> {
         }
     }
 
-    pub(super) fn plus(&self, other: &Self) -> Option<Operand<'static>> {
+    pub(super) fn plus(&self, other: &Self) -> Option<Datum<'static>> {
         match (self.value()?, other.value()?) {
-            (Value::Number(a), Value::Number(b)) => Some(Operand::owned(a + b)),
-            (Value::String(a), Value::String(b)) => Some(Operand::owned([a.as_str(), b.as_str()].concat())),
+            (Value::Number(a), Value::Number(b)) => Some(Datum::owned(a + b)),
+            (Value::String(a), Value::String(b)) => Some(Datum::owned([a.as_str(), b.as_str()].concat())),
             _ => None,
         }
     }
@@ -163,7 +164,7 @@ impl<'a> Operand<'a> {
 }
 
 /// Reads a date. A look at its shape comes first, because most texts are none, and to refuse one later costs more.
-/// An offset from UTC is not of that shape: it would have to be reckoned with, not passed over.
+/// An offset from UTC is not of that shape: it would have to be applied, not ignored.
 fn read_time(text: &str) -> Option<Timestamp> {
     let (date, time) = text.as_bytes().split_at_checked(b"dddd-dd-dd".len())?;
     let is_date = date.iter().zip(b"dddd-dd-dd").all(|(byte, shape)| match shape {

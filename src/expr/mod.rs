@@ -63,6 +63,7 @@
 mod arithmetic;
 mod datum;
 mod eval;
+mod level;
 mod node;
 mod parse;
 mod print;
@@ -79,7 +80,7 @@ use std::str::FromStr;
 
 use datum::Datum;
 use eval::Evaluator;
-use node::{Node, level};
+use node::Node;
 use parse::Parser;
 use print::Printed;
 
@@ -111,7 +112,7 @@ impl Expr {
 
     /// How deep operators, functions and lists may stand in each other. A row of `and` or of `or` is one level,
     /// however long it is. Parentheses alone may be twice as deep.
-    pub const DEPTH_MAX: usize = 100;
+    pub const DEPTH_MAX: usize = node::DEPTH_MAX;
 
     /// Reads an expression.
     ///
@@ -133,7 +134,8 @@ impl Expr {
     pub fn parse(text: &str) -> Result<Self> {
         let bound = |bytes: usize| if bytes > Self::BYTES_MAX { Err(Self::too_long(bytes)) } else { Ok(()) };
         bound(text.len())?;
-        let expr = Parser::new(text)?.parse()?;
+        let (root, references) = Parser::new(text)?.parse()?;
+        let expr = Self { root, references };
         let mut printed = Length(0);
         write!(printed, "{expr}").map_err(|_| Self::too_long(printed.0))?;
         bound(printed.0)?;

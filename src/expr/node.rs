@@ -2,7 +2,11 @@
 
 use std::fmt;
 
+use super::level;
 use crate::model::{Timestamp, Value};
+
+/// How high a tree may be.
+pub(super) const DEPTH_MAX: usize = 100;
 
 /// Whose property a [`Reference`] names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -100,18 +104,6 @@ impl MemberSet {
     pub(super) fn contains(&self, value: &Value) -> bool {
         self.sorted.binary_search(value).is_ok()
     }
-}
-
-/// How tightly things bind, from the loosest.
-pub(super) mod level {
-    pub(in crate::expr) const OR: u8 = 1;
-    pub(in crate::expr) const AND: u8 = 2;
-    pub(in crate::expr) const NOT: u8 = 3;
-    pub(in crate::expr) const COMPARE: u8 = 4;
-    pub(in crate::expr) const ADD: u8 = 5;
-    pub(in crate::expr) const MULTIPLY: u8 = 6;
-    pub(in crate::expr) const NEGATE: u8 = 7;
-    pub(in crate::expr) const OPERAND: u8 = 8;
 }
 
 macro_rules! words {

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::Expr;
 use super::arithmetic::negate;
 use super::datum::Datum;
-use super::node::{Binary, Cast, Each, MemberSet, Node, Place, Reference, Whole, level};
+use super::level;
+use super::node::{Binary, Cast, DEPTH_MAX, Each, MemberSet, Node, Place, Reference, Whole};
 use super::token::{Span, Spot, Token, Tokens, literal};
 use crate::error::{Error, Result};
 use crate::model::{Number, Value};
 
 /// How far the parser calls itself. Printing puts at most one pair of parentheses around each level of a tree, so
 /// that the print of any tree is within this.
-const NESTING_MAX: usize = 2 * Expr::DEPTH_MAX + 2;
+const NESTING_MAX: usize = 2 * DEPTH_MAX + 2;
 
 /// A tree, and how high it is.
 struct Tree {
@@ -61,10 +61,11 @@ impl<'t> Parser<'t> {
         Ok(Self { tokens, now, references, positions, variables, nesting: 0 })
     }
 
-    pub(super) fn parse(mut self) -> Result<Expr> {
+    /// The tree, and what it refers to in the order of first use.
+    pub(super) fn parse(mut self) -> Result<(Node, Vec<Reference>)> {
         let tree = self.expression(level::OR)?;
         match self.now.token {
-            Token::End => Ok(Expr { root: tree.node, references: self.references }),
+            Token::End => Ok((tree.node, self.references)),
             _ => Err(self.unexpected("an operator or the end")),
         }
     }
@@ -108,11 +109,11 @@ impl<'t> Parser<'t> {
 
     /// A tree above others, the highest of which is this high.
     fn above(&self, height: usize, node: Node) -> Result<Tree> {
-        if height < Expr::DEPTH_MAX { Ok(Tree { node, height: height + 1 }) } else { Err(self.too_deep()) }
+        if height < DEPTH_MAX { Ok(Tree { node, height: height + 1 }) } else { Err(self.too_deep()) }
     }
 
     fn too_deep(&self) -> Error {
-        let what = format!("nested deeper than {} levels", Expr::DEPTH_MAX);
+        let what = format!("nested deeper than {DEPTH_MAX} levels");
         self.tokens.complaint(self.now.span.start, &what)
     }
 
@@ -321,7 +322,7 @@ impl<'t> Parser<'t> {
             self.expect("]", "`,` or `]`")?;
         }
         self.nesting -= 1;
-        if height > Expr::DEPTH_MAX { Err(self.too_deep()) } else { Ok((Value::List(elements), height)) }
+        if height > DEPTH_MAX { Err(self.too_deep()) } else { Ok((Value::List(elements), height)) }
     }
 
     fn element(&mut self) -> Result<(Value, usize)> {

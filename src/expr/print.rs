@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::node::{Node, Reference, level};
+use super::level;
+use super::node::{Node, Reference};
 use crate::model::{Number, Value};
 
 /// A tree where things bind at least this tightly.

@@ -5,6 +5,7 @@
 //! for a short list its elements as slices, compared as bytes; and a copy for anything that no lane touches. Longer
 //! lists and objects are decoded and composed.
 
+use super::runs::decode;
 use crate::codec::{
     ChainBytes, ListLane, ValueBytes, ValueKind, write_op, write_set, write_set_list, write_set_number,
 };
@@ -32,7 +33,7 @@ pub(super) fn fold(out: &mut Vec<u8>, value: ValueBytes<'_>, chains: &[ChainByte
 
 /// The way that always works.
 fn compose(out: &mut Vec<u8>, value: ValueBytes<'_>, chains: &[ChainBytes<'_>]) {
-    let edits = chains.iter().map(|chain| super::decode(chain).of_present()).collect();
+    let edits = chains.iter().map(|chain| decode(chain).of_present()).collect();
     // Checked bytes decode; were it otherwise, null is what is left of the value, and the fuzzers would have said so.
     let value = value.decode().unwrap_or_default();
     let value = Chain::compose(edits).apply(Some(value)).unwrap_or(Value::Null);

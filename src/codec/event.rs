@@ -151,7 +151,7 @@ pub(crate) fn encode_event(event: &Event) -> Vec<u8> {
     out.push(VERSION_1);
     put_slice(&mut out, event.name().as_bytes());
     put_slice(&mut out, event.insert_id().unwrap_or_default().as_bytes());
-    for (name, value) in event.properties().iter() {
+    for (name, value) in event.properties() {
         put_entry(&mut out, name.as_bytes(), |out| write_value(out, value));
     }
     out

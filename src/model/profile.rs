@@ -84,7 +84,7 @@ impl Serialize for Profile {
         // In the order of their names, among the others.
         let times = [(LAST_SEEN, self.last_seen), (FIRST_EVENT, self.first_event)];
         let mut times = times.into_iter().filter_map(|(name, time)| Some((name, time?.to_string()))).peekable();
-        for (name, value) in self.properties.iter() {
+        for (name, value) in &self.properties {
             while let Some((known, time)) = times.next_if(|(known, _)| *known < name) {
                 map.serialize_entry(known, &time)?;
             }

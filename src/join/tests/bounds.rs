@@ -78,6 +78,7 @@ fn a_cancelled_join_ends_in_every_way_of_reading() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a deadline is a point in time of the clock that the join reads")]
 fn a_deadline_ends_a_join_where_nothing_passes_and_where_events_never_end() {
     let endless = || {
         let token = CancelToken::new();
@@ -176,7 +177,8 @@ fn reading_of_build_sides_stops_too() {
 fn is_limited<T>(result: Result<T>, setting: &str) {
     let error = result.err().expect("it was to be refused");
     assert!(error.is_limit_exceeded() && error.message().ends_with(setting), "{error}");
-    assert!(error.message().contains(&format!("GroupBy::{}", &setting[..setting.find('=').unwrap()])), "{error}");
+    let (method, _) = setting.split_once('=').unwrap();
+    assert!(error.message().contains(&format!("GroupBy::{method}")), "{error}");
 }
 
 #[test]

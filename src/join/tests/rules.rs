@@ -198,7 +198,14 @@ fn no_names_are_no_events() {
         assert_eq!(join.rows().unwrap().count(), expected, "{names:?}");
         let answer = join.clone().measure(Measure::Count).answer().unwrap();
         assert_eq!(answer.buckets()[0].measures, [(expected as u64).into()]);
-        assert_eq!(join.threads(3).fold(|| 0, |count, _| Ok(*count += 1)).unwrap().iter().sum::<usize>(), expected);
+        let counts = join.threads(3).fold(
+            || 0,
+            |count, _| {
+                *count += 1;
+                Ok(())
+            },
+        );
+        assert_eq!(counts.unwrap().iter().sum::<usize>(), expected);
     }
     let join = Join::new(tables.clone()).event_names(none);
     assert_eq!(join.explain().unwrap().estimates.events, 0);

@@ -189,7 +189,8 @@ fn a_store_that_fails_names_the_record_and_what_was_reported_is_stored() {
     assert_eq!(error.message(), r#"the record cannot be stored index=60 id="u60""#);
     drop((db, importer));
     let db = temp.open();
-    assert_eq!(db.users().iter().map(|row| row.unwrap().0).count(), 60);
+    let rows: Vec<_> = db.users().iter().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 60);
 }
 
 #[test]

@@ -56,7 +56,7 @@ const IN_FLIGHT_BYTES_MAX: usize = 8 << 20;
 /// }
 /// db.sync()?;
 /// assert_eq!(lines[0], "alice stored, 0 notes");
-/// assert_eq!(lines[1], r#"the operand is an object type=list line=2 id="bob" field="$add""#);
+/// assert_eq!(lines[1], r#"invalid: the operand is an object type=list line=2 id="bob" field="$add""#);
 /// assert_eq!(lines[2], "carol stored, 1 notes");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -26,7 +26,6 @@ impl Snapshot {
     /// assert_eq!(by_plan.get(&[Some("pro".into())]), Some(&[1.into()][..]));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[must_use]
     pub fn join(&self) -> Join {
         Join::new(Arc::new(SnapshotTables(self.engine.clone())))
     }

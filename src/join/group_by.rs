@@ -23,14 +23,16 @@ const MEMORY_MAX: usize = u32::MAX as usize;
 /// Values that are equal as JSON share a bucket: `1` and `1.0` do, `"1"` has its own. Null, an absent property and an
 /// absent profile are all *(not set)*. An event with a list counts once for each distinct element.
 ///
-/// ```
-/// # use std::sync::Arc;
-/// # use profiledb::join::{Join, Memory};
-/// # use profiledb::{Event, Timestamp};
-/// # let mut memory = Memory::new();
-/// # let event = |id, amount| Event::new("purchase", id, Timestamp::from_seconds(1_700_000_000)).set("amount", amount);
-/// # [event("alice", 5), event("bob", 7)].iter().for_each(|event| memory.event(event));
-/// # let join = Join::new(Arc::new(memory));
+#[cfg_attr(feature = "rocksdb", doc = "```")]
+#[cfg_attr(not(feature = "rocksdb"), doc = "```ignore")]
+/// # let dir = tempfile::tempdir()?;
+/// # use profiledb::{Db, Event, Timestamp};
+/// # let db = Db::open(dir.path().join("store"))?;
+/// # for (id, amount) in [("alice", 5), ("bob", 7)] {
+/// #     let time = Timestamp::from_seconds(1_700_000_000);
+/// #     db.events().append(Event::new("purchase", id, time).set("amount", amount))?;
+/// # }
+/// # let join = db.snapshot().join();
 /// use profiledb::join::{Field, Measure};
 ///
 /// let by_day = join.group_by(["event.$day"]).measure(Measure::Sum(Field::event("amount"))).measure(Measure::Uniques);
@@ -38,7 +40,7 @@ const MEMORY_MAX: usize = u32::MAX as usize;
 /// let answer = by_day.answer()?;
 /// assert_eq!(answer.buckets()[0].by, [Some("2023-11-14".into())]);
 /// assert_eq!(answer.buckets()[0].measures, [12.into(), 2.into()]);
-/// # Ok::<(), profiledb::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]

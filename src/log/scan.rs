@@ -25,5 +25,5 @@ pub(crate) fn scan_days(snapshot: &EngineSnapshot, range: impl RangeBounds<Times
     let from = day(range.start_bound()).map(day_prefix);
     // There is no day after the last: the scan runs to the end of the log.
     let to = day(range.end_bound()).and_then(|day| day.checked_add(1)).map(day_prefix);
-    scan_keys(snapshot, from.as_ref().map_or(&[], |day| day.as_slice()), to.as_ref().map(|day| day.as_slice()))
+    scan_keys(snapshot, from.as_ref().map_or(&[], |day| day.as_slice()), to.as_ref().map(<[u8; 4]>::as_slice))
 }

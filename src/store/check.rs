@@ -132,7 +132,7 @@ fn over_limit(row: &[u8], properties: usize, limits: &Limits) -> Vec<String> {
     if row.len() >= limits.nested_bytes_max / 8
         && let Ok(Some(profile)) = codec::decode_profile(row)
     {
-        for (name, value) in profile.properties().iter() {
+        for (name, value) in profile.properties() {
             let bytes = if matches!(value, Value::List(_) | Value::Object(_)) { json_bytes(value) } else { 0 };
             if bytes > limits.nested_bytes_max {
                 let bytes_max = limits.nested_bytes_max;

@@ -124,7 +124,7 @@ fn take(db: &Db, n: usize) -> profiledb::Result<()> {
         (_, _, Some(time)) => db.events().delete_before(time),
         (1, 0, _) => match changes.remove(0) {
             (key, Change::Delete) => db.table(key.kind()).delete(key.id()),
-            (key, Change::Update(update)) if n % 2 == 0 => db.table(key.kind()).update(key.id(), update),
+            (key, Change::Update(update)) if n.is_multiple_of(2) => db.table(key.kind()).update(key.id(), update),
             (key, Change::Update(update)) => db.table(key.kind()).submit(key.id(), update)?.wait(),
         },
         (0, 1, _) if n % 20 == 2 => db.events().append(events.remove(0)),

@@ -100,13 +100,17 @@ pub(crate) fn run_verbs(store: &Path) {
             });
         }
     }
-    let db = builder().open(store).unwrap();
+    run_groups(&verbs, &builder().open(store).unwrap());
+}
+
+/// Many writers at once, whose commits share syncs.
+fn run_groups(verbs: &Verbs, db: &Db) {
     let together = |name: &str, write: &(dyn Fn(&Db, usize) + Sync)| {
         verbs.run(name, || {
             let barrier = Barrier::new(WRITERS);
             std::thread::scope(|scope| {
                 for writer in 0..WRITERS {
-                    let (barrier, db) = (&barrier, &db);
+                    let barrier = &barrier;
                     scope.spawn(move || {
                         barrier.wait();
                         write(db, writer);

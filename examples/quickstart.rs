@@ -1,4 +1,5 @@
-//! The store in twenty lines: your own struct in and out, a filtered scan, a batch with an event, a query run twice.
+//! The first example of README.md as a program that prints what it reads: your own struct in and out, a filtered scan,
+//! a batch with an event, and one query as buckets and as rows.
 //!
 //! ```text
 //! cargo run --release --example quickstart
@@ -16,23 +17,29 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = tempfile::tempdir()?;
     let db = Db::open(dir.path().join("store"))?;
     let users = db.users();
-    for (id, plan, logins) in [("alice", "pro", 7), ("bob", "free", 1)] {
-        users.update(id, Update::new().set_all(&User { plan: plan.into(), logins }))?;
-    }
-    println!("{:?}", users.get("alice")?.map(|profile| profile.deserialize::<User>()).transpose()?);
+    users.update("alice", Update::new().set_all(&User { plan: "free".into(), logins: 1 }))?;
+    users.update("alice", Update::new().set("plan", "pro").add("logins", 1))?;
+    let alice = users.get("alice")?.ok_or("just written")?.deserialize::<User>()?;
+    println!("alice: {alice:?}");
 
-    for row in users.scan().filter(r#"properties["logins"] > 5"#).select(["plan"]) {
-        println!("{:?}", row?);
+    for row in users.scan().filter(r#"properties["logins"] > 1"#).select(["plan"]).limit(10) {
+        let (id, profile) = row?;
+        println!("more than one login: {id}, plan {:?}", profile.get("plan"));
     }
 
     let mut batch = Batch::new();
-    batch.update(&users, "bob", Update::new().set("plan", "pro").add("logins", 1))?;
-    batch.append(Event::new("purchase", "bob", Timestamp::parse("2024-01-02T10:00:00")?).set("amount", 12.5));
+    batch.update(&users, "bob", Update::new().set("plan", "free").union("company", ["acme"]))?;
+    batch.update(&db.groups("company")?, "acme", Update::new().set("tier", "gold"))?;
+    batch.append(
+        Event::new("purchase", "alice", Timestamp::parse("2024-01-02T10:00:00")?).id("a-1").set("amount", 12.5),
+    );
     db.write(batch)?;
 
-    let purchases = db.snapshot().join().event_names(["purchase"]).group_by(["user.plan"]);
-    let revenue = purchases.measure(Measure::Sum("event.amount".parse()?));
-    println!("{}", serde_json::to_string(&revenue.answer()?)?);
-    println!("{}", serde_json::to_string(&revenue.answer()?)?);
+    let purchases = db.snapshot().join().event_names(["purchase"]);
+    let revenue = purchases.clone().group_by(["user.plan"]).measure(Measure::Sum("event.amount".parse()?));
+    println!("revenue by plan: {}", serde_json::to_string(&revenue.answer()?)?);
+    for row in purchases.filter(r#"user["plan"] == "pro""#).select(["event.amount"]).rows()? {
+        println!("purchase by a user of the pro plan: {:?}", row?.get(0));
+    }
     Ok(())
 }

@@ -378,7 +378,8 @@ impl Row {
     /// Deserializes the row into any type that implements [`Deserialize`]. The fields are those of its JSON: `event`,
     /// `time`, `distinct_id`, and the selected fields by their names, null where one is not set.
     ///
-    /// ```
+    #[cfg_attr(feature = "rocksdb", doc = "```")]
+    #[cfg_attr(not(feature = "rocksdb"), doc = "```ignore")]
     /// # let dir = tempfile::tempdir()?;
     /// use profiledb::{Db, Event, Timestamp, Update};
     ///

@@ -2,18 +2,18 @@
 //!
 //! # Why one opaque type
 //!
-//! A public enum with a variant per failure freezes every failure into the API: a variant cannot be split, merged or
-//! given a field without breaking callers. Callers rarely tell apart more than what they can *do*: fix the input, try
+//! A public enum with a variant per failure makes every failure part of the API: a variant cannot be split, merged or
+//! given a field without breaking callers. Callers rarely distinguish more than what they can *do*: fix the input, try
 //! again later, reopen the store, alert an operator. [`ErrorKind`] has exactly those cases, is `#[non_exhaustive]` and
 //! `Copy`, and each case has a predicate, so new kinds break no caller. Everything else is a message for people and an
 //! error [source](std::error::Error::source) for logs. The type is one pointer wide, which keeps every `Result` small,
-//! and cheap to clone, which lets one failed commit be reported to every caller that took part in it. `jiff` and
-//! `std::io::Error` are designed the same way; the reasons are theirs as well.
+//! and cheap to clone, so one failed commit can be reported to every caller that took part in it. `jiff` and
+//! `std::io::Error` are designed the same way, for the same reasons.
 //!
 //! # Conventions
 //!
-//! Kinds say what the caller can do, not where the error came from. Messages are lower case, end with the offending id
-//! and value as `key=value`, and do not repeat their source.
+//! Kinds describe what the caller can do, not where the error came from. Messages are lower case, end with the
+//! offending id and value as `key=value`, and do not repeat their source.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The input or the call is wrong. Sending it again fails again.
+    /// The input or the call is invalid. Retrying it fails again.
     Invalid,
     /// A documented limit (see [`Limits`](crate::Limits)) would be exceeded. Nothing was changed.
     LimitExceeded,
@@ -30,9 +30,9 @@ pub enum ErrorKind {
     NotFound,
     /// Stored bytes are damaged, or of a format that this version does not know.
     Corrupt,
-    /// The store was opened for reading, or its engine refuses writes after a failure.
+    /// The store was opened read-only, or its engine rejects writes after a failure.
     ReadOnly,
-    /// Another process holds the store.
+    /// Another process has the store open.
     InUse,
     /// The operating system reported a failure: disk full, permission denied, a failing device.
     Io,
@@ -40,7 +40,7 @@ pub enum ErrorKind {
     Closed,
     /// The commit queue of the store is full. Nothing was changed: try again later.
     Busy,
-    /// A query was cancelled, or ran past its deadline. Its results so far are incomplete.
+    /// A query was cancelled or exceeded its deadline. The results that it returned are incomplete.
     Cancelled,
 }
 

@@ -1,19 +1,19 @@
-//! Every bound in one place, with its unit and where it comes from.
+//! Limits: every bound in one place, with its unit and its source.
 //!
-//! Limits stand at the door: they are checked when an update is admitted and never inside a fold, because
-//! *cut, then remove* is not *remove, then cut* and a fold must not depend on how updates were grouped.
+//! Limits are checked once, when an update is validated, and never inside a fold: *truncate, then remove* is not
+//! *remove, then truncate*, and the result of a fold must not depend on how updates were grouped.
 
 use std::num::NonZeroU64;
 
-/// The deepest nesting of lists and objects that can be stored at all, whatever the [`Limits`] say.
-/// It bounds the stack of every walk over a value.
+/// The deepest nesting of lists and objects that can be stored, whatever the [`Limits`] are. It bounds the stack of
+/// every recursive function over values.
 pub const VALUE_DEPTH_MAX: usize = 64;
 
-/// The longest id of a profile, in bytes. The engine's keys are bounded, so ids are.
+/// The longest id of a profile, in bytes. Ids are bounded because the keys of the engine are.
 pub const ID_BYTES_MAX: usize = 65_535;
 
-/// Groups of one kind that an event or a user can belong to; those listed after them do not join. Source: Mixpanel,
-/// Group Analytics (300).
+/// The maximum number of groups of one kind that an event or a user belongs to; further ones are ignored by joins.
+/// Source: Mixpanel, Group Analytics (300).
 pub const GROUP_IDS_MAX: usize = 300;
 
 /// What an update or an event may contain. [`Limits::mixpanel`] is the default everywhere.
@@ -28,41 +28,41 @@ pub const GROUP_IDS_MAX: usize = 300;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Properties per profile, in names; `$last_seen` does not count. An update that would exceed it fails
-    /// whole. Source: Mixpanel, User Profiles, FAQ (2,000).
+    /// Properties per profile, not counting `$last_seen`. An update that would exceed it is rejected as a whole.
+    /// Source: Mixpanel, User Profiles, FAQ (2,000).
     pub properties_max: usize,
-    /// Length of a property name, in Unicode scalar values; longer names are cut. Source: same FAQ (255).
+    /// Length of a property name, in Unicode scalar values; longer names are truncated. Source: same FAQ (255).
     pub name_chars_max: usize,
-    /// Length of a string value at any depth, in Unicode scalar values; longer ones are cut between two
+    /// Length of a string value at any depth, in Unicode scalar values; longer ones are truncated between two
     /// characters. Source: Mixpanel, Supported Data Types (255; it says bytes in one place, characters in another).
     pub string_chars_max: usize,
-    /// Size of one list or object value as compact JSON, in bytes; larger ones are refused. Source: Supported
+    /// Size of one list or object value as compact JSON, in bytes; larger ones are rejected. Source: Supported
     /// Data Types (256 KB).
     pub nested_bytes_max: usize,
-    /// Keys in one nested object; more are refused. Source: Supported Data Types (255).
+    /// Keys in one nested object; more are rejected. Source: Supported Data Types (255).
     pub object_keys_max: usize,
-    /// How deep objects may stand inside objects; deeper ones are refused. Source: Supported Data Types (3).
+    /// Nesting depth of objects in objects; deeper ones are rejected. Source: Supported Data Types (3).
     pub object_depth_max: usize,
-    /// Size of one update object on the wire, in bytes; larger ones are refused. Source: Mixpanel, User
+    /// Size of one update object on the wire, in bytes; larger ones are rejected. Source: Mixpanel, User
     /// Profile Limits (1 MB).
     pub update_bytes_max: usize,
-    /// Update objects, or events, in one request body; a larger body is refused whole. Source: User Profile Limits,
-    /// Import Events (2,000).
+    /// Update objects, or events, in one request body; a larger body is rejected as a whole. Source: User Profile
+    /// Limits, Import Events (2,000).
     pub updates_per_request_max: usize,
-    /// Properties of one event; more are refused. Source: Mixpanel, Import Events (255).
+    /// Properties of one event; more are rejected. Source: Mixpanel, Import Events (255).
     pub event_properties_max: usize,
-    /// Elements of a list in an event; more are refused. Source: Import Events (fewer than 255).
+    /// Elements of a list in an event; more are rejected. Source: Import Events (fewer than 255).
     pub event_list_max: usize,
-    /// Size of one list or object in an event as compact JSON, in bytes; larger ones are refused. Source: Supported
+    /// Size of one list or object in an event as compact JSON, in bytes; larger ones are rejected. Source: Supported
     /// Data Types (8 KB).
     pub event_nested_bytes_max: usize,
-    /// Size of one event on the wire, in bytes; larger ones are refused. Source: Import Events (1 MB).
+    /// Size of one event on the wire, in bytes; larger ones are rejected. Source: Import Events (1 MB).
     pub event_bytes_max: usize,
-    /// The earliest time of an event, in seconds since the epoch; earlier ones are refused. Source: Import Events
+    /// The earliest time of an event, in seconds since the epoch; earlier ones are rejected. Source: Import Events
     /// (1971-01-01).
     pub event_seconds_min: i64,
-    /// How far ahead of the clock an event may lie, in seconds; what lies beyond is refused, or set to now where events
-    /// are read leniently. Source: Import Events (one hour).
+    /// How far the time of an event may be ahead of the clock, in seconds; later events are rejected, or their time is
+    /// set to now under lenient rules. Source: Import Events (one hour).
     pub event_ahead_seconds_max: i64,
 }
 
@@ -88,7 +88,7 @@ impl Limits {
         }
     }
 
-    /// No limits but those of memory and of [`VALUE_DEPTH_MAX`].
+    /// No limits except memory and [`VALUE_DEPTH_MAX`].
     #[must_use]
     pub const fn unbounded() -> Self {
         Self {
@@ -110,10 +110,10 @@ impl Limits {
     }
 }
 
-/// Identifies the values of a [`Limits`], to record under which of them something was validated.
+/// Identifies the values of a [`Limits`], to record the limits under which something was validated.
 ///
-/// It is a hash of 64 bits. That two different limits of one process have the same is as unlikely as that two events
-/// have one key, on which the log relies already.
+/// It is a hash of 64 bits. A collision between two different limits of one process is as unlikely as one between the
+/// keys of two events, which the log accepts already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LimitsId(NonZeroU64);
 

@@ -1,12 +1,11 @@
-//! Deserialization of values into the types of a program: a serde `Deserializer` over values that are borrowed where
-//! possible.
+//! A serde `Deserializer` over values, which turns properties into the types of a program.
 //!
 //! It is self-describing and follows the JSON data model of `serde_json`: an `Option` is null or a value, an enum is
 //! externally tagged. Text can be borrowed from the value.
 //!
-//! Numbers are exact or an error. A whole float deserializes into an integer (`1 == 1.0`), another float does not. An
-//! integer deserializes into an `f64` if it has one that is equal. A float, or an exact sum of floats, deserializes as
-//! the nearest `f64`, which is also what [`Number::as_f64`] and its JSON are.
+//! A number that a type cannot represent exactly is an error. A whole float deserializes into an integer (`1 == 1.0`),
+//! another float does not. An integer deserializes into an `f64` only if that is exact. A float, or an exact sum of
+//! floats, deserializes into the nearest `f64`, as in [`Number::as_f64`] and in JSON.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -171,7 +170,7 @@ macro_rules! integers {
     )*};
 }
 
-/// Implements `Deserializer` by another one, which takes all methods that are not the same as `deserialize_any`.
+/// Implements `Deserializer` by delegating to another one every method that differs from `deserialize_any`.
 macro_rules! deserialize_as {
     ($type:ty, |$this:ident| $inner:expr, $($method:ident)*) => {
         impl<'de> Deserializer<'de> for &'de $type {
@@ -239,10 +238,10 @@ fn event_fields(event: &Event) -> impl Iterator<Item = NamedValue<'_>> {
     fields.chain(borrowed(&event.properties))
 }
 
-/// A name and what is under it.
+/// A name and its value.
 type NamedValue<'de> = (Cow<'de, str>, FieldValue<'de>);
 
-/// What deserializes as a value.
+/// A value that is borrowed or owned, as a deserializer.
 pub(crate) enum FieldValue<'de> {
     Borrowed(&'de Value),
     Owned(Value),
@@ -356,7 +355,7 @@ fn visit_number<'de, V: Visitor<'de>>(number: &Number, visitor: V) -> Result<V::
     } else if number.is_float() {
         visitor.visit_f64(number.as_f64())
     } else {
-        Err(Error::invalid("an integer that no i128 can hold"))
+        Err(Error::invalid("an integer out of the range of i128"))
     }
 }
 
@@ -366,7 +365,7 @@ fn exact_double(number: &Number) -> Result<f64> {
     if number.is_float() || Number::try_from(double).as_ref() == Ok(number) {
         Ok(double)
     } else {
-        Err(Error::invalid(format!("an integer that no f64 equals, the nearest is {double:?}")))
+        Err(Error::invalid(format!("an integer without an exact f64, the nearest is {double:?}")))
     }
 }
 
@@ -402,7 +401,7 @@ impl<'de, I: ExactSizeIterator<Item = FieldValue<'de>>> SeqAccess<'de> for &mut 
     }
 }
 
-/// The error, which is about something inside of this name or position.
+/// The error, with this name or position prepended to its path.
 fn within(outer: &str, error: Error) -> Error {
     let path = match error.field() {
         Some(inner) if inner.starts_with('[') => format!("{outer}{inner}"),
@@ -412,7 +411,7 @@ fn within(outer: &str, error: Error) -> Error {
     error.at(path)
 }
 
-/// The entries of an object, or the fields of something that shows as one.
+/// The entries of an object, or the fields of a type that deserializes as one.
 struct ObjectEntries<'de, I> {
     entries: I,
     /// The entry whose name was read last.
@@ -446,7 +445,7 @@ impl<'de, I: Iterator<Item = NamedValue<'de>>> MapAccess<'de> for ObjectEntries<
     }
 }
 
-/// A variant of an enum, and what is in it.
+/// A variant of an enum, and its content.
 struct Variant<'de> {
     name: Cow<'de, str>,
     content: Option<FieldValue<'de>>,
@@ -462,12 +461,12 @@ impl<'de> EnumAccess<'de> for Variant<'de> {
     }
 }
 
-/// What is in a variant of an enum.
+/// The content of a variant of an enum.
 struct Content<'de>(Option<FieldValue<'de>>);
 
 impl<'de> Content<'de> {
     fn value(self) -> Result<FieldValue<'de>> {
-        self.0.ok_or_else(|| Error::invalid("a variant without content, which needs some"))
+        self.0.ok_or_else(|| Error::invalid("a variant without its content"))
     }
 }
 
@@ -550,7 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn structs_survive_as_they_do_through_serde_json() {
+    fn structs_survive_as_through_serde_json() {
         let everything = Everything {
             shapes: vec![Shape::Empty, Shape::Circle(0.5), Shape::Line(-1, 1), Shape::Square { side: 9 }],
             wrapped: Wrapped(Some(vec![0, u64::MAX])),

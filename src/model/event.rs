@@ -1,4 +1,4 @@
-//! An event: something that a user did.
+//! Events: something that a user did.
 
 use std::fmt::Display;
 
@@ -8,22 +8,22 @@ use super::{Object, Timestamp, Value};
 use crate::error::{Error, Result};
 use crate::limits::LimitsId;
 
-/// Names that stand among the properties of an event on the wire and are not properties of it. The first two are
-/// stored separately, the others are only of use on the way in.
+/// Envelope fields that the wire format puts among the properties of an event. The first two are stored separately,
+/// the others are used only during ingestion.
 const RESERVED: [&str; 5] = ["time", "distinct_id", "$insert_id", "token", "ip"];
 
-/// Whether a property of an event of this name belongs to the envelope.
+/// Whether an event property of this name belongs to the envelope.
 pub(crate) fn is_reserved_in_event(name: &str) -> bool {
     RESERVED.contains(&name)
 }
 
-/// Something that a user did: a name, who, when, and properties. Events are kept as they came; profiles are joined
-/// onto them when someone asks.
+/// Something that a user did: a name, a user, a time and properties. Events are stored as they were received; profiles
+/// are joined to them at query time.
 ///
 /// Two events with the same name, user, time and [`insert_id`](Self::insert_id) are one event that was sent twice:
 /// the later one replaces the earlier one.
 ///
-/// As JSON it is what Mixpanel's `/import` takes.
+/// Its JSON is what Mixpanel's `/import` accepts.
 ///
 /// ```
 /// use profiledb::{Event, Timestamp};
@@ -66,8 +66,8 @@ impl Event {
         }
     }
 
-    /// Sets a property. A value that no JSON can carry (NaN, an infinity) is reported when the event is appended, so
-    /// that building one stays free of `?`.
+    /// Sets a property. A value that JSON cannot represent (NaN, an infinity) is reported when the event is appended,
+    /// so that building one needs no `?`.
     #[must_use]
     pub fn set<V: TryInto<Value, Error: Display>>(mut self, name: impl Into<String>, value: V) -> Self {
         let name = name.into();
@@ -83,8 +83,8 @@ impl Event {
         self
     }
 
-    /// The `$insert_id`: what tells this event from others of the same name, user and time. An event without one gets
-    /// one that is its own when it is appended, so sending it again appends it again.
+    /// The `$insert_id`, which distinguishes this event from others of the same name, user and time. An event without
+    /// one gets a unique one when it is appended, so sending it again appends it again.
     #[must_use]
     pub fn id(mut self, insert_id: impl Into<String>) -> Self {
         self.insert_id = Some(insert_id.into());
@@ -92,25 +92,26 @@ impl Event {
         self
     }
 
-    /// What happened.
+    /// The name of the event.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Who did it. Empty for an anonymous event, which joins no profile.
+    /// The user's id. Empty for an anonymous event, which joins no profile.
     #[must_use]
     pub fn distinct_id(&self) -> &str {
         &self.distinct_id
     }
 
-    /// When, in milliseconds.
+    /// The time of the event, in milliseconds.
     #[must_use]
     pub fn time(&self) -> Timestamp {
         self.time
     }
 
-    /// What tells it from others of the same name, user and time. Always there in an event that was stored.
+    /// The `$insert_id`, which distinguishes it from others of the same name, user and time. A stored event always has
+    /// one.
     #[must_use]
     pub fn insert_id(&self) -> Option<&str> {
         self.insert_id.as_deref()
@@ -128,13 +129,13 @@ impl Event {
         self.properties.get(name)
     }
 
-    /// What was wrong with a value that was set.
+    /// The error of the first invalid value that was set.
     pub(crate) fn take_invalid(&mut self) -> Result<()> {
         self.invalid.take().map_or(Ok(()), Err)
     }
 }
 
-/// Two events are equal when all that is stored of them is, numbers by value.
+/// Two events are equal when all their stored fields are; numbers compare by value.
 impl PartialEq for Event {
     fn eq(&self, other: &Self) -> bool {
         let key = |event: &Self| (event.time, event.invalid.is_some());
@@ -172,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_on_the_wire_read_back_as_they_were() {
+    fn times_survive_the_wire_format() {
         for (millis, wire) in [
             (0, "0"),
             (1, "0.001"),

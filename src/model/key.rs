@@ -1,4 +1,4 @@
-//! What names a profile.
+//! Profile keys: the kind of a profile and its id.
 
 use std::fmt;
 
@@ -19,13 +19,13 @@ impl Kind {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](crate::ErrorKind::Invalid) when the key is empty, longer than 255 bytes or has a NUL in it.
+    /// [`Invalid`](crate::ErrorKind::Invalid) when the key is empty, longer than 255 bytes or contains a NUL.
     pub fn group(key: impl Into<String>) -> Result<Self> {
         let key = key.into();
         if key.is_empty() {
             return Err(Error::invalid("$group_key, missing or empty").at("$group_key"));
         }
-        // It becomes the name of a column family, which the engine takes as a C string.
+        // The key becomes the name of a column family, which the engine takes as a C string.
         if key.len() > 255 || key.contains('\0') {
             let message = format!("a group key has at most 255 bytes and no NUL group_key={key:?}");
             return Err(Error::invalid(message).at("$group_key"));
@@ -52,7 +52,7 @@ impl Kind {
     }
 }
 
-/// So that what takes a table takes its kind as well.
+/// Lets a function that takes `Into<Kind>` accept a borrowed kind.
 impl AsRef<Kind> for Kind {
     fn as_ref(&self) -> &Kind {
         self
@@ -134,7 +134,7 @@ impl ProfileKey {
     }
 }
 
-/// Checks an id without owning it.
+/// Validates a borrowed id.
 pub(crate) fn check_id(kind: &Kind, id: &str) -> Result<()> {
     if id.is_empty() {
         let field = kind.id_field();

@@ -1,6 +1,6 @@
-//! The nouns: values, exact numbers, profiles and their keys, events, points in time.
+//! The data model: values, exact numbers, profiles and their keys, events, points in time.
 //!
-//! This floor knows nothing of operators, bytes or storage. It may import only `error` and `limits`.
+//! Independent of operators, encodings and storage. Imports only `error` and `limits`.
 
 mod deserialize;
 mod event;

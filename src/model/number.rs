@@ -1,10 +1,10 @@
-//! Exact numbers.
+//! Exact numbers: dyadic rationals, `m * 2^e`.
 //!
-//! Every finite double and every integer is `m * 2^e`, and so is every sum of them. A [`Number`] is that sum,
-//! kept exactly and in one canonical form: `e <= 0`, and `m` is odd unless `e` is 0. It is rounded once, when it
-//! is read as a double. So no grouping of additions can be told from another, which adding doubles cannot offer.
+//! Every finite double and every integer is `m * 2^e`, and so is every sum of them. A [`Number`] stores that sum
+//! exactly and in canonical form: `e <= 0`, and `m` is odd unless `e` is 0. It is rounded once, when it is read as a
+//! double. So addition is associative, which it is not for doubles.
 //!
-//! One sticky flag remembers whether a float took part: integers stay integers in JSON, `1.5 + 0.5` reads `2.0`.
+//! A sticky flag records whether a float took part: integers stay integers in JSON, and `1.5 + 0.5` reads `2.0`.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -13,10 +13,10 @@ use num_bigint::{BigInt, Sign};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The smallest exponent that any double has, so the smallest that any sum of them can need.
+/// The smallest exponent of any double, and so of any sum of doubles.
 pub(crate) const EXPONENT_MIN: i16 = -1074;
 
-/// A value that is NaN or infinite, and so no [`Number`].
+/// The error for NaN and the infinities, which are not [`Number`]s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotFinite;
 
@@ -47,7 +47,7 @@ pub struct Number(Repr);
 
 #[derive(Clone)]
 enum Repr {
-    // The mantissa is an i128 in two halves, so that a Number needs the alignment of a word only.
+    // The mantissa is an i128 in two halves, so that a Number has the alignment of a word.
     Small { high: i64, low: u64, exponent: i16, float: bool },
     Big(Box<Big>),
 }
@@ -59,7 +59,7 @@ struct Big {
     float: bool,
 }
 
-/// A number taken apart, for the codec.
+/// The parts of a number, for the codec.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Mantissa<'a> {
     Small(i128),
@@ -68,7 +68,7 @@ pub(crate) enum Mantissa<'a> {
 
 impl Number {
     fn small(mantissa: i128, exponent: i16, float: bool) -> Self {
-        // The halves of the two's complement; `mantissa()` puts them together again.
+        // The casts split the two's complement into halves; `mantissa()` joins them again.
         Self(Repr::Small { high: (mantissa >> 64) as i64, low: mantissa as u64, exponent, float })
     }
 
@@ -132,7 +132,7 @@ impl Number {
         }
     }
 
-    /// Whether a float ever took part in this number. If so it reads as a float, even when it is whole.
+    /// Whether a float ever took part in this number. If so, it reads as a float even when it is whole.
     #[must_use]
     pub fn is_float(&self) -> bool {
         match &self.0 {
@@ -147,7 +147,7 @@ impl Number {
         matches!(self.0, Repr::Small { high: 0, low: 0, .. })
     }
 
-    /// The same number as one that never met a float, if it is whole.
+    /// The same number without the float flag, if it is whole.
     pub(crate) fn without_float(self) -> Self {
         if self.exponent() != 0 || !self.is_float() {
             return self;
@@ -158,23 +158,23 @@ impl Number {
         }
     }
 
-    /// Whether two numbers are equal and read alike.
+    /// Whether two numbers are equal and have the same float flag.
     pub(crate) fn is_identical(&self, other: &Self) -> bool {
         self.is_float() == other.is_float() && self == other
     }
 
-    /// Whether adding this number changes nothing at all: the integer zero. A float zero makes an integer a float.
+    /// Whether this is the identity of addition, the integer zero. A float zero is not: it makes an integer a float.
     pub(crate) fn is_nothing(&self) -> bool {
         self.is_zero() && !self.is_float()
     }
 
-    /// The value, if it is an integer that never met a float and fits.
+    /// The value, if it is an integer without the float flag that fits.
     #[must_use]
     pub fn as_i64(&self) -> Option<i64> {
         self.as_i128().and_then(|value| i64::try_from(value).ok())
     }
 
-    /// The value, if it is an integer that never met a float and fits.
+    /// The value, if it is an integer without the float flag that fits.
     #[must_use]
     pub fn as_u64(&self) -> Option<u64> {
         self.as_i128().and_then(|value| u64::try_from(value).ok())
@@ -187,8 +187,7 @@ impl Number {
         }
     }
 
-    /// The nearest double, ties to even. Beyond the range of a double it is the largest finite one; the number
-    /// itself stays exact.
+    /// The nearest double, ties to even. Saturates at the largest finite double; the number itself stays exact.
     #[must_use]
     pub fn as_f64(&self) -> f64 {
         let exponent = i32::from(self.exponent());
@@ -207,7 +206,7 @@ impl Number {
         if divisor == 0 {
             return 0.0;
         }
-        // A quotient of 66 bits has all that a double can hold, with bits to round by. The remainder is the sticky bit.
+        // 66 bits of the quotient are the 53 of a double and the bits to round by. The remainder is the sticky bit.
         let shift = (66 + u64::from(u64::BITS - divisor.leading_zeros())).saturating_sub(mantissa.bits());
         let divisor = BigInt::from(divisor);
         let (dividend, exponent) = (mantissa << shift, i32::from(exponent) - shift as i32);
@@ -219,7 +218,7 @@ impl Number {
 
 /// The double nearest to `mantissa * 2^exponent`, where `sticky` says that the true magnitude is a little larger.
 fn round_big(mantissa: &BigInt, sticky: bool, exponent: i32) -> f64 {
-    // The top 128 bits decide, with everything below them as one sticky bit.
+    // The top 128 bits are used, and everything below them is one sticky bit.
     let magnitude = mantissa.magnitude();
     let drop = magnitude.bits().saturating_sub(128);
     let top = u128::try_from(magnitude >> drop).unwrap_or(u128::MAX);
@@ -239,7 +238,7 @@ fn round(negative: bool, magnitude: u128, sticky: bool, exponent: i32) -> f64 {
         return 0.0;
     }
     let bits = 128 - magnitude.leading_zeros() as i32;
-    // No double has more than 53 bits, or bits below 2^-1074. Numbers have none there either, but quotients do.
+    // A double has at most 53 bits and none below 2^-1074. Numbers have none there either, but quotients do.
     let shift = (bits - 53).max(i32::from(EXPONENT_MIN) - exponent);
     if shift > 127 {
         return 0.0;
@@ -372,8 +371,8 @@ impl TryFrom<f64> for Number {
 }
 
 impl Number {
-    /// Whether no integer of 64 bits is as large. A parser may have rounded such a number, so as an id it could be
-    /// somebody else's.
+    /// Whether this is out of the range of 64-bit integers. A parser may have rounded such a number, so as an id it
+    /// could be that of another user.
     pub(crate) fn is_beyond_64_bits(&self) -> bool {
         self.as_f64().abs() >= 2_f64.powi(63) && self.as_i64().is_none() && self.as_u64().is_none()
     }
@@ -385,7 +384,7 @@ impl fmt::Debug for Number {
     }
 }
 
-/// As in JSON: integers that fit 64 bits in digits, everything else as the nearest double.
+/// As in JSON: integers that fit 64 bits as digits, everything else as the nearest double.
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(value) = self.as_i64() {
@@ -398,7 +397,7 @@ impl fmt::Display for Number {
     }
 }
 
-/// An integer that fits 64 bits is written as one; everything else as the nearest double.
+/// An integer that fits 64 bits is serialized as one, everything else as the nearest double.
 impl Serialize for Number {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if let Some(value) = self.as_i64() {
@@ -452,7 +451,7 @@ mod tests {
         Number::try_from(value).unwrap()
     }
 
-    /// A sum of doubles by an independent route: everything at the scale of the smallest subnormal.
+    /// An independent oracle for sums of doubles: everything at the scale of the smallest subnormal.
     fn reference(values: &[f64]) -> BigInt {
         values.iter().fold(BigInt::ZERO, |sum, &value| {
             let bits = value.to_bits();
@@ -513,7 +512,7 @@ mod tests {
         }
 
         #[test]
-        fn integers_round_as_the_language_does(value in any::<i128>()) {
+        fn integers_round_as_rust_rounds_them(value in any::<i128>()) {
             prop_assert_eq!(Number::from(value).as_f64(), value as f64);
         }
     }
@@ -527,20 +526,20 @@ mod tests {
     }
 
     #[test]
-    fn the_edges_of_a_double() {
+    fn doubles_at_the_limits_of_their_range_convert_exactly() {
         for value in [0.0, 5e-324, -5e-324, f64::MIN_POSITIVE, f64::MAX, f64::MIN, 1.0 + f64::EPSILON, 0.1] {
             assert_eq!(number(value).as_f64(), value);
         }
         let beyond = &number(f64::MAX) + &number(f64::MAX);
-        assert_eq!(beyond.as_f64(), f64::MAX, "the read saturates");
-        assert_eq!((&beyond + &number(f64::MIN)).as_f64(), f64::MAX, "and the state stays exact");
+        assert_eq!(beyond.as_f64(), f64::MAX, "the conversion saturates");
+        assert_eq!((&beyond + &number(f64::MIN)).as_f64(), f64::MAX, "and the number stays exact");
         assert!((&number(1e308) + &number(5e-324)) > number(1e308));
         assert_eq!(Number::try_from(f64::NAN), Err(NotFinite));
         assert_eq!(Number::try_from(f64::NEG_INFINITY), Err(NotFinite));
     }
 
     #[test]
-    fn a_float_is_remembered_and_equality_ignores_it() {
+    fn the_float_flag_is_sticky_and_equality_ignores_it() {
         let whole = &number(1.5) + &number(0.5);
         assert_eq!(whole, Number::from(2));
         assert_eq!(whole.to_string(), "2.0");

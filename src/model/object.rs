@@ -1,4 +1,4 @@
-//! A map of names to values, kept in one sorted vector.
+//! A sorted-vector map of names to values.
 
 use std::fmt;
 use std::iter::FusedIterator;
@@ -11,8 +11,8 @@ use super::Value;
 
 /// A JSON object: names to values, in the byte order of the names.
 ///
-/// The order in which names were given is not kept. It has no meaning in JSON, and one order for everyone makes
-/// equal objects equal bytes. Of two entries with one name the later one wins.
+/// Insertion order is not kept: it has no meaning in JSON, and a canonical order gives equal objects equal bytes. Of
+/// two entries with the same name, the last one wins.
 ///
 /// ```
 /// use profiledb::{Object, Value};
@@ -34,13 +34,13 @@ impl Object {
         Self(Vec::new())
     }
 
-    /// Takes entries that are already in strictly ascending order of their names.
+    /// An object of entries that are already in strictly ascending order of their names.
     pub(crate) fn from_sorted(entries: Vec<(String, Value)>) -> Self {
         debug_assert!(entries.is_sorted_by(|(a, _), (b, _)| a < b));
         Self(entries)
     }
 
-    /// How many entries there are.
+    /// The number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
@@ -68,10 +68,10 @@ impl Object {
         self.position(name).is_ok()
     }
 
-    /// Puts a value under a name and returns the one that it replaces.
+    /// Inserts a value under a name and returns the one that it replaces.
     pub fn insert(&mut self, name: impl Into<String>, value: impl Into<Value>) -> Option<Value> {
         let (name, value) = (name.into(), value.into());
-        // Names mostly come sorted, from our own bytes or from our own output.
+        // Names usually arrive sorted: stored bytes and our own JSON output are.
         if self.0.last().is_none_or(|(last, _)| *last < name) {
             self.0.push((name, value));
             return None;
@@ -85,7 +85,7 @@ impl Object {
         }
     }
 
-    /// Takes the entry with this name out.
+    /// Removes the entry with this name and returns its value.
     pub fn remove(&mut self, name: &str) -> Option<Value> {
         self.position(name).ok().map(|index| self.0.remove(index).1)
     }
@@ -96,7 +96,7 @@ impl Object {
         ObjectIter(self.0.iter())
     }
 
-    /// Whether two objects are the same down to the float flags of their numbers.
+    /// Whether two objects are identical, including the float flags of their numbers.
     pub(crate) fn is_identical(&self, other: &Self) -> bool {
         self.len() == other.len() && self.iter().zip(other.iter()).all(|(a, b)| a.0 == b.0 && a.1.is_identical(b.1))
     }
@@ -105,7 +105,7 @@ impl Object {
         self.0.iter_mut().map(|(_, value)| value)
     }
 
-    /// Every entry of `other` replaces the one with its name here.
+    /// Inserts every entry of `other`, replacing entries with the same name.
     pub(crate) fn merge(&mut self, other: Self) {
         if self.is_empty() {
             *self = other;
@@ -214,14 +214,14 @@ impl<'de> Deserialize<'de> for Object {
 }
 
 impl Object {
-    /// Collects a map that a deserializer offers, in whatever order, in `n log n`.
+    /// Collects the entries of a deserializer's map, in any order, in `n log n`.
     pub(super) fn from_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
         let mut entries: Vec<(String, Value)> = Vec::new();
         while let Some(entry) = map.next_entry()? {
             entries.push(entry);
         }
         if !entries.is_sorted_by(|(a, _), (b, _)| a < b) {
-            // The sort is stable, so of equal names the last one given is kept.
+            // The sort is stable, so the last of equal names is kept.
             entries.sort_by(|(a, _), (b, _)| a.cmp(b));
             entries.reverse();
             entries.dedup_by(|(a, _), (b, _)| a == b);

@@ -4,14 +4,14 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::{Object, Timestamp, Value};
 
-/// The name under which the time of the last update shows among the properties.
+/// The property name of the time of the last update.
 pub(crate) const LAST_SEEN: &str = "$last_seen";
 
-/// The name under which the time of the first event shows among the properties.
+/// The property name of the time of the first event.
 pub(crate) const FIRST_EVENT: &str = "$mp_first_event_time";
 
-/// The latest state of one profile: its properties, when it was last updated, when its first event was, and what could
-/// not be read.
+/// The latest state of one profile: its properties, the times of its last update and of its first event, and the
+/// operands that could not be read.
 ///
 /// As JSON it is the object that Mixpanel calls `$properties`, with `$last_seen` and `$mp_first_event_time` among them.
 ///
@@ -44,28 +44,28 @@ impl Profile {
         self.properties.get(name)
     }
 
-    /// The time of the last update that did not ask to be ignored, in whole seconds.
+    /// The time of the last update without `$ignore_time`, in whole seconds.
     #[must_use]
     pub fn last_seen(&self) -> Option<Timestamp> {
         self.last_seen
     }
 
-    /// The time of the first event of this user or group that the store has ever seen, in milliseconds. It belongs to
-    /// the id and not to the profile: a profile that is deleted and made again has it again. None where the profile
-    /// did not come from a store.
+    /// The time of the first event of this user or group that was ever stored, in milliseconds. It belongs to the id
+    /// and not to the profile: a profile that is deleted and created again has the same one. `None` if the profile was
+    /// not read from a store.
     #[must_use]
     pub fn first_event_time(&self) -> Option<Timestamp> {
         self.first_event
     }
 
-    /// Operands that could not be read, oldest first, byte for byte. Empty unless something is badly wrong: they
-    /// were damaged before they reached the engine, or written by a newer version of this crate.
+    /// The bytes of operands that could not be read, oldest first. Empty unless operands were damaged before they
+    /// reached the engine, or were written by a newer version of this crate.
     #[must_use]
     pub fn quarantine(&self) -> &[Vec<u8>] {
         &self.quarantine
     }
 
-    /// Whether two profiles are the same down to the float flags of their numbers, which equality ignores.
+    /// Whether two profiles are identical, including the float flags of their numbers, which equality ignores.
     #[must_use]
     pub fn is_identical(&self, other: &Self) -> bool {
         self == other && self.properties.is_identical(&other.properties)
@@ -81,7 +81,7 @@ impl Profile {
 impl Serialize for Profile {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        // In the order of their names, among the others.
+        // Merged into the properties in the order of names.
         let times = [(LAST_SEEN, self.last_seen), (FIRST_EVENT, self.first_event)];
         let mut times = times.into_iter().filter_map(|(name, time)| Some((name, time?.to_string()))).peekable();
         for (name, value) in &self.properties {
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_stand_where_their_names_belong() {
+    fn times_are_serialized_in_the_order_of_names() {
         let (last, first) = (Some(Timestamp::from_seconds(1)), Some(Timestamp::from_millis(999)));
         let json = |names: &[&str], last_seen, first_event| {
             let properties = names.iter().map(|name| (*name, Value::Null)).collect();

@@ -1,6 +1,6 @@
-//! A serde serializer into values: how a program's own structs become properties.
+//! A serde `Serializer` into values, which turns a program's own structs into properties.
 //!
-//! Types map to JSON as `serde_json` maps them, except that a float that is not finite is an error, not null.
+//! Types map to JSON as in `serde_json`, except that a float that is not finite is an error and not null.
 
 use serde::ser::{self, Serialize, Serializer};
 
@@ -24,8 +24,8 @@ impl Object {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](crate::ErrorKind::Invalid) for anything but a struct or a map, and for what is not JSON: floats that
-    /// are not finite, and keys that are not text, numbers or booleans.
+    /// [`Invalid`](crate::ErrorKind::Invalid) for anything except a struct or a map, and for what is not JSON: floats
+    /// that are not finite, and keys that are not text, numbers or booleans.
     pub fn from_serialize<T: Serialize + ?Sized>(value: &T) -> Result<Self> {
         match value.serialize(ValueSerializer)? {
             Value::Object(object) => Ok(object),
@@ -42,10 +42,10 @@ impl ser::Error for Error {
 
 struct ValueSerializer;
 
-/// A list in the making, and the variant that it belongs to.
+/// A list under construction, and the variant that it belongs to.
 struct ListSerializer(Option<&'static str>, Vec<Value>);
 
-/// An object in the making, the variant that it belongs to, and the key that waits for its value.
+/// An object under construction, the variant that it belongs to, and the pending key.
 struct ObjectSerializer(Option<&'static str>, Object, String);
 
 /// `{"variant": value}`, or the value alone.
@@ -56,7 +56,7 @@ fn tagged(variant: Option<&'static str>, value: impl Into<Value>) -> Value {
     }
 }
 
-/// Methods that hand their argument to `Value::from`.
+/// Methods that pass their argument to `Value::from`.
 macro_rules! from {
     ($($method:ident: $type:ty),*) => {
         $(fn $method(self, value: $type) -> Result<Value> {
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_object_of_json_is_an_error() {
+    fn what_is_not_a_json_object_is_an_error() {
         assert!(Object::from_serialize("text").unwrap_err().is_invalid());
         assert!(Object::from_serialize(&[1]).unwrap_err().is_invalid());
         assert!(Object::from_serialize(&BTreeMap::from([(vec![1], 1)])).unwrap_err().is_invalid());

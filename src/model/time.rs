@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 
 /// A point in time: milliseconds since 1970-01-01T00:00:00 UTC.
 ///
-/// `$last_seen` keeps whole seconds of it. Nothing below the facade reads a clock: times are arguments.
+/// `$last_seen` stores whole seconds. Nothing below the facade reads a clock: times are arguments.
 ///
 /// ```
 /// use profiledb::Timestamp;
@@ -33,7 +33,7 @@ const SECONDS_MAX: f64 = 1e11;
 
 const DAY_MILLIS: i64 = 86_400_000;
 
-/// The years 0000 to 9999 are what the text form can hold.
+/// The range of the text form: the years 0000 to 9999.
 const RANGE_SECONDS: std::ops::RangeInclusive<i64> = -62_167_219_200..=253_402_207_200;
 
 impl Timestamp {
@@ -49,11 +49,11 @@ impl Timestamp {
         Self(millis)
     }
 
-    /// From a number whose size tells its unit, as `$time` is sent: milliseconds above 1e11, else seconds.
+    /// From a number whose magnitude determines its unit, as for `$time`: milliseconds above 1e11, else seconds.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](crate::ErrorKind::Invalid) when the number is no time within the years 0000 to 9999.
+    /// [`Invalid`](crate::ErrorKind::Invalid) when the number is not a time within the years 0000 to 9999.
     pub fn from_number(number: f64) -> Result<Self> {
         let millis = if number.abs() > SECONDS_MAX { number } else { (number * 1_000.0).round() };
         let time = Self(millis as i64);
@@ -64,12 +64,12 @@ impl Timestamp {
         }
     }
 
-    /// From text of the shape `YYYY-MM-DDTHH:MM:SS` or `YYYY-MM-DD` in UTC; a fraction, a `Z` and an offset such as
+    /// From text of the form `YYYY-MM-DDTHH:MM:SS` or `YYYY-MM-DD` in UTC; a fraction, a `Z` and an offset such as
     /// `+01:00` are accepted.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](crate::ErrorKind::Invalid) when the text has another shape or names no real time.
+    /// [`Invalid`](crate::ErrorKind::Invalid) when the text has another form or is not a valid time.
     pub fn parse(text: &str) -> Result<Self> {
         let bare = text.strip_suffix(['Z', 'z']).unwrap_or(text);
         read_civil(bare).map(|time| Self(time.as_millisecond())).map_err(|error| {
@@ -77,13 +77,13 @@ impl Timestamp {
         })
     }
 
-    /// The first moment of a day, which is counted from 1970-01-01 in UTC.
+    /// The start of a day, which is counted from 1970-01-01 in UTC.
     pub(crate) fn of_day(day: i32) -> Self {
         Self(i64::from(day) * DAY_MILLIS)
     }
 
-    /// The day in UTC, counted from 1970-01-01, and the milliseconds since it began. Saturates at the ends of what
-    /// days can count, which lie far outside of the years 0000 to 9999.
+    /// The day in UTC, counted from 1970-01-01, and the milliseconds since its start. Saturates at the range of an
+    /// `i32` of days, far outside the years 0000 to 9999.
     pub(crate) fn day_and_millis(self) -> (i32, u32) {
         match i32::try_from(self.0.div_euclid(DAY_MILLIS)) {
             Ok(day) => (day, self.0.rem_euclid(DAY_MILLIS) as u32),
@@ -92,14 +92,14 @@ impl Timestamp {
         }
     }
 
-    /// Whether this lies in the years 0000 to 9999, which is what the text form can hold.
+    /// Whether this is within the years 0000 to 9999, the range of the text form.
     pub(crate) fn has_text(self) -> bool {
         RANGE_SECONDS.contains(&self.seconds())
     }
 
-    /// The number that an event carries as its `time` in JSON, from which [`from_number`](Self::from_number) reads the
-    /// same time: seconds where the time is whole seconds that are read as such; otherwise milliseconds where those are
-    /// large enough to be read as such, and seconds with a fraction about 1970.
+    /// The number for `time` in the JSON of an event, from which [`from_number`](Self::from_number) reads the same
+    /// time: whole seconds if it reads them as seconds; otherwise milliseconds if it reads those as milliseconds, and
+    /// seconds with a fraction near 1970.
     pub(crate) fn to_wire_number(self) -> Number {
         let reads_back = |number: i64| Self::from_number(number as f64).is_ok_and(|time| time == self);
         match [self.seconds(), self.millis()].into_iter().find(|number| reads_back(*number)) {
@@ -109,7 +109,7 @@ impl Timestamp {
         }
     }
 
-    /// The text with milliseconds where there are any. Outside of the years 0000 to 9999, which have no text, the
+    /// The text, with milliseconds unless they are zero. Outside the years 0000 to 9999, which have no text form, the
     /// milliseconds as a number.
     pub(crate) fn to_exact_value(self) -> Value {
         match self.0.rem_euclid(1_000) {
@@ -132,8 +132,8 @@ impl Timestamp {
     }
 }
 
-/// Reads a date and a time, which are in UTC unless an offset says otherwise. A zone by name alone is refused: what
-/// it means depends on a database.
+/// Parses a date and a time, which are in UTC unless there is an offset. A named time zone without an offset is
+/// rejected: its meaning depends on a time zone database.
 fn read_civil(text: &str) -> std::result::Result<jiff::Timestamp, jiff::Error> {
     let pieces = jiff::fmt::temporal::Pieces::parse(text)?;
     let civil = pieces.date().to_datetime(pieces.time().unwrap_or_default());
@@ -144,7 +144,7 @@ fn read_civil(text: &str) -> std::result::Result<jiff::Timestamp, jiff::Error> {
     }
 }
 
-/// `YYYY-MM-DDTHH:MM:SS` in UTC, without a fraction: the only shape that Mixpanel's own tools read in `$last_seen`.
+/// `YYYY-MM-DDTHH:MM:SS` in UTC, without a fraction: the only form that Mixpanel's own tools read in `$last_seen`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.seconds().clamp(*RANGE_SECONDS.start(), *RANGE_SECONDS.end());
@@ -173,8 +173,8 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
-/// As text of the shape `YYYY-MM-DDTHH:MM:SS`, with milliseconds where there are any. A time outside of the years 0000
-/// to 9999 has no such text and is an error.
+/// As text of the form `YYYY-MM-DDTHH:MM:SS`, with milliseconds unless they are zero. A time outside the years 0000 to
+/// 9999 has no text form and is an error.
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.to_exact_value() {
@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_size_of_a_number_tells_its_unit() {
+    fn the_magnitude_of_a_number_determines_its_unit() {
         for number in [1_700_000_000.0, 1_700_000_000.25, 1_700_000_000_000.0] {
             assert_eq!(Timestamp::from_number(number).unwrap().to_string(), "2023-11-14T22:13:20");
         }

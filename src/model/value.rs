@@ -1,4 +1,4 @@
-//! What a property can hold: any JSON.
+//! JSON values, which are what properties hold.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -11,17 +11,17 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::{NotFinite, Number, Object};
 use crate::limits::{GROUP_IDS_MAX, ID_BYTES_MAX};
 
-/// Whether a text can be the id of a group.
+/// Whether a string is a valid group id.
 pub(crate) fn is_group_id(text: &str) -> bool {
     !text.is_empty() && text.len() <= ID_BYTES_MAX
 }
 
 /// A property value: any JSON.
 ///
-/// Equality is deep JSON equality, the one that `$union` and `$remove` use: numbers by value (`1 == 1.0`), objects
-/// whatever the order of their keys, everything else only within its own type (`"1" != 1`). The order agrees with it.
+/// Equality is deep JSON equality, as `$union` and `$remove` use it: numbers compare by value (`1 == 1.0`), objects
+/// regardless of key order, everything else only within its own type (`"1" != 1`). `Ord` is consistent with it.
 ///
-/// Dates have no type of their own: they are strings of the shape `YYYY-MM-DDTHH:MM:SS`.
+/// Dates have no type of their own: they are strings of the form `YYYY-MM-DDTHH:MM:SS`.
 ///
 /// ```
 /// use profiledb::Value;
@@ -32,7 +32,7 @@ pub(crate) fn is_group_id(text: &str) -> bool {
 /// ```
 #[derive(Clone, Default)]
 pub enum Value {
-    /// Kept as it is. It counts as present: `$set_once` does not replace it.
+    /// Stored like any value. It counts as present: `$set_once` does not replace it.
     #[default]
     Null,
     /// `true` or `false`.
@@ -111,9 +111,9 @@ impl Value {
         }
     }
 
-    /// The ids of the groups that this value names: a scalar is one, a list is as many as it has scalars, and from the
-    /// first [`GROUP_IDS_MAX`] on they are skipped. So is whatever is no id. Clients send numbers for ids that look
-    /// like numbers, and expect them to equal the string.
+    /// The ids of the groups that this value names: that of a scalar, or those of the scalars in a list, at most
+    /// [`GROUP_IDS_MAX`]. Values that are not valid ids are skipped. Clients send ids that look like numbers as
+    /// numbers, and expect them to equal the string.
     pub(crate) fn group_ids(&self) -> impl Iterator<Item = Cow<'_, str>> {
         let values = match self {
             Self::List(elements) => elements.as_slice(),
@@ -146,7 +146,7 @@ impl Value {
         }
     }
 
-    /// The name of the type, for messages.
+    /// The name of the type, for error messages.
     #[must_use]
     pub fn type_name(&self) -> &'static str {
         match self {
@@ -159,7 +159,7 @@ impl Value {
         }
     }
 
-    /// Whether two values are the same down to the float flags of their numbers, which equality ignores.
+    /// Whether two values are identical, including the float flags of their numbers, which equality ignores.
     pub(crate) fn is_identical(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Number(a), Self::Number(b)) => a.is_identical(b),
@@ -169,7 +169,7 @@ impl Value {
         }
     }
 
-    /// Whether two sequences of values are the same, value by value.
+    /// Whether two sequences of values are identical, value by value.
     pub(crate) fn are_identical<'a>(
         a: impl IntoIterator<Item = &'a Self, IntoIter: ExactSizeIterator>,
         b: impl IntoIterator<Item = &'a Self, IntoIter: ExactSizeIterator>,
@@ -269,7 +269,7 @@ macro_rules! from_integer {
 }
 from_integer!(i8, i16, i32, i64, i128, u8, u16, u32, u64);
 
-/// NaN and the infinities are no JSON numbers, so this can fail.
+/// Fails for NaN and the infinities, which are not JSON numbers.
 impl TryFrom<f64> for Value {
     type Error = NotFinite;
 
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn group_ids_are_those_of_profiles() {
+    fn group_ids_are_valid_profile_ids() {
         let ids = |value: Value| value.group_ids().map(Cow::into_owned).collect::<Vec<_>>();
         let values = vec![
             Value::from("acme"),
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn equality_is_that_of_json() {
+    fn equality_is_json_equality() {
         assert_eq!(json(r#"{"a":1,"b":[2]}"#), json(r#"{"b":[2.0],"a":1.0}"#));
         assert_ne!(json(r#""1""#), json("1"));
         assert_ne!(json("0"), json("false"));
@@ -434,14 +434,14 @@ mod tests {
     }
 
     #[test]
-    fn of_equal_names_the_last_wins() {
+    fn the_last_of_equal_names_wins() {
         assert_eq!(json(r#"{"b":1,"a":2,"b":3,"a":4,"b":5}"#).to_string(), r#"{"a":4,"b":5}"#);
         let object = Object::from_iter([("b", 1), ("a", 2), ("b", 3)]);
         assert_eq!(Value::from(object).to_string(), r#"{"a":2,"b":3}"#);
     }
 
     #[test]
-    fn order_agrees_with_equality() {
+    fn order_is_consistent_with_equality() {
         let mut values: Vec<Value> =
             ["null", "false", "true", "-1", "0", "0.5", "1", "1.0", "\"\"", "\"a\"", "[]", "[1]", "{}", r#"{"a":1}"#]
                 .iter()

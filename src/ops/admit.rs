@@ -3,8 +3,8 @@
 //! Names and strings that are too long are truncated, anything else that is too large is rejected. No limit is checked
 //! after this, because a fold must give the same result however updates are grouped.
 //!
-//! An update that was admitted records under which limits, so the store does not validate again what the parser of a
-//! wire format has validated. Adding an operator clears the record.
+//! An admitted update records the limits it satisfies, so the store does not repeat the validation that the parser of
+//! a wire format has done. Adding an operator clears the record.
 
 use super::op::{Op, Update};
 use crate::error::{Error, Result};
@@ -15,14 +15,14 @@ use crate::model::Value;
 const RESERVED: [&str; 8] =
     ["$token", "$distinct_id", "$group_key", "$group_id", "$ip", "$ignore_time", "$last_seen", "$mp_first_event_time"];
 
-/// Whether a property of this name is kept by the store itself or belongs to the envelope.
+/// Whether a property of this name is computed by the store or belongs to the envelope.
 pub(crate) fn is_reserved(name: &str) -> bool {
     name.starts_with('$') && RESERVED.contains(&name)
 }
 
 impl Update {
-    /// Validates the update against `limits` and truncates names and strings that are too long. The store does this
-    /// with every update, except one that was admitted under the same limits already.
+    /// Validates the update against `limits` and truncates names and strings that are too long. The store does this for
+    /// every update that was not admitted under the same limits already.
     ///
     /// ```
     /// use profiledb::{Limits, Update};
@@ -100,7 +100,7 @@ fn admit_value(value: &mut Value, limits: &Limits) -> Result<()> {
 pub(super) fn admit_value_within(value: &mut Value, limits: &Limits, nested_bytes_max: usize) -> Result<()> {
     let bytes_bound = admit_nested(value, limits, 0, 0)?;
     let nested = matches!(value, Value::List(_) | Value::Object(_));
-    // Most values are so small that the bound suffices. Only the others are serialized to be measured.
+    // For most values the upper bound suffices. Only the others are serialized to be measured.
     if nested && bytes_bound > nested_bytes_max {
         let bytes = json_bytes(value);
         if bytes > nested_bytes_max {
@@ -152,9 +152,9 @@ fn string_json_bytes_max(text: &str) -> usize {
     text.len().saturating_mul(6).saturating_add(2)
 }
 
-/// Truncates a text to at most `chars_max` characters.
+/// Truncates a string to at most `chars_max` characters.
 pub(super) fn truncate(text: &mut String, chars_max: usize) {
-    // A text has at most as many characters as bytes.
+    // A string has at most as many characters as bytes.
     if text.len() > chars_max
         && let Some((end, _)) = text.char_indices().nth(chars_max)
     {
@@ -162,7 +162,7 @@ pub(super) fn truncate(text: &mut String, chars_max: usize) {
     }
 }
 
-/// How many bytes the value takes as compact JSON.
+/// The size of the value as compact JSON, in bytes.
 pub(crate) fn json_bytes(value: &Value) -> usize {
     struct Count(usize);
 
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_strings_are_cut_between_characters() {
+    fn names_and_strings_are_truncated_between_characters() {
         let update = Update::new().set("n".repeat(300), "ü".repeat(256)).append("l", vec!["x".repeat(300)]);
         let update = update.admit(&limits()).unwrap();
         let [(name, Op::Set(text)), (_, Op::Append(list))] = update.ops() else { panic!() };
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_is_refused_by_name() {
+    fn errors_name_the_property_that_is_too_large() {
         let wide = Object::from_iter((0..256).map(|n| (n.to_string(), n)));
         let long = Value::from(vec!["0123456789"; 30_000]);
         for value in [nested(4), wide.into(), long] {
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_names_and_numbers_are_refused() {
+    fn invalid_names_and_numbers_are_rejected() {
         for update in [
             Update::new().set("", 1),
             Update::new().unset("$distinct_id"),
@@ -236,20 +236,20 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_exact_although_most_values_are_not_measured() {
+    fn the_size_limit_is_exact_for_bounded_and_measured_values() {
         let mut limits = limits();
         limits.nested_bytes_max = "[1,1,1,1]".len();
         Update::new().set("l", vec![1; 4]).admit(&limits).unwrap();
         let error = Update::new().set("l", vec![1; 5]).admit(&limits).unwrap_err();
         assert!(error.is_limit_exceeded() && error.message().ends_with("bytes=11"), "{error}");
-        // Escapes count.
+        // Escapes count towards the size.
         limits.nested_bytes_max = 20;
         let error = Update::new().set("l", vec!["\u{1}".repeat(4)]).admit(&limits).unwrap_err();
         assert!(error.is_limit_exceeded() && error.message().ends_with("bytes=28"), "{error}");
     }
 
     #[test]
-    fn what_was_admitted_is_validated_again_under_other_limits_and_after_a_change() {
+    fn admitted_updates_are_validated_again_under_other_limits_and_after_a_change() {
         let mut narrow = limits();
         narrow.string_chars_max = 3;
         let text_of = |update: Update| match update.ops() {
@@ -267,7 +267,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn the_bound_of_a_size_is_never_below_the_size(mut value in any_value()) {
+        fn the_upper_bound_is_never_below_the_size(mut value in any_value()) {
             let bytes = json_bytes(&value);
             let bound = admit_nested(&mut value, &Limits::unbounded(), 0, 0).unwrap();
             proptest::prop_assert!(bytes <= bound, "{} > {} of {}", bytes, bound, value);

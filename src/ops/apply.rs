@@ -1,10 +1,10 @@
-//! What an operator means: one step on one property.
+//! The semantics of one operator on one property.
 
 use super::list;
 use super::op::Op;
 use crate::model::Value;
 
-/// The state after one operator. Total: an operator that does not fit what is there leaves it alone.
+/// The state after one operator. Total: an operator on a value of another type leaves it unchanged.
 pub(crate) fn apply(state: Option<Value>, op: &Op) -> Option<Value> {
     match (op, state) {
         (Op::Set(value), _) | (Op::SetOnce(value), None) => Some(value.clone()),

@@ -1,29 +1,29 @@
-//! Composed runs of operators on one property.
+//! Chains: composed operators on one property, in normal form.
 
 use super::list::ListEdit;
 use super::op::Op;
 use crate::model::{Number, Object, Value};
 
-/// A run of operators on one property, composed.
+/// The composition of a sequence of operators on one property.
 #[derive(Clone, Debug)]
 pub(crate) enum Chain {
-    /// A `$set` or `$unset` happened, so the state is this one, whatever it was before.
+    /// After a `$set` or `$unset` the state is known, whatever it was before.
     Known(Option<Value>),
-    /// The state before still matters.
+    /// The result depends on the state before.
     Open {
-        /// What becomes of an absent property.
+        /// The result for an absent property.
         absent: Option<Value>,
-        /// What becomes of a present one. Values of other types than these stay as they are.
+        /// The effect on a present one. Values of other types are unchanged.
         lanes: Lanes,
     },
 }
 
-/// What becomes of a present value: one lane per type that operators act on.
+/// The effect on a present value: one lane per type that operators act on.
 #[derive(Clone, Debug)]
 pub(crate) struct Lanes {
     /// Added to a number. The integer zero is the identity; a float zero is not, it makes an integer a float.
     pub(crate) add: Number,
-    /// Done to a list.
+    /// Applied to a list.
     pub(crate) list: ListEdit,
     /// Merged into an object.
     pub(crate) merge: Object,
@@ -36,7 +36,7 @@ impl Default for Lanes {
 }
 
 impl Lanes {
-    /// Whether every present value stays as it is.
+    /// Whether every present value is unchanged.
     pub(crate) fn is_identity(&self) -> bool {
         self.add.is_nothing() && self.list.is_identity() && self.merge.is_empty()
     }
@@ -60,12 +60,12 @@ impl Lanes {
 }
 
 impl Chain {
-    /// The chain that does nothing.
+    /// The identity chain.
     pub(crate) fn identity() -> Self {
         Self::Open { absent: None, lanes: Lanes::default() }
     }
 
-    /// Whether every state stays as it is. Such chains are never stored.
+    /// Whether this is the identity. Identity chains are never stored.
     pub(crate) fn is_identity(&self) -> bool {
         matches!(self, Self::Open { absent: None, lanes } if lanes.is_identity())
     }
@@ -90,7 +90,7 @@ impl Chain {
         Self::Open { absent, lanes }
     }
 
-    /// The state after this run.
+    /// The state after this chain.
     pub(crate) fn apply(self, state: Option<Value>) -> Option<Value> {
         match (self, state) {
             (Self::Known(state), _) => state,
@@ -99,7 +99,7 @@ impl Chain {
         }
     }
 
-    /// Compose: this run and then the next one. True for every state, because each branch is.
+    /// Composition: this chain and then the next one. It is correct for every state because each branch is.
     pub(crate) fn then(self, next: Self) -> Self {
         match (self, next) {
             (_, next @ Self::Known(_)) => next,
@@ -114,7 +114,7 @@ impl Chain {
         }
     }
 
-    /// The same where it meets no absence. Composing such runs costs less.
+    /// The same with an unspecified effect on absence. Composing such chains costs less.
     pub(crate) fn of_present(self) -> Self {
         match self {
             Self::Open { lanes, .. } => Self::Open { absent: None, lanes },
@@ -122,8 +122,8 @@ impl Chain {
         }
     }
 
-    /// Composes a run, neighbours first. The law says that the grouping does not matter, so this one is chosen for its
-    /// cost: long runs of unions and removes take `n log n` steps instead of `n^2`.
+    /// Composes a sequence pairwise, as a balanced tree. By the law the grouping does not matter, so this one is chosen
+    /// for its cost: long sequences of unions and removes take `n log n` steps instead of `n^2`.
     pub(crate) fn compose(mut run: Vec<Self>) -> Self {
         if let Some(last) = run.iter().rposition(|chain| matches!(chain, Self::Known(_))) {
             run.drain(..last);

@@ -32,9 +32,9 @@ pub(crate) fn is_bad_id(id: &str) -> bool {
 }
 
 impl Event {
-    /// Validates the event against `limits` and truncates names and strings that are too long. The store does this
-    /// with every event, except that only the time is checked of one that was admitted under the same limits already.
-    /// The time may be at most [`event_ahead_seconds_max`](Limits::event_ahead_seconds_max) after `now`.
+    /// Validates the event against `limits` and truncates names and strings that are too long. The store does this for
+    /// every event; for one that was admitted under the same limits already it checks only the time, which may be at
+    /// most [`event_ahead_seconds_max`](Limits::event_ahead_seconds_max) after `now`.
     ///
     /// # Errors
     ///
@@ -47,12 +47,12 @@ impl Event {
         Ok(self)
     }
 
-    /// As [`admit`](Self::admit), for a caller that keeps the id of its limits and still needs the event when it is
-    /// rejected. Only the ids of a rejected event are unchanged.
+    /// As [`admit`](Self::admit), for a caller that keeps the id of its limits and still needs the event after a
+    /// rejection. Of a rejected event only the ids are guaranteed to be unchanged.
     pub(crate) fn admit_in_place(&mut self, limits: &Limits, id: LimitsId, now: Timestamp) -> Result<()> {
         self.take_invalid()?;
         if self.admitted == Some(id) {
-            // The clock is the only thing that can have changed.
+            // Only the clock can have changed.
             return admit_ahead(self.time, limits, now);
         }
         self.validate(limits, now)?;
@@ -100,16 +100,16 @@ fn admit_time(time: Timestamp, limits: &Limits, now: Timestamp) -> Result<()> {
     }
     if time.seconds() < limits.event_seconds_min {
         let min = Timestamp::from_seconds(limits.event_seconds_min);
-        return refused(format!("the time lies before {min} value={time}"));
+        return refused(format!("the time is before {min} value={time}"));
     }
     admit_ahead(time, limits, now)
 }
 
-/// Refuses a time that lies too far ahead of `now`.
+/// Rejects a time that is too far ahead of `now`.
 pub(crate) fn admit_ahead(time: Timestamp, limits: &Limits, now: Timestamp) -> Result<()> {
     if time.seconds() > now.seconds().saturating_add(limits.event_ahead_seconds_max) {
         let seconds = limits.event_ahead_seconds_max;
-        let message = format!("the time lies more than {seconds} s in the future value={time}");
+        let message = format!("the time is more than {seconds} s in the future value={time}");
         return Err(Error::invalid(message).at("time"));
     }
     Ok(())
@@ -137,7 +137,7 @@ fn admit_properties(properties: Object, limits: &Limits) -> Result<Object> {
         sorted &= admitted.last().is_none_or(|(last, _): &(String, Value)| *last < name);
         admitted.push((name, value));
     }
-    // Two names can only have become one by being cut.
+    // Only truncation can have made two names equal.
     Ok(if sorted { Object::from_sorted(admitted) } else { admitted.into_iter().collect() })
 }
 
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_refused_by_name() {
+    fn errors_name_the_invalid_field() {
         let at = |seconds| Event::new("e", "u", Timestamp::from_seconds(seconds));
         for (bad, field) in [
             (Event::new("", "alice", NOW), "event"),
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_passes_and_what_is_long_is_cut() {
+    fn names_and_strings_are_truncated_and_the_rest_is_unchanged() {
         for fine in [
             Event::new("e", "", NOW),
             Event::new("e", "u", Timestamp::from_seconds(31_536_000)),
@@ -195,7 +195,7 @@ mod tests {
         }
         let long = event().set("n".repeat(300), "x".repeat(300)).set(format!("{}z", "n".repeat(299)), 2);
         let admitted = long.admit(&Limits::mixpanel(), NOW).unwrap();
-        // Of two names that are one when they are cut, the one that sorts last wins.
+        // Of two names that are equal once truncated, the one that sorts last wins.
         assert_eq!(admitted.properties().iter().collect::<Vec<_>>(), [("n".repeat(255).as_str(), &2.into())]);
         let long = event().set("s", "x".repeat(300)).admit(&Limits::unbounded(), NOW).unwrap();
         assert_eq!(long.get("s"), Some(&"x".repeat(300).into()));
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_admitted_is_validated_again_under_other_limits_and_after_a_change() {
+    fn admitted_events_are_validated_again_under_other_limits_and_after_a_change() {
         let mut narrow = Limits::mixpanel();
         narrow.string_chars_max = 3;
         let admitted = event().set("a", "12345").admit(&Limits::mixpanel(), NOW).unwrap();
@@ -212,7 +212,7 @@ mod tests {
         let changed = again.set("a", "67890").admit(&narrow, NOW).unwrap();
         assert_eq!(changed.get("a"), Some(&"678".into()));
         assert!(changed.id("null").admit(&narrow, NOW).is_err());
-        // The clock of the store is another one.
+        // The clock of the store differs.
         let earlier = Timestamp::from_seconds(NOW.seconds() - 3_601);
         assert_eq!(admitted.admit(&Limits::mixpanel(), earlier).unwrap_err().field(), Some("time"));
     }

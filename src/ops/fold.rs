@@ -1,6 +1,6 @@
-//! The plain fold: one update after the other, one operator after the other.
+//! The reference fold: one update after the other, one operator after the other.
 //!
-//! No cleverness lives here. It is what every other path through this crate is tested against.
+//! Deliberately simple: it is the oracle that every other path through this crate is tested against.
 
 use super::apply::apply;
 use super::op::Update;
@@ -8,7 +8,7 @@ use super::presence::{Life, Presence};
 use crate::model::{Profile, Timestamp};
 
 impl Profile {
-    /// Folds updates, oldest first, onto no profile at all.
+    /// Folds updates, oldest first, starting without a profile.
     ///
     /// ```
     /// use profiledb::{Profile, Update};

@@ -1,7 +1,7 @@
-//! The law of the algebra as callable code, with generators of what it speaks about.
+//! The law of the algebra as callable code, with generators of operators, values and updates.
 //!
-//! Unit tests, property tests and fuzzers all call the same checkers. Generators draw from small alphabets, because
-//! what is interesting about two operators is what happens when they meet.
+//! Unit tests, property tests and fuzzers call the same checkers. Generators draw from small alphabets, so that
+//! operators often act on the same names and values.
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 
@@ -10,11 +10,11 @@ use super::chain::Chain;
 use super::op::{Op, Update};
 use crate::model::{Number, Object, Timestamp, Value};
 
-/// The law: applying operators one by one gives what applying their composition gives, wherever the run is cut.
+/// The law: applying operators one by one gives what applying their composition gives, wherever the sequence is split.
 ///
 /// # Errors
 ///
-/// Says what differed.
+/// A description of the difference.
 pub fn check_compose(state: Option<&Value>, ops: &[Op], cut: usize) -> std::result::Result<(), String> {
     let expected = ops.iter().fold(state.cloned(), apply);
     let (f, g) = ops.split_at_checked(cut).unwrap_or((ops, &[]));
@@ -59,7 +59,7 @@ pub fn edge_values() -> Vec<Value> {
     json.iter().filter_map(|text| serde_json::from_str(text).ok()).collect()
 }
 
-/// Every operator with every edge value that it can take.
+/// Every operator with every edge value that it accepts.
 #[must_use]
 pub fn edge_ops() -> Vec<Op> {
     let mut ops = vec![Op::Unset, Op::Union(Vec::new())];

@@ -1,7 +1,7 @@
-//! Edits of a list, composed.
+//! List edits: composed list operators in normal form.
 //!
-//! `$remove` takes all equal elements, `$union` leaves the whole list without repeats, `$append` goes to the end. With
-//! that, every sequence of them is one function of this shape, and so is every composition of two such functions:
+//! `$remove` removes all equal elements, `$union` leaves the whole list without duplicates, `$append` adds to the end.
+//! So every sequence of them is a function of this form, and so is every composition of two such functions:
 //!
 //! ```text
 //! x  ->  dedupe((x - removed) ++ head) ++ tail      once a $union happened
@@ -12,24 +12,24 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::model::Value;
 
-/// Lists up to this long are searched, longer ones are sorted first.
+/// Lists of at most this length are searched linearly, longer ones are sorted first.
 const LINEAR_MAX: usize = 16;
 
-/// A composed run of list operators.
+/// A composition of list operators.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ListEdit {
-    /// What is taken out of the list that is there: ascending, without repeats.
+    /// The elements removed from the existing list: ascending, without duplicates.
     pub(crate) removed: Vec<Value>,
-    /// Whether a union happened.
+    /// Whether there was a union.
     pub(crate) dedupe: bool,
-    /// What the unions added, without repeats. Empty before the first union.
+    /// The elements that unions added, without duplicates. Empty before the first union.
     pub(crate) head: Vec<Value>,
-    /// What was appended after the last union.
+    /// The elements appended after the last union.
     pub(crate) tail: Vec<Value>,
 }
 
 impl ListEdit {
-    /// Whether every list stays as it is.
+    /// Whether every list is unchanged.
     pub(crate) fn is_identity(&self) -> bool {
         self.removed.is_empty() && !self.dedupe && self.tail.is_empty()
     }
@@ -47,7 +47,7 @@ impl ListEdit {
 
     /// This edit and then the next one.
     pub(crate) fn then(mut self, next: Self) -> Self {
-        // What is removed later is also removed from what was added before it.
+        // A later removal also applies to the elements added before it.
         remove(&mut self.head, &next.removed);
         remove(&mut self.tail, &next.removed);
         self.removed = union_sorted(self.removed, next.removed);
@@ -62,7 +62,7 @@ impl ListEdit {
     }
 }
 
-/// Takes every element out that equals one of `removed`, which is sorted.
+/// Removes every element that equals one of `removed`, which is sorted.
 fn remove(elements: &mut Vec<Value>, removed: &[Value]) {
     match removed {
         [] => {}
@@ -71,14 +71,14 @@ fn remove(elements: &mut Vec<Value>, removed: &[Value]) {
     }
 }
 
-/// Keeps the first of equal elements, in the order given.
+/// Keeps the first of equal elements, and the order.
 pub(super) fn dedupe(mut elements: Vec<Value>) -> Vec<Value> {
     let mut repeats = repeats(&elements).into_iter();
     elements.retain(|_| !repeats.next().unwrap_or(false));
     elements
 }
 
-/// For each element whether an equal one precedes it.
+/// For each element, whether an equal one precedes it.
 pub(crate) fn repeats(elements: &[Value]) -> Vec<bool> {
     if elements.len() <= LINEAR_MAX { repeats_linear(elements) } else { repeats_sorted(elements) }
 }
@@ -91,7 +91,7 @@ fn repeats_linear(elements: &[Value]) -> Vec<bool> {
         .collect()
 }
 
-/// Sorts by fingerprint, so that values are only compared where fingerprints collide. The worst case stays `n log n`.
+/// Sorts by fingerprint, so that values are compared only where fingerprints collide. The worst case stays `n log n`.
 fn repeats_sorted(elements: &[Value]) -> Vec<bool> {
     let mut order: Vec<(u64, &Value, usize)> =
         elements.iter().zip(0..).map(|(element, index)| (fingerprint(element), element, index)).collect();
@@ -110,9 +110,9 @@ fn repeats_sorted(elements: &[Value]) -> Vec<bool> {
 fn fingerprint(value: &Value) -> u64 {
     match value {
         Value::String(text) => xxh3_64(text.as_bytes()),
-        // Equal numbers have equal doubles, and so `1` and `1.0` share one.
+        // Equal numbers have equal doubles, so `1` and `1.0` have the same hash.
         Value::Number(number) => number.as_f64().to_bits(),
-        // Rare in lists that are sets.
+        // Rare in the lists that unions operate on, so one hash for all objects and lists suffices.
         Value::Null | Value::Bool(_) | Value::List(_) | Value::Object(_) => 0,
     }
 }
@@ -126,7 +126,7 @@ fn union_sorted(mut a: Vec<Value>, b: Vec<Value>) -> Vec<Value> {
         return a;
     }
     a.extend(b);
-    // Stable, so of equal elements the one of `a` comes first and stays.
+    // The sort is stable, so of equal elements the one of `a` comes first and is kept.
     a.sort();
     a.dedup_by(|later, earlier| later == earlier);
     a
@@ -140,13 +140,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn both_ways_of_finding_repeats_agree(values in prop::collection::vec(any_value(), 0..40)) {
+        fn search_and_sort_find_the_same_duplicates(values in prop::collection::vec(any_value(), 0..40)) {
             prop_assert_eq!(repeats_linear(&values), repeats_sorted(&values));
         }
     }
 
     #[test]
-    fn the_first_of_equal_elements_stays() {
+    fn the_first_of_equal_elements_is_kept() {
         let elements = vec![Value::try_from(1.0).unwrap(), Value::from(1), Value::from("1")];
         assert_eq!(format!("{:?}", dedupe(elements)), r#"[1.0, "1"]"#);
     }

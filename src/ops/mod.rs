@@ -1,7 +1,7 @@
-//! **Start here.** What an update means.
+//! **Start here.** The semantics of updates: a small algebra of operators with an associative composition.
 //!
 //! An [`Update`] is what a user sends: operators on properties of one profile. An [`Op`] is one operator on one
-//! property. Per property a state is an `Option<Value>`, absent or present, and there are two functions:
+//! property. The state of a property is an `Option<Value>`, absent or present, and there are two functions:
 //!
 //! ```text
 //! apply   : (Option<Value>, &Op) -> Option<Value>      what an operator means              apply.rs
@@ -10,19 +10,19 @@
 //! law     : applying f and then g  ==  applying compose(f, g)      for all states, f and g, byte for byte
 //! ```
 //!
-//! RocksDB folds any prefix of a profile's history onto a row, and any run of it into one operand, whenever a flush
-//! or a compaction likes. The law is what makes a profile independent of all that. It is callable code in `laws`,
-//! with the feature of that name, and everything else in this crate relies on it.
+//! During any flush or compaction, RocksDB may fold a prefix of a profile's history onto a row, or any run of it into
+//! one operand. The law makes the profile independent of that grouping. It is callable code in `laws`, with the
+//! feature of that name, and everything else in this crate relies on it.
 //!
-//! A [`Chain`] is a composed run of operators on one property in a small normal form. Three facts make it small.
-//! Absence is one point, so what a run makes of it is a known state. `$set` and `$unset` make the state known
+//! A [`Chain`] is a composed sequence of operators on one property in a small normal form. Three facts make it small.
+//! Absence is a single state, so the result for it is one known state. `$set` and `$unset` make the state known
 //! whatever it was. And no other operator changes the type of a present value: `$add` acts on numbers only, the list
-//! operators on lists only, `$merge` on objects only, so each type has a lane of its own and lanes never meet.
+//! operators on lists only, `$merge` on objects only, so each type has a lane of its own and lanes are independent.
 //!
 //! ```text
-//! Chain  =  Known(state)                                 a $set or $unset happened
-//!        |  Open { absent: state,                        what becomes of no value
-//!                  add, list, merge }                    what becomes of a number, a list, an object
+//! Chain  =  Known(state)                                 after a $set or $unset
+//!        |  Open { absent: state,                        the result for an absent property
+//!                  add, list, merge }                    the effect on a number, a list, an object
 //! ```
 //!
 //! | then         | on nothing   | on `3`  | on `["a"]`          | on `{"x":1}`    | on `"text"`, null, bool |
@@ -36,14 +36,14 @@
 //! | `$merge {"y":2}`| `{"y":2}` | same    | same                | `{"x":1,"y":2}` | same                    |
 //! | `$unset`     | nothing      | nothing | nothing             | nothing         | nothing                 |
 //!
-//! Whether the *profile* exists, and when it was last seen, is such a pair of branches too: [`Presence`].
+//! Whether the *profile* exists, and its `$last_seen` time, are composed in the same way: [`Presence`].
 //!
 //! Words: an *update* is what a user sends, an *op* one operator on one property, a *chain* composed ops on one
 //! property, an *operand* the bytes of an update or of several composed, a *row* the bytes of a folded profile, and
-//! a *profile* is the decoded thing.
+//! a *profile* the decoded result.
 //!
-//! This floor is pure: no bytes, no clock, no randomness. Limits stand at its doors, `admit` for updates and `event`
-//! for events, and nowhere behind them (see [`Limits`](crate::Limits) for why).
+//! All functions here are pure: no encoding, no clock, no randomness. Limits are checked only by validation, `admit`
+//! for updates and `event` for events (see [`Limits`](crate::Limits) for why).
 
 mod admit;
 mod apply;

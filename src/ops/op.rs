@@ -12,26 +12,26 @@ use crate::model::{Number, Object, Timestamp, Value};
 /// One operator on one property.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// `$set`: the value, whatever was there.
+    /// `$set`: the value, whatever the property was.
     Set(Value),
     /// `$set_once`: the value, if the property is absent. Null is a value and counts as present.
     SetOnce(Value),
     /// `$add`: adds to a number; an absent property counts as zero.
     Add(Number),
-    /// `$union`: the list without repeats, then those of these elements that it lacks.
+    /// `$union`: the list without duplicates, then the elements of this one that it lacks.
     Union(Vec<Value>),
     /// `$append`: one element at the end of a list.
     Append(Value),
-    /// `$remove`: takes every equal element out of a list.
+    /// `$remove`: removes every equal element from a list.
     Remove(Value),
     /// `$merge`: the entries of an object replace those with the same names.
     Merge(Object),
-    /// `$unset`: takes the property away.
+    /// `$unset`: removes the property.
     Unset,
 }
 
 impl Op {
-    /// Whether a profile that does not exist comes into being by this operator.
+    /// Whether this operator creates a profile that does not exist.
     #[must_use]
     pub fn creates(&self) -> bool {
         !matches!(self, Self::Remove(_) | Self::Unset)
@@ -54,12 +54,12 @@ impl Op {
     }
 }
 
-/// What happens to one profile: an update, or its end.
+/// A change to one profile: an update, or its deletion.
 #[derive(Clone, Debug)]
 pub enum Change {
     /// Operators on its properties.
     Update(Update),
-    /// `$delete`: the profile and all its properties go. A later update makes a fresh one.
+    /// `$delete`: deletes the profile and all its properties. A later update creates a new one.
     Delete,
 }
 
@@ -78,8 +78,8 @@ impl From<Update> for Change {
 /// assert_eq!(update.len(), 3);
 /// ```
 ///
-/// A value that no JSON can carry (NaN, an infinity) is reported when the update is applied, so that building one
-/// stays free of `?`.
+/// A value that JSON cannot represent (NaN, an infinity) is reported when the update is applied, so that building one
+/// needs no `?`.
 #[derive(Clone, Debug, Default)]
 pub struct Update {
     pub(super) ops: Vec<(String, Op)>,
@@ -92,7 +92,7 @@ pub struct Update {
 }
 
 impl Update {
-    /// An update that does nothing yet.
+    /// An update without operators.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -106,7 +106,7 @@ impl Update {
     }
 
     pub(crate) fn push(&mut self, name: String, op: Op) {
-        // A union with nothing is no update at all: it creates neither the list nor the profile.
+        // A union with no elements has no effect: it creates neither the list nor the profile.
         if matches!(&op, Op::Union(elements) if elements.is_empty()) {
             return;
         }
@@ -131,7 +131,7 @@ impl Update {
         self
     }
 
-    /// `$set`: sets a property, whatever was there.
+    /// `$set`: sets a property, whatever it was.
     #[must_use]
     pub fn set<V: TryInto<Value, Error: Display>>(self, name: impl Into<String>, value: V) -> Self {
         self.checked(name, value.try_into(), Op::Set)
@@ -165,13 +165,13 @@ impl Update {
         self.checked(name, value.try_into(), Op::SetOnce)
     }
 
-    /// `$add`: adds to a number, exactly. An absent property counts as zero; anything but a number is left alone.
+    /// `$add`: adds to a number, exactly. An absent property counts as zero; any other value is left unchanged.
     #[must_use]
     pub fn add<N: TryInto<Number, Error: Display>>(self, name: impl Into<String>, amount: N) -> Self {
         self.checked(name, amount.try_into(), Op::Add)
     }
 
-    /// `$union`: adds the elements that a list lacks, and leaves the whole list without repeats.
+    /// `$union`: adds the elements that a list lacks, and leaves the whole list without duplicates.
     #[must_use]
     pub fn union<V: TryInto<Value, Error: Display>>(
         self,
@@ -182,13 +182,13 @@ impl Update {
         self.checked(name, elements, Op::Union)
     }
 
-    /// `$append`: puts one element at the end of a list. A list is appended as one element.
+    /// `$append`: appends one element to a list. A list is appended as one element.
     #[must_use]
     pub fn append<V: TryInto<Value, Error: Display>>(self, name: impl Into<String>, element: V) -> Self {
         self.checked(name, element.try_into(), Op::Append)
     }
 
-    /// `$remove`: takes every element equal to this one out of a list. Creates nothing.
+    /// `$remove`: removes every element equal to this one from a list. Creates nothing.
     #[must_use]
     pub fn remove<V: TryInto<Value, Error: Display>>(self, name: impl Into<String>, element: V) -> Self {
         self.checked(name, element.try_into(), Op::Remove)
@@ -200,27 +200,27 @@ impl Update {
         self.op(name, Op::Merge(object.into()))
     }
 
-    /// `$unset`: takes a property away. Creates nothing.
+    /// `$unset`: removes a property. Creates nothing.
     #[must_use]
     pub fn unset(self, name: impl Into<String>) -> Self {
         self.op(name, Op::Unset)
     }
 
-    /// Creates the profile if there is none, even without any property.
+    /// Creates the profile if there is none, even without properties.
     #[must_use]
     pub fn create(mut self) -> Self {
         self.creates = true;
         self
     }
 
-    /// When the update happened. Without it, the store takes its own clock. `$last_seen` never moves backwards.
+    /// The time of the update; by default, the store's clock. `$last_seen` never moves backwards.
     #[must_use]
     pub fn at(mut self, time: Timestamp) -> Self {
         self.time = Some(time);
         self
     }
 
-    /// Leaves `$last_seen` alone, as `$ignore_time` does.
+    /// Leaves `$last_seen` unchanged, as `$ignore_time` does.
     #[must_use]
     pub fn ignore_time(mut self) -> Self {
         self.ignore_time = true;
@@ -233,37 +233,37 @@ impl Update {
         &self.ops
     }
 
-    /// How many operators there are.
+    /// The number of operators.
     #[must_use]
     pub fn len(&self) -> usize {
         self.ops.len()
     }
 
-    /// Whether the update does nothing to any profile.
+    /// Whether the update has no effect on any profile.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ops.is_empty() && !self.creates
     }
 
-    /// Whether a profile that does not exist comes into being by this update.
+    /// Whether this update creates a profile that does not exist.
     #[must_use]
     pub fn creates(&self) -> bool {
         self.creates
     }
 
-    /// The time that was given, if any.
+    /// The time of the update, if one was set.
     #[must_use]
     pub fn time(&self) -> Option<Timestamp> {
         self.time
     }
 
-    /// The time that reaches `$last_seen`: none when it is to be ignored or was not given, or nothing is updated.
+    /// The time for `$last_seen`: none if it is ignored or was not set, or if the update has no effect.
     #[must_use]
     pub fn stamp(&self) -> Option<Timestamp> {
         if self.ignore_time || self.is_empty() { None } else { self.time }
     }
 
-    /// Gives the update this time if it has none, and this time at most.
+    /// Sets the time if there is none, and clamps it to at most this one.
     pub(crate) fn clamp_time(&mut self, now: Timestamp) {
         self.time = Some(self.time.map_or(now, |time| time.min(now)));
     }

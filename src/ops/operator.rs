@@ -1,4 +1,4 @@
-//! The operators by name: the one list of them.
+//! The operators by name, defined in one list.
 
 /// Defines [`Operator`], so that both directions between operators and names are compiled from one list.
 macro_rules! operators {

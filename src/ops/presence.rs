@@ -1,35 +1,35 @@
-//! Whether a profile exists and when it was last seen, composed like everything else.
+//! Whether a profile exists and its `$last_seen` time, composed like the chains of properties.
 //!
-//! Operators that create differ from `$remove` and `$unset` only when there is no profile. `$last_seen` is the latest
-//! time of the updates that met or made a profile and did not ask to be ignored. A plain maximum over all updates
-//! would let an `$unset` of an absent profile stamp a profile that is created later, so both branches are kept.
+//! Operators that create a profile differ from `$remove` and `$unset` only when there is none. `$last_seen` is the
+//! latest time of the updates without `$ignore_time` that found or created a profile. A maximum over all updates would
+//! let an `$unset` of an absent profile set the time of a profile that is created later, so both branches are kept.
 
 use crate::model::Timestamp;
 
-/// What is known of a profile that exists, besides its properties.
+/// The state of an existing profile apart from its properties.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Life {
-    /// The latest stamp, in whole seconds since the epoch.
+    /// The `$last_seen` time, in whole seconds since the epoch.
     pub(crate) last_seen: Option<i64>,
 }
 
 impl Life {
     fn seen(self, stamp: Option<i64>) -> Self {
-        // None is less than any time.
+        // `None` is less than any time.
         Self { last_seen: self.last_seen.max(stamp) }
     }
 }
 
-/// What a run of updates makes of the existence of a profile.
+/// The effect of a sequence of updates on the existence of a profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Presence {
-    /// This is the state, whatever it was before: the beginning of a row.
+    /// The state is known, whatever it was before: the head of a row.
     Known(Option<Life>),
-    /// The state before still matters.
+    /// The result depends on the state before.
     Open {
-        /// What becomes of no profile.
+        /// The result if there is no profile.
         absent: Option<Life>,
-        /// The latest stamp that an existing profile takes.
+        /// The latest `$last_seen` time for a profile that exists.
         stamp: Option<i64>,
     },
 }
@@ -41,7 +41,7 @@ impl Presence {
         Self::Open { absent: creates.then_some(Life { last_seen: stamp }), stamp }
     }
 
-    /// The state after this run.
+    /// The state after these updates.
     pub(crate) fn apply(self, state: Option<Life>) -> Option<Life> {
         match (self, state) {
             (Self::Known(state), _) => state,
@@ -50,7 +50,7 @@ impl Presence {
         }
     }
 
-    /// This run and then the next one.
+    /// Composition: these updates and then the next ones.
     pub(crate) fn then(self, next: Self) -> Self {
         match (self, next) {
             (_, Self::Known(_)) => next,

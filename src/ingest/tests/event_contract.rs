@@ -208,7 +208,7 @@ fn times() {
     assert_eq!(ahead.event.time(), NOW);
     let [note] = &ahead.notes[..] else { panic!("{:?}", ahead.notes) };
     assert_eq!(note.field, TIME);
-    let reason = "set to now: the time lies more than 3600 s in the future value=2023-11-14T23:13:21";
+    let reason = "set to now: the time is more than 3600 s in the future value=2023-11-14T23:13:21";
     assert_eq!(note.reason, reason);
     // Without a clock, the future limit is not checked.
     for rules in [Rules::new(), Rules::new().strict(true)] {
@@ -297,7 +297,7 @@ fn requests() {
     assert_eq!(
         serde_json::to_string(reject).unwrap(),
         r#"{"line":1,"index":1,"id":"d","insert_id":"i-2","field":"properties.time","reason":"#.to_owned()
-            + r#""the time lies before 1971-01-01T00:00:00 value=1970-01-01T00:00:01"}"#
+            + r#""the time is before 1971-01-01T00:00:00 value=1970-01-01T00:00:01"}"#
     );
     // 88: what was sent twice arrives twice; that it is one event is for the store to see.
     let twice = parse(&format!("{good}\n{good}")).unwrap();

@@ -60,7 +60,9 @@ choose_clang() {
     # On macOS c++ is clang already.
     if c++ --version 2>/dev/null | grep -qi clang; then return 0; fi
     # Another compiler means another build of RocksDB. One that is there is worth more than a faster one.
-    if ls "${CARGO_TARGET_DIR:-target}"/release/build/librocksdb-sys-*/out/librocksdb.a >/dev/null 2>&1; then return 0; fi
+    for output in "${CARGO_TARGET_DIR:-target}"/release/build/librocksdb-sys-*/output; do
+        if [ -e "$(dirname "$output")/out/librocksdb.a" ] && ! grep -qF 'CXX = Some(clang++)' "$output"; then return 0; fi
+    done
     mkdir -p .cargo
     printf '%s\n' '# Written by scripts/setup.sh. CXX in the environment wins over it.' '[env]' 'CXX = "clang++"' >"$config"
     say "RocksDB will be built with clang++: wrote $config (not under version control)"

@@ -1,13 +1,13 @@
-//! Checked reading and writing of bytes.
+//! A bounds-checked reader of bytes, and varints.
 //!
-//! Integers are varints in bincode's standard form, shortest only: up to 250 in one byte, else a marker and the
-//! little-endian integer.
+//! Integers are varints in bincode's standard form, and only the shortest form is valid: up to 250 in one byte, else a
+//! marker and the little-endian integer.
 //!
 //! ```text
 //! 0..=250 | 251 u16 | 252 u32 | 253 u64 | 254 u128
 //! ```
 
-/// Bytes that are no canonical encoding, with what was being read.
+/// The error for bytes that are not a canonical encoding, with the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed(pub(crate) &'static str);
 
@@ -27,7 +27,7 @@ impl<'a> Reader<'a> {
         self.0.is_empty()
     }
 
-    /// What was not read yet.
+    /// The unread bytes.
     #[inline]
     pub(crate) fn rest(&self) -> &'a [u8] {
         self.0
@@ -35,20 +35,20 @@ impl<'a> Reader<'a> {
 
     #[inline]
     pub(crate) fn take(&mut self, len: usize) -> Read<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(len).ok_or(Malformed("the bytes end early"))?;
+        let (taken, rest) = self.0.split_at_checked(len).ok_or(Malformed("unexpected end of the bytes"))?;
         self.0 = rest;
         Ok(taken)
     }
 
     fn array<const N: usize>(&mut self) -> Read<[u8; N]> {
-        let (taken, rest) = self.0.split_first_chunk().ok_or(Malformed("the bytes end early"))?;
+        let (taken, rest) = self.0.split_first_chunk().ok_or(Malformed("unexpected end of the bytes"))?;
         self.0 = rest;
         Ok(*taken)
     }
 
     #[inline]
     pub(crate) fn u8(&mut self) -> Read<u8> {
-        let (first, rest) = self.0.split_first().ok_or(Malformed("the bytes end early"))?;
+        let (first, rest) = self.0.split_first().ok_or(Malformed("unexpected end of the bytes"))?;
         self.0 = rest;
         Ok(*first)
     }
@@ -59,7 +59,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn version(&mut self, known: u8, otherwise: &'static str) -> Read<()> {
         match self.u8()? {
             version if version == known => Ok(()),
-            version if version >> 4 == known >> 4 => Err(Malformed("written by a version that this one does not know")),
+            version if version >> 4 == known >> 4 => Err(Malformed("written in an unknown version of the format")),
             _ => Err(Malformed(otherwise)),
         }
     }
@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Kept out of line, so that readers of lengths and counters inline to a few instructions.
+    /// Not inlined, so that readers of lengths and counters inline to a few instructions.
     #[cold]
     fn long_varint(&mut self, marker: u8) -> Read<u128> {
         let (value, least) = match marker {
@@ -82,29 +82,30 @@ impl<'a> Reader<'a> {
             254 => (u128::from_le_bytes(self.array()?), 1 << 64),
             _ => return Err(Malformed("a varint with an unknown marker")),
         };
-        if value < least { Err(Malformed("a varint longer than it must be")) } else { Ok(value) }
+        if value < least { Err(Malformed("a varint not in its shortest form")) } else { Ok(value) }
     }
 
     #[inline]
     pub(crate) fn len(&mut self) -> Read<usize> {
-        usize::try_from(self.varint()?).map_err(|_| Malformed("a length that no memory holds"))
+        usize::try_from(self.varint()?).map_err(|_| Malformed("a length out of range"))
     }
 
     /// A signed integer, as zigzag: 0, -1, 1, -2 are 0, 1, 2, 3.
     #[inline]
     pub(crate) fn signed(&mut self) -> Read<i128> {
         let zigzag = self.varint()?;
+        // After the shift the value fits an i128.
         Ok((zigzag >> 1) as i128 ^ -((zigzag & 1) as i128))
     }
 
-    /// Bytes behind their length.
+    /// Length-prefixed bytes.
     #[inline]
     pub(crate) fn slice(&mut self) -> Read<&'a [u8]> {
         let len = self.len()?;
         self.take(len)
     }
 
-    /// Text behind its length.
+    /// Length-prefixed text.
     #[inline]
     pub(crate) fn str(&mut self) -> Read<&'a str> {
         str(self.slice()?)
@@ -117,7 +118,7 @@ pub(crate) fn str(bytes: &[u8]) -> Read<&str> {
     std::str::from_utf8(bytes).map_err(|_| Malformed("text that is not UTF-8"))
 }
 
-/// Checks that bytes are text. Most text is ASCII, which is faster to check than UTF-8.
+/// Checks that bytes are UTF-8. Most text is ASCII, for which the check is faster.
 #[inline]
 pub(crate) fn check_text(bytes: &[u8]) -> Read<()> {
     if bytes.is_ascii() { Ok(()) } else { str(bytes).map(|_| ()) }
@@ -141,6 +142,7 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, value: u64) {
 }
 
 pub(crate) fn put_signed(out: &mut Vec<u8>, value: i64) {
+    // Zigzag: the cast reinterprets the bits.
     put_varint(out, ((value << 1) ^ (value >> 63)) as u64);
 }
 
@@ -156,7 +158,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn varints_survive_and_are_those_of_bincode(value in any::<u64>(), shift in 0..64_u32) {
+        fn varints_round_trip_and_equal_those_of_bincode(value in any::<u64>(), shift in 0..64_u32) {
             let value = value >> shift;
             let mut out = Vec::new();
             put_varint(&mut out, value);
@@ -170,9 +172,9 @@ mod tests {
     }
 
     #[test]
-    fn only_the_shortest_form_is_read() {
+    fn only_the_shortest_form_is_accepted() {
         for long in [&[251, 250, 0][..], &[252, 255, 255, 0, 0], &[253, 255, 255, 255, 255, 0, 0, 0, 0]] {
-            assert_eq!(Reader::new(long).varint(), Err(Malformed("a varint longer than it must be")));
+            assert_eq!(Reader::new(long).varint(), Err(Malformed("a varint not in its shortest form")));
         }
         assert!(Reader::new(&[251, 0]).varint().is_err());
         assert!(Reader::new(&[255]).varint().is_err());

@@ -1,20 +1,20 @@
-//! Chains as bytes.
+//! The encoding of chains.
 //!
 //! | first byte | then |
 //! |---|---|
 //! | 0 known absent (`$unset`) | nothing |
 //! | 1 known present (`$set`) | the value |
-//! | 128 + flags: open | what the flags say, in this order |
+//! | 128 + flags: open | the parts that the flags announce, in this order |
 //!
 //! | flag | then |
 //! |---|---|
-//! | 1 absent becomes a value of its own | the value |
-//! | 2 absent becomes what the one lane makes of nothing | nothing |
+//! | 1 absent becomes this value | the value |
+//! | 2 absent becomes the result of the only lane on an absent property | nothing |
 //! | 4 numbers | the number to add |
-//! | 8 lists | one byte: 1 if a union happened; counted values removed, then of the head, then of the tail |
+//! | 8 lists | one byte: 1 after a union; counted values removed, then of the head, then of the tail |
 //! | 16 objects | the entries to merge, as an object |
 //!
-//! Most operands are one operator, and so flag 2: `$add 5` holds its 5 once.
+//! Most operands are one operator. For these flag 2 avoids duplication: `$add 5` stores its 5 once.
 
 use super::bytes::{Malformed, Read, Reader, put_varint};
 use super::value::{
@@ -116,7 +116,7 @@ pub(crate) fn write_op(out: &mut Vec<u8>, op: &Op) {
     }
 }
 
-/// Whether this is what the only lane there is makes of nothing, down to the last bit.
+/// Whether this is identical to the result of the only lane on an absent property.
 fn is_derived(value: &Value, flags: u8, lanes: &Lanes) -> bool {
     match (flags & (ADD | LIST | MERGE), value) {
         (ADD, Value::Number(number)) => number.is_identical(&lanes.add),
@@ -136,12 +136,12 @@ fn is_derived(value: &Value, flags: u8, lanes: &Lanes) -> bool {
 pub(crate) struct ChainBytes<'a>(&'a [u8]);
 
 impl ChainBytes<'_> {
-    /// The first byte of a chain that makes the state a value, which is the rest.
+    /// The first byte of a chain that sets a value. The value follows.
     pub(super) const SET: u8 = SET;
 }
 
 impl<'a> ChainBytes<'a> {
-    /// Checks the bytes of a chain. Allocates only for the rare shapes.
+    /// Checks the bytes of a chain. Allocates only for rare forms.
     pub(crate) fn check(bytes: &'a [u8]) -> Read<Self> {
         let chain = Self(bytes);
         if chain.as_count().is_some_and(|count| count != 0) {
@@ -153,7 +153,7 @@ impl<'a> ChainBytes<'a> {
             SET => check_value(&mut reader)?,
             ADD_TO_NOTHING => {
                 if read_number(&mut reader)?.is_nothing() {
-                    return Err(Malformed("a lane that does nothing"));
+                    return Err(Malformed("a lane without effect"));
                 }
             }
             flags => {
@@ -162,10 +162,10 @@ impl<'a> ChainBytes<'a> {
                 }
             }
         }
-        if reader.is_empty() { Ok(Self(bytes)) } else { Err(Malformed("bytes after a chain")) }
+        if reader.is_empty() { Ok(Self(bytes)) } else { Err(Malformed("trailing bytes after a chain")) }
     }
 
-    /// Sorted, unique, derived or not: for all shapes, whether a chain is canonical shows when it is written again.
+    /// The general check, for order, duplicates and flag 2: decodes the chain, encodes it again and compares the bytes.
     fn check_rewritten(bytes: &'a [u8]) -> Read<Self> {
         let chain = read_chain(bytes)?;
         let mut again = Vec::with_capacity(bytes.len());
@@ -182,7 +182,7 @@ impl<'a> ChainBytes<'a> {
         self.0.first().copied().unwrap_or(UNSET)
     }
 
-    /// Whether nothing before this chain matters.
+    /// Whether the result is independent of the state before this chain.
     pub(crate) fn is_known(self) -> bool {
         matches!(self.kind(), SET | UNSET)
     }
@@ -197,7 +197,7 @@ impl<'a> ChainBytes<'a> {
         self.kind() == UNSET || (self.kind() >= OPEN && self.kind() & (ABSENT_OWN | ABSENT_DERIVED) == 0)
     }
 
-    /// The amount, if all this chain does is to add an integer of one byte. Most additions do.
+    /// The amount, if this chain only adds an integer of one byte, as most additions do.
     pub(crate) fn as_count(self) -> Option<i8> {
         match self.0 {
             [ADD_TO_NOTHING, rest @ ..] => small_integer(rest),
@@ -205,12 +205,12 @@ impl<'a> ChainBytes<'a> {
         }
     }
 
-    /// The amount, if all this chain does is to add one.
+    /// The amount, if this chain only adds a number.
     pub(crate) fn as_add(self) -> Option<Number> {
         if self.kind() == ADD_TO_NOTHING { self.number() } else { None }
     }
 
-    /// The number behind the first byte, if there is one.
+    /// The number after the first byte, if there is one. The bytes were checked before.
     fn number(self) -> Option<Number> {
         read_number(&mut Reader::new(self.0.get(1..)?)).ok()
     }
@@ -220,13 +220,14 @@ impl<'a> ChainBytes<'a> {
         self.0.split_first().filter(|(kind, _)| **kind == SET).map(|(_, value)| ValueBytes::new(value))
     }
 
-    /// What a number takes, if it takes anything. For open chains.
+    /// The amount that an open chain adds to a number, if it has that lane. The bytes were checked before.
     pub(crate) fn add_lane(self) -> Option<Number> {
         let mut reader = self.lane(ADD)?;
         read_number(&mut reader).ok()
     }
 
-    /// The edit of a list, if there is one; `None` if one of its parts has more than `max` values.
+    /// The edit of a list, if there is one; `None` if one of its parts has more than `max` values. The bytes were
+    /// checked before.
     pub(crate) fn list_lane(self, max: usize) -> Option<Option<ListLane<'a>>> {
         let Some(mut reader) = self.lane(LIST) else { return Some(None) };
         let dedupe = reader.u8().ok()? != 0;
@@ -235,12 +236,12 @@ impl<'a> ChainBytes<'a> {
         Some(Some(ListLane { removed, dedupe, head, tail }))
     }
 
-    /// Whether an object takes anything.
+    /// Whether an open chain merges entries into an object.
     pub(crate) fn has_merge_lane(self) -> bool {
         self.kind() & (OPEN | MERGE) == OPEN | MERGE
     }
 
-    /// The bytes from a lane on, if this open chain has that lane.
+    /// The bytes from a lane on, if this open chain has that lane. They were checked before.
     fn lane(self, lane: u8) -> Option<Reader<'a>> {
         let mut reader = Reader::new(self.0);
         let flags = reader.u8().ok().filter(|flags| flags & (OPEN | lane) == OPEN | lane)?;
@@ -276,7 +277,7 @@ pub(crate) fn write_set(out: &mut Vec<u8>, value: ValueBytes<'_>) {
     out.extend_from_slice(value.as_bytes());
 }
 
-/// What an open chain does to a list, as bytes.
+/// The list lane of an open chain, as bytes.
 pub(crate) struct ListLane<'a> {
     pub(crate) removed: Vec<ValueBytes<'a>>,
     pub(crate) dedupe: bool,
@@ -284,8 +285,8 @@ pub(crate) struct ListLane<'a> {
     pub(crate) tail: Vec<ValueBytes<'a>>,
 }
 
-/// Walks over an open chain behind its flags without allocating. Says whether it is canonical, or that only writing it
-/// again can tell.
+/// Checks an open chain after its flags without allocating. Returns whether it is certainly canonical; otherwise only
+/// encoding it again can tell.
 fn check_open(reader: &mut Reader<'_>, flags: u8) -> Read<bool> {
     let lanes = (flags & (ADD | LIST | MERGE)).count_ones();
     let absent = flags & (ABSENT_OWN | ABSENT_DERIVED);
@@ -300,7 +301,7 @@ fn check_open(reader: &mut Reader<'_>, flags: u8) -> Read<bool> {
         check_value(reader)?;
     }
     if flags & ADD != 0 && read_number(reader)?.is_nothing() {
-        return Err(Malformed("a lane that does nothing"));
+        return Err(Malformed("a lane without effect"));
     }
     if flags & LIST != 0 {
         let dedupe = reader.u8()?;
@@ -309,7 +310,7 @@ fn check_open(reader: &mut Reader<'_>, flags: u8) -> Read<bool> {
         if dedupe > 1 || does_nothing || (dedupe == 0 && head > 0) {
             return Err(Malformed("a list edit of an unknown kind"));
         }
-        // One alone is sorted and unique.
+        // A single value is sorted and unique.
         if removed > 1 || head > 1 {
             return Ok(false);
         }
@@ -328,7 +329,7 @@ fn read_chain(bytes: &[u8]) -> Read<Chain> {
         flags if flags & OPEN != 0 && flags & 0x60 == 0 => read_open(&mut reader, flags)?,
         _ => return Err(Malformed("a chain of an unknown kind")),
     };
-    if reader.is_empty() { Ok(chain) } else { Err(Malformed("bytes after a chain")) }
+    if reader.is_empty() { Ok(chain) } else { Err(Malformed("trailing bytes after a chain")) }
 }
 
 fn read_open(reader: &mut Reader<'_>, flags: u8) -> Read<Chain> {
@@ -368,7 +369,7 @@ fn read_values(reader: &mut Reader<'_>) -> Read<Vec<Value>> {
     Ok(values)
 }
 
-/// Whether composing with nothing changes nothing: what is sorted is sorted, what is unique is unique.
+/// Whether the chain is in normal form: composing it with the identity does not change it.
 fn is_normal(chain: &Chain) -> bool {
     let Chain::Open { lanes: Lanes { list, .. }, .. } = chain else { return true };
     let ascending = list.removed.is_sorted_by(|a, b| a < b);
@@ -390,7 +391,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_chain_survives_and_is_canonical(ops in prop::collection::vec(any_op(), 1..6)) {
+        fn a_chain_round_trips_and_is_canonical(ops in prop::collection::vec(any_op(), 1..6)) {
             let chain = Chain::compose(ops.into_iter().map(Chain::of).collect());
             let mut bytes = Vec::new();
             write_chain(&mut bytes, &chain);
@@ -405,7 +406,7 @@ mod tests {
         }
 
         #[test]
-        fn one_operator_is_written_as_its_chain(op in any_op()) {
+        fn one_operator_is_encoded_as_its_chain(op in any_op()) {
             let (mut direct, mut composed) = (Vec::new(), Vec::new());
             write_op(&mut direct, &op);
             write_chain(&mut composed, &Chain::of(op));

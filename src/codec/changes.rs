@@ -1,7 +1,7 @@
-//! Typed writes to the event log and to its first-event index.
+//! Typed write operations on the event log and on its first-event index.
 //!
-//! The room of the log makes them, the room of the store commits them together with writes to profiles. Neither has to
-//! know how the other encodes anything.
+//! `log` creates them, and `store` commits them together with writes to profiles. Neither depends on the encodings of
+//! the other.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::event::{encode_event, event_key};
 use super::family::{GROUP_PREFIX, first_family_of, kind_of};
 use crate::model::{Event, Kind, Timestamp};
 
-/// An event as the log stores it.
+/// The key and the value of an event in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EncodedEvent {
     pub(crate) key: Vec<u8>,
@@ -26,7 +26,7 @@ impl EncodedEvent {
     }
 }
 
-/// An id whose first event is no later than this time. The index keeps the minimum per id.
+/// An event time of an id. The index keeps the minimum per id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FirstEvent {
     /// The column family of the index of its kind.
@@ -45,7 +45,7 @@ impl FirstEvent {
     }
 }
 
-/// What is removed from the log or from its first-event index.
+/// A deletion from the log or from its first-event index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Erasure {
     /// The event with this key.

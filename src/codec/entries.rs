@@ -26,7 +26,7 @@ impl<'a> Entries<'a> {
     pub(super) fn ascending(self) -> impl Iterator<Item = Read<(&'a [u8], &'a [u8])>> {
         let mut last: Option<&[u8]> = None;
         self.map(move |entry| match (entry, last) {
-            (Ok((name, _)), Some(last)) if last >= name => Err(Malformed("names that do not ascend")),
+            (Ok((name, _)), Some(last)) if last >= name => Err(Malformed("names out of order")),
             (Ok((name, bytes)), _) => {
                 last = Some(name);
                 Ok((name, bytes))
@@ -58,7 +58,7 @@ impl<'a> Iterator for Entries<'a> {
 }
 
 /// Calls `found` with the position in `names` and the checked value of each entry that has one of these names. Both
-/// sides ascend. Values of other entries are not checked.
+/// inputs ascend. Values of other entries are not checked.
 #[inline]
 pub(super) fn pick<'a>(
     mut entries: impl Iterator<Item = Read<(&'a [u8], &'a [u8])>>,
@@ -81,7 +81,7 @@ pub(super) fn pick<'a>(
     Ok(())
 }
 
-/// Compares two names, which mostly differ in their first bytes.
+/// Compares two names, which usually differ in their first bytes.
 #[inline]
 fn order(a: &[u8], b: &[u8]) -> Ordering {
     match (a.first(), b.first()) {
@@ -90,7 +90,7 @@ fn order(a: &[u8], b: &[u8]) -> Ordering {
     }
 }
 
-/// Appends an entry whose bytes are what `write` appends.
+/// Appends an entry with the bytes that `write` appends.
 pub(super) fn put_entry(out: &mut Vec<u8>, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
     put_slice(out, name);
     let at = out.len();
@@ -115,7 +115,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn entries_are_read_as_they_were_written(
+        fn entries_round_trip(
             entries in prop::collection::btree_map("[a-c]{0,3}", prop::collection::vec(any::<u8>(), 0..600), 0..6),
             cut in any::<prop::sample::Index>(),
         ) {

@@ -1,4 +1,4 @@
-//! Events: keys that sort in join order, and values whose properties can be found without decoding the others.
+//! The encoding of events: order-preserving keys in join order, and values whose properties are decoded selectively.
 //!
 //! ```text
 //! key    | day: 4 | distinct_id, escaped | 0x00 | milliseconds of the day: 4 | hash of event and $insert_id: 8 |
@@ -8,8 +8,8 @@
 //! Integers in keys are big-endian; the day is counted from 1970-01-01 in UTC with its sign bit flipped. In an id the
 //! bytes 0x00 and 0x01 become 0x01 0x01 and 0x01 0x02, so that 0x00 ends it and keys sort as ids do. The hash is
 //! XXH3-64 with seed 0 over the length of the name (8 bytes, little-endian), the name and the `$insert_id`: an event
-//! that is sent again lands on its own key. Name, `$insert_id` and property names are texts behind their length;
-//! properties ascend by name and fill the rest.
+//! that is sent again has the same key. Name, `$insert_id` and property names are length-prefixed texts; properties
+//! ascend by name and fill the rest.
 
 use std::borrow::Cow;
 
@@ -29,12 +29,12 @@ const DAY: usize = 4;
 /// The bytes after the id: its end, the milliseconds, the hash.
 const TAIL: usize = 1 + 4 + 8;
 
-/// The key of an event, taken apart.
+/// A parsed event key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EventKey<'a> {
     /// The day, as encoded in the key.
     pub(crate) day: [u8; DAY],
-    /// The id, as encoded in the key. Ids sort, and are equal, as these bytes are.
+    /// The id, as encoded in the key. These bytes compare as ids do.
     pub(crate) escaped: &'a [u8],
     /// Milliseconds since the day began.
     pub(crate) millis: u32,
@@ -47,13 +47,13 @@ impl<'a> EventKey<'a> {
         let (day, rest) = key.split_first_chunk().ok_or(SHORT)?;
         let (escaped, tail) = rest.split_at_checked(rest.len().wrapping_sub(TAIL)).ok_or(SHORT)?;
         let [0, a, b, c, d, ..] = tail else {
-            return Err(Malformed("the key of an event whose id does not end"));
+            return Err(Malformed("the key of an event with an unterminated id"));
         };
         Ok(Self { day: *day, escaped, millis: u32::from_be_bytes([*a, *b, *c, *d]) })
     }
 
     pub(crate) fn time(&self) -> Timestamp {
-        let day = Timestamp::of_day((u32::from_be_bytes(self.day) ^ (1 << 31)) as i32);
+        let day = Timestamp::of_day(day_of(self.day));
         Timestamp::from_millis(day.millis().saturating_add(i64::from(self.millis)))
     }
 
@@ -63,7 +63,7 @@ impl<'a> EventKey<'a> {
     }
 }
 
-/// The id that these bytes of a key stand for.
+/// Decodes the id in a key.
 fn unescape(escaped: &[u8]) -> Read<Cow<'_, str>> {
     const NO_TEXT: Malformed = Malformed("an id that is not UTF-8");
     match unescape_bytes(escaped)? {
@@ -72,10 +72,10 @@ fn unescape(escaped: &[u8]) -> Read<Cow<'_, str>> {
     }
 }
 
-/// The id that these bytes of a key encode, as bytes that may not be UTF-8.
+/// The decoded id in a key, as bytes that may not be UTF-8.
 #[inline]
 pub(crate) fn unescape_bytes(escaped: &[u8]) -> Read<Cow<'_, [u8]>> {
-    // Hardly any id has an escape. All bytes are compared, because that is vectorized.
+    // Escapes are rare. All bytes are compared without an early exit, because that is vectorized.
     if !escaped.iter().fold(false, |any, byte| any | (*byte == 1)) {
         return Ok(Cow::Borrowed(escaped));
     }
@@ -100,7 +100,7 @@ fn replace_escapes(escaped: &[u8]) -> Read<Vec<u8>> {
 
 /// Appends an id as encoded in keys, without its end.
 pub(crate) fn escape(out: &mut Vec<u8>, id: &[u8]) {
-    // Hardly any id has such a byte. All are looked at, because that goes many at a time.
+    // Such bytes are rare. All bytes are compared without an early exit, because that is vectorized.
     if !id.iter().fold(false, |any, byte| any | (*byte <= 1)) {
         return out.extend_from_slice(id);
     }
@@ -112,17 +112,18 @@ pub(crate) fn escape(out: &mut Vec<u8>, id: &[u8]) {
     }
 }
 
-/// How the keys of a day begin.
+/// The key prefix of a day.
 pub(crate) fn day_prefix(day: i32) -> [u8; DAY] {
+    // The cast reinterprets the bits; the flipped sign bit makes days sort as unsigned integers.
     (day as u32 ^ (1 << 31)).to_be_bytes()
 }
 
-/// The day of a key that begins like this.
+/// The day of a key prefix, the inverse of [`day_prefix`].
 pub(crate) fn day_of(prefix: [u8; DAY]) -> i32 {
     (u32::from_be_bytes(prefix) ^ (1 << 31)) as i32
 }
 
-/// How the keys of a user on a day begin.
+/// The key prefix of a user on a day.
 pub(crate) fn user_prefix(day: [u8; DAY], id: &str) -> Vec<u8> {
     let mut key = Vec::with_capacity(DAY + id.len() + TAIL);
     key.extend(day);
@@ -136,6 +137,7 @@ pub(crate) fn event_key(event: &Event) -> Vec<u8> {
     let (day, millis) = event.time().day_and_millis();
     let mut key = user_prefix(day_prefix(day), event.distinct_id());
     key.extend(millis.to_be_bytes());
+    // An event that is appended has an `$insert_id`, which the log generates if it was not set.
     let insert_id = event.insert_id().unwrap_or_default();
     let mut identity = Vec::with_capacity(8 + event.name().len() + insert_id.len());
     identity.extend((event.name().len() as u64).to_le_bytes());
@@ -150,6 +152,7 @@ pub(crate) fn encode_event(event: &Event) -> Vec<u8> {
     let mut out = Vec::with_capacity(128);
     out.push(VERSION_1);
     put_slice(&mut out, event.name().as_bytes());
+    // Set, as in `event_key`.
     put_slice(&mut out, event.insert_id().unwrap_or_default().as_bytes());
     for (name, value) in event.properties() {
         put_entry(&mut out, name.as_bytes(), |out| write_value(out, value));
@@ -157,7 +160,7 @@ pub(crate) fn encode_event(event: &Event) -> Vec<u8> {
     out
 }
 
-/// The value of an event, taken apart as far as its head.
+/// The value of an event, of which only the head is parsed.
 #[derive(Clone, Debug)]
 pub(crate) struct EventBytes<'a> {
     pub(crate) name: &'a [u8],
@@ -166,7 +169,7 @@ pub(crate) struct EventBytes<'a> {
 }
 
 impl<'a> EventBytes<'a> {
-    /// Reads the head. Whether texts are UTF-8 is asked when one is looked at.
+    /// Reads the head. Texts are checked to be UTF-8 only when they are read.
     #[inline]
     pub(crate) fn read(value: &'a [u8]) -> Read<Self> {
         let mut reader = Reader::new(value);
@@ -224,7 +227,7 @@ pub(crate) fn check_event(key: &[u8], value: &[u8]) -> Result<()> {
 ///
 /// # Errors
 ///
-/// [`Corrupt`](crate::ErrorKind::Corrupt) when the bytes are no event, or one of a version that this one does not know.
+/// [`Corrupt`](crate::ErrorKind::Corrupt) when the bytes are not an event, or one of an unknown version.
 pub(crate) fn decode_event(key: &[u8], value: &[u8]) -> Result<Event> {
     let decode = || {
         let key = EventKey::read(key)?;
@@ -233,7 +236,7 @@ pub(crate) fn decode_event(key: &[u8], value: &[u8]) -> Result<Event> {
     decode().map_err(|malformed| corrupt_event(key, malformed))
 }
 
-/// Decodes the value of an event of which the rest is known.
+/// Decodes the value of an event whose id and time are known.
 pub(crate) fn event_of(distinct_id: &str, time: Timestamp, value: &[u8]) -> Read<Event> {
     let value = EventBytes::read(value)?;
     Ok(Event {
@@ -247,7 +250,7 @@ pub(crate) fn event_of(distinct_id: &str, time: Timestamp, value: &[u8]) -> Read
     })
 }
 
-/// The error that names an event which cannot be read.
+/// The error for an event that cannot be read.
 pub(crate) fn corrupt_event(key: &[u8], malformed: Malformed) -> Error {
     match EventKey::read(key) {
         Ok(parts) => corrupt_event_of(parts.time(), parts.escaped, malformed),
@@ -255,7 +258,7 @@ pub(crate) fn corrupt_event(key: &[u8], malformed: Malformed) -> Error {
     }
 }
 
-/// The error that names an event which cannot be read, by its time and its id.
+/// The error for an event that cannot be read, with its time and its id.
 pub(crate) fn corrupt_event_of(time: Timestamp, id: &[u8], malformed: Malformed) -> Error {
     corrupt_at(malformed, &event_place(time, id))
 }
@@ -264,7 +267,7 @@ fn corrupt_at(Malformed(what): Malformed, place: &str) -> Error {
     Error::corrupt(format!("the event cannot be read: {what} {place}"))
 }
 
-/// Which event it is, as the end of a message.
+/// Identifies the event at the end of a message.
 pub(crate) fn event_place(time: Timestamp, id: &[u8]) -> String {
     format!("time={time} distinct_id={:?}", String::from_utf8_lossy(id))
 }
@@ -275,7 +278,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn ids() -> impl Strategy<Value = String> {
-        // Small letters of trouble, so that prefixes and escapes meet.
+        // A small alphabet of special bytes, so that prefixes and escapes collide often.
         proptest::collection::vec(prop::sample::select(vec!['\0', '\u{1}', '\u{2}', 'a', 'b', 'é']), 0..5)
             .prop_map(|letters| letters.into_iter().collect())
     }
@@ -302,7 +305,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_a_reader_panic(key: Vec<u8>, mut value: Vec<u8>, tagged: bool) {
+        fn no_input_makes_a_reader_panic(key: Vec<u8>, mut value: Vec<u8>, tagged: bool) {
             if tagged && let Some(first) = value.first_mut() {
                 *first = VERSION_1;
             }
@@ -314,7 +317,7 @@ mod tests {
         }
     }
 
-    /// The bytes of a block in `docs/FORMAT.md`, which stand left of the bar.
+    /// The bytes of a block in `docs/FORMAT.md`, to the left of the bar.
     fn shown(name: &str) -> String {
         let page = include_str!("../../docs/FORMAT.md");
         let (_, block) = page.split_once(&format!("```hex {name}\n")).unwrap();
@@ -326,9 +329,9 @@ mod tests {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// What was once written must be read for ever. Digests of names must not change with a library either.
+    /// Stored bytes must stay readable. The hash must not change with a version of its library either.
     #[test]
-    fn the_bytes_are_those_that_were_frozen() {
+    fn the_format_equals_its_frozen_examples() {
         let time = Timestamp::from_seconds(1_700_000_000);
         let event = Event::new("purchase", "alice", time).set("amount", 12.5).set("company", ["acme"]).id("a-1");
         let (key, value) = (event_key(&event), encode_event(&event));
@@ -348,7 +351,7 @@ mod tests {
     const MANY_DIGEST: u64 = 11_206_078_311_463_929_876;
 
     #[test]
-    fn another_name_or_insert_id_is_another_key() {
+    fn a_different_name_or_insert_id_gives_a_different_key() {
         let key = |name: &str, id: &str| event_key(&Event::new(name, "u", Timestamp::from_seconds(0)).id(id));
         let keys = [key("ab", "c"), key("a", "bc"), key("abc", "d"), key("ab", "d")];
         for (at, key) in keys.iter().enumerate() {
@@ -358,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn properties_are_picked_where_they_are() {
+    fn properties_are_picked_by_name() {
         let event = Event::new("e", "u", Timestamp::from_seconds(0)).set("b", 1).set("d", "x").set("f", true);
         let value = encode_event(&event);
         let wanted: Vec<Box<str>> = ["a", "b", "c", "f", "g"].map(Into::into).into();
@@ -366,7 +369,7 @@ mod tests {
         let event = EventBytes::read(&value).unwrap();
         event.pick(&wanted, |at, value| found.push((at, value.decode().unwrap()))).unwrap();
         assert_eq!(found, [(1, 1.into()), (3, true.into())]);
-        // Damage in what is picked is seen, damage in what is skipped is not looked for.
+        // Damage is detected in picked properties, and not in skipped ones.
         let mut damaged = value.clone();
         *damaged.last_mut().unwrap() = 99;
         let event = EventBytes::read(&damaged).unwrap();

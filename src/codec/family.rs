@@ -1,23 +1,23 @@
-//! Which column family holds what.
+//! The names of column families, and what each of them holds.
 //!
-//! The engine's own list of families is the register of kinds: a group key is remembered because its family exists.
+//! The engine's own list of column families is the registry of kinds: a group key exists if its column family does.
 
 use std::sync::Arc;
 
 use crate::model::Kind;
 
-/// The family of what is neither a profile nor an event nor a time of one.
+/// The column family of metadata: everything except profiles, events and first-event times.
 pub(crate) const META: &str = "meta";
 
-/// The family of the event log.
+/// The column family of the event log.
 pub(crate) const EVENTS: &str = "events";
 
 const USERS: &str = "users";
-/// What the names of families of groups begin with.
+/// The prefix of the names of the column families of groups.
 pub(crate) const GROUP_PREFIX: &str = "group:";
 const FIRST_PREFIX: &str = "first:";
 
-/// The family of a kind of profile.
+/// The column family of a kind of profile.
 pub(crate) fn family_of(kind: &Kind) -> Arc<str> {
     match kind {
         Kind::User => USERS.into(),
@@ -25,20 +25,21 @@ pub(crate) fn family_of(kind: &Kind) -> Arc<str> {
     }
 }
 
-/// The kind of profile in a family, if it holds profiles.
+/// The kind of profile in a column family, if it holds profiles.
 pub(crate) fn kind_of(family: &str) -> Option<Kind> {
     if family == USERS {
         return Some(Kind::User);
     }
+    // A column family of an invalid group key was not created by this crate, and holds no profiles.
     family.strip_prefix(GROUP_PREFIX).and_then(|key| Kind::group(key).ok())
 }
 
-/// The family of the times at which the ids of a kind had their first events.
+/// The column family of the first-event times of a kind.
 pub(crate) fn first_family_of(kind: &Kind) -> Arc<str> {
     format!("{FIRST_PREFIX}{}", family_of(kind)).into()
 }
 
-/// The kind whose first events a family holds, if it holds such times.
+/// The kind whose first-event times a column family holds, if it holds any.
 pub(crate) fn first_kind_of(family: &str) -> Option<Kind> {
     family.strip_prefix(FIRST_PREFIX).and_then(kind_of)
 }
@@ -48,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_family_is_taken_for_another() {
+    fn the_names_of_families_are_unambiguous() {
         for kind in [Kind::User, Kind::group("users").unwrap(), Kind::group("first:users").unwrap()] {
             assert_eq!(kind_of(&family_of(&kind)), Some(kind.clone()));
             assert_eq!(first_kind_of(&first_family_of(&kind)), Some(kind.clone()));

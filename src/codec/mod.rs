@@ -1,12 +1,13 @@
-//! Bytes of values, chains, operands, rows, events and stamps, and the names of the families that hold them.
-//! `docs/FORMAT.md` shows every one of them.
+//! The encodings of values, chains, operands, rows, events and first-event times, and the names of the column families
+//! that hold them. They are specified in `docs/FORMAT.md`.
 //!
-//! Encodings are canonical: equal things have equal bytes, and bytes that are not canonical are not readable. So two
-//! folds can be compared as bytes, and whatever a merge does not touch it copies.
+//! Encodings are canonical: equal values have equal bytes, and bytes that are not canonical are rejected. So the
+//! results of two folds can be compared as bytes, and a merge copies the bytes of the properties that it does not
+//! change.
 //!
-//! Decoders trust nothing: no length is believed before the bytes are there, no nesting is followed deeper than
-//! [`VALUE_DEPTH_MAX`](crate::VALUE_DEPTH_MAX), and no input makes them panic. This room imports only `error`,
-//! `limits`, `model` and `ops`, and is the only one that names `bincode`.
+//! Decoders do not trust their input: memory is allocated for a length only if the bytes exist, nesting is bounded by
+//! [`VALUE_DEPTH_MAX`](crate::VALUE_DEPTH_MAX), and no input makes them panic. This module imports only `error`,
+//! `limits`, `model` and `ops`, and is the only one that uses `bincode`.
 
 mod bytes;
 mod chain;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! +------+-------+----------+----------------+--------------------------------------------+ ...
-//! | 0xA1 | flags | stamps   | quarantine     | entry: name length, name, chain length, chain |
+//! | 0xA1 | flags | last seen | quarantine    | entry: name length, name, chain length, chain |
 //! +------+-------+----------+----------------+--------------------------------------------+ ...
 //! ```
 //!
@@ -10,11 +10,11 @@
 //!
 //! | flag | meaning |
 //! |---|---|
-//! | 1 known | a row: the state is this one, whatever was before |
-//! | 2 exists | known: the profile exists. Otherwise: it exists from here on if it did not |
-//! | 4 own stamp | a signed varint: last seen, in seconds, of the profile that flag 2 speaks of |
-//! | 8 stamp | a signed varint: last seen, in seconds, that a profile takes which existed before; never in a row |
-//! | 16 same | with 4 and 8: both are equal and stand here once |
+//! | 1 known | a row: the state is known, whatever it was before |
+//! | 2 exists | in a row: the profile exists. In an operand: it is created if it does not exist |
+//! | 4 own last seen | a signed varint: `$last_seen` of the profile of flag 2, in seconds |
+//! | 8 last seen | a signed varint: `$last_seen` for a profile that existed before, in seconds; never in a row |
+//! | 16 same | with 4 and 8: both times are equal and stored once |
 //! | 32 quarantine | a count, then length and bytes of each operand that could not be read, oldest first |
 
 use super::bytes::{Malformed, Read, Reader, check_text, put_signed, put_slice, put_varint};
@@ -27,8 +27,8 @@ const VERSION_1: u8 = 0xA1;
 
 const KNOWN: u8 = 1;
 const EXISTS: u8 = 2;
-const OWN_STAMP: u8 = 4;
-const STAMP: u8 = 8;
+const OWN_LAST_SEEN: u8 = 4;
+const LAST_SEEN: u8 = 8;
 const SAME: u8 = 16;
 const QUARANTINE: u8 = 32;
 const ALL_FLAGS: u8 = 63;
@@ -36,12 +36,12 @@ const ALL_FLAGS: u8 = 63;
 /// One property of an operand.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry<'a> {
-    /// UTF-8. Bytes sort as the text does.
+    /// UTF-8, so the bytes sort as the text does.
     pub(crate) name: &'a [u8],
     pub(crate) chain: ChainBytes<'a>,
 }
 
-/// An operand or row, taken apart and known to be canonical.
+/// A parsed operand or row, checked to be canonical.
 #[derive(Clone, Debug)]
 pub(crate) struct Operand<'a> {
     pub(crate) presence: Presence,
@@ -79,6 +79,7 @@ impl<'a> Iterator for Quarantine<'a> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         self.left = self.left.checked_sub(1)?;
+        // `read` checked all operands.
         self.reader.slice().ok()
     }
 
@@ -90,7 +91,7 @@ impl<'a> Iterator for Quarantine<'a> {
 impl ExactSizeIterator for Quarantine<'_> {}
 
 impl<'a> Operand<'a> {
-    /// Takes an operand apart and checks all of it, appending its entries to `entries`. On failure nothing is appended.
+    /// Parses an operand and checks all of it, appending its entries to `entries`. On failure nothing is appended.
     pub(crate) fn check(bytes: &'a [u8], entries: &mut Vec<Entry<'a>>) -> Read<Self> {
         let before = entries.len();
         let operand = Self::head(bytes)?;
@@ -109,19 +110,19 @@ impl<'a> Operand<'a> {
             let fits = match self.presence {
                 Presence::Known(None) => false,
                 Presence::Known(Some(_)) => chain.is_set(),
-                // Where there is no profile there is no property.
+                // A profile that does not exist has no properties.
                 Presence::Open { absent: None, .. } => chain.leaves_absent(),
                 Presence::Open { absent: Some(_), .. } => true,
             };
             if !fits {
-                return Err(Malformed("a property that its profile cannot have"));
+                return Err(Malformed("a property of a profile that does not exist"));
             }
             entries.push(Entry { name, chain });
         }
         Ok(())
     }
 
-    /// Reads everything but the entries.
+    /// Reads everything except the entries.
     #[inline]
     pub(super) fn head(bytes: &'a [u8]) -> Read<Self> {
         let mut reader = Reader::new(bytes);
@@ -135,7 +136,7 @@ impl<'a> Operand<'a> {
         Ok(Self { presence, quarantine, entries: Entries::new(reader) })
     }
 
-    /// The entries of bytes that were checked before, without checking the chains again.
+    /// The entries, without checking the chains again.
     pub(super) fn entries(&self) -> Entries<'a> {
         self.entries.clone()
     }
@@ -145,19 +146,19 @@ impl<'a> Operand<'a> {
 fn read_presence(reader: &mut Reader<'_>, flags: u8) -> Read<Presence> {
     let known = flags & KNOWN != 0;
     let exists = flags & EXISTS != 0;
-    let refused = Err(Malformed("an operand with flags that contradict"));
-    if (flags & OWN_STAMP != 0 && !exists) || (known && flags & (STAMP | SAME) != 0) {
+    let refused = Err(Malformed("an operand with contradictory flags"));
+    if (flags & OWN_LAST_SEEN != 0 && !exists) || (known && flags & (LAST_SEEN | SAME) != 0) {
         return refused;
     }
-    let own = if flags & OWN_STAMP != 0 { Some(seconds(reader)?) } else { None };
-    let stamp = match (flags & STAMP != 0, flags & SAME != 0) {
+    let own = if flags & OWN_LAST_SEEN != 0 { Some(seconds(reader)?) } else { None };
+    let stamp = match (flags & LAST_SEEN != 0, flags & SAME != 0) {
         (true, true) if own.is_some() => own,
         (true, false) => Some(seconds(reader)?),
         (false, false) => None,
         _ => return refused,
     };
     if flags & SAME == 0 && own.is_some() && own == stamp {
-        return Err(Malformed("equal stamps that stand twice"));
+        return Err(Malformed("equal times stored twice"));
     }
     let life = exists.then_some(Life { last_seen: own });
     Ok(if known { Presence::Known(life) } else { Presence::Open { absent: life, stamp } })
@@ -183,8 +184,8 @@ impl OperandWriter {
         let same = own.is_some() && own == stamp;
         let flags = known
             | if life.is_some() { EXISTS } else { 0 }
-            | if own.is_some() { OWN_STAMP } else { 0 }
-            | if stamp.is_some() { STAMP } else { 0 }
+            | if own.is_some() { OWN_LAST_SEEN } else { 0 }
+            | if stamp.is_some() { LAST_SEEN } else { 0 }
             | if same { SAME } else { 0 }
             | if quarantine.is_empty() { 0 } else { QUARANTINE };
         out.extend([VERSION_1, flags]);
@@ -203,14 +204,14 @@ impl OperandWriter {
         put_slice(&mut self.out, chain.as_bytes());
     }
 
-    /// Writes a chain, unless it does nothing.
+    /// Writes a chain, unless it is the identity.
     pub(crate) fn chain(&mut self, name: &[u8], chain: &Chain) {
         if !chain.is_identity() {
             self.entry(name, |out| write_chain(out, chain));
         }
     }
 
-    /// Writes what `write` appends as the chain of `name`.
+    /// Writes the bytes that `write` appends as the chain of `name`.
     pub(crate) fn entry(&mut self, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
         put_entry(&mut self.out, name, write);
     }
@@ -230,7 +231,7 @@ pub(crate) fn encode_update(update: &Update) -> Vec<u8> {
         return writer.finish();
     }
     let mut ops: Vec<&(String, Op)> = ops.iter().collect();
-    // Stable: operators on one property keep their order.
+    // The sort is stable: operators on one property keep their order.
     ops.sort_by(|a, b| a.0.cmp(&b.0));
     for run in ops.chunk_by(|a, b| a.0 == b.0) {
         match run {
@@ -245,13 +246,13 @@ pub(crate) fn encode_update(update: &Update) -> Vec<u8> {
     writer.finish()
 }
 
-/// Whether bytes are an operand or a row, in every byte.
+/// Whether bytes are a canonical operand or row.
 #[cfg(any(test, feature = "laws"))]
 pub(crate) fn is_readable(bytes: &[u8]) -> bool {
     Operand::check(bytes, &mut Vec::new()).is_ok()
 }
 
-/// The quarantine of an operand or row.
+/// The quarantine of an operand or row; unreadable bytes have none.
 #[cfg(any(test, feature = "laws"))]
 pub(crate) fn quarantine_of(bytes: &[u8]) -> Vec<Vec<u8>> {
     let operand = Operand::check(bytes, &mut Vec::new());

@@ -10,16 +10,16 @@ use crate::error::{Error, Result};
 use crate::model::{Object, Profile, Timestamp, Value};
 use crate::ops::Presence;
 
-/// Decodes a row. The canonical row of an absent profile is `None`, unless its quarantine holds something.
+/// Decodes a row. The row of an absent profile is `None`, unless its quarantine is not empty.
 ///
 /// # Errors
 ///
-/// [`Corrupt`](crate::ErrorKind::Corrupt) when the bytes are no row, or one of a version that this one does not know.
+/// [`Corrupt`](crate::ErrorKind::Corrupt) when the bytes are not a row, or one of an unknown version.
 pub(crate) fn decode_profile(bytes: &[u8]) -> Result<Option<Profile>> {
     read_profile(bytes, |_| true).map_err(corrupt)
 }
 
-/// As [`decode_profile`], with those properties only whose names are among these, which ascend.
+/// As [`decode_profile`], with only the properties that have one of these names, which ascend.
 ///
 /// # Errors
 ///
@@ -44,7 +44,7 @@ pub(super) fn corrupt(Malformed(what): Malformed) -> Error {
 fn read_profile(bytes: &[u8], selects: impl Fn(&str) -> bool) -> Read<Option<Profile>> {
     let row = Operand::head(bytes)?;
     let Presence::Known(life) = row.presence else {
-        return Err(Malformed("an operand where a row must be"));
+        return Err(Malformed("an operand in place of a row"));
     };
     if life.is_none() && row.quarantine.len() == 0 {
         return Ok(None);
@@ -65,7 +65,7 @@ fn read_profile(bytes: &[u8], selects: impl Fn(&str) -> bool) -> Read<Option<Pro
     }))
 }
 
-/// When the profile of a row was last seen.
+/// The `$last_seen` time of the profile of a row.
 ///
 /// # Errors
 ///
@@ -73,7 +73,7 @@ fn read_profile(bytes: &[u8], selects: impl Fn(&str) -> bool) -> Read<Option<Pro
 pub(crate) fn decode_last_seen(bytes: &[u8]) -> Result<Option<Timestamp>> {
     match Operand::head(bytes).map_err(corrupt)?.presence {
         Presence::Known(life) => Ok(life.and_then(|life| life.last_seen).map(Timestamp::from_seconds)),
-        Presence::Open { .. } => Err(corrupt(Malformed("an operand where a row must be"))),
+        Presence::Open { .. } => Err(corrupt(Malformed("an operand in place of a row"))),
     }
 }
 
@@ -82,7 +82,7 @@ pub(crate) fn decode_last_seen(bytes: &[u8]) -> Result<Option<Timestamp>> {
 pub(super) fn set_value<'a>((name, chain): (&'a [u8], &'a [u8])) -> Read<(&'a [u8], &'a [u8])> {
     match chain.split_first() {
         Some((&ChainBytes::SET, value)) => Ok((name, value)),
-        _ => Err(Malformed("an operand where a row must be")),
+        _ => Err(Malformed("an operand in place of a row")),
     }
 }
 
@@ -105,9 +105,9 @@ pub(crate) struct RowInfo {
     pub(crate) version: u8,
     /// Whether the profile exists.
     pub(crate) exists: bool,
-    /// How many properties it has.
+    /// The number of its properties.
     pub(crate) properties: usize,
-    /// How many operands are in its quarantine.
+    /// The number of operands in its quarantine.
     pub(crate) quarantined: usize,
 }
 
@@ -120,7 +120,7 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<RowInfo> {
     let mut entries = Vec::new();
     let row = Operand::check(bytes, &mut entries).map_err(corrupt)?;
     let Presence::Known(life) = row.presence else {
-        return Err(corrupt(Malformed("an operand where a row must be")));
+        return Err(corrupt(Malformed("an operand in place of a row")));
     };
     Ok(RowInfo {
         version: bytes.first().map_or(0, |tag| tag & 0x0f),
@@ -130,7 +130,7 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<RowInfo> {
     })
 }
 
-/// Whether the profile of a row exists, or its quarantine holds something.
+/// Whether the profile of a row exists, or its quarantine is not empty.
 ///
 /// # Errors
 ///

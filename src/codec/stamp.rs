@@ -1,19 +1,19 @@
-//! Stamps: when an id had its first event.
+//! First-event times, which the API of this module calls stamps.
 //!
 //! ```text
 //! | 0xF1 | signed varint: milliseconds since 1970-01-01T00:00:00 UTC |
 //! ```
 //!
-//! A stamp is an operand and a row at once: stamps of one key fold into the least.
+//! A first-event time is both an operand and a row: those of one key fold into the earliest (a min-merge).
 
 use super::bytes::{Malformed, Read, Reader, put_signed};
 use crate::error::{Error, Result};
 use crate::model::Timestamp;
 
-/// Tag and version of stamps.
+/// Tag and version of first-event times.
 const VERSION_1: u8 = 0xF1;
 
-/// The bytes of a stamp.
+/// The bytes of a first-event time.
 pub(crate) fn encode_stamp(time: Timestamp) -> Vec<u8> {
     let mut out = Vec::with_capacity(10);
     out.push(VERSION_1);
@@ -21,22 +21,22 @@ pub(crate) fn encode_stamp(time: Timestamp) -> Vec<u8> {
     out
 }
 
-/// Reads a stamp, if these bytes are one and nothing else.
+/// Reads a first-event time, which must be all of the bytes.
 #[inline]
 pub(crate) fn read_stamp(bytes: &[u8]) -> Read<Timestamp> {
     let mut reader = Reader::new(bytes);
-    reader.version(VERSION_1, "not the time of a first event")?;
+    reader.version(VERSION_1, "not a first-event time")?;
     let millis = i64::try_from(reader.signed()?).map_err(|_| Malformed("a time out of range"))?;
-    if reader.is_empty() { Ok(Timestamp::from_millis(millis)) } else { Err(Malformed("bytes after a time")) }
+    if reader.is_empty() { Ok(Timestamp::from_millis(millis)) } else { Err(Malformed("trailing bytes after a time")) }
 }
 
-/// Decodes a stamp.
+/// Decodes a first-event time.
 ///
 /// # Errors
 ///
-/// [`Corrupt`](crate::ErrorKind::Corrupt) when the bytes are no stamp, or one of a version that this one does not know.
+/// [`Corrupt`](crate::ErrorKind::Corrupt) when the bytes are not a first-event time, or one of an unknown version.
 pub(crate) fn decode_stamp(bytes: &[u8]) -> Result<Timestamp> {
-    let corrupt = |Malformed(what)| Error::corrupt(format!("the time of the first event cannot be read: {what}"));
+    let corrupt = |Malformed(what)| Error::corrupt(format!("the first-event time cannot be read: {what}"));
     read_stamp(bytes).map_err(corrupt)
 }
 
@@ -47,7 +47,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn only_what_is_written_is_read(millis: i64, shift in 0..64_u32, junk: Vec<u8>) {
+        fn only_canonical_bytes_are_read(millis: i64, shift in 0..64_u32, junk: Vec<u8>) {
             let time = Timestamp::from_millis(millis >> shift);
             let bytes = encode_stamp(time);
             prop_assert_eq!(read_stamp(&bytes), Ok(time));

@@ -1,11 +1,11 @@
-//! Projections: the values of a few properties of a row, in the requested order, and nothing else.
+//! Projections: the values of the requested properties of a row, in the requested order.
 //!
 //! ```text
-//! per property:  0x00                        it is not there
-//!                length of the value, value  it is
+//! per property:  0x00                        absent
+//!                length of the value, value  present
 //! ```
 //!
-//! These bytes are never stored. Equal projections have equal bytes, so a join can tell them apart by number.
+//! These bytes are never stored. Equal projections have equal bytes, so a join can replace them by dictionary codes.
 
 use super::bytes::{Malformed, Read, Reader, put_varint};
 use super::entries::pick;
@@ -36,12 +36,12 @@ impl TupleWriter<'_> {
     }
 }
 
-/// Appends the projection of a row onto properties whose names ascend, `$last_seen` among them if requested.
-/// Appends nothing and says so when the row is that of an absent profile.
+/// Appends the projection of a row onto properties with ascending names, which may include `$last_seen`. If the row is
+/// that of an absent profile, appends nothing and returns false.
 ///
 /// # Errors
 ///
-/// [`Corrupt`](crate::ErrorKind::Corrupt) when the bytes are no row, or one of a version that this one does not know.
+/// [`Corrupt`](crate::ErrorKind::Corrupt) when the bytes are not a row, or one of an unknown version.
 pub(crate) fn project_row(row: &[u8], names: &[Box<str>], out: &mut Vec<u8>) -> Result<bool> {
     let start = out.len();
     pick_row(row, names, out).map_err(|malformed| {
@@ -53,7 +53,7 @@ pub(crate) fn project_row(row: &[u8], names: &[Box<str>], out: &mut Vec<u8>) -> 
 fn pick_row(row: &[u8], names: &[Box<str>], out: &mut Vec<u8>) -> Read<bool> {
     let row = Operand::head(row)?;
     let Presence::Known(life) = row.presence else {
-        return Err(Malformed("an operand where a row must be"));
+        return Err(Malformed("an operand in place of a row"));
     };
     let Some(life) = life else { return Ok(false) };
     if names.is_empty() {
@@ -61,14 +61,14 @@ fn pick_row(row: &[u8], names: &[Box<str>], out: &mut Vec<u8>) -> Read<bool> {
     }
     let mut writer = TupleWriter { out, next: 0 };
     let entries = row.entries().map(|entry| set_value(entry?));
-    // `$last_seen` is in the head of a row. It is written before the first property that sorts after it.
+    // `$last_seen` is in the head of a row. It is appended before the first property that sorts after it.
     let at = names.iter().position(|name| &**name == LAST_SEEN);
     let mut seen = at.zip(life.last_seen).map(|(at, seconds)| (at, last_seen_value(seconds)));
     pick(entries, names, |at, value| {
         if let Some((seen_at, bytes)) = seen.take_if(|(seen_at, _)| *seen_at <= at) {
             writer.put(seen_at, ValueBytes::new(&bytes));
         }
-        // A row can only have a property of this name if it was written without admission. The head takes precedence.
+        // A row can have a property of this name only if it was written without validation. The head takes precedence.
         if writer.next <= at {
             writer.put(at, value);
         }
@@ -87,7 +87,7 @@ fn last_seen_value(seconds: i64) -> Vec<u8> {
     bytes
 }
 
-/// Appends the projection that has this value only.
+/// Appends the projection that consists of this value.
 pub(crate) fn project_value(value: &Value, out: &mut Vec<u8>) {
     let mut bytes = Vec::new();
     write_value(&mut bytes, value);
@@ -95,11 +95,11 @@ pub(crate) fn project_value(value: &Value, out: &mut Vec<u8>) {
     out.extend(bytes);
 }
 
-/// The bytes of the values of a projection, in order; none where a property is not there.
+/// The bytes of the values of a projection, in order; empty for an absent property.
 #[inline]
 pub(crate) fn tuple_values(tuple: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut reader = Reader::new(tuple);
-    // A projection was made by this file, so nothing but its end keeps it from being read.
+    // Projections are encoded by this module, so the only error is the end of the bytes.
     std::iter::from_fn(move || reader.slice().ok())
 }
 
@@ -120,7 +120,7 @@ mod tests {
         values
     }
 
-    /// A row with properties that are their own names.
+    /// A row whose properties have their names as values.
     fn row(life: Option<Life>, names: &[&str]) -> Vec<u8> {
         let mut writer = OperandWriter::new(Presence::Known(life), &[], 64);
         for name in names {
@@ -131,7 +131,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_projection_is_what_decoding_everything_gives(
+        fn a_projection_equals_that_of_the_decoded_profile(
             present in prop::collection::btree_set(0..NAMES.len(), 0..6),
             wanted in prop::collection::btree_set(0..NAMES.len(), 0..6),
             stamped: bool,
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_seen_of_the_head_takes_precedence_over_a_property() {
+    fn last_seen_of_the_head_takes_precedence_over_a_property() {
         let row = row(Some(Life { last_seen: Some(0) }), &["$last_seen", "a"]);
         let mut tuple = Vec::new();
         assert!(project_row(&row, &["$last_seen".into(), "a".into()], &mut tuple).unwrap());
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn absence_and_damage_are_two_things() {
+    fn absence_and_damage_are_distinguished() {
         let absent = row(None, &[]);
         let mut out = vec![9];
         assert!(!project_row(&absent, &["x".into()], &mut out).unwrap());

@@ -10,9 +10,9 @@
 //! | 7 list | count, values |
 //! | 8 object | count, then length and UTF-8 of each name before its value, names ascending |
 //!
-//! bincode writes values and decodes them (`read_value`). `check_value`, `read_number` and `small_integer` are a second
-//! parser of the same bytes, which allocates nothing and is stricter: a merge validates with it what it then copies.
-//! The two are compared by tests below and by the fuzzers.
+//! bincode encodes values and decodes them (`read_value`). `check_value`, `read_number` and `small_integer` are a
+//! second parser of the same bytes, which does not allocate and is stricter: a merge uses it to validate the bytes it
+//! copies. The two are compared by the tests below and by the fuzzers.
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::de::Decoder;
@@ -37,9 +37,9 @@ const STRING: u8 = 6;
 const LIST: u8 = 7;
 const OBJECT: u8 = 8;
 
-/// No single value is decoded beyond this many bytes as bincode counts them: by the widest form of each number, up to
-/// 16 times of what is there. So this is above all that memory holds, or a list could be written and not read again.
-/// What keeps a hostile length from taking memory is `slice`, which wants to see the bytes first.
+/// bincode's limit for one value. It counts the widest form of each number, up to 16 times the actual size, so a lower
+/// limit would reject lists that were written. Hostile lengths cannot exhaust memory because `slice` checks that the
+/// bytes exist before it allocates.
 const VALUE_BYTES_MAX: usize = usize::MAX >> 1;
 
 type Config = Configuration<LittleEndian, Varint, Limit<VALUE_BYTES_MAX>>;
@@ -51,18 +51,18 @@ pub(crate) fn write_value(out: &mut Vec<u8>, value: &Value) {
     write(out, value);
 }
 
-/// Appends the bytes of a text, which are those of the value that it is.
+/// Appends the bytes of a text as a value.
 pub(crate) fn write_text(out: &mut Vec<u8>, text: &str) {
     out.push(STRING);
     put_slice(out, text.as_bytes());
 }
 
-/// Appends the bytes of a number, which are those of the value that it is.
+/// Appends the bytes of a number as a value.
 pub(crate) fn write_number(out: &mut Vec<u8>, number: &Number) {
     write(out, number);
 }
 
-/// Appends the bytes of an object, which are those of the value that it is.
+/// Appends the bytes of an object as a value.
 pub(crate) fn write_object(out: &mut Vec<u8>, object: &Object) {
     write(out, object);
 }
@@ -90,10 +90,10 @@ pub(crate) fn read_value(reader: &mut Reader<'_>) -> Read<Value> {
 pub(super) fn read_whole(bytes: &[u8]) -> Read<Value> {
     let mut reader = Reader::new(bytes);
     let value = read_value(&mut reader)?;
-    if reader.is_empty() { Ok(value) } else { Err(Malformed("bytes after a value")) }
+    if reader.is_empty() { Ok(value) } else { Err(Malformed("trailing bytes after a value")) }
 }
 
-/// Reads a value that is, or will become, an element of a list.
+/// Reads a value that is an element of a list, or will be.
 pub(crate) fn read_element(reader: &mut Reader<'_>) -> Read<Value> {
     read_nested(reader, 1)
 }
@@ -106,15 +106,17 @@ fn read_nested(reader: &mut Reader<'_>, depth: usize) -> Read<Value> {
     Ok(value)
 }
 
-/// Reads one number. Counters are what folds do most, so this goes past bincode and allocates only for large ones.
+/// Reads one number. Counters are the most frequent case of a fold, so this bypasses bincode and allocates only for
+/// large numbers.
 pub(crate) fn read_number(reader: &mut Reader<'_>) -> Read<Number> {
     let tag = reader.u8()?;
     read_tagged_number(tag, reader)
 }
 
-/// The integer that these bytes are, if they are one of one byte.
+/// The integer, if the value is one whose varint has one byte.
 pub(crate) fn small_integer(bytes: &[u8]) -> Option<i8> {
     match bytes {
+        // At most 250 >> 1, which fits.
         [INTEGER, zigzag @ 0..=250] => Some((zigzag >> 1) as i8 ^ -((zigzag & 1) as i8)),
         _ => None,
     }
@@ -132,7 +134,7 @@ fn read_tagged_number(tag: u8, reader: &mut Reader<'_>) -> Read<Number> {
             let exponent = reader.varint()?;
             large(float, exponent, reader.slice()?)
         }
-        _ => return Err(Malformed("not a number where one must be")),
+        _ => return Err(Malformed("a value that is not a number")),
     };
     number.ok_or(Malformed("a number that is not canonical"))
 }
@@ -141,27 +143,27 @@ fn read_tagged_number(tag: u8, reader: &mut Reader<'_>) -> Read<Number> {
 pub(crate) fn read_object(reader: &mut Reader<'_>) -> Read<Object> {
     match read_value(reader)? {
         Value::Object(object) => Ok(object),
-        _ => Err(Malformed("not an object where one must be")),
+        _ => Err(Malformed("a value that is not an object")),
     }
 }
 
-/// Walks over one value and checks that it is canonical, without allocating.
+/// Checks that one value is canonical, and skips it, without allocating.
 pub(crate) fn check_value(reader: &mut Reader<'_>) -> Read<()> {
     check_nested(reader, 0)
 }
 
-/// Walks over counted values that stand, or will stand, in a list, and says how many there are.
+/// Checks and skips counted values that are elements of a list, or will be, and returns their number.
 pub(crate) fn check_sequence(reader: &mut Reader<'_>) -> Read<u128> {
     let count = reader.varint()?;
     (0..count).try_for_each(|_| check_nested(reader, 1))?;
     Ok(count)
 }
 
-/// Walks over an object that is not empty.
+/// Checks and skips an object that is not empty.
 pub(crate) fn check_entries(reader: &mut Reader<'_>) -> Read<()> {
     match reader.rest() {
         [OBJECT, count, ..] if *count > 0 => check_value(reader),
-        _ => Err(Malformed("not an object with entries where one must be")),
+        _ => Err(Malformed("a value that is not an object with entries")),
     }
 }
 
@@ -171,19 +173,19 @@ fn check_nested(reader: &mut Reader<'_>, depth: usize) -> Read<()> {
         tag @ (INTEGER | FLOAT | LARGE) => read_tagged_number(tag, reader).map(|_| ()),
         STRING => check_text(reader.slice()?),
         LIST => {
-            let depth = deeper(depth).ok_or(Malformed("a value that nests too deep"))?;
+            let depth = deeper(depth).ok_or(Malformed("a value nested too deeply"))?;
             let count = reader.varint()?;
             (0..count).try_for_each(|_| check_nested(reader, depth))
         }
         OBJECT => {
-            let depth = deeper(depth).ok_or(Malformed("a value that nests too deep"))?;
+            let depth = deeper(depth).ok_or(Malformed("a value nested too deeply"))?;
             let count = reader.varint()?;
             let mut last: Option<&[u8]> = None;
             for _ in 0..count {
                 let name = reader.slice()?;
                 check_text(name)?;
                 if last.is_some_and(|last| last >= name) {
-                    return Err(Malformed("names that do not ascend"));
+                    return Err(Malformed("names out of order"));
                 }
                 last = Some(name);
                 check_nested(reader, depth)?;
@@ -198,7 +200,7 @@ fn check_nested(reader: &mut Reader<'_>, depth: usize) -> Read<()> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ValueBytes<'a>(&'a [u8]);
 
-/// The types of values that operators act on.
+/// The types of values that operators distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ValueKind {
     Number,
@@ -208,20 +210,21 @@ pub(crate) enum ValueKind {
 }
 
 impl<'a> ValueBytes<'a> {
-    /// Bytes that were checked before.
+    /// Wraps bytes that were checked before.
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    /// The bytes of exactly one value, once they are checked.
+    /// Checks the bytes of exactly one value.
     #[inline]
     pub(super) fn checked(bytes: &'a [u8]) -> Read<Self> {
         let mut reader = Reader::new(bytes);
         check_value(&mut reader)?;
-        if reader.is_empty() { Ok(Self(bytes)) } else { Err(Malformed("bytes after a value")) }
+        if reader.is_empty() { Ok(Self(bytes)) } else { Err(Malformed("trailing bytes after a value")) }
     }
 
-    /// Reads a count and that number of values, if they are at most `max`.
+    /// Reads a count and that number of values, if they are at most `max`. The bytes were checked before, so `None`
+    /// means more than `max`; callers then decode the value, which would report damage.
     pub(super) fn sequence(reader: &mut Reader<'a>, max: usize) -> Option<Vec<Self>> {
         let count = reader.len().ok().filter(|count| *count <= max)?;
         let mut values = Vec::with_capacity(count);
@@ -250,7 +253,7 @@ impl<'a> ValueBytes<'a> {
         read_number(&mut Reader::new(self.0))
     }
 
-    /// The elements, if this is a list of at most `max`.
+    /// The elements, if this is a list of at most `max`. `None` as in [`sequence`](Self::sequence).
     pub(crate) fn elements(self, max: usize) -> Option<Vec<Self>> {
         let mut reader = Reader::new(self.0);
         reader.u8().ok().filter(|tag| *tag == LIST)?;
@@ -261,23 +264,24 @@ impl<'a> ValueBytes<'a> {
         self.0 == [NULL]
     }
 
-    /// The text, if this is a string.
+    /// The text, if this is a string. It was checked to be UTF-8 before.
     pub(crate) fn text(self) -> Option<&'a str> {
         let mut reader = Reader::new(self.0);
         reader.u8().ok().filter(|tag| *tag == STRING)?;
         reader.str().ok()
     }
 
-    /// The ids of the groups that this value names, as [`Value::group_ids`] has them.
+    /// The ids of the groups that this value names, as in [`Value::group_ids`].
     pub(crate) fn group_ids(self, mut each: impl FnMut(&str)) {
         match self.text() {
             Some(text) => Some(text).filter(|text| is_group_id(text)).into_iter().for_each(&mut each),
+            // Checked bytes decode.
             None => self.decode().iter().flat_map(Value::group_ids).for_each(|id| each(&id)),
         }
     }
 
-    /// Whether two values are equal as JSON is. Texts, truth values and null are if their bytes are. Where there may be
-    /// numbers, `1` equals `1.0` and has other bytes.
+    /// JSON equality. Texts, booleans and null are equal if their bytes are; values that may contain numbers are
+    /// decoded, because `1` equals `1.0` and has different bytes.
     pub(crate) fn equals(self, other: Self) -> bool {
         if self.0 == other.0 {
             return true;
@@ -301,7 +305,7 @@ impl<'a> ValueBytes<'a> {
     }
 }
 
-/// One level deeper than the door admits: there `$append` puts what was admitted into a list.
+/// The next level of nesting, at most one deeper than validation admits: `$append` puts an admitted value into a list.
 fn deeper(depth: usize) -> Option<usize> {
     (depth <= VALUE_DEPTH_MAX).then_some(depth + 1)
 }
@@ -310,7 +314,7 @@ fn read_exponent(negated: u128) -> Option<i16> {
     i16::try_from(negated).ok().map(|negated| -negated).filter(|exponent| *exponent >= EXPONENT_MIN)
 }
 
-/// The number of these parts, if they are canonical and need this form.
+/// The number with these parts, if they are canonical and require this form.
 fn large(float: u8, exponent: u128, mantissa: &[u8]) -> Option<Number> {
     let exponent = read_exponent(exponent)?;
     let bytes = mantissa;
@@ -441,10 +445,11 @@ fn exponent<D: Decoder<Context = Depth>>(decoder: &mut D) -> Result<i16, DecodeE
 }
 
 fn string<D: Decoder<Context = Depth>>(decoder: &mut D) -> Result<String, DecodeError> {
+    // `slice` turns `None` into an error.
     slice(decoder, |bytes| std::str::from_utf8(bytes).ok().map(str::to_owned))
 }
 
-/// What `read` makes of bytes behind their length. They must be there before any memory is taken for them.
+/// Reads length-prefixed bytes with `read`. They must exist before any memory is allocated for them.
 fn slice<D: Decoder<Context = Depth>, T>(
     decoder: &mut D,
     read: impl FnOnce(&[u8]) -> Option<T>,
@@ -494,7 +499,7 @@ mod tests {
         }
 
         #[test]
-        fn the_walker_and_the_decoder_agree_and_only_canonical_bytes_are_read(
+        fn the_checker_and_the_decoder_agree_and_accept_only_canonical_bytes(
             value in any_value(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
         ) {
             let mut encoded = bytes(&value);
@@ -503,7 +508,7 @@ mod tests {
             let (mut walker, mut reader) = (Reader::new(&encoded), Reader::new(&encoded));
             let walked = check_value(&mut walker);
             if let Ok(decoded) = read_value(&mut reader) {
-                // bincode takes varints that are longer than they must be; the walker does not.
+                // bincode accepts varints that are not in their shortest form; the checker does not.
                 if walked.is_ok() {
                     prop_assert_eq!(walker.rest(), reader.rest());
                     let len = encoded.len() - reader.rest().len();
@@ -516,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_of_one_byte_are_known_at_sight() {
+    fn small_integer_recognizes_the_integers_of_one_byte() {
         for integer in -200..200_i64 {
             let fits = i8::try_from(integer).ok().filter(|_| (-125..=125).contains(&integer));
             assert_eq!(small_integer(&bytes(&integer.into())), fits);
@@ -524,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_lengths_and_depths_are_refused() {
+    fn hostile_lengths_and_depths_are_rejected() {
         let huge = [STRING, 253, 255, 255, 255, 255, 255, 255, 255, 127];
         let large = [LARGE, 0, 0, 252, 255, 255, 255, 63];
         let deep = [LIST, 1].repeat(100_000);

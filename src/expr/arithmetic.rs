@@ -1,4 +1,5 @@
-//! Arithmetic on exact numbers, as far as it stays exact. `None` is a result that is no finite number.
+//! Arithmetic on exact numbers, exact where possible. `None` is undefined: division by zero, or a result that is not
+//! finite.
 
 use crate::model::{Mantissa, Number};
 
@@ -7,6 +8,7 @@ pub(super) fn negate(number: &Number) -> Option<Number> {
     match number.parts() {
         (Mantissa::Small(mantissa), exponent) => match mantissa.checked_neg() {
             Some(mantissa) => Number::from_small_parts(mantissa, exponent, float),
+            // Only -2^127 has no negation as an i128. 2^127 is a finite double.
             None => Number::try_from(-number.as_f64()).ok(),
         },
         (Mantissa::Big(mantissa), exponent) => Number::from_parts(-mantissa, exponent, float),
@@ -17,7 +19,7 @@ pub(super) fn difference(a: &Number, b: &Number) -> Option<Number> {
     Some(a + &negate(b)?)
 }
 
-/// Exact if it fits 127 bits, as that of any two doubles of usual size does; else the product of the nearest doubles.
+/// Exact if it fits 127 bits, as for any two doubles of usual size; else the product of the nearest doubles.
 pub(super) fn product(a: &Number, b: &Number) -> Option<Number> {
     let small = || {
         let ((Mantissa::Small(m), e), (Mantissa::Small(n), f)) = (a.parts(), b.parts()) else { return None };
@@ -28,6 +30,7 @@ pub(super) fn product(a: &Number, b: &Number) -> Option<Number> {
         } else if exponent < 0 {
             let strip = product.trailing_zeros().min(exponent.unsigned_abs());
             product >>= strip;
+            // At most 127.
             exponent += strip as i32;
         }
         Number::from_small_parts(product, i16::try_from(exponent).ok()?, a.is_float() || b.is_float())
@@ -64,7 +67,7 @@ pub(super) fn remainder(a: &Number, b: &Number) -> Option<Number> {
 pub(super) fn floor(number: &Number) -> Option<Number> {
     match number.parts() {
         (_, 0) => Some(number.clone()),
-        // A shift to the right rounds down, also below zero.
+        // A right shift rounds down, also for negative numbers.
         (Mantissa::Small(mantissa), exponent) => {
             Number::from_small_parts(mantissa >> exponent.unsigned_abs().min(127), 0, number.is_float())
         }
@@ -78,7 +81,7 @@ pub(super) fn ceil(number: &Number) -> Option<Number> {
     negate(&floor(&negate(number)?)?)
 }
 
-/// Halves go away from zero.
+/// Halves round away from zero.
 pub(super) fn round(number: &Number) -> Option<Number> {
     if number.parts().1 == 0 {
         return Some(number.clone());
@@ -87,7 +90,8 @@ pub(super) fn round(number: &Number) -> Option<Number> {
     if *number < Number::from(0) { ceil(&difference(number, &half)?) } else { floor(&(number + &half)) }
 }
 
-/// Equal numbers read alike: a whole one of 64 bits in digits, others as the shortest text of the nearest double.
+/// Equal numbers have equal texts: a whole number of 64 bits as digits, others as the shortest text of the nearest
+/// double.
 pub(super) fn text(number: &Number) -> String {
     match number.parts() {
         (Mantissa::Small(whole), 0) if (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&whole) => {
@@ -116,7 +120,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_step_reads_as_the_hardware_has_it(a in finite(), b in finite()) {
+        fn one_operation_agrees_with_the_hardware(a in finite(), b in finite()) {
             let (x, y) = (number(a), number(b));
             let reads = |result: Option<Number>, expected: f64| {
                 prop_assert_eq!(result.map(|n| n.as_f64()), expected.is_finite().then_some(expected));
@@ -130,7 +134,8 @@ mod tests {
             reads(ceil(&x), a.ceil())?;
             // Adding a half in doubles could round, which `f64::round` does not.
             reads(round(&x), a.round())?;
-            // Where the product of doubles overflows, the exact one may still be held, and reads as the largest.
+            // Where the product of doubles overflows, the exact one may still be representable, and its
+            // double saturates.
             let expected = (a * b).clamp(f64::MIN, f64::MAX);
             prop_assert!(product(&x, &y).is_none_or(|n| n.as_f64() == expected), "{} * {}", a, b);
         }
@@ -164,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_numbers_read_alike() {
+    fn equal_numbers_have_equal_texts() {
         for (value, expected) in [
             (Number::from(2), "2"),
             (number(2.0), "2"),

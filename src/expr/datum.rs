@@ -8,11 +8,11 @@ use super::node::{Cast, MemberSet};
 use super::token::read_number;
 use crate::model::{Number, Timestamp, Value};
 
-/// An intermediate value. Undefined is the `None` of an `Option` around it.
+/// An intermediate value. Undefined is `None` of an `Option` around it.
 #[derive(Clone, Debug)]
 pub(super) enum Datum<'a> {
     Plain(Cow<'a, Value>),
-    /// What `datetime` makes. JSON has no such type: outside it is the text of that time.
+    /// The result of `datetime`. JSON has no such type: the result of an expression is the text of that time.
     Time(Timestamp),
 }
 
@@ -55,8 +55,8 @@ impl<'a> Datum<'a> {
         self.value().map_or("a datetime", Value::type_name)
     }
 
-    /// The time that this is when compared with a datetime. Dates are texts, so a text of that shape is one;
-    /// a number is not.
+    /// The value as a time, for comparisons with a datetime. Dates are stored as texts, so a text of that form is
+    /// converted; a number is not.
     fn as_time(&self) -> Option<Timestamp> {
         match self {
             Self::Time(time) => Some(*time),
@@ -71,7 +71,7 @@ impl<'a> Datum<'a> {
         }
     }
 
-    /// Defined between two numbers, and between a datetime and another or a date.
+    /// Defined for two numbers, and for a datetime and a datetime or date.
     pub(super) fn order(&self, other: &Self) -> Option<Ordering> {
         match (self, other) {
             (Self::Plain(a), Self::Plain(b)) => Some(a.as_number()?.cmp(b.as_number()?)),
@@ -91,7 +91,7 @@ impl<'a> Datum<'a> {
         elements.iter().any(|element| self.equals(&Datum::borrowed(element)))
     }
 
-    /// A text within a text, anything within a list.
+    /// A substring of a text, or an element of a list.
     pub(super) fn is_in(&self, whole: &Self) -> Option<bool> {
         match (whole.value()?, self.as_str()) {
             (Value::List(elements), _) => Some(self.is_element(elements)),
@@ -117,7 +117,7 @@ impl<'a> Datum<'a> {
         }
     }
 
-    /// What a cast makes of undefined.
+    /// The result of a cast of undefined.
     pub(super) fn cast_undefined(cast: Cast) -> Option<Self> {
         (cast == Cast::Boolean).then(|| Self::owned(false))
     }
@@ -163,8 +163,8 @@ impl<'a> Datum<'a> {
     }
 }
 
-/// Reads a date. A look at its shape comes first, because most texts are none, and to refuse one later costs more.
-/// An offset from UTC is not of that shape: it would have to be applied, not ignored.
+/// Parses a date; a text that is not one is undefined. The form is checked first, because most texts are not dates and
+/// the full parser rejects them at a higher cost. An offset from UTC is not part of that form.
 fn read_time(text: &str) -> Option<Timestamp> {
     let (date, time) = text.as_bytes().split_at_checked(b"dddd-dd-dd".len())?;
     let is_date = date.iter().zip(b"dddd-dd-dd").all(|(byte, shape)| match shape {

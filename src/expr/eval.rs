@@ -9,7 +9,7 @@ use super::node::{Binary, Each, Node, Reference, Whole};
 use crate::error::{Error, Result};
 use crate::model::{Number, Value};
 
-/// What the references of an expression mean on one row.
+/// The values of the references of an expression on one row.
 ///
 /// ```
 /// use std::borrow::Cow;
@@ -40,14 +40,14 @@ use crate::model::{Number, Value};
 /// # Ok::<(), profiledb::Error>(())
 /// ```
 pub trait Scope {
-    /// The value of a reference, or `None` where there is no such property. `index` is the position of the reference in
-    /// [`Expr::references`](super::Expr::references), for those who looked them up before the first row.
+    /// The value of a reference, or `None` if there is no such property. `index` is the position of the reference in
+    /// [`Expr::references`](super::Expr::references), for implementations that resolve names before the first row.
     ///
-    /// It is called once for each time that an expression mentions a reference.
+    /// Called once for each evaluated occurrence of a reference.
     ///
     /// # Errors
     ///
-    /// Whatever keeps a value from being read. The evaluation ends and hands it on.
+    /// Any error of reading the value. It ends the evaluation and is returned.
     fn value(&self, index: usize, reference: &Reference) -> Result<Option<Cow<'_, Value>>>;
 }
 
@@ -57,7 +57,7 @@ struct Bound<'a> {
     outer: Option<&'a Bound<'a>>,
 }
 
-/// Evaluates nodes on one row, with the variables that are bound at one place of the tree.
+/// Evaluates nodes on one row, with the variables that are bound at a node of the tree.
 pub(super) struct Evaluator<'a, S: ?Sized> {
     scope: &'a S,
     references: &'a [Reference],
@@ -111,7 +111,7 @@ impl<'a, S: Scope + ?Sized> Evaluator<'a, S> {
         })
     }
 
-    /// Whether this holds, as an operand of that operator: undefined does not, and nothing else has to be a boolean.
+    /// The truth of a node as an operand of that operator: undefined is false, and a value must be a boolean.
     fn holds(&self, node: &'a Node, operator: &str) -> Result<bool> {
         match self.eval(node)? {
             Some(value) => boolean(&value, operator),
@@ -119,7 +119,7 @@ impl<'a, S: Scope + ?Sized> Evaluator<'a, S> {
         }
     }
 
-    /// The first of these nodes whose truth is `decisive`. Those after it are not evaluated.
+    /// Whether the truth of one of these nodes is `decisive`. The nodes after the first of them are not evaluated.
     fn any(&self, nodes: &'a [Node], operator: &str, decisive: bool) -> Result<Option<&'a Node>> {
         for node in nodes {
             if self.holds(node, operator)? == decisive {
@@ -145,7 +145,7 @@ impl<'a, S: Scope + ?Sized> Evaluator<'a, S> {
 
     fn binary(&self, binary: Binary, a: &'a Node, b: &'a Node) -> Result<Option<Datum<'a>>> {
         let (a, b) = (self.eval(a)?, self.eval(b)?);
-        // What is not there equals nothing, not even what else is not there.
+        // Undefined equals nothing, not even undefined; with all other operators the result is undefined.
         let (Some(a), Some(b)) = (a, b) else {
             return Ok(match binary {
                 Binary::Equal => Some(Datum::owned(false)),

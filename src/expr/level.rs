@@ -1,4 +1,4 @@
-//! Operator precedence: how tightly operators bind, from the loosest.
+//! Operator precedence, from the loosest to the tightest.
 
 pub(super) const OR: u8 = 1;
 pub(super) const AND: u8 = 2;

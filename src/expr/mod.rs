@@ -1,7 +1,8 @@
-//! Mixpanel's segmentation expressions: parsed once, evaluated on many rows.
+//! Mixpanel's segmentation expressions: a recursive-descent parser and a tree-walking interpreter.
 //!
-//! An [`Expr`] asks a [`Scope`] for the properties that it [references](Expr::references) and says what it is worth on
-//! that row: a value, or `None` for undefined. A filter keeps a row only when that is `true`.
+//! An [`Expr`] is parsed once and evaluated on many rows. It reads the properties that it
+//! [references](Expr::references) from a [`Scope`] and evaluates to a value, or to `None` for undefined. A filter keeps
+//! a row only if the result is `true`.
 //!
 //! ```text
 //! expression  =  operand
@@ -19,32 +20,32 @@
 //! literal     =  text  |  number  |  true  |  false  |  null  |  [ literal , .. ]
 //! ```
 //!
-//! Texts stand in either kind of quotes, with the escapes of JSON and `\'`. Words are understood in any case, and `=`
-//! as `==`. Undefined is what a property is that is not there; it is no value and cannot be written.
+//! Texts are in single or double quotes, with the escapes of JSON and `\'`. Keywords are case-insensitive, and `=`
+//! means `==`. An absent property is undefined, which is not a value and has no literal.
 //!
 //! | | is | undefined for |
 //! |---|---|---|
 //! | `a == b` | whether both are equal as JSON: `1 == 1.0`, `"1" != 1`, null is null; undefined equals nothing | |
-//! | `a != b` | the opposite, so true where one is undefined | |
-//! | `a < b` etc. | the order of two numbers, or of a datetime and another or a date | all else, two texts too |
-//! | `a in b` | whether text `a` is within text `b`, or `a` equals an element of list `b` | all else |
-//! | `a + b` | the exact sum of two numbers, or two texts in a row | all else |
+//! | `a != b` | the opposite, so true if one is undefined | |
+//! | `a < b` etc. | the order of two numbers, or of a datetime and a datetime or date | all else, even two texts |
+//! | `a in b` | whether text `a` is a substring of text `b`, or `a` equals an element of list `b` | all else |
+//! | `a + b` | the exact sum of two numbers, or the concatenation of two texts | all else |
 //! | `a - b`, `-a` | the exact difference | not numbers |
 //! | `a * b` | the product, exact within 127 bits, else that of the nearest doubles | not numbers; not finite |
 //! | `a / b` | an integer if all three are, else that of the nearest doubles | not numbers; by 0; not finite |
-//! | `a % b` | what division leaves, with the sign of `a`; exact for whole numbers | not numbers; by 0 |
-//! | `floor round ceil` | a whole number; halves go away from zero | not numbers |
-//! | `a and b`, `a or b` | undefined counts as false; what is not needed is not looked at | |
+//! | `a % b` | the remainder, with the sign of `a`; exact for whole numbers | not numbers; by 0 |
+//! | `floor round ceil` | a whole number; halves round away from zero | not numbers |
+//! | `a and b`, `a or b` | undefined counts as false; evaluation short-circuits | |
 //! | `not a` | true for undefined | |
 //! | `defined(a)` | whether there is a value and it is not null; `""` is one | |
-//! | `any(x, list, test)`, `all` | whether the test holds for one element, for each; undefined does not | not lists |
+//! | `any(x, list, test)`, `all` | whether the test is true for one element, for all; undefined is not | not lists |
 //!
-//! `and`, `or`, `not` and the tests of `any` and `all` take booleans only: another value, null too, is an error that
-//! names the operator and the type. Nothing else fails on a row, but for the [`Scope`].
+//! `and`, `or`, `not` and the tests of `any` and `all` take booleans only: another value, even null, is an error that
+//! names the operator and the type. Nothing else fails on a row, except the [`Scope`].
 //!
 //! | cast of | `string` | `number` | `boolean` | `datetime` |
 //! |---|---|---|---|---|
-//! | a text | itself | the number in it, or undefined | not `""` nor `"false"` | the date in it, or undefined |
+//! | a text | itself | parsed, or undefined | neither `""` nor `"false"` | parsed, or undefined |
 //! | a number | `"2"`, also of `2.0` | itself | not 0 | of seconds; of milliseconds above 1e11 |
 //! | a boolean | `"true"`, `"false"` | `1.0`, `0.0` | itself | undefined |
 //! | null | null | undefined | false | undefined |
@@ -52,13 +53,12 @@
 //! | a list, an object | its JSON | undefined | true | undefined |
 //! | undefined | undefined | undefined | false | undefined |
 //!
-//! A second operand of a cast is the default where the first is undefined: `string(properties["plan"], "none")`.
+//! A second operand of a cast is the default if the result is undefined: `string(properties["plan"], "none")`.
 //!
-//! A datetime is a point in time with milliseconds. JSON has no such type, and dates are stored as texts of the shape
-//! `YYYY-MM-DD` or `YYYY-MM-DDTHH:MM:SS`. So in a comparison with
-//! a datetime, by `==`, `<` or `in`, such a text is that time, and
-//! `user["$last_seen"] >= datetime("2024-01-01")` means what it seems to. A number is a time only in `datetime(..)`,
-//! and two texts have no order. What [`Expr::eval`] hands out is the text, in whole seconds.
+//! A datetime is a point in time with milliseconds. JSON has no such type, and dates are stored as texts of the form
+//! `YYYY-MM-DD` or `YYYY-MM-DDTHH:MM:SS`. So in a comparison with a datetime, by `==`, `<` or `in`, such a text is
+//! converted, and `user["$last_seen"] >= datetime("2024-01-01")` compares times. A number is a time only in
+//! `datetime(..)`, and two texts have no order. [`Expr::eval`] returns a datetime as text, in whole seconds.
 
 mod arithmetic;
 mod datum;
@@ -87,10 +87,10 @@ use print::Printed;
 use crate::error::{Error, Result};
 use crate::model::Value;
 
-/// An expression, ready to be evaluated. [The module](self) has the language.
+/// A parsed expression. The language is described in [the module](self).
 ///
-/// Two are equal if they are the same but for blanks, parentheses and the like. What [`Display`](fmt::Display) prints
-/// parses to an equal one.
+/// Two expressions are equal if their syntax trees are, whatever their spaces and redundant parentheses. The output of
+/// [`Display`](fmt::Display) parses to an equal expression.
 ///
 /// ```
 /// use profiledb::Expr;
@@ -107,14 +107,14 @@ pub struct Expr {
 }
 
 impl Expr {
-    /// The longest text of an expression, in bytes, as it is given and as it is printed.
+    /// The longest text of an expression, in bytes, both as given and as printed.
     pub const BYTES_MAX: usize = 1024 * 1024;
 
-    /// How deep operators, functions and lists may stand in each other. A row of `and` or of `or` is one level,
-    /// however long it is. Parentheses alone may be twice as deep.
+    /// The maximum nesting depth of operators, functions and lists. A sequence of `and` or of `or` is one level,
+    /// whatever its length. Parentheses alone may be nested twice as deep.
     pub const DEPTH_MAX: usize = node::DEPTH_MAX;
 
-    /// Reads an expression.
+    /// Parses an expression.
     ///
     /// ```
     /// use profiledb::Expr;
@@ -128,9 +128,9 @@ impl Expr {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](crate::ErrorKind::Invalid) when the text is no expression, or beyond
-    /// [`BYTES_MAX`](Self::BYTES_MAX) or [`DEPTH_MAX`](Self::DEPTH_MAX). The message says what was found, what was
-    /// expected, and where: `column` counts characters from 1.
+    /// [`Invalid`](crate::ErrorKind::Invalid) when the text is not an expression, or exceeds
+    /// [`BYTES_MAX`](Self::BYTES_MAX) or [`DEPTH_MAX`](Self::DEPTH_MAX). The message contains what was found, what was
+    /// expected, and the position: `column` counts characters from 1.
     pub fn parse(text: &str) -> Result<Self> {
         let bound = |bytes: usize| if bytes > Self::BYTES_MAX { Err(Self::too_long(bytes)) } else { Ok(()) };
         bound(text.len())?;
@@ -146,7 +146,7 @@ impl Expr {
         Error::invalid(format!("an expression has at most {} bytes bytes={bytes}", Self::BYTES_MAX))
     }
 
-    /// What the expression asks its [`Scope`] for: each reference once, in the order of first use.
+    /// The properties that the expression reads from its [`Scope`]: each once, in the order of first use.
     ///
     /// ```
     /// use profiledb::Expr;
@@ -184,13 +184,13 @@ impl Expr {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](crate::ErrorKind::Invalid) when something that has to be a boolean is another value; and what the
-    /// scope fails with.
+    /// [`Invalid`](crate::ErrorKind::Invalid) when an operand that must be a boolean is another value; and any error of
+    /// the scope.
     pub fn eval(&self, scope: &(impl Scope + ?Sized)) -> Result<Option<Value>> {
         Ok(Evaluator::new(scope, &self.references).eval(&self.root)?.map(Datum::into_value))
     }
 
-    /// Whether the value on one row is `true`. Undefined is not, nor is any other value.
+    /// Whether the value on one row is `true`. Undefined and all other values are not.
     ///
     /// ```
     /// # use std::borrow::Cow;
@@ -216,10 +216,10 @@ impl Expr {
         Ok(Evaluator::new(scope, &self.references).eval(&self.root)?.is_some_and(|value| value.as_bool() == Some(true)))
     }
 
-    /// The conditions that `and` joins at the top, or the expression itself. Each has its own references.
+    /// The operands of the top-level `and`, or the expression itself. Each has its own references.
     ///
-    /// A row is kept by the expression if it is kept by all of them. Looked at in this order, up to the first that does
-    /// not hold, they fail where the expression fails, too: one that may be no boolean comes with `and true`.
+    /// The expression is true on a row if all of them are. Evaluated in this order, up to the first that is not true,
+    /// they fail on the same rows as the expression: a conjunct that may not be a boolean has `and true` added.
     ///
     /// ```
     /// use profiledb::Expr;
@@ -242,15 +242,15 @@ impl Expr {
         nodes.into_iter().map(|node| self.part(node)).collect()
     }
 
-    /// Whether there are rows on which [`is_true`](Self::is_true) is an error, if its scope is none.
+    /// Whether [`is_true`](Self::is_true) can fail on some row even if its scope does not.
     pub(crate) fn may_fail(&self) -> bool {
         self.root.may_fail()
     }
 
-    /// A part of this expression as one of its own.
+    /// A part of this expression as a separate expression.
     fn part(&self, node: &Node) -> Self {
         let mut root = node.clone();
-        // The position of each reference of the whole among those of the part.
+        // Maps the references of the whole expression to those of the part.
         let mut moved = BTreeMap::new();
         let mut references = Vec::new();
         root.each_reference(&mut |index| {
@@ -301,7 +301,7 @@ impl TryFrom<&String> for Expr {
     }
 }
 
-/// Counts what is written.
+/// Counts the bytes written.
 struct Length(usize);
 
 impl Write for Length {

@@ -1,21 +1,21 @@
-//! The tree of an expression. Its height is bounded by the parser, so walking it needs no care.
+//! The abstract syntax tree. The parser bounds its height, so recursion over it is safe.
 
 use std::fmt;
 
 use super::level;
 use crate::model::{Timestamp, Value};
 
-/// How high a tree may be.
+/// The maximum height of a tree.
 pub(super) const DEPTH_MAX: usize = 100;
 
 /// Whose property a [`Reference`] names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Place {
-    /// `properties["x"]`: a property of the row itself, which is an event in a join and a profile in a query of them.
+    /// `properties["x"]`: a property of the row itself, which is an event in a join and a profile in a scan.
     Properties,
     /// `user["x"]`: a property of the profile that is joined to it.
     User,
-    /// `event["x"]`: something about the event that is not one of its properties, such as `$time`.
+    /// `event["x"]`: a field of the event that is not a property, such as `$time`.
     Event,
 }
 
@@ -29,7 +29,7 @@ impl Place {
     }
 }
 
-/// A property that an expression asks for.
+/// A property that an expression refers to.
 ///
 /// ```
 /// use profiledb::expr::{Expr, Place, Reference};
@@ -57,32 +57,32 @@ impl fmt::Display for Reference {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Node {
     Literal(Value),
-    /// A position in the references of the expression.
+    /// The index of a reference in those of the expression.
     Reference(usize),
-    /// The variable of the `up`-th `any` or `all` around this place, the innermost being 0.
+    /// The variable of the `up`-th enclosing `any` or `all`; the innermost is 0 (a de Bruijn index).
     Variable {
         name: String,
         up: usize,
     },
     Not(Box<Node>),
     Negate(Box<Node>),
-    /// Two or more, so that a long row of them is not deep.
+    /// Two or more operands, so that a long conjunction is not a deep tree.
     And(Vec<Node>),
     Or(Vec<Node>),
     Binary(Binary, Box<Node>, Box<Node>),
     /// `in` a list of literals.
     Among(Box<Node>, MemberSet),
     Whole(Whole, Box<Node>),
-    /// A cast, and the default where it is undefined.
+    /// A cast, and the default if it is undefined.
     Cast(Cast, Box<Node>, Option<Box<Node>>),
-    /// `datetime` of a literal, read once.
+    /// `datetime` of a literal, evaluated once.
     Moment(Timestamp, Value),
     Defined(Box<Node>),
-    /// The list, and what is asked of its elements.
+    /// The list, and the predicate on its elements.
     Each(Each, String, Box<Node>, Box<Node>),
 }
 
-/// A list of literals that is searched often.
+/// A list of literals, with an index for searches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct MemberSet {
     listed: Vec<Value>,
@@ -96,7 +96,7 @@ impl MemberSet {
         Self { listed, sorted }
     }
 
-    /// As they were written.
+    /// In the order of the text.
     pub(super) fn listed(&self) -> &[Value] {
         &self.listed
     }
@@ -133,7 +133,7 @@ words! {
 }
 
 words! {
-    /// Ways to a whole number.
+    /// Functions that round to a whole number.
     Whole { Floor = "floor", Round = "round", Ceil = "ceil" }
 }
 
@@ -156,7 +156,7 @@ impl Binary {
 }
 
 impl Node {
-    /// Whether this is never a value but a boolean, so that `and` always takes it.
+    /// Whether this is always a boolean or undefined, which `and` accepts.
     pub(super) fn is_boolean(&self) -> bool {
         match self {
             Self::Literal(value) => value.as_bool().is_some(),
@@ -167,7 +167,7 @@ impl Node {
         }
     }
 
-    /// Whether there are values of its references with which it is an error.
+    /// Whether its evaluation can fail for some values of its references.
     pub(super) fn may_fail(&self) -> bool {
         let takes_any = |node: &Self| !node.is_boolean() || node.may_fail();
         match self {
@@ -201,7 +201,7 @@ impl Node {
         }
     }
 
-    /// Takes an `and`, and those inside of it, apart.
+    /// Flattens an `and`, and those nested in it.
     pub(super) fn split<'a>(&'a self, into: &mut Vec<&'a Self>) {
         match self {
             Self::And(nodes) => nodes.iter().for_each(|node| node.split(into)),

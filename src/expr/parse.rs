@@ -1,4 +1,4 @@
-//! From text to tree.
+//! The parser, by precedence climbing: from text to tree.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,11 @@ use super::token::{Span, Spot, Token, Tokens, literal};
 use crate::error::{Error, Result};
 use crate::model::{Number, Value};
 
-/// How far the parser calls itself. Printing puts at most one pair of parentheses around each level of a tree, so
-/// that the print of any tree is within this.
+/// The maximum recursion of the parser. The printer puts at most one pair of parentheses around each level of a tree,
+/// so any printed tree can be parsed.
 const NESTING_MAX: usize = 2 * DEPTH_MAX + 2;
 
-/// A tree, and how high it is.
+/// A tree, and its height.
 struct Tree {
     node: Node,
     height: usize,
@@ -31,12 +31,12 @@ pub(super) struct Parser<'t> {
     now: Spot<'t>,
     references: Vec<Reference>,
     positions: BTreeMap<Reference, usize>,
-    /// The variables that are bound here, the innermost last.
+    /// The variables in scope, the innermost last.
     variables: Vec<&'t str>,
     nesting: usize,
 }
 
-/// What can stand after an operand.
+/// The operators that can follow an operand.
 enum Infix {
     And,
     Or,
@@ -61,7 +61,7 @@ impl<'t> Parser<'t> {
         Ok(Self { tokens, now, references, positions, variables, nesting: 0 })
     }
 
-    /// The tree, and what it refers to in the order of first use.
+    /// The tree, and its references in the order of first use.
     pub(super) fn parse(mut self) -> Result<(Node, Vec<Reference>)> {
         let tree = self.expression(level::OR)?;
         match self.now.token {
@@ -107,7 +107,7 @@ impl<'t> Parser<'t> {
         if self.nesting > NESTING_MAX { Err(self.too_deep()) } else { Ok(()) }
     }
 
-    /// A tree above others, the highest of which is this high.
+    /// A tree whose highest subtree has this height.
     fn above(&self, height: usize, node: Node) -> Result<Tree> {
         if height < DEPTH_MAX { Ok(Tree { node, height: height + 1 }) } else { Err(self.too_deep()) }
     }
@@ -120,7 +120,7 @@ impl<'t> Parser<'t> {
     // -----------------------------------------------------------------------------------------------------------------
     // Operators
 
-    /// An expression whose operators bind at least this tightly.
+    /// An expression whose operators have at least this precedence.
     fn expression(&mut self, loosest: u8) -> Result<Tree> {
         self.descend()?;
         let mut left = self.operand()?;
@@ -305,7 +305,7 @@ impl<'t> Parser<'t> {
         self.above(height, Node::Each(each, name.to_owned(), Box::new(list.node), Box::new(test.node)))
     }
 
-    /// The rest of a list of literals, and how deep it is.
+    /// The rest of a list of literals, and its depth.
     fn list(&mut self) -> Result<(Value, usize)> {
         self.descend()?;
         let mut elements = Vec::new();
@@ -344,7 +344,7 @@ impl<'t> Parser<'t> {
         };
         match value {
             Some(value) => Ok((value, 1)),
-            None => Err(self.unexpected_at(spot.span, "a literal: lists hold nothing else")),
+            None => Err(self.unexpected_at(spot.span, "a literal: lists contain only literals")),
         }
     }
 }

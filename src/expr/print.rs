@@ -1,4 +1,4 @@
-//! From tree to text, with the parentheses that it needs and no others.
+//! The printer: from tree to text, with only the necessary parentheses.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::level;
 use super::node::{Node, Reference};
 use crate::model::{Number, Value};
 
-/// A tree where things bind at least this tightly.
+/// A tree in a context that requires at least this precedence.
 pub(super) struct Printed<'a> {
     pub(super) node: &'a Node,
     pub(super) references: &'a [Reference],
@@ -39,7 +39,7 @@ impl Printed<'_> {
             Node::Variable { name, .. } => f.write_str(name),
             Node::Not(node) => write!(f, "not {}", self.at(node, level::NOT)),
             Node::Negate(node) => match &**node {
-                // Without them the number would take the minus for its own.
+                // Without parentheses the number literal would absorb the minus.
                 Node::Literal(Value::Number(number)) if *number >= Number::from(0) => write!(f, "-({number})"),
                 node => write!(f, "-{}", self.at(node, level::NEGATE)),
             },
@@ -47,7 +47,7 @@ impl Printed<'_> {
             Node::Or(nodes) => self.joined(nodes, "or", level::OR, f),
             Node::Binary(binary, a, b) => {
                 let level = binary.level();
-                // What is on one level is read from the left, and comparisons do not chain at all.
+                // Operators of one level are left-associative, and comparisons do not chain.
                 let left = if level == level::COMPARE { level + 1 } else { level };
                 write!(f, "{} {} {}", self.at(a, left), binary.word(), self.at(b, level + 1))
             }

@@ -1,9 +1,9 @@
-//! The words of an expression.
+//! The lexer of expressions.
 
 use crate::error::{Error, Result};
 use crate::model::{Number, Value};
 
-/// Every word that means something by itself. All are understood in any case; none can name a variable.
+/// The keywords. They are case-insensitive, and none can be the name of a variable.
 const WORDS: &[&str] = &[
     "and",
     "or",
@@ -27,7 +27,7 @@ const WORDS: &[&str] = &[
     "all",
 ];
 
-/// How symbols are written, and what they mean. A longer one precedes its own prefix.
+/// The symbols as written, and as tokens. A longer symbol precedes its own prefix.
 const SYMBOLS: &[(&str, &str)] = &[
     ("==", "=="),
     ("!=", "!="),
@@ -48,7 +48,7 @@ const SYMBOLS: &[(&str, &str)] = &[
     (",", ","),
 ];
 
-/// How much of the text around a complaint is shown, in characters.
+/// How much of the text around an error is shown, in characters.
 const NEAR_BEFORE: usize = 16;
 const NEAR_AFTER: usize = 24;
 
@@ -62,7 +62,7 @@ pub(super) enum Token<'t> {
     End,
 }
 
-/// The position of a token in the text, in bytes. That of the end is empty.
+/// The position of a token in the text, in bytes. That of the end of the text is empty.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
     pub(super) start: usize,
@@ -87,10 +87,11 @@ impl<'t> Tokens<'t> {
     }
 
     fn rest(&self) -> &'t str {
+        // `at` is the end of a token, so it is a character boundary within the text, as are all spans.
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    /// Takes what `takes` accepts, character by character.
+    /// Consumes characters while `takes` accepts them.
     fn run(&mut self, mut takes: impl FnMut(char) -> bool) -> &'t str {
         let rest = self.rest();
         let end = rest.find(|c| !takes(c)).unwrap_or(rest.len());
@@ -98,7 +99,7 @@ impl<'t> Tokens<'t> {
         rest.get(..end).unwrap_or_default()
     }
 
-    /// The next token; at the end of the text it is `End`, again and again.
+    /// The next token; at the end of the text always `End`.
     pub(super) fn next(&mut self) -> Result<Spot<'t>> {
         self.run(char::is_whitespace);
         let start = self.at;
@@ -126,7 +127,7 @@ impl<'t> Tokens<'t> {
     fn number(&mut self) -> Result<Number> {
         let start = self.at;
         let mut last = '0';
-        // The sign of an exponent belongs to the number; letters that do not are complained about.
+        // The sign of an exponent is part of the number; other letters are an error.
         let written = self.run(|c| {
             let takes =
                 c.is_ascii_alphanumeric() || matches!(c, '.' | '_') || matches!((last, c), ('e' | 'E', '+' | '-'));
@@ -134,7 +135,7 @@ impl<'t> Tokens<'t> {
             takes
         });
         read_number(written)
-            .ok_or_else(|| self.complaint(start, &format!("found `{}`, which is no finite number", brief(written))))
+            .ok_or_else(|| self.complaint(start, &format!("found `{}`, which is not a finite number", brief(written))))
     }
 
     fn quoted(&mut self, quote: char) -> Result<String> {
@@ -146,7 +147,7 @@ impl<'t> Tokens<'t> {
             let end = self.at;
             let mut rest = self.rest().chars();
             match rest.next() {
-                None => return Err(self.complaint(start, "found a string without an end")),
+                None => return Err(self.complaint(start, "found an unterminated string")),
                 Some('\\') => {
                     let escape = self.escape(rest.as_str());
                     let (c, length) = escape.ok_or_else(|| {
@@ -163,7 +164,7 @@ impl<'t> Tokens<'t> {
         }
     }
 
-    /// The character that an escape denotes, and how long it is without its backslash.
+    /// The character that an escape denotes, and the length of the escape without its backslash.
     fn escape(&self, rest: &str) -> Option<(char, usize)> {
         let c = match rest.chars().next()? {
             c @ ('\\' | '"' | '\'' | '/') => c,
@@ -191,7 +192,7 @@ impl<'t> Tokens<'t> {
         Some((c, 1))
     }
 
-    /// What a token was in the text.
+    /// The text of a token, for error messages.
     pub(super) fn written(&self, span: Span) -> String {
         match self.text.get(span.start..span.end).unwrap_or_default() {
             "" => "the end".to_owned(),
@@ -199,7 +200,7 @@ impl<'t> Tokens<'t> {
         }
     }
 
-    /// An error about this place in the text.
+    /// An error at this position in the text.
     pub(super) fn complaint(&self, at: usize, what: &str) -> Error {
         let (before, after) = self.text.split_at_checked(at).unwrap_or((self.text, ""));
         let column = before.chars().count() + 1;
@@ -220,8 +221,8 @@ fn brief(text: &str) -> String {
     }
 }
 
-/// A number as JSON reads it: an integer if it is one of 64 bits, else the nearest double. A leading `+`, and a dot
-/// without digits on one side, do no harm.
+/// Parses a number as JSON does: an integer if it fits 64 bits, else the nearest double. A leading `+`, and a dot
+/// without digits on one side, are accepted as well.
 pub(super) fn read_number(text: &str) -> Option<Number> {
     let is_decimal = text.bytes().all(|c| c.is_ascii_digit() || matches!(c, b'+' | b'-' | b'.' | b'e' | b'E'));
     if !is_decimal {
@@ -236,7 +237,7 @@ pub(super) fn read_number(text: &str) -> Option<Number> {
     Number::try_from(text.parse::<f64>().ok()?).ok()
 }
 
-/// A number after it was printed and read again.
+/// The number that printing and parsing this one would give.
 pub(super) fn literal(number: Number) -> Option<Value> {
     let fits = number.is_float() || number.as_i64().is_some() || number.as_u64().is_some();
     let number = if fits { number } else { Number::try_from(number.as_f64()).ok()? };

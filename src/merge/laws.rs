@@ -1,4 +1,4 @@
-//! The law on bytes: however an engine groups operands, the row comes out the same, byte for byte.
+//! The law on bytes: however an engine groups operands, the row is the same, byte for byte.
 
 use arbitrary::{Arbitrary, Unstructured};
 
@@ -7,19 +7,19 @@ use crate::codec::{Operand, OperandWriter, decode_profile, encode_update, inspec
 use crate::model::Profile;
 use crate::ops::Update;
 
-/// One step of an engine on a history: positions are taken modulo what is there.
+/// One step of an engine on a history. Positions are taken modulo the length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Compose a run of operands into one.
     Partial {
-        /// Where the run begins.
+        /// The start of the run.
         at: u8,
-        /// How many operands it has.
+        /// The number of its operands.
         len: u8,
     },
     /// Fold the oldest operands onto the row.
     Full {
-        /// How many operands.
+        /// The number of operands.
         len: u8,
     },
 }
@@ -34,12 +34,12 @@ impl<'a> Arbitrary<'a> for Step {
     }
 }
 
-/// Folds `before` into a row and then `after` onto it, grouped as `steps` say, and compares the row with the one of a
-/// single full merge, byte for byte, and with the profile of a plain fold.
+/// Folds `before` into a row and then `after` onto it, grouped by `steps`, and compares the row with that of a single
+/// full merge, byte for byte, and its profile with that of the reference fold.
 ///
 /// # Errors
 ///
-/// Says what differed.
+/// A description of the difference.
 pub fn check_grouping(before: &[Update], after: &[Update], steps: &[Step]) -> Result<(), String> {
     let row = |base: Option<&[u8]>, updates: &[Update]| {
         let operands: Vec<Vec<u8>> = updates.iter().map(encode_update).collect();
@@ -60,7 +60,7 @@ pub fn check_grouping(before: &[Update], after: &[Update], steps: &[Step]) -> Re
         (None, None) => true,
         _ => false,
     };
-    if same { Ok(()) } else { Err(format!("plain fold {expected:?}, merged {seen:?}")) }
+    if same { Ok(()) } else { Err(format!("reference fold {expected:?}, merged {seen:?}")) }
 }
 
 fn run(mut base: Option<Vec<u8>>, mut operands: Vec<Vec<u8>>, steps: &[Step]) -> Result<Vec<u8>, String> {
@@ -81,7 +81,7 @@ fn run(mut base: Option<Vec<u8>>, mut operands: Vec<Vec<u8>>, steps: &[Step]) ->
             }
             Step::Full { len } => {
                 let taken: Vec<Vec<u8>> = operands.drain(..usize::from(len) % (operands.len() + 1)).collect();
-                // No engine folds nothing onto nothing.
+                // No engine merges without a row and without operands.
                 if base.is_some() || !taken.is_empty() {
                     base = Some(full(base.as_deref(), &slices(&taken)));
                 }
@@ -95,26 +95,26 @@ fn is_stamp(bytes: &[u8]) -> bool {
     earliest(std::iter::once(bytes)).is_some()
 }
 
-/// Decodes bytes that can be read and writes them again: not one byte differs.
+/// Decodes readable bytes and encodes them again: the bytes must be the same.
 fn check_canonical(bytes: &[u8]) -> Result<(), String> {
     let mut entries = Vec::new();
     let Ok(operand) = Operand::check(bytes, &mut entries) else { return Ok(()) };
     let mut writer = OperandWriter::new(operand.presence, &operand.quarantine.collect::<Vec<_>>(), bytes.len());
     for entry in entries {
         let chain = entry.chain.decode();
-        let chain = chain.map_err(|error| format!("{:?} is checked and not decoded: {error:?}", entry.chain))?;
+        let chain = chain.map_err(|error| format!("{:?} was checked and does not decode: {error:?}", entry.chain))?;
         writer.chain(entry.name, &chain);
     }
     let again = writer.finish();
     if again == bytes { Ok(()) } else { Err(format!("read {bytes:02x?}, written {again:02x?}")) }
 }
 
-/// Merges any bytes at all: nothing panics, what can be read is canonical, and so are the results. What cannot be read
-/// is in quarantine byte for byte and in order, and what can be read takes effect.
+/// Merges arbitrary bytes: nothing panics, and readable inputs and results are canonical. Unreadable inputs are in
+/// quarantine byte for byte and in order, and readable ones take effect.
 ///
 /// # Errors
 ///
-/// Says what was lost.
+/// A description of what was lost.
 pub fn check_total(base: Option<&[u8]>, operands: &[&[u8]]) -> Result<(), String> {
     let row = full(base, operands);
     let composed = partial(operands);
@@ -122,7 +122,7 @@ pub fn check_total(base: Option<&[u8]>, operands: &[&[u8]]) -> Result<(), String
     let inputs = || base.into_iter().chain(operands.iter().copied());
     if let Some(least) = earliest(inputs()) {
         let same = row == least && (operands.is_empty() || in_two_steps == least);
-        return if same { Ok(()) } else { Err(format!("stamps make {row:02x?} and {in_two_steps:02x?}")) };
+        return if same { Ok(()) } else { Err(format!("first-event times give {row:02x?} and {in_two_steps:02x?}")) };
     }
     inspect(&row).map_err(|error| format!("a full merge cannot be read: {error}"))?;
     if !is_readable(&composed) && !is_stamp(&composed) {
@@ -150,6 +150,7 @@ pub fn check_total(base: Option<&[u8]>, operands: &[&[u8]]) -> Result<(), String
     match (seen, expected) {
         (Ok(seen), Ok(expected)) => {
             let bare = |profile: Option<Profile>| {
+                // A profile that only its quarantine makes visible equals none.
                 profile.map(|profile| (profile.properties, profile.last_seen)).unwrap_or_default()
             };
             let (seen, expected) = (bare(seen), bare(expected));
@@ -184,7 +185,7 @@ mod tests {
         prop_oneof![any::<i64>(), -3..3_i64, any::<i32>().prop_map(i64::from)].prop_map(Timestamp::from_millis)
     }
 
-    /// A stamp, an operand, a row, or what cannot be read.
+    /// A first-event time, an operand, a row, or unreadable bytes.
     fn any_piece() -> impl Strategy<Value = Vec<u8>> {
         prop_oneof![
             4 => any_time().prop_map(encode_stamp),
@@ -232,7 +233,7 @@ mod tests {
         }
 
         #[test]
-        fn stamps_fold_into_the_least_of_them(
+        fn first_event_times_fold_into_the_earliest(
             times in prop::collection::vec(any_time(), 1..14),
             with_base in any::<bool>(),
             steps in prop::collection::vec(any_step(), 0..14),
@@ -245,7 +246,7 @@ mod tests {
         }
 
         #[test]
-        fn every_grouping_of_what_does_not_belong_together_gives_the_same_bytes(
+        fn every_grouping_of_mixed_inputs_gives_the_same_bytes(
             base in prop::option::of(any_piece()),
             operands in prop::collection::vec(any_piece(), 0..14),
             steps in prop::collection::vec(any_step(), 0..14),
@@ -274,8 +275,8 @@ mod tests {
     }
 
     #[test]
-    fn a_row_among_operands_ends_what_was_before_it() {
-        // RocksDB never does this. An engine with nothing but an associative merge would.
+    fn a_row_among_operands_replaces_everything_before_it() {
+        // RocksDB never does this. An engine with only an associative merge would.
         let before = operand(&Update::new().set("a", 1).append("l", "x").at(Timestamp::from_seconds(9)));
         let row = full(None, &[&operand(&Update::new().set("b", 2).append("l", "y"))]);
         let after = operand(&Update::new().add("b", 1).append("l", "z").append("a", 0));
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_additions_make_a_small_operand() {
+    fn a_million_additions_give_a_small_operand() {
         let add = encode_update(&Update::new().add("counter", 0.1));
         let operands: Vec<&[u8]> = std::iter::repeat_n(add.as_slice(), 1_000_000).collect();
         let operand = partial(&operands);
@@ -304,12 +305,12 @@ mod tests {
         let profile = decode_profile(&full(None, &[&newer, &set])).unwrap().unwrap();
         assert_eq!(profile.quarantine(), [newer]);
         assert_eq!(profile.get("a"), Some(&1.into()));
-        let hidden = decode_profile(&full(None, &[&newer])).unwrap().expect("what is in quarantine is shown");
+        let hidden = decode_profile(&full(None, &[&newer])).unwrap().expect("a profile with a quarantine is visible");
         assert_eq!(hidden.quarantine(), [newer]);
     }
 
     #[test]
-    fn what_a_panic_leaves_behind_keeps_everything() {
+    fn the_row_after_a_panic_preserves_everything() {
         let base = full(None, &[&encode_update(&Update::new().set("a", 1))]);
         let operand = encode_update(&Update::new().set("a", 2));
         let row = crate::merge::quarantine_all(Some(&base), &[&operand]);

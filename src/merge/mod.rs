@@ -1,16 +1,16 @@
-//! Full and partial merge on bytes: what RocksDB runs when it folds.
+//! Full and partial merge on bytes: an associative merge operator, which RocksDB calls when it folds.
 //!
 //! Both are one function. A row is an operand that begins with a known state, so folding operands onto a row and
 //! composing operands without one differ only in whether the first state is known.
 //!
-//! * **Total.** No input makes a merge fail or panic, because a failing merge turns the whole engine read-only. An
+//! * **Total.** No input makes a merge fail or panic, because a failing merge makes the whole engine read-only. An
 //!   operand that cannot be read is kept, byte for byte, in the quarantine of the result.
 //! * **Deterministic.** The same operands give the same bytes however they are grouped: `laws` checks that.
-//! * **Apart.** Where every input is a *stamp*, the time of a first event, the result is the least of them. Stamps and
-//!   operands of profiles live in different families and do not meet; should they, stamps are what cannot be read.
-//! * **Sparing.** Entries are merged as sorted lists. A property that only one operand touches is copied.
+//! * **Separate.** If every input is a first-event time (a *stamp*), the result is the earliest. First-event times and
+//!   operands of profiles are in different column families; in a mix of both, first-event times are unreadable.
+//! * **Cheap.** Entries are merged as sorted lists. A property in only one operand is copied.
 //!
-//! This room imports `error`, `model`, `ops` and `codec`. It knows nothing of RocksDB, and so the same bytes can be
+//! This module imports `error`, `model`, `ops` and `codec`. It is independent of RocksDB, so the same bytes can be
 //! folded by any engine that has an associative merge or an atomic append:
 //!
 //! ```
@@ -43,26 +43,26 @@ pub fn operand(update: &Update) -> Vec<u8> {
     codec::encode_update(update)
 }
 
-/// Decodes a row. There is none for the row of an absent profile.
+/// Decodes a row. The row of an absent profile is `None`.
 ///
 /// # Errors
 ///
-/// [`Corrupt`](crate::ErrorKind::Corrupt) when the bytes are no row, or one of a version that this one does not know.
+/// [`Corrupt`](crate::ErrorKind::Corrupt) when the bytes are not a row, or one of an unknown version.
 pub fn profile(row: &[u8]) -> Result<Option<Profile>> {
     codec::decode_profile(row)
 }
 
-/// The operand that says when an id had an event. Stamps fold into the least of them.
+/// The operand with the time of an event of an id. Such operands fold into the earliest, the first-event time.
 #[must_use]
 pub fn stamp(time: Timestamp) -> Vec<u8> {
     codec::encode_stamp(time)
 }
 
-/// Decodes a stamp, or what stamps folded into.
+/// Decodes a first-event time, folded or not.
 ///
 /// # Errors
 ///
-/// [`Corrupt`](crate::ErrorKind::Corrupt) when the bytes are no stamp, or one of a version that this one does not know.
+/// [`Corrupt`](crate::ErrorKind::Corrupt) when the bytes are not a first-event time, or one of an unknown version.
 pub fn stamp_time(bytes: &[u8]) -> Result<Timestamp> {
     codec::decode_stamp(bytes)
 }
@@ -81,7 +81,7 @@ pub fn partial(operands: &[&[u8]]) -> Vec<u8> {
     earliest(inputs()).map_or_else(|| combine(Presence::Open { absent: None, stamp: None }, inputs()), <[u8]>::to_vec)
 }
 
-/// The least of stamps, unless there is none or something else among them.
+/// The earliest of first-event times. `None` if there are no inputs, or if one of them is not a first-event time.
 fn earliest<'a>(mut inputs: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
     let first = inputs.next()?;
     let mut least = (codec::read_stamp(first).ok()?, first);
@@ -92,7 +92,7 @@ fn earliest<'a>(mut inputs: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> 
     Some(least.1)
 }
 
-/// Puts bytes that cannot be read behind others. Stamps side by side fold, as they might have before they came here.
+/// Appends bytes that cannot be read. Adjacent first-event times are folded, as an earlier merge might have done.
 fn keep<'a>(quarantine: &mut Vec<&'a [u8]>, bytes: &'a [u8]) {
     match quarantine.last().and_then(|last| earliest([*last, bytes].into_iter())) {
         Some(least) => quarantine.last_mut().into_iter().for_each(|last| *last = least),
@@ -100,9 +100,10 @@ fn keep<'a>(quarantine: &mut Vec<&'a [u8]>, bytes: &'a [u8]) {
     }
 }
 
-/// The row that keeps everything when a fold panicked: the base as it is, every operand in quarantine.
+/// The row that preserves everything after a fold panicked: the base is unchanged, and every operand is in quarantine.
 pub(crate) fn quarantine_all(base: Option<&[u8]>, operands: &[&[u8]]) -> Vec<u8> {
     let mut entries = Vec::new();
+    // A base that cannot be read is in quarantine, too.
     let row = base.and_then(|base| Operand::check(base, &mut entries).ok());
     let presence = row.as_ref().map_or(Presence::Known(None), |row| row.presence);
     let unread_base = base.filter(|_| row.is_none());
@@ -116,7 +117,7 @@ pub(crate) fn quarantine_all(base: Option<&[u8]>, operands: &[&[u8]]) -> Vec<u8>
 fn combine<'a>(start: Presence, inputs: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut presence = start;
     let mut quarantine: Vec<&[u8]> = Vec::new();
-    // The properties of the latest row, and what came after it.
+    // The properties of the latest row, and the chains after it.
     let mut row: Vec<Entry<'_>> = Vec::new();
     let mut runs = Runs::default();
     let mut entries: Vec<Entry<'_>> = Vec::new();
@@ -140,14 +141,14 @@ fn combine<'a>(start: Presence, inputs: impl Iterator<Item = &'a [u8]>) -> Vec<u
     }
     let known = matches!(presence, Presence::Known(_));
     let mut writer = OperandWriter::new(presence, &quarantine, bytes + 16);
-    // Where there is no profile there is no property.
+    // A profile that does not exist has no properties.
     if presence != Presence::Known(None) {
         merge_entries(&mut writer, known, &row, &runs);
     }
     writer.finish()
 }
 
-/// Merges two sorted lists: the properties of a row, and what happened to properties since.
+/// Merges two sorted lists: the properties of a row, and the chains after it.
 fn merge_entries(writer: &mut OperandWriter, known: bool, row: &[Entry<'_>], runs: &Runs<'_>) {
     let mut row = row.iter().peekable();
     for run in runs.iter() {
@@ -160,7 +161,7 @@ fn merge_entries(writer: &mut OperandWriter, known: bool, row: &[Entry<'_>], run
     row.for_each(|entry| writer.copy(entry.name, entry.chain));
 }
 
-/// Writes what chains on one property come to. If the state before them is known, it is the base, or absence.
+/// Writes the composition of chains on one property. If the state before them is known, it is the base, or absent.
 fn merge_property(
     writer: &mut OperandWriter,
     known: bool,
@@ -168,14 +169,14 @@ fn merge_property(
     base: Option<ChainBytes<'_>>,
     chains: &[ChainBytes<'_>],
 ) {
-    // Nothing before a known state matters.
+    // The result is independent of anything before a known state. `at + 1` is at most the length.
     let (base, chains) = match chains.iter().rposition(|chain| chain.is_known()) {
         Some(at) => (chains.get(at).copied(), chains.get(at + 1..).unwrap_or_default()),
         None => (base, chains),
     };
     match (base, chains) {
         (Some(base), []) if base.is_set() || !known => writer.copy(name, base),
-        // In a row, what is absent is not written.
+        // Absent properties are not written to a row.
         (Some(_), []) => {}
         (Some(base), chains) => match base.set_bytes() {
             Some(value) => writer.entry(name, |out| present::fold(out, value, chains)),
@@ -198,7 +199,7 @@ fn set(writer: &mut OperandWriter, name: &[u8], value: Value) {
     writer.entry(name, |out| write_op(out, &Op::Set(value)));
 }
 
-/// The sum, if all that a run does is to add. Counters are the longest runs there are, and this allocates nothing.
+/// The sum, if all chains only add. Counters have the longest sequences, and this does not allocate.
 fn sum_of(chains: &[ChainBytes<'_>]) -> Option<Number> {
     let mut sum = Number::from(0);
     let mut counted = 0_i128;
@@ -211,13 +212,13 @@ fn sum_of(chains: &[ChainBytes<'_>]) -> Option<Number> {
     Some(&sum + &Number::from(counted))
 }
 
-/// What a run makes of nothing.
+/// The result of chains on an absent property.
 fn settle(chains: &[ChainBytes<'_>]) -> Option<Value> {
     if let Some(sum) = sum_of(chains) {
         return Some(sum.into());
     }
     let mut chains = chains.iter().map(decode);
     let first = chains.find_map(|chain| chain.apply(None))?;
-    // No chain of the rest is known, so what is present from here on stays present.
+    // None of the remaining chains is known, so the property stays present.
     Chain::compose(chains.map(Chain::of_present).collect()).apply(Some(first))
 }

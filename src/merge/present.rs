@@ -1,8 +1,8 @@
-//! Folding onto a value that is there, on bytes.
+//! Folding onto a present value, on bytes.
 //!
-//! No operator but `$set` and `$unset` changes the type of a present value, and each type has its own lane. So the
-//! value says which lane of the chains matters, and mostly that is enough to fold without decoding: a sum for a number;
-//! for a short list its elements as slices, compared as bytes; and a copy for anything that no lane touches. Longer
+//! No operator except `$set` and `$unset` changes the type of a present value, and each type has its own lane. So the
+//! type of the value selects the lane of the chains, and most values are folded without decoding: a number is summed,
+//! the elements of a short list are slices that are compared as bytes, and a value without a lane is copied. Longer
 //! lists and objects are decoded and composed.
 
 use super::runs::decode;
@@ -12,10 +12,10 @@ use crate::codec::{
 use crate::model::{Number, Value};
 use crate::ops::{Chain, Op};
 
-/// Lists up to this long are searched, element by element.
+/// Lists of at most this length are searched linearly.
 const ELEMENTS_MAX: usize = 48;
 
-/// Appends the chain that sets what open chains make of a value.
+/// Appends the chain that sets the result of open chains on a value.
 pub(super) fn fold(out: &mut Vec<u8>, value: ValueBytes<'_>, chains: &[ChainBytes<'_>]) {
     match value.kind() {
         ValueKind::Number => match value.number() {
@@ -31,13 +31,14 @@ pub(super) fn fold(out: &mut Vec<u8>, value: ValueBytes<'_>, chains: &[ChainByte
     }
 }
 
-/// The way that always works.
+/// The general case.
 fn compose(out: &mut Vec<u8>, value: ValueBytes<'_>, chains: &[ChainBytes<'_>]) {
     let edits = chains.iter().map(|chain| decode(chain).of_present()).collect();
-    // Checked bytes decode; were it otherwise, null is what is left of the value, and the fuzzers would have said so.
-    let value = value.decode().unwrap_or_default();
-    let value = Chain::compose(edits).apply(Some(value)).unwrap_or(Value::Null);
-    write_op(out, &Op::Set(value));
+    // Checked bytes decode, and open chains keep a present value present. Otherwise the value would be unchanged.
+    match value.decode().ok().and_then(|value| Chain::compose(edits).apply(Some(value))) {
+        Some(value) => write_op(out, &Op::Set(value)),
+        None => write_set(out, value),
+    }
 }
 
 fn sum(start: Number, chains: &[ChainBytes<'_>]) -> Number {
@@ -56,10 +57,10 @@ fn sum(start: Number, chains: &[ChainBytes<'_>]) -> Number {
     if counted == 0 { sum } else { &sum + &Number::from(counted) }
 }
 
-/// The elements of the list after all edits, if they are few.
+/// The elements of the list after all edits, if they are at most [`ELEMENTS_MAX`].
 fn list<'a>(value: ValueBytes<'a>, chains: &[ChainBytes<'a>]) -> Option<Vec<ValueBytes<'a>>> {
     let mut elements = value.elements(ELEMENTS_MAX)?;
-    // Whether no two elements are known to be equal: then a union has to look at its own elements only.
+    // Whether the elements are known to be unique: then a union has to search only for its own elements.
     let mut unique = false;
     for chain in chains {
         let Some(ListLane { removed, dedupe, head, tail }) = chain.list_lane(ELEMENTS_MAX)? else { continue };
@@ -88,5 +89,18 @@ fn list<'a>(value: ValueBytes<'a>, chains: &[ChainBytes<'a>]) -> Option<Vec<Valu
 fn push_new<'a>(elements: &mut Vec<ValueBytes<'a>>, element: ValueBytes<'a>) {
     if !elements.iter().any(|there| there.equals(element)) {
         elements.push(element);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_does_not_decode_is_unchanged() {
+        let damaged = ValueBytes::new(&[7, 1, 99]); // A list of one value with an unknown tag.
+        let mut out = Vec::new();
+        fold(&mut out, damaged, &[]);
+        assert_eq!(out, [1, 7, 1, 99]);
     }
 }

@@ -1,17 +1,17 @@
-//! The chains of many operands, gathered per property.
+//! The chains of many operands, grouped by property.
 
 use crate::codec::{ChainBytes, Entry};
 use crate::ops::Chain;
 
-/// Chains per property, oldest first, the properties in ascending order of their names.
+/// The chains of each property, oldest first. Properties are in ascending order of their names.
 #[derive(Default)]
 pub(super) struct Runs<'a> {
     runs: Vec<Run<'a>>,
-    /// Where the next entry most likely belongs: operands of one kind name the same properties in the same order.
+    /// The expected position of the next entry: similar operands name the same properties in the same order.
     next: usize,
 }
 
-/// What happened to one property.
+/// The chains of one property.
 pub(super) struct Run<'a> {
     pub(super) name: &'a [u8],
     pub(super) chains: Vec<ChainBytes<'a>>,
@@ -54,8 +54,8 @@ impl<'a> Runs<'a> {
 
 /// Decodes a checked chain.
 pub(super) fn decode(chain: &ChainBytes<'_>) -> Chain {
-    // The bytes were checked on the way in. Should the checker and the decoder ever disagree, the property is left as
-    // it was rather than the engine stopped; the fuzzers compare the two.
+    // The bytes were checked when they were parsed. If the checker and the decoder ever disagreed, the property would
+    // be unchanged instead of the merge failing; the fuzzers compare the two.
     debug_assert!(chain.decode().is_ok(), "a checked chain decodes");
     chain.decode().unwrap_or_else(|_| Chain::identity())
 }

@@ -80,6 +80,7 @@ impl Number {
             } else {
                 let strip = mantissa.trailing_zeros().min(u32::from(exponent.unsigned_abs()));
                 mantissa >>= strip;
+                // At most the magnitude of a negative exponent, 1074.
                 exponent += strip as i16;
             }
         }
@@ -91,6 +92,7 @@ impl Number {
             let zeros = mantissa.trailing_zeros().unwrap_or(u64::from(exponent.unsigned_abs()));
             let strip = zeros.min(u64::from(exponent.unsigned_abs()));
             mantissa >>= strip;
+            // At most the magnitude of a negative exponent, 1074.
             exponent += strip as i16;
         }
         match i128::try_from(&mantissa) {
@@ -209,6 +211,7 @@ impl Number {
         // 66 bits of the quotient are the 53 of a double and the bits to round by. The remainder is the sticky bit.
         let shift = (66 + u64::from(u64::BITS - divisor.leading_zeros())).saturating_sub(mantissa.bits());
         let divisor = BigInt::from(divisor);
+        // The shift is at most 66 + 64.
         let (dividend, exponent) = (mantissa << shift, i32::from(exponent) - shift as i32);
         let quotient = &dividend / &divisor;
         let has_rest = &quotient * divisor != dividend;
@@ -237,6 +240,7 @@ fn round(negative: bool, magnitude: u128, sticky: bool, exponent: i32) -> f64 {
     if magnitude == 0 {
         return 0.0;
     }
+    // The casts below are exact: at most 128 leading zeros, and at most 53 bits of the significand.
     let bits = 128 - magnitude.leading_zeros() as i32;
     // A double has at most 53 bits and none below 2^-1074. Numbers have none there either, but quotients do.
     let shift = (bits - 53).max(i32::from(EXPONENT_MIN) - exponent);
@@ -262,6 +266,7 @@ fn scale_by_power_of_two(value: f64, power: i32) -> f64 {
         return if value == 0.0 { 0.0 } else { f64::INFINITY };
     }
     let factor = if power >= -1022 {
+        // The biased exponent, from 1 to 2046.
         f64::from_bits(((power + 1023) as u64) << 52)
     } else {
         f64::from_bits(1_u64 << (power + 1074).max(0))
@@ -283,7 +288,7 @@ impl std::ops::Add for &Number {
             return Number::small(sum, 0, float);
         }
         let exponent = a.min(b);
-        // At most 1074 each: one of them is zero.
+        // At most 1074 each, and not negative: one of them is zero.
         let (shift_a, shift_b) = ((a - exponent) as u32, (b - exponent) as u32);
         if let (Mantissa::Small(m), Mantissa::Small(n)) = (self.parts().0, other.parts().0)
             && let (Some(m), Some(n)) = (shift_exactly(m, shift_a), shift_exactly(n, shift_b))
@@ -332,6 +337,7 @@ impl Ord for Number {
             return m.cmp(&n);
         }
         let exponent = a.min(b);
+        // The differences are not negative.
         (self.mantissa() << (a - exponent) as u32).cmp(&(other.mantissa() << (b - exponent) as u32))
     }
 }
@@ -355,6 +361,7 @@ impl TryFrom<f64> for Number {
             return Err(NotFinite);
         }
         let bits = value.to_bits();
+        // 11 bits.
         let biased = ((bits >> 52) & 0x7ff) as i16;
         let fraction = i128::from(bits & ((1 << 52) - 1));
         let (magnitude, exponent) =

@@ -56,6 +56,7 @@ impl Timestamp {
     /// [`Invalid`](crate::ErrorKind::Invalid) when the number is not a time within the years 0000 to 9999.
     pub fn from_number(number: f64) -> Result<Self> {
         let millis = if number.abs() > SECONDS_MAX { number } else { (number * 1_000.0).round() };
+        // The cast saturates, and NaN becomes 0; the condition below excludes both.
         let time = Self(millis as i64);
         if millis.is_finite() && RANGE_SECONDS.contains(&time.seconds()) {
             Ok(time)
@@ -86,6 +87,7 @@ impl Timestamp {
     /// `i32` of days, far outside the years 0000 to 9999.
     pub(crate) fn day_and_millis(self) -> (i32, u32) {
         match i32::try_from(self.0.div_euclid(DAY_MILLIS)) {
+            // Milliseconds of a day fit a u32.
             Ok(day) => (day, self.0.rem_euclid(DAY_MILLIS) as u32),
             Err(_) if self.0 < 0 => (i32::MIN, 0),
             Err(_) => (i32::MAX, (DAY_MILLIS - 1) as u32),
@@ -101,6 +103,7 @@ impl Timestamp {
     /// time: whole seconds if it reads them as seconds; otherwise milliseconds if it reads those as milliseconds, and
     /// seconds with a fraction near 1970.
     pub(crate) fn to_wire_number(self) -> Number {
+        // A cast that rounds does not read back as the same time.
         let reads_back = |number: i64| Self::from_number(number as f64).is_ok_and(|time| time == self);
         match [self.seconds(), self.millis()].into_iter().find(|number| reads_back(*number)) {
             Some(number) => number.into(),
@@ -136,6 +139,7 @@ impl Timestamp {
 /// rejected: its meaning depends on a time zone database.
 fn read_civil(text: &str) -> std::result::Result<jiff::Timestamp, jiff::Error> {
     let pieces = jiff::fmt::temporal::Pieces::parse(text)?;
+    // A date without a time is midnight.
     let civil = pieces.date().to_datetime(pieces.time().unwrap_or_default());
     match (pieces.to_numeric_offset(), pieces.time_zone_annotation()) {
         (Some(offset), _) => offset.to_timestamp(civil),
@@ -201,7 +205,7 @@ impl<'de> Deserialize<'de> for Timestamp {
             }
 
             fn visit_i64<E: de::Error>(self, number: i64) -> Result<Timestamp, E> {
-                // Any integer that is a time is below 2^53.
+                // Any integer that is a valid time is below 2^53, so the cast is exact for it; others stay invalid.
                 self.visit_f64(number as f64)
             }
 

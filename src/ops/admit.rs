@@ -178,7 +178,7 @@ pub(crate) fn json_bytes(value: &Value) -> usize {
     }
 
     let mut count = Count(0);
-    // Writing into a counter cannot fail.
+    // Neither writing to a counter nor serializing a `Value` can fail.
     let _ = serde_json::to_writer(&mut count, value);
     count.0
 }

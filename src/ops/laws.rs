@@ -35,7 +35,7 @@ pub fn check_compose(state: Option<&Value>, ops: &[Op], cut: usize) -> std::resu
     Ok(())
 }
 
-/// A dozen values at the edges of what a property can hold.
+/// Edge cases of property values.
 #[must_use]
 pub fn edge_values() -> Vec<Value> {
     let json = [
@@ -56,6 +56,7 @@ pub fn edge_values() -> Vec<Value> {
         "{}",
         "{\"a\":{\"b\":0.5}}",
     ];
+    // All of them parse, as a test checks.
     json.iter().filter_map(|text| serde_json::from_str(text).ok()).collect()
 }
 
@@ -194,6 +195,7 @@ mod tests {
 
     #[test]
     fn the_law_holds_for_all_pairs_of_operators_on_all_edges() {
+        assert_eq!(edge_values().len(), 16, "every edge value parses");
         let states: Vec<Option<Value>> = std::iter::once(None).chain(edge_values().into_iter().map(Some)).collect();
         let ops = edge_ops();
         for f in &ops {

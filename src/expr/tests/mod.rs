@@ -1,4 +1,4 @@
-//! What the language means, case by case.
+//! The semantics of the language, case by case.
 
 mod oracle;
 
@@ -66,7 +66,7 @@ pub(super) fn row() -> Sample {
     }
 }
 
-/// What an expression is worth: JSON, `undefined` or `error`.
+/// The result of an expression: JSON, `undefined` or `error`.
 pub(super) fn worth(expr: &Expr, scope: &(impl Scope + ?Sized)) -> String {
     match expr.eval(scope) {
         Ok(Some(value)) => value.to_string(),
@@ -106,7 +106,7 @@ fn what_is_documented() {
         (r#"(not defined (properties["$device"]))"#, "true"),
         (r#"(properties["$city"] == "Chicago" and not "" in properties["$email"])"#, "true"),
         (r#"(defined (properties["old"]))"#, "false"),
-        // What the reports of Mixpanel send.
+        // Expressions that Mixpanel's reports send.
         (r#"(((properties["$city"]) == "Chicago") or ((properties["$city"]) == "Rome"))"#, "true"),
         (r#"(((properties["n"]) > 4) and ((properties["n"]) < 6))"#, "true"),
         (r#"((user["$last_seen"]) > datetime(1709251200000))"#, "true"),
@@ -116,7 +116,7 @@ fn what_is_documented() {
         ),
         (r#"(boolean((properties["yes"])) == true)"#, "true"),
         (r#"datetime(1709300000) > user["$last_seen"] or not defined (user["$last_seen"])"#, "true"),
-        // From its page about hot shards.
+        // From Mixpanel's page about hot shards.
         (
             "((defined (properties['tags'])) AND ((any(X, properties['tags'], X='c')) OR
                 (string(properties['tags'], 'undefined') == 'c')))",
@@ -234,8 +234,8 @@ fn letter(expr: &Expr) -> char {
 
 #[test]
 fn every_operator_on_every_two_types() {
-    // One word for each left operand, one letter for each right one: undefined, null, boolean, number, text, datetime,
-    // list, object.
+    // One word for each left operand, and in it one letter for each right operand: undefined, null, boolean, number,
+    // text, datetime, list, object.
     let none = "--------";
     let numbers = |both: &str| [none, none, none, &format!("---{both}----"), none, none, none, none].join(" ");
     let ordered = |both: &str| {
@@ -382,7 +382,7 @@ fn logic() {
 }
 
 #[test]
-fn what_is_written_is_printed_alike() {
+fn expressions_are_printed_in_canonical_form() {
     for (text, printed) in [
         ("( ( 1 ) )", "1"),
         ("NOT Defined(Properties['a'])", r#"not defined(properties["a"])"#),
@@ -413,7 +413,7 @@ fn what_is_written_is_printed_alike() {
 }
 
 #[test]
-fn complaints_say_what_where_and_what_instead() {
+fn errors_name_the_token_the_position_and_what_was_expected() {
     for (text, column, what) in [
         ("", 1, "found the end, expected a value"),
         ("  ", 3, "found the end, expected a value"),
@@ -437,18 +437,18 @@ fn complaints_say_what_where_and_what_instead() {
         ("any(x, [1])", 11, "found `)`, expected an operator or `,`"),
         ("any(x, x, true)", 8, "found `x`, expected a value, such as"),
         ("any(x, [1], true) and x", 23, "found `x`, expected a value, such as"),
-        ("[1, user['a']]", 5, "found `user`, expected a literal: lists hold nothing else"),
-        ("[1, -'a']", 5, "found `-`, expected a literal: lists hold nothing else"),
+        ("[1, user['a']]", 5, "found `user`, expected a literal: lists contain only literals"),
+        ("[1, -'a']", 5, "found `-`, expected a literal: lists contain only literals"),
         ("[1,]", 4, "found `]`, expected a literal"),
         ("[1 2]", 4, "found `2`, expected `,` or `]`"),
-        ("1 and\n 'a", 8, "found a string without an end"),
+        ("1 and\n 'a", 8, "found an unterminated string"),
         (r"'a\x'", 3, r"found `\`, expected one of"),
         (r"'a\ud800'", 3, r"found `\`, expected one of"),
         (r"'a\u+123'", 3, r"found `\`, expected one of"),
         (".5", 1, "found '.', which has no meaning here"),
-        ("1or 2", 1, "found `1or`, which is no finite number"),
-        ("2 + 1.2.3", 5, "found `1.2.3`, which is no finite number"),
-        ("1e999", 1, "found `1e999`, which is no finite number"),
+        ("1or 2", 1, "found `1or`, which is not a finite number"),
+        ("2 + 1.2.3", 5, "found `1.2.3`, which is not a finite number"),
+        ("1e999", 1, "found `1e999`, which is not a finite number"),
         ("'\u{e9}\u{1f600}' & 1", 6, "found '&', which has no meaning here"),
         ("1 ! 2", 3, "found '!', which has no meaning here"),
         ("and", 1, "found `and`, expected a value"),
@@ -495,19 +495,19 @@ fn depth_and_length_are_bounded() {
     assert!(deep("", "1", " + 1", most).is_ok());
     assert!(deep("(", "1", ")", 2 * Expr::DEPTH_MAX).is_ok());
     assert!(deep("(", "1", ")", 50_000).is_err());
-    assert!(deep("", "true", " and true", 50_000).is_ok(), "a row is one level");
+    assert!(deep("", "true", " and true", 50_000).is_ok(), "a conjunction is one level");
     assert!(deep("", "1 in [1", ",1", 0).is_err());
 
     let text = |bytes: usize| format!("'{}'", "a".repeat(bytes - 2));
     assert!(Expr::parse(&text(Expr::BYTES_MAX)).is_ok());
     let error = Expr::parse(&text(Expr::BYTES_MAX + 1)).unwrap_err();
     assert_eq!(error.message(), "an expression has at most 1048576 bytes bytes=1048577");
-    // What is short as given and long as printed could not be read again.
+    // A text that is longer when printed than as given could not be parsed again.
     assert!(Expr::parse(&format!("'{}'", "\u{1}".repeat(Expr::BYTES_MAX / 2))).is_err());
 }
 
 #[test]
-fn conditions_are_split_and_ask_for_their_own() {
+fn conjuncts_have_only_their_own_references() {
     let split = |text: &str| parsed(text).conjuncts().iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(split("1 == 1"), ["1 == 1"]);
     assert_eq!(split("user['a'] or true and false"), [r#"user["a"] or true and false"#]);

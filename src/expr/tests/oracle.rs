@@ -1,7 +1,7 @@
-//! The language a second time, written as plainly as can be, to check the other against.
+//! An independent reference implementation of the language, as simple as possible: the oracle of the tests.
 //!
-//! A [`Sketch`] prints itself with all its parentheses and walks itself over owned values and doubles. It shares
-//! nothing with the parser, the tree or the operators. Where doubles would have to round, it gives up.
+//! A [`Sketch`] prints itself with all parentheses and evaluates itself over owned values and doubles. It shares
+//! nothing with the parser, the tree or the operators. Where doubles would have to round, it gives no result.
 
 use proptest::prelude::*;
 
@@ -10,10 +10,10 @@ use crate::model::{Timestamp, Value};
 
 #[derive(Clone, Debug)]
 enum Sketch {
-    /// A text that means this.
+    /// A text with this meaning.
     Leaf(&'static str, Plain),
     Property(&'static str, &'static str),
-    /// The variable of that name, if there is one here.
+    /// The variable of that name, if it is bound.
     Variable(&'static str),
     Unary(&'static str, Box<Sketch>),
     Binary(&'static str, Box<Sketch>, Box<Sketch>),
@@ -37,7 +37,7 @@ enum Plain {
 enum Stop {
     /// The expression fails.
     Error,
-    /// Doubles are not exact enough to tell.
+    /// Doubles are not exact enough for a result.
     Inexact,
 }
 
@@ -222,7 +222,7 @@ impl Sketch {
                     let seen = test.eval(row, env).and_then(truth);
                     env.pop();
                     holds.push(seen?);
-                    // The rest is not looked at, and so cannot fail.
+                    // The rest is not evaluated, and so cannot fail.
                     if holds.last() == Some(&(*each == "any")) {
                         break;
                     }
@@ -288,7 +288,7 @@ fn leaf() -> impl Strategy<Value = Sketch> {
     ]
 }
 
-/// Of boolean worth more often than chance would have it, or little would come of it.
+/// Booleans are generated more often than uniformly, because most random expressions would be errors.
 fn sketch() -> impl Strategy<Value = Sketch> {
     const UNARY: &[&str] = &["-", "floor", "round", "ceil"];
     const CASTS: &[&str] = &["string", "number", "boolean", "datetime"];
@@ -350,7 +350,7 @@ proptest! {
             Err(Stop::Error) => prop_assert!(seen.is_err(), "{}", text),
             Err(Stop::Inexact) => {}
         }
-        // The conditions, one after the other, keep the row and fail on it as the whole does.
+        // Evaluated in order, the conjuncts keep the row and fail on it as the whole expression does.
         let conditions = expr.conjuncts();
         let verdicts = conditions.iter().map(|part| part.is_true(&row).ok());
         let kept = verdicts.into_iter().find(|kept| *kept != Some(true)).unwrap_or(Some(true));
@@ -361,12 +361,12 @@ proptest! {
     }
 
     #[test]
-    fn no_text_is_too_much(text in any::<String>()) {
+    fn no_text_makes_the_parser_panic(text in any::<String>()) {
         checked(&text)?;
     }
 
     #[test]
-    fn no_row_of_words_is_too_much(
+    fn no_sequence_of_words_makes_the_parser_panic(
         words in prop::collection::vec(
             prop::sample::select(vec![
                 "and", "or", "not", "in", "==", "=", "!=", "<", "+", "-", "*", "/", "%", "(", ")", "[", "]", ",", "1",

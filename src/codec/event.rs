@@ -364,10 +364,10 @@ mod tests {
     fn properties_are_picked_by_name() {
         let event = Event::new("e", "u", Timestamp::from_seconds(0)).set("b", 1).set("d", "x").set("f", true);
         let value = encode_event(&event);
-        let wanted: Vec<Box<str>> = ["a", "b", "c", "f", "g"].map(Into::into).into();
+        let requested: Vec<Box<str>> = ["a", "b", "c", "f", "g"].map(Into::into).into();
         let mut found = Vec::new();
         let event = EventBytes::read(&value).unwrap();
-        event.pick(&wanted, |at, value| found.push((at, value.decode().unwrap()))).unwrap();
+        event.pick(&requested, |at, value| found.push((at, value.decode().unwrap()))).unwrap();
         assert_eq!(found, [(1, 1.into()), (3, true.into())]);
         // Damage is detected in picked properties, and not in skipped ones.
         let mut damaged = value.clone();

@@ -481,7 +481,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_value_survives(value in any_value()) {
+        fn a_value_round_trips(value in any_value()) {
             let encoded = bytes(&value);
             let mut reader = Reader::new(&encoded);
             let decoded = read_value(&mut reader).unwrap();

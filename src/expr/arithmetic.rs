@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_edges() {
+    fn arithmetic_at_the_limits_of_i128_and_of_doubles() {
         let min = Number::from(i128::MIN);
         assert_eq!(negate(&min).unwrap().as_f64(), -(i128::MIN as f64));
         assert_eq!(quotient(&min, &Number::from(-1)).unwrap().as_f64(), -(i128::MIN as f64));

@@ -102,7 +102,7 @@ impl<'a, S: Scope + ?Sized> Evaluator<'a, S> {
                     (value, _) => value,
                 }
             }
-            Node::Moment(time, _) => Some(Datum::Time(*time)),
+            Node::Datetime(time, _) => Some(Datum::Time(*time)),
             Node::Defined(inner) => {
                 let value = self.eval(inner)?;
                 Some(Datum::owned(value.is_some_and(|value| !matches!(value.value(), Some(Value::Null)))))
@@ -179,6 +179,6 @@ fn number<'a>(value: Option<Datum<'a>>, with: fn(&Number) -> Option<Number>) -> 
 }
 
 fn boolean(value: &Datum<'_>, operator: &str) -> Result<bool> {
-    let complaint = || Error::invalid(format!("`{operator}` takes booleans, not {}", value.type_name()));
-    value.as_bool().ok_or_else(complaint)
+    let error = || Error::invalid(format!("`{operator}` takes booleans, not {}", value.type_name()));
+    value.as_bool().ok_or_else(error)
 }

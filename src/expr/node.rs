@@ -76,7 +76,7 @@ pub(super) enum Node {
     /// A cast, and the default if it is undefined.
     Cast(Cast, Box<Node>, Option<Box<Node>>),
     /// `datetime` of a literal, evaluated once.
-    Moment(Timestamp, Value),
+    Datetime(Timestamp, Value),
     Defined(Box<Node>),
     /// The list, and the predicate on its elements.
     Each(Each, String, Box<Node>, Box<Node>),
@@ -163,7 +163,9 @@ impl Node {
             Self::Not(_) | Self::And(_) | Self::Or(_) | Self::Among(..) | Self::Defined(_) | Self::Each(..) => true,
             Self::Binary(binary, ..) => binary.level() == level::COMPARE,
             Self::Cast(cast, ..) => *cast == Cast::Boolean,
-            Self::Reference(_) | Self::Variable { .. } | Self::Negate(_) | Self::Whole(..) | Self::Moment(..) => false,
+            Self::Reference(_) | Self::Variable { .. } | Self::Negate(_) | Self::Whole(..) | Self::Datetime(..) => {
+                false
+            }
         }
     }
 
@@ -171,7 +173,7 @@ impl Node {
     pub(super) fn may_fail(&self) -> bool {
         let takes_any = |node: &Self| !node.is_boolean() || node.may_fail();
         match self {
-            Self::Literal(_) | Self::Reference(_) | Self::Variable { .. } | Self::Moment(..) => false,
+            Self::Literal(_) | Self::Reference(_) | Self::Variable { .. } | Self::Datetime(..) => false,
             Self::Not(a) => takes_any(a),
             Self::And(nodes) | Self::Or(nodes) => nodes.iter().any(takes_any),
             Self::Each(_, _, list, test) => list.may_fail() || takes_any(test),
@@ -185,7 +187,7 @@ impl Node {
     pub(super) fn each_reference(&mut self, visit: &mut dyn FnMut(&mut usize)) {
         match self {
             Self::Reference(index) => visit(index),
-            Self::Literal(_) | Self::Variable { .. } | Self::Moment(..) => {}
+            Self::Literal(_) | Self::Variable { .. } | Self::Datetime(..) => {}
             Self::Not(a) | Self::Negate(a) | Self::Among(a, _) | Self::Whole(_, a) | Self::Defined(a) => {
                 a.each_reference(visit);
             }

@@ -96,7 +96,7 @@ impl<'t> Parser<'t> {
 
     fn unexpected_at(&self, span: Span, expected: &str) -> Error {
         let found = self.tokens.written(span);
-        self.tokens.complaint(span.start, &format!("found {found}, expected {expected}"))
+        self.tokens.error_at(span.start, &format!("found {found}, expected {expected}"))
     }
 
     // -----------------------------------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ impl<'t> Parser<'t> {
 
     fn too_deep(&self) -> Error {
         let what = format!("nested deeper than {DEPTH_MAX} levels");
-        self.tokens.complaint(self.now.span.start, &what)
+        self.tokens.error_at(self.now.span.start, &what)
     }
 
     // -----------------------------------------------------------------------------------------------------------------
@@ -281,7 +281,7 @@ impl<'t> Parser<'t> {
         if let (Cast::Datetime, Node::Literal(value), None) = (cast, &inner.node, &default)
             && let Some(Datum::Time(time)) = Datum::borrowed(value).cast(cast)
         {
-            return self.above(inner.height, Node::Moment(time, value.clone()));
+            return self.above(inner.height, Node::Datetime(time, value.clone()));
         }
         let height = default.as_ref().map_or(0, |default| default.height).max(inner.height);
         let default = default.map(|default| Box::new(default.node));

@@ -63,7 +63,7 @@ impl Printed<'_> {
             Node::Cast(cast, node, Some(default)) => {
                 write!(f, "{}({}, {})", cast.word(), inner(node), inner(default))
             }
-            Node::Moment(_, value) => write!(f, "datetime({value})"),
+            Node::Datetime(_, value) => write!(f, "datetime({value})"),
             Node::Defined(node) => write!(f, "defined({})", inner(node)),
             Node::Each(each, name, list, test) => {
                 write!(f, "{}({name}, {}, {})", each.word(), inner(list), inner(test))

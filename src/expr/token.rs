@@ -115,7 +115,7 @@ impl<'t> Tokens<'t> {
             Some(c) => {
                 let Some((written, symbol)) = SYMBOLS.iter().find(|(written, _)| self.rest().starts_with(written))
                 else {
-                    return Err(self.complaint(start, &format!("found {c:?}, which has no meaning here")));
+                    return Err(self.error_at(start, &format!("found {c:?}, which has no meaning here")));
                 };
                 self.at += written.len();
                 Token::Symbol(symbol)
@@ -135,7 +135,7 @@ impl<'t> Tokens<'t> {
             takes
         });
         read_number(written)
-            .ok_or_else(|| self.complaint(start, &format!("found `{}`, which is not a finite number", brief(written))))
+            .ok_or_else(|| self.error_at(start, &format!("found `{}`, which is not a finite number", brief(written))))
     }
 
     fn quoted(&mut self, quote: char) -> Result<String> {
@@ -147,11 +147,11 @@ impl<'t> Tokens<'t> {
             let end = self.at;
             let mut rest = self.rest().chars();
             match rest.next() {
-                None => return Err(self.complaint(start, "found an unterminated string")),
+                None => return Err(self.error_at(start, "found an unterminated string")),
                 Some('\\') => {
                     let escape = self.escape(rest.as_str());
                     let (c, length) = escape.ok_or_else(|| {
-                        self.complaint(end, r#"found `\`, expected one of \\ \" \' \/ \b \f \n \r \t \uXXXX"#)
+                        self.error_at(end, r#"found `\`, expected one of \\ \" \' \/ \b \f \n \r \t \uXXXX"#)
                     })?;
                     text.push(c);
                     self.at += 1 + length;
@@ -201,7 +201,7 @@ impl<'t> Tokens<'t> {
     }
 
     /// An error at this position in the text.
-    pub(super) fn complaint(&self, at: usize, what: &str) -> Error {
+    pub(super) fn error_at(&self, at: usize, what: &str) -> Error {
         let (before, after) = self.text.split_at_checked(at).unwrap_or((self.text, ""));
         let column = before.chars().count() + 1;
         let skipped = (column - 1).saturating_sub(NEAR_BEFORE);

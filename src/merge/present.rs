@@ -9,7 +9,7 @@ use super::runs::decode;
 use crate::codec::{
     ChainBytes, ListLane, ValueBytes, ValueKind, write_op, write_set, write_set_list, write_set_number,
 };
-use crate::model::{Number, Value};
+use crate::model::Number;
 use crate::ops::{Chain, Op};
 
 /// Lists of at most this length are searched linearly.

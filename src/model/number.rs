@@ -219,7 +219,7 @@ impl Number {
     }
 }
 
-/// The double nearest to `mantissa * 2^exponent`, where `sticky` says that the true magnitude is a little larger.
+/// The double nearest to `mantissa * 2^exponent`; if `sticky`, the true magnitude is slightly larger.
 fn round_big(mantissa: &BigInt, sticky: bool, exponent: i32) -> f64 {
     // The top 128 bits are used, and everything below them is one sticky bit.
     let magnitude = mantissa.magnitude();
@@ -235,7 +235,7 @@ fn join(high: i64, low: u64) -> i128 {
     (i128::from(high) << 64) | i128::from(low)
 }
 
-/// The double nearest to `magnitude * 2^exponent`, where `sticky` says that the true magnitude is a little larger.
+/// The double nearest to `magnitude * 2^exponent`; if `sticky`, the true magnitude is slightly larger.
 fn round(negative: bool, magnitude: u128, sticky: bool, exponent: i32) -> f64 {
     if magnitude == 0 {
         return 0.0;
@@ -476,7 +476,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_double_survives(value in finite()) {
+        fn a_double_round_trips(value in finite()) {
             prop_assert_eq!(number(value).as_f64(), value);
         }
 

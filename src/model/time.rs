@@ -74,7 +74,7 @@ impl Timestamp {
     pub fn parse(text: &str) -> Result<Self> {
         let bare = text.strip_suffix(['Z', 'z']).unwrap_or(text);
         read_civil(bare).map(|time| Self(time.as_millisecond())).map_err(|error| {
-            Error::invalid(format!("not a time of the shape YYYY-MM-DDTHH:MM:SS value={text:?}")).because(error)
+            Error::invalid(format!("not a time of the form YYYY-MM-DDTHH:MM:SS value={text:?}")).because(error)
         })
     }
 
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn text_survives() {
+    fn text_round_trips() {
         for text in [
             "1970-01-01T00:00:00",
             "2024-02-29T23:59:59",

@@ -90,7 +90,7 @@ fn check(table: &[(&str, &str)]) {
 }
 
 #[test]
-fn what_is_documented() {
+fn the_documented_expressions() {
     check(&[
         (r#"properties["account_id"] in [1,2,3,4]"#, "true"),
         (r#"properties["a"] in [1,2]"#, "false"),
@@ -127,7 +127,7 @@ fn what_is_documented() {
 }
 
 #[test]
-fn what_is_set() {
+fn undefined_and_null() {
     check(&[
         (r#"defined(properties["none"])"#, "false"),
         (r#"defined(properties["null"])"#, "false"),

@@ -334,7 +334,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4_096, ..ProptestConfig::default() })]
 
     #[test]
-    fn both_agree(sketch in sketch()) {
+    fn the_implementation_agrees_with_the_oracle(sketch in sketch()) {
         let (row, text) = (row(), sketch.text(&mut Vec::new()));
         let expr = Expr::parse(&text).map_err(|error| TestCaseError::fail(format!("{text}: {error}")))?;
         checked(&text)?;

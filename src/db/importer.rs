@@ -13,6 +13,7 @@ use std::iter::FusedIterator;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::{Builder, JoinHandle};
+use std::vec::IntoIter;
 
 use super::Db;
 use crate::error::{Error, ErrorKind, Result};
@@ -139,7 +140,14 @@ impl Importer {
 
     fn import<'s>(&self, source: RecordSource<'s>) -> Import<'s> {
         let importer = self.clone();
-        Import { importer, source: Some(source), index: 0, flight: VecDeque::new(), bytes: 0, ready: VecDeque::new() }
+        Import {
+            importer,
+            source: Some(source),
+            index: 0,
+            flight: VecDeque::new(),
+            bytes: 0,
+            ready: Vec::new().into_iter(),
+        }
     }
 }
 
@@ -175,16 +183,17 @@ pub struct Import<'s> {
     flight: VecDeque<InFlight>,
     /// The size of `flight`.
     bytes: usize,
-    ready: VecDeque<Result<Outcome<Imported>>>,
+    ready: IntoIter<Result<Outcome<Imported>>>,
 }
 
 type Item = Result<Outcome<RecordParts>>;
 
-/// Consecutive records that share a commit, if any of them needs one.
+/// The records of a chunk, and their commits.
 #[derive(Default)]
 struct InFlight {
     records: Vec<Result<Outcome<Imported>>>,
-    commit: Option<Commit>,
+    /// For consecutive records that share a commit: the position after the last of them, and the commit.
+    commits: Vec<(usize, Result<Commit>)>,
     bytes: usize,
 }
 
@@ -192,21 +201,21 @@ impl Iterator for Import<'_> {
     type Item = Result<Outcome<Imported>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while self.ready.is_empty() {
+        while self.ready.len() == 0 {
             let Some(oldest) = self.flight.front() else {
                 let source = self.source.as_mut()?;
                 let Some(chunk) = source.next(true) else { continue };
                 self.take(chunk);
                 continue;
             };
-            let is_done = oldest.commit.as_ref().is_none_or(|commit| commit.outcome().is_some());
+            let is_done = oldest.is_done();
             let is_full = self.bytes >= self.importer.in_flight_bytes_max;
             match self.source.as_mut().filter(|_| !is_done && !is_full).and_then(|source| source.next(false)) {
                 Some(chunk) => self.take(chunk),
                 None => self.settle(),
             }
         }
-        self.ready.pop_front()
+        self.ready.next()
     }
 }
 
@@ -227,6 +236,7 @@ impl Import<'_> {
         let shared = &self.importer.db.store.shared;
         let now = (shared.options.clock)();
         let (mut request, mut group) = (Request::default(), InFlight::default());
+        let (mut requests, mut ends) = (Vec::new(), Vec::new());
         for record in records {
             let outcome = record.map(|record| self.admit(record, now, &mut request));
             self.index += 1;
@@ -235,15 +245,26 @@ impl Import<'_> {
             group.records.push(outcome);
             // An update may exceed what its profile can hold, which is known only when it is committed, and must not
             // affect others. An event cannot fail alone any more.
-            if failed || !request.profiles.is_empty() || group.records.len() == CHUNK_RECORDS {
-                self.submit(std::mem::take(&mut request), std::mem::take(&mut group));
+            if !request.profiles.is_empty() {
+                requests.push(std::mem::take(&mut request));
+                ends.push(group.records.len());
             }
             if failed {
                 self.stop();
-                return;
+                break;
             }
         }
-        self.submit(request, group);
+        if !request.is_empty() {
+            requests.push(request);
+            ends.push(group.records.len());
+        }
+        let commits = self.importer.db.store.submit_all(requests, self.importer.durability);
+        if commits.iter().any(Result::is_err) {
+            self.stop();
+        }
+        group.commits = ends.into_iter().zip(commits).collect();
+        self.bytes += group.bytes;
+        self.flight.push_back(group);
     }
 
     fn admit(&self, record: Outcome<RecordParts>, now: Timestamp, request: &mut Request) -> Outcome<Imported> {
@@ -271,51 +292,41 @@ impl Import<'_> {
         }
     }
 
-    fn submit(&mut self, request: Request, mut group: InFlight) {
-        if group.records.is_empty() {
-            return;
-        }
-        if !request.is_empty() {
-            match self.importer.db.store.submit(request, self.importer.durability) {
-                Ok(commit) => group.commit = Some(commit),
-                Err(error) => {
-                    self.stop();
-                    group.fail(&error);
-                }
-            }
-        }
-        self.bytes += group.bytes;
-        self.flight.push_back(group);
-    }
-
-    /// Waits for the oldest commit.
+    /// Waits for the oldest chunk.
     fn settle(&mut self) {
         let Some(mut group) = self.flight.pop_front() else { return };
         self.bytes -= group.bytes;
-        if let Some(Err(error)) = group.commit.take().map(Commit::wait) {
+        // The last commit is done when all are, so this blocks once.
+        while let Some((end, commit)) = group.commits.pop() {
+            let Err(error) = commit.and_then(Commit::wait) else { continue };
             if !is_about_record(&error) {
                 self.stop();
             }
-            group.fail(&error);
+            let start = group.commits.last().map_or(0, |(end, _)| *end);
+            group.records.iter_mut().take(end).skip(start).for_each(|outcome| fail(outcome, &error));
         }
-        self.ready.extend(group.records);
+        self.ready = group.records.into_iter();
     }
 }
 
 impl InFlight {
-    /// The commit failed.
-    fn fail(&mut self, error: &Error) {
-        let failed = |outcome| match outcome {
-            Ok(Ok(imported)) if is_about_record(error) => Ok(Err(reject(imported, error.clone()))),
-            Ok(Ok(Imported { line, index, id, .. })) => {
-                let at = line.map_or_else(|| format!("index={index}"), |line| format!("line={line}"));
-                Err(Error::new(error.kind(), format!("the record cannot be stored {at} id={id:?}"))
-                    .because(error.clone()))
-            }
-            other => other,
-        };
-        self.records = std::mem::take(&mut self.records).into_iter().map(failed).collect();
+    /// Whether its outcomes are known. Requests are committed in their order.
+    fn is_done(&self) -> bool {
+        let is_known = |commit: &Result<Commit>| commit.as_ref().map_or(true, |commit| commit.outcome().is_some());
+        self.commits.last().is_none_or(|(_, commit)| is_known(commit))
     }
+}
+
+/// The commit of a record failed.
+fn fail(outcome: &mut Result<Outcome<Imported>>, error: &Error) {
+    let Ok(Ok(Imported { line, index, id, .. })) = outcome else { return };
+    let (line, index, id) = (*line, *index, std::mem::take(id));
+    *outcome = if is_about_record(error) {
+        Ok(Err(reject(Imported { line, index, id, notes: Vec::new() }, error.clone())))
+    } else {
+        let at = line.map_or_else(|| format!("index={index}"), |line| format!("line={line}"));
+        Err(Error::new(error.kind(), format!("the record cannot be stored {at} id={id:?}")).because(error.clone()))
+    };
 }
 
 /// Whether another record could succeed.

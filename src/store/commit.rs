@@ -173,38 +173,63 @@ impl Committer {
     pub(super) fn submit(&self, request: Request, durability: Durability) -> Result<Commit> {
         let queued = Queued::new(request, durability);
         let mut queue = self.queue.lock();
-        while queue.bytes >= QUEUE_BYTES_MAX && !queue.closed {
-            self.space.wait(&mut queue);
-        }
-        self.push(queue, queued)
+        let mut wake = false;
+        let pushed = self.push_blocking(&mut queue, queued, &mut wake);
+        self.unlock(queue, wake);
+        pushed
+    }
+
+    /// As [`submit`](Self::submit) for each of these, with one lock of the queue and at most one wake-up while there is
+    /// room.
+    pub(super) fn submit_all(&self, requests: Vec<Request>, durability: Durability) -> Vec<Result<Commit>> {
+        let queued: Vec<Queued> = requests.into_iter().map(|request| Queued::new(request, durability)).collect();
+        let mut queue = self.queue.lock();
+        let mut wake = false;
+        let pushed = queued.into_iter().map(|queued| self.push_blocking(&mut queue, queued, &mut wake)).collect();
+        self.unlock(queue, wake);
+        pushed
     }
 
     /// Queues, or fails when the queue is full.
     pub(super) fn try_submit(&self, request: Request, durability: Durability) -> Result<Commit> {
         let queued = Queued::new(request, durability);
-        let queue = self.queue.lock();
+        let mut queue = self.queue.lock();
         if queue.bytes >= QUEUE_BYTES_MAX && !queue.closed {
             let message = format!("the queue of writes is full bytes={} bytes_max={QUEUE_BYTES_MAX}", queue.bytes);
             return Err(Error::new(ErrorKind::Busy, message));
         }
-        self.push(queue, queued)
+        let mut wake = false;
+        let pushed = self.push_blocking(&mut queue, queued, &mut wake);
+        self.unlock(queue, wake);
+        pushed
     }
 
-    fn push(&self, mut queue: MutexGuard<'_, Queue>, queued: Queued) -> Result<Commit> {
+    /// Queues, waiting for room. Sets `wake` when the committer thread must be woken, which is the caller's to do once
+    /// it does not hold the lock any more.
+    fn push_blocking(&self, queue: &mut MutexGuard<'_, Queue>, queued: Queued, wake: &mut bool) -> Result<Commit> {
+        while queue.bytes >= QUEUE_BYTES_MAX && !queue.closed {
+            if std::mem::take(wake) {
+                self.unparker.unpark();
+            }
+            self.space.wait(queue);
+        }
         if queue.closed {
             return Err(closed());
         }
         let commit = Commit::of(&queued.ticket);
         queue.push(queued);
-        let wake = queue.leader == QueueLeader::None;
-        if wake {
+        if queue.leader == QueueLeader::None {
             queue.leader = QueueLeader::Committer;
+            *wake = true;
         }
+        Ok(commit)
+    }
+
+    fn unlock(&self, queue: MutexGuard<'_, Queue>, wake: bool) {
         drop(queue);
         if wake {
             self.unparker.unpark();
         }
-        Ok(commit)
     }
 }
 

@@ -69,6 +69,14 @@ impl Store {
         self.committer()?.submit(request, durability)
     }
 
+    /// As [`submit`](Self::submit) for each of these.
+    pub(crate) fn submit_all(&self, requests: Vec<Request>, durability: Durability) -> Vec<Result<Commit>> {
+        match self.committer() {
+            Ok(committer) => committer.submit_all(requests, durability),
+            Err(error) => requests.iter().map(|_| Err(error.clone())).collect(),
+        }
+    }
+
     /// Queues a request, or fails when the queue is full.
     pub(crate) fn try_submit(&self, request: Request, durability: Durability) -> Result<Commit> {
         self.committer()?.try_submit(request, durability)

@@ -64,6 +64,10 @@ pub struct Limits {
     /// How far the time of an event may be ahead of the clock, in seconds; later events are rejected, or their time is
     /// set to now under lenient rules. Source: Import Events (one hour).
     pub event_ahead_seconds_max: i64,
+    /// Group keys with a table in one store; an update that would create another table is rejected. Tables that exist
+    /// are not affected. Every table is a column family: it costs time at every open, memory and file descriptors, and
+    /// creating one takes longer the more there are. Not from Mixpanel; it catches a key and an id that were swapped.
+    pub group_keys_max: usize,
 }
 
 impl Limits {
@@ -85,6 +89,7 @@ impl Limits {
             event_bytes_max: 1024 * 1024,
             event_seconds_min: 31_536_000,
             event_ahead_seconds_max: 3_600,
+            group_keys_max: 64,
         }
     }
 
@@ -106,6 +111,7 @@ impl Limits {
             event_bytes_max: usize::MAX,
             event_seconds_min: i64::MIN,
             event_ahead_seconds_max: i64::MAX,
+            group_keys_max: usize::MAX,
         }
     }
 }
@@ -134,6 +140,7 @@ impl Limits {
             event_bytes_max,
             event_seconds_min,
             event_ahead_seconds_max,
+            group_keys_max,
         } = self;
         let sizes = [
             properties_max,
@@ -148,11 +155,12 @@ impl Limits {
             event_list_max,
             event_nested_bytes_max,
             event_bytes_max,
+            group_keys_max,
         ];
         let times = [event_seconds_min, event_ahead_seconds_max];
         let sizes = sizes.into_iter().map(|size| *size as u64);
         let words = sizes.chain(times.into_iter().map(|time| time.cast_unsigned()));
-        let mut bytes = [0; 14 * 8];
+        let mut bytes = [0; 15 * 8];
         bytes.chunks_exact_mut(8).zip(words).for_each(|(to, word)| to.copy_from_slice(&word.to_le_bytes()));
         LimitsId(NonZeroU64::new(xxhash_rust::xxh3::xxh3_64(&bytes)).unwrap_or(NonZeroU64::MIN))
     }
@@ -170,7 +178,7 @@ mod tests {
 
     #[test]
     fn limits_that_differ_in_one_value_have_different_ids() {
-        let changes: [fn(&mut Limits); 14] = [
+        let changes: [fn(&mut Limits); 15] = [
             |limits| limits.properties_max += 1,
             |limits| limits.name_chars_max += 1,
             |limits| limits.string_chars_max += 1,
@@ -185,6 +193,7 @@ mod tests {
             |limits| limits.event_bytes_max += 1,
             |limits| limits.event_seconds_min += 1,
             |limits| limits.event_ahead_seconds_max += 1,
+            |limits| limits.group_keys_max += 1,
         ];
         assert_eq!(Limits::mixpanel().id(), Limits::mixpanel().id());
         for change in changes {

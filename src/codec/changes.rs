@@ -85,6 +85,11 @@ impl GroupKeys {
         self.0.iter().map(|(key, family)| (key.as_str(), family))
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Whether the group key of this column family is among them.
     pub(crate) fn has_table(&self, family: &str) -> bool {
         family.strip_prefix(GROUP_PREFIX).is_some_and(|key| self.0.iter().any(|(known, _)| known == key))

@@ -31,7 +31,7 @@ pub(crate) use event::{
     escape, event_of, event_place, unescape_bytes, user_prefix,
 };
 pub(crate) use family::{EVENTS, GROUP_PREFIX, META, family_of, first_family_of, first_kind_of, kind_of};
-pub(crate) use operand::{Entry, Operand, OperandWriter, encode_update};
+pub(crate) use operand::{Entry, Operand, OperandWriter, encode_update, operand_names};
 #[cfg(any(test, feature = "laws"))]
 pub(crate) use operand::{is_readable, quarantine_of};
 pub(crate) use row::{decode_last_seen, decode_profile, decode_properties, decode_property, inspect, row_exists};

@@ -246,6 +246,12 @@ pub(crate) fn encode_update(update: &Update) -> Vec<u8> {
     writer.finish()
 }
 
+/// The names of the properties that an operand of this process is about.
+pub(crate) fn operand_names(bytes: &[u8]) -> impl Iterator<Item = &str> {
+    let entries = Operand::head(bytes).map(|operand| operand.entries()).into_iter().flatten().flatten();
+    entries.filter_map(|(name, _)| std::str::from_utf8(name).ok())
+}
+
 /// Whether bytes are a canonical operand or row.
 #[cfg(any(test, feature = "laws"))]
 pub(crate) fn is_readable(bytes: &[u8]) -> bool {

@@ -85,7 +85,8 @@ impl Db {
         self.table(&Kind::User)
     }
 
-    /// The profiles of the groups under a group key. The first write creates the table.
+    /// The profiles of the groups under a group key. The first update that creates a profile creates the table, up to
+    /// [`group_keys_max`](crate::Limits::group_keys_max) of them.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -125,6 +126,36 @@ impl Db {
     #[must_use]
     pub fn kinds(&self) -> Vec<Kind> {
         self.store.shared.kinds()
+    }
+
+    /// Drops the table of a kind: all its profiles at once, and of groups their first event times. Says whether there
+    /// was one. It is durable when it returns, and its space is reclaimed at once.
+    ///
+    /// What was submitted before is committed first; a later update of the kind creates the table anew, empty. Scans
+    /// that are running go on to their end. A [`Snapshot`] that was taken before can no longer read the table: it fails
+    /// with [`NotFound`](ErrorKind::NotFound). Backups keep what they have. Events are kept, so first event times of
+    /// users are kept too, and those of groups can be had again by
+    /// [`backfill_first_event_times`](Self::backfill_first_event_times). If the process ends in the middle, the
+    /// profiles may be gone before the rest; to repeat it drops the rest.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = profiledb::Db::open(dir.path().join("store"))?;
+    /// use profiledb::{Kind, Update};
+    ///
+    /// // The key and the id were swapped.
+    /// db.groups("acme")?.update("company", Update::new().set("tier", "gold"))?;
+    /// assert!(db.drop_table(&Kind::group("acme")?)?);
+    /// assert_eq!(db.kinds(), []);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ReadOnly`](ErrorKind::ReadOnly) when the store was opened for reading, [`Io`](ErrorKind::Io) when the engine
+    /// cannot write.
+    pub fn drop_table(&self, kind: &Kind) -> Result<bool> {
+        self.store.drop_table(kind)
     }
 
     /// The event log.
@@ -279,8 +310,9 @@ impl Db {
     ///
     /// # Errors
     ///
-    /// [`ReadOnly`](ErrorKind::ReadOnly) when the store was opened for reading, [`Io`](ErrorKind::Io) when the engine
-    /// cannot read or write. To repeat it scans the log again.
+    /// [`ReadOnly`](ErrorKind::ReadOnly) when the store was opened for reading,
+    /// [`LimitExceeded`](ErrorKind::LimitExceeded) when there are too many group keys for another table,
+    /// [`Io`](ErrorKind::Io) when the engine cannot read or write. To repeat it scans the log again.
     pub fn backfill_first_event_times(&self, kind: &Kind) -> Result<u64> {
         self.store.create_table(kind)?;
         let mut times = log::FirstEventBackfill::new(&self.store.shared.engine().snapshot(), kind);

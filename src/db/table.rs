@@ -48,7 +48,8 @@ impl Table {
     /// # Errors
     ///
     /// [`Invalid`](ErrorKind::Invalid) for an empty id, a reserved name or a number that is not finite;
-    /// [`LimitExceeded`](ErrorKind::LimitExceeded) for values that are too large or too many properties;
+    /// [`LimitExceeded`](ErrorKind::LimitExceeded) for values that are too large, too many properties or too many group
+    /// keys;
     /// [`Io`](ErrorKind::Io), [`ReadOnly`](ErrorKind::ReadOnly) or [`Closed`](ErrorKind::Closed) when the engine cannot
     /// write. The profile is unchanged then.
     pub fn update(&self, id: &str, update: Update) -> Result<()> {
@@ -124,8 +125,9 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// [`ReadOnly`](ErrorKind::ReadOnly) when the store was opened for reading, [`Io`](ErrorKind::Io) when the engine
-    /// cannot write.
+    /// [`ReadOnly`](ErrorKind::ReadOnly) when the store was opened for reading,
+    /// [`LimitExceeded`](ErrorKind::LimitExceeded) when there are as many group keys as
+    /// [`group_keys_max`](crate::Limits::group_keys_max) allows, [`Io`](ErrorKind::Io) when the engine cannot write.
     pub fn create(&self) -> Result<()> {
         self.db.store.create_table(self.kind())
     }

@@ -3,11 +3,11 @@
 //! A column family that does not exist reads as empty: no profile of that kind has been written yet. Writing to it is
 //! an error, so a family is only ever created explicitly.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rocksdb::{
@@ -60,6 +60,9 @@ pub(crate) struct Engine {
     synced: WriteOptions,
     /// Also the lock that serialises creating and dropping families.
     names: Mutex<BTreeSet<String>>,
+    /// How many families were dropped since the store was opened, and which drop was the last of each name.
+    drops: AtomicU64,
+    dropped: Mutex<BTreeMap<String, u64>>,
     failure: Mutex<Option<Error>>,
     failed: AtomicBool,
     closed: AtomicBool,
@@ -129,6 +132,8 @@ impl Engine {
             buffered: options::writes(false),
             synced: options::writes(true),
             names: Mutex::new(names.into_iter().filter(|name| name != DEFAULT_FAMILY).collect()),
+            drops: AtomicU64::new(0),
+            dropped: Mutex::default(),
             failure: Mutex::new(None),
             failed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -171,19 +176,35 @@ impl Engine {
         Ok(())
     }
 
-    /// Drops a column family and its data, if it exists. Open scans keep reading it.
-    #[cfg(test)]
+    /// Drops a column family and its data, if it exists. Durable on return. Open scans keep reading it; older snapshots
+    /// fail to read it.
     pub(crate) fn drop_family(&self, name: &str) -> Result<()> {
         self.writable()?;
         let mut names = self.names.lock();
         if !names.contains(name) {
             return Ok(());
         }
+        // First: a snapshot that finds no family any more, or a new one of this name, finds this as well.
+        self.dropped.lock().insert(name.to_owned(), self.drops.fetch_add(1, Ordering::AcqRel) + 1);
         self.db
             .drop_cf(name)
             .map_err(|error| fault::engine(error, &format!("cannot drop the family family={name:?}")))?;
         names.remove(name);
         Ok(())
+    }
+
+    /// How many column families were dropped since the store was opened.
+    pub(super) fn drops(&self) -> u64 {
+        self.drops.load(Ordering::Acquire)
+    }
+
+    /// Fails if this family was dropped after the first `drops` drops.
+    pub(super) fn still_has(&self, family: &str, drops: u64) -> Result<()> {
+        if self.drops() == drops || self.dropped.lock().get(family).is_none_or(|&drop| drop <= drops) {
+            return Ok(());
+        }
+        let message = format!("the table was dropped after the snapshot was taken family={family:?}");
+        Err(Error::new(ErrorKind::NotFound, message))
     }
 
     /// Reads the value of a key in place, without a copy.

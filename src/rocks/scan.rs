@@ -68,7 +68,8 @@ impl EngineSnapshot {
         let empty = to.as_ref().is_some_and(|to| *to <= from);
         let handle_exists = self.engine().has_family(family);
         if empty || !handle_exists {
-            return EngineScan { cell: None, family: family.to_owned(), state: ScanState::Ended };
+            let state = self.still_has(family).map_or_else(ScanState::Failed, |()| ScanState::Ended);
+            return EngineScan { cell: None, family: family.to_owned(), state };
         }
         let mut reads = match hint {
             ReadHint::ShortRange => ReadOptions::default(),
@@ -87,8 +88,11 @@ impl EngineSnapshot {
             rows.seek(&from);
             Ok::<_, ()>(RawCursor { rows, _handle: handle })
         });
-        // A family that was dropped since the check above is empty, as one that never existed.
-        let state = if cell.is_ok() { ScanState::Ahead } else { ScanState::Ended };
+        let state = match self.still_has(family) {
+            Ok(()) if cell.is_ok() => ScanState::Ahead,
+            Ok(()) => ScanState::Ended,
+            Err(error) => ScanState::Failed(error),
+        };
         EngineScan { cell: cell.ok(), family: family.to_owned(), state }
     }
 }
@@ -118,12 +122,13 @@ impl EngineScan {
         &mut self,
         advance: impl FnOnce(&mut DBRawIteratorWithThreadMode<'_, Raw>, &ScanState),
     ) -> Result<Option<(&[u8], &[u8])>> {
-        let Some(cell) = &mut self.cell else { return Ok(None) };
-        match &self.state {
-            ScanState::Ended => return Ok(None),
-            ScanState::Failed(error) => return Err(error.clone()),
-            state => cell.with_dependent_mut(|_, cursor| advance(&mut cursor.rows, state)),
-        }
+        let cell = match (&self.state, &mut self.cell) {
+            (ScanState::Failed(error), _) => return Err(error.clone()),
+            (ScanState::Ended, _) | (_, None) => return Ok(None),
+            (_, Some(cell)) => cell,
+        };
+        let state = &self.state;
+        cell.with_dependent_mut(|_, cursor| advance(&mut cursor.rows, state));
         // A row, the end, or a failure, which looks like the end until the status is checked.
         let rows = &cell.borrow_dependent().rows;
         if let Some(row) = rows.item() {

@@ -26,6 +26,8 @@ self_cell!(
 
 /// Fields drop in order: the options refer to the snapshot.
 struct SnapshotReads<'e> {
+    /// How many families had been dropped before. RocksDB's snapshots do not keep dropped families.
+    drops: u64,
     reads: ReadOptions,
     snapshot: Option<SnapshotWithThreadMode<'e, Raw>>,
 }
@@ -33,6 +35,7 @@ struct SnapshotReads<'e> {
 impl Engine {
     pub(crate) fn snapshot(self: &Arc<Self>) -> EngineSnapshot {
         EngineSnapshot(Arc::new(PinnedSnapshot::new(Arc::clone(self), |engine| {
+            let drops = engine.drops();
             // RocksDB has no snapshots of a secondary. It needs none: its state never changes, because catching up
             // opens another one.
             let snapshot = (!engine.is_secondary()).then(|| engine.raw().snapshot());
@@ -40,7 +43,7 @@ impl Engine {
             if let Some(snapshot) = &snapshot {
                 reads.set_snapshot(snapshot);
             }
-            SnapshotReads { reads, snapshot }
+            SnapshotReads { drops, reads, snapshot }
         })))
     }
 }
@@ -58,7 +61,8 @@ impl EngineSnapshot {
 
     /// Reads the value of a key in place, without a copy.
     pub(crate) fn read<R>(&self, family: &str, key: &[u8], with: impl FnOnce(Option<&[u8]>) -> R) -> Result<R> {
-        self.engine().read_at(&self.0.borrow_dependent().reads, family, key, with)
+        let value = self.engine().read_at(&self.0.borrow_dependent().reads, family, key, with)?;
+        self.still_has(family).map(|()| value)
     }
 
     /// Reads the values of many keys in place (`MultiGet`). `each` is called once per key, in the order of `keys`,
@@ -69,7 +73,13 @@ impl EngineSnapshot {
         keys: &[K],
         each: impl FnMut(usize, Option<&[u8]>) -> R,
     ) -> Result<Vec<R>> {
-        self.engine().read_many_at(&self.0.borrow_dependent().reads, family, keys, each)
+        let values = self.engine().read_many_at(&self.0.borrow_dependent().reads, family, keys, each)?;
+        self.still_has(family).map(|()| values)
+    }
+
+    /// Fails if a family was dropped since. Called after it was read: what was read before the drop is right.
+    pub(super) fn still_has(&self, family: &str) -> Result<()> {
+        self.engine().still_has(family, self.0.borrow_dependent().drops)
     }
 
     /// Makes reads with these options see the snapshot.

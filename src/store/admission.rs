@@ -1,6 +1,7 @@
 //! Admission: validates an update and encodes it as a write, on the caller's thread.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::request::ProfileWrite;
 use super::shared::Shared;
@@ -33,7 +34,10 @@ impl Shared {
             kind @ Kind::Group(_) => family_of(kind),
         };
         let operand = update.as_ref().map(merge::operand);
-        let mut write = ProfileWrite { family, key: key.into_id().into(), operand, creates: false, names: Vec::new() };
+        // Read before the names: a drop clears the names first.
+        let drops = self.drops.load(Ordering::Acquire);
+        let (key, names) = (key.into_id().into(), Vec::new());
+        let mut write = ProfileWrite { family, key, operand, creates: false, names, drops };
         if let Some(update) = update {
             self.note_names(&mut write, &update);
         }

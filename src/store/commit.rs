@@ -109,6 +109,12 @@ impl Committer {
         }
     }
 
+    /// Runs while nothing is being committed.
+    pub(super) fn exclusively<R>(&self, run: impl FnOnce() -> R) -> R {
+        let _leader = self.leader.lock();
+        run()
+    }
+
     /// What the committer thread does until the store closes and nothing is left to commit.
     pub(super) fn run(&self, shared: &Shared, parker: &Parker) {
         loop {

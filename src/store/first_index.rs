@@ -129,6 +129,16 @@ impl FirstEventCache {
         }
     }
 
+    /// Forgets all times of a column family that was dropped, and what is being read of it.
+    pub(super) fn forget(&self, family: &str) {
+        for set in self.sets.get().into_iter().flatten() {
+            let mut set = set.lock();
+            set.version = set.version.wrapping_add(1);
+            let is = |entry: &mut CachedTime| *entry.family == *family;
+            set.entries.iter_mut().for_each(|entry| drop(entry.take_if(is)));
+        }
+    }
+
     /// A store without events has nothing to keep, so it pays nothing.
     fn allocate(&self) {
         self.sets.get_or_init(|| std::iter::repeat_with(Mutex::default).take(self.capacity).collect());
@@ -153,7 +163,12 @@ impl FirstEventCache {
 
     /// Folds the first-event times and their erasures of accepted requests, in their order, and marks what a commit
     /// will write. It has to [finish](Self::finish), whether it succeeds or fails.
-    pub(super) fn begin<'r>(&self, requests: impl Iterator<Item = &'r Request>) -> FirstEventWrites<'r> {
+    /// Times of a column family that `has_table` refuses are left out: its table was dropped since they were admitted.
+    pub(super) fn begin<'r>(
+        &self,
+        requests: impl Iterator<Item = &'r Request>,
+        has_table: impl Fn(&str) -> bool,
+    ) -> FirstEventWrites<'r> {
         let mut writes: BTreeMap<(&[u8], &str), FirstEventWrite<'r>> = BTreeMap::new();
         for request in requests {
             for erasure in &request.erasures {
@@ -165,7 +180,7 @@ impl FirstEventCache {
             for first @ FirstEvent { family, id, time } in &request.first_events {
                 if let Some(write) = writes.get_mut(&(&**id, &**family)) {
                     write.time = Some(write.time.map_or(*time, |least| least.min(*time)));
-                } else if !self.has_committed(first) {
+                } else if !self.has_committed(first) && has_table(family) {
                     let write = FirstEventWrite { family, id, erased: false, time: Some(*time), before: None };
                     writes.insert((id, family), write);
                 }
@@ -284,36 +299,39 @@ mod tests {
         let cache = FirstEventCache::new(1 << 20);
         let of = |id: &str, erased, seconds| (id.to_owned(), erased, seconds);
         let first = [request(&[("a", 5), ("b", 7), ("a", 3)], &[]), request(&[("a", 4)], &[])];
-        let writes = cache.begin(first.iter());
+        let writes = cache.begin(first.iter(), |_| true);
         assert_eq!(written(&writes), [of("a", false, Some(3)), of("b", false, Some(7))]);
         cache.finish(&writes, false);
         // It was not committed, so it is written again.
-        let writes = cache.begin(first.iter());
+        let writes = cache.begin(first.iter(), |_| true);
         assert_eq!(written(&writes), [of("a", false, Some(3)), of("b", false, Some(7))]);
         cache.finish(&writes, true);
         let later = [request(&[("a", 3), ("a", 9), ("b", 6), ("c", 1)], &[])];
-        let writes = cache.begin(later.iter());
+        let writes = cache.begin(later.iter(), |_| true);
         assert_eq!(written(&writes), [of("b", false, Some(6)), of("c", false, Some(1))]);
         cache.finish(&writes, true);
         // What is erased counts for nothing, before or after, committed or not.
         let erased = [request(&[("a", 1)], &[]), request(&[("a", 8), ("c", 1)], &["a", "b"])];
-        let writes = cache.begin(erased.iter());
+        let writes = cache.begin(erased.iter(), |_| true);
         assert_eq!(written(&writes), [of("a", true, Some(8)), of("b", true, None)]);
         cache.finish(&writes, true);
         let again = [request(&[("b", 9)], &[])];
-        assert_eq!(written(&cache.begin(again.iter())), [of("b", false, Some(9))]);
+        assert_eq!(written(&cache.begin(again.iter(), |_| true)), [of("b", false, Some(9))]);
     }
 
     #[test]
     fn column_families_are_told_apart() {
         let cache = FirstEventCache::new(1 << 20);
         let users = [request(&[("a", 1)], &[])];
-        let writes = cache.begin(users.iter());
+        let writes = cache.begin(users.iter(), |_| true);
         cache.finish(&writes, true);
         let company: Arc<str> = "first:group:company".into();
         let first_events = vec![FirstEvent::new(&company, "a", time(5))];
         let both = [Request { first_events, ..Request::default() }, request(&[("a", 5)], &[])];
-        assert_eq!(cache.begin(both.iter()).families().map(|family| &**family).collect::<Vec<_>>(), [&*company]);
+        assert_eq!(
+            cache.begin(both.iter(), |_| true).families().map(|family| &**family).collect::<Vec<_>>(),
+            [&*company]
+        );
     }
 
     #[test]
@@ -328,7 +346,7 @@ mod tests {
         // Read before the write, kept while it is in flight, or after it.
         for committed in [false, true] {
             let before = miss();
-            let writes = cache.begin(requests.iter());
+            let writes = cache.begin(requests.iter(), |_| true);
             let during = miss();
             cache.fill(before, &family, b"a", Some(time(9)));
             cache.fill(during, &family, b"a", Some(time(9)));
@@ -347,7 +365,7 @@ mod tests {
             ([request(&[], &["a"])], None),
             ([request(&[("a", 8)], &[])], Some(time(8))),
         ] {
-            let writes = cache.begin(requests.iter());
+            let writes = cache.begin(requests.iter(), |_| true);
             assert!(get().is_err());
             cache.finish(&writes, true);
             assert_eq!(get().ok(), Some(expect));

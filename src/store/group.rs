@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use hashbrown::HashTable;
 use smallvec::SmallVec;
@@ -19,7 +20,7 @@ use super::first_index::FirstEventWrites;
 use super::names::{self, Names, Seen};
 use super::request::{ProfileWrite, Request};
 use super::shared::Shared;
-use crate::codec::{self, EVENTS, Erasure};
+use crate::codec::{self, EVENTS, Erasure, GROUP_PREFIX};
 use crate::error::{Error, Result};
 use crate::merge;
 use crate::rocks::{Engine, WriteBatch};
@@ -73,6 +74,10 @@ struct CommitGroup<'r> {
     hasher: RandomState,
     /// Property names that this group is the first to use.
     fresh: BTreeMap<&'r Arc<str>, BTreeSet<&'r str>>,
+    /// Tables that exist, of those that are written to.
+    tables: Vec<&'r Arc<str>>,
+    /// Tables that this group creates. Only what can create a profile creates a table.
+    created: Vec<&'r Arc<str>>,
 }
 
 /// The state of a key before a write, for a request that fails after some of its writes.
@@ -97,6 +102,8 @@ impl Leader {
             index: HashTable::with_capacity(writes),
             hasher: self.hasher.clone(),
             fresh: BTreeMap::new(),
+            tables: Vec::new(),
+            created: Vec::new(),
         };
         let known = shared.names.read();
         let mut outcomes: Vec<_> = requests.iter().map(|request| group.add(shared, &known, request)).collect();
@@ -107,7 +114,7 @@ impl Leader {
             .filter(|(_, outcome)| outcome.is_ok())
             .map(|(request, _)| *request)
             .collect();
-        let first_events = shared.first_events.begin(accepted.iter().copied());
+        let first_events = shared.first_events.begin(accepted.iter().copied(), |family| shared.counts_events(family));
         let committed = self.write(shared, &group, &accepted, &first_events, sync);
         shared.first_events.finish(&first_events, committed.is_ok());
         if let Err(error) = committed {
@@ -127,7 +134,7 @@ impl Leader {
         create_families(shared, group, accepted, first_events)?;
         let engine = &shared.engine();
         let mut batch = engine.batch();
-        for write in &group.keys {
+        for write in group.keys.iter().filter(|write| group.writes_to(write.family)) {
             let hot = self.counts_as_hot(write, shared.options.fold_after);
             match write.operands.as_slice() {
                 [] if write.deleted => batch.delete(write.family, write.key)?,
@@ -195,8 +202,9 @@ fn create_families(
     accepted: &[&Request],
     first_events: &FirstEventWrites<'_>,
 ) -> Result<()> {
+    group.created.iter().try_for_each(|family| shared.create_family(family))?;
     let mut families: Vec<&Arc<str>> = Vec::new();
-    for family in group.keys.iter().map(|write| write.family).chain(first_events.families()) {
+    for family in first_events.families() {
         if !families.contains(&family) {
             shared.create_family(family)?;
             families.push(family);
@@ -230,8 +238,14 @@ impl<'r> CommitGroup<'r> {
     /// Adds a request, or leaves the group as it was.
     fn add(&mut self, shared: &Shared, known: &Names, request: &'r Request) -> Result<()> {
         let mut undo: Vec<Undo<'r>> = Vec::new();
-        let added = request.profiles.iter().try_for_each(|write| self.add_write(shared, known, write, &mut undo));
+        let (created, mut fresh) = (self.created.len(), Vec::new());
+        let mut writes = request.profiles.iter();
+        let added = writes.try_for_each(|write| self.add_write(shared, known, write, &mut fresh, &mut undo));
         if added.is_err() {
+            self.created.truncate(created);
+            for (family, name) in fresh {
+                self.fresh.entry(family).or_default().remove(name);
+            }
             for Undo { at, deleted, operands, dropped } in undo.into_iter().rev() {
                 if let Some(key) = self.keys.get_mut(at) {
                     key.deleted = deleted;
@@ -250,9 +264,11 @@ impl<'r> CommitGroup<'r> {
         shared: &Shared,
         known: &Names,
         write: &'r ProfileWrite,
+        fresh: &mut Vec<(&'r Arc<str>, &'r str)>,
         undo: &mut Vec<Undo<'r>>,
     ) -> Result<()> {
-        let counted = self.must_be_counted(shared, known, write);
+        self.find_or_create_table(shared, write)?;
+        let counted = self.must_be_counted(shared, known, write, fresh);
         let at = self.find_or_add(write);
         let Some(key) = self.keys.get_mut(at) else { return Ok(()) };
         let before = if counted { key.properties(&shared.engine())? } else { 0 };
@@ -277,6 +293,25 @@ impl<'r> CommitGroup<'r> {
         Ok(())
     }
 
+    /// Whether a table exists, or is created with this group. To write to another one changes nothing.
+    fn writes_to(&self, family: &Arc<str>) -> bool {
+        self.tables.contains(&family) || self.created.contains(&family)
+    }
+
+    fn find_or_create_table(&mut self, shared: &Shared, write: &'r ProfileWrite) -> Result<()> {
+        if self.writes_to(&write.family) {
+            return Ok(());
+        }
+        if shared.engine().has_family(&write.family) {
+            self.tables.push(&write.family);
+        } else if write.creates {
+            let groups = self.created.iter().filter(|family| family.starts_with(GROUP_PREFIX)).count();
+            shared.check_group_keys(&write.family, groups)?;
+            self.created.push(&write.family);
+        }
+        Ok(())
+    }
+
     /// The position of the key of a write.
     fn find_or_add(&mut self, write: &'r ProfileWrite) -> usize {
         let ProfileWrite { family, key, .. } = write;
@@ -292,8 +327,14 @@ impl<'r> CommitGroup<'r> {
         })
     }
 
-    /// Takes note of the names of a write, and says whether it must be counted against its row.
-    fn must_be_counted(&mut self, shared: &Shared, known: &Names, write: &'r ProfileWrite) -> bool {
+    /// Takes note of the names of a write, also in `added`, and says whether it must be counted against its row.
+    fn must_be_counted(
+        &mut self,
+        shared: &Shared,
+        known: &Names,
+        write: &'r ProfileWrite,
+        added: &mut Vec<(&'r Arc<str>, &'r str)>,
+    ) -> bool {
         if !write.creates {
             return false;
         }
@@ -304,13 +345,16 @@ impl<'r> CommitGroup<'r> {
         }
         let known = seen.map_or(0, Seen::len);
         let max = shared.options.names_max();
-        if !write.names.is_empty() {
+        // What the table had seen when the update was admitted may have been forgotten since, with a drop.
+        let dropped = write.drops != shared.drops.load(Ordering::Acquire);
+        let all = write.operand.as_deref().filter(|_| dropped).map(codec::operand_names);
+        if dropped || !write.names.is_empty() {
             let fresh = self.fresh.entry(&write.family).or_default();
             // One name over the budget is enough to know.
-            let new = write.names.iter().filter(|name| !seen.is_some_and(|seen| seen.contains(name)));
-            new.for_each(|name| {
-                if known + fresh.len() <= max {
-                    fresh.insert(name);
+            let names = write.names.iter().map(|name| &**name).chain(all.into_iter().flatten());
+            names.filter(|name| !seen.is_some_and(|seen| seen.contains(name))).for_each(|name| {
+                if known + fresh.len() <= max && fresh.insert(name) {
+                    added.push((&write.family, name));
                 }
             });
         }

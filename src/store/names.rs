@@ -87,6 +87,10 @@ impl Names {
         self.0.get(family)
     }
 
+    pub(super) fn forget(&mut self, family: &str) {
+        self.0.remove(family);
+    }
+
     pub(super) fn entry(&mut self, family: &Arc<str>) -> &mut Seen {
         self.0.entry(Arc::clone(family)).or_default()
     }
@@ -94,10 +98,14 @@ impl Names {
 
 /// Adds a name to the registry in the batch that first uses it.
 pub(super) fn remember(batch: &mut WriteBatch<'_>, family: &str, name: &str) -> Result<()> {
-    let mut key = Vec::with_capacity(2 + family.len() + name.len());
-    key.push(PREFIX);
-    key.extend_from_slice(family.as_bytes());
-    key.push(0);
-    key.extend_from_slice(name.as_bytes());
-    batch.put(META, &key, VALUE)
+    batch.put(META, &key(family, 0, name), VALUE)
+}
+
+/// Removes all names of a table.
+pub(super) fn forget(batch: &mut WriteBatch<'_>, family: &str) -> Result<()> {
+    batch.delete_range(META, &key(family, 0, ""), &key(family, 1, ""))
+}
+
+fn key(family: &str, separator: u8, name: &str) -> Vec<u8> {
+    [&[PREFIX], family.as_bytes(), &[separator], name.as_bytes()].concat()
 }

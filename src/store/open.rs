@@ -84,8 +84,19 @@ impl Store {
 
     /// Creates the table of a kind unless it exists.
     pub(crate) fn create_table(&self, kind: &Kind) -> Result<()> {
-        self.writable()?;
-        self.shared.create_family(&family_of(kind))
+        let family = family_of(kind);
+        self.committer()?.exclusively(|| {
+            if !self.shared.engine().has_family(&family) {
+                self.shared.check_group_keys(&family, 0)?;
+            }
+            self.shared.create_family(&family)
+        })
+    }
+
+    /// Drops the table of a kind, and says whether there was one. What was submitted before is committed before.
+    pub(crate) fn drop_table(&self, kind: &Kind) -> Result<bool> {
+        self.submit(Request::default(), Durability::Buffered)?.wait()?;
+        self.committer()?.exclusively(|| self.shared.drop_table(kind))
     }
 
     /// Folds and rewrites every table, the log and the first-event index, so that no operand is pending afterwards.

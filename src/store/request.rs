@@ -35,6 +35,8 @@ pub(crate) struct ProfileWrite {
     pub(super) creates: bool,
     /// Property names that the table had not seen when the update was admitted.
     pub(super) names: Vec<Box<str>>,
+    /// How many tables had been dropped when the update was admitted.
+    pub(super) drops: u64,
 }
 
 /// Writes that are committed together or not at all. Within a request erasures come first.

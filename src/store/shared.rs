@@ -3,14 +3,16 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
+use super::families::Families;
 use super::first_index::FirstEventCache;
-use super::names::{Names, Seen};
+use super::names::{self, Names, Seen};
 use super::request::Durability;
 use super::stats::{TableStats, WriteCounters, WriteStats};
-use crate::codec::{EVENTS, GROUP_PREFIX, GroupKeys, family_of, kind_of};
+use crate::codec::{EVENTS, GROUP_PREFIX, GroupKeys, family_of, first_kind_of, kind_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::model::{Kind, Timestamp};
@@ -89,6 +91,8 @@ pub(crate) struct Shared {
     pub(super) names: RwLock<Names>,
     group_keys: RwLock<Arc<GroupKeys>>,
     pub(super) first_events: FirstEventCache,
+    /// How many tables were dropped since the store was opened.
+    pub(super) drops: AtomicU64,
     pub(super) counters: WriteCounters,
 }
 
@@ -104,6 +108,7 @@ impl Shared {
             names: RwLock::new(names),
             group_keys: RwLock::new(Arc::new(group_keys)),
             first_events: FirstEventCache::new(cache_bytes),
+            drops: AtomicU64::new(0),
             counters: WriteCounters::default(),
             options,
         }
@@ -140,6 +145,51 @@ impl Shared {
         engine.create_family(family)?;
         *keys = Arc::new(GroupKeys::of(&engine.families_with(GROUP_PREFIX)));
         Ok(())
+    }
+
+    /// Fails if the table of a new group key, after `created` that are about to be created, would exceed the limit.
+    pub(super) fn check_group_keys(&self, family: &str, created: usize) -> Result<()> {
+        let (max, has) = (self.options.limits.group_keys_max, self.group_keys.read().len() + created);
+        match family.strip_prefix(GROUP_PREFIX) {
+            Some(key) if has >= max => Err(Error::limit(format!(
+                "a new group key needs a table, and the store has as many as Limits::group_keys_max allows \
+                 group_key={key:?} group_keys={has} group_keys_max={max}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Drops the table of a kind with its names and, of groups, its first-event times, and says whether there was
+    /// anything. Nothing may be committed meanwhile. After a failure it can be repeated.
+    pub(super) fn drop_table(&self, kind: &Kind) -> Result<bool> {
+        let Families { rows, first_events, .. } = Families::of(kind.clone());
+        let is_group = *kind != Kind::User;
+        let mut keys = self.group_keys.write();
+        let engine = self.engine();
+        let existed = engine.has_family(&rows) || (is_group && engine.has_family(&first_events));
+        // The rows first: names that are left over cost reads, rows whose names are gone would exceed the limit.
+        engine.drop_family(&rows)?;
+        *keys = Arc::new(GroupKeys::of(&engine.families_with(GROUP_PREFIX)));
+        if is_group {
+            // The first events of users are known as long as their events are there.
+            engine.drop_family(&first_events)?;
+            self.first_events.forget(&first_events);
+        }
+        let mut batch = engine.batch();
+        names::forget(&mut batch, &rows)?;
+        batch.commit(true)?;
+        self.names.write().forget(&rows);
+        self.drops.fetch_add(1, Ordering::AcqRel);
+        Ok(existed)
+    }
+
+    /// Whether the times of events are added to this column family: those of groups only while their table exists.
+    pub(super) fn counts_events(&self, first_family: &str) -> bool {
+        self.drops.load(Ordering::Acquire) == 0
+            || match first_kind_of(first_family) {
+                Some(kind @ Kind::Group(_)) => self.group_keys.read().has_table(&family_of(&kind)),
+                Some(Kind::User) | None => true,
+            }
     }
 
     /// The group keys that have tables.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Access, Durability, Options, ReadSource, Request, Store, View};
+use crate::codec::FirstEvent;
 use crate::merge;
 use crate::model::{Kind, Profile, ProfileKey, Timestamp};
 use crate::ops::{Change, Update};
@@ -138,4 +139,31 @@ fn an_unreadable_first_event_time_is_an_error_of_its_profile_only() {
         assert_eq!((report.tables[0].profiles, report.tables[0].events), (3, 4));
         store.compact().unwrap();
     }
+}
+
+#[test]
+fn what_was_admitted_before_its_table_was_dropped_is_counted_after() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 0);
+    let company = Kind::group("company").unwrap();
+    let update = Update::new().set("plan", "free").unset("old");
+    let admit = || {
+        let (key, now) = (ProfileKey::group("company", "acme").unwrap(), Timestamp::from_seconds(1_000));
+        store.shared.admit(key, update.clone().into(), now).unwrap()
+    };
+    let time = FirstEvent::new(&"first:group:company".into(), "acme", Timestamp::from_seconds(7));
+    let commit = |profiles: Vec<_>, first_events| {
+        store.write(Request { profiles, first_events, ..Request::default() }, Durability::Buffered).unwrap();
+    };
+    commit(admit().into_iter().collect(), vec![time.clone()]);
+    let late: Vec<_> = admit().into_iter().collect();
+    assert!(store.drop_table(&company).unwrap());
+    // The time of an event of a group without a table makes no table. The names of the update are known again.
+    commit(Vec::new(), vec![time]);
+    assert_eq!(store.shared.engine().families(), ["meta"]);
+    commit(late, Vec::new());
+    let names = |store: &Store| store.shared.names.read().get("group:company").map(|seen| seen.contains("plan"));
+    assert_eq!(names(&store), Some(true));
+    drop(store);
+    assert_eq!(names(&open(dir.path(), 0)), Some(true));
 }

@@ -238,6 +238,29 @@ fn bad_input_names_the_thing_and_changes_nothing() {
 }
 
 #[test]
+fn swapped_keys_are_refused_beyond_a_bound_and_their_tables_can_be_dropped() {
+    let bench = CliStore::new();
+    let swapped =
+        |n: i32| format!("{{\"$group_key\":\"tenant-{n}\",\"$group_id\":\"company\",\"$set\":{{\"a\":1}}}}\n");
+    let input: String = (0..70).map(swapped).collect();
+    let ended = bench.feed(&["import", "-"], input.as_bytes());
+    assert_eq!((ended.code, ended.figures()), (2, (64, 6, 0)), "{ended:?}");
+    assert!(ended.err.contains("group_keys_max=64") && ended.err.contains("tenant-64"), "{ended:?}");
+    let tables = || lines(&bench.run(&["tables"]).ok()).len();
+    assert_eq!(tables(), 64);
+    bench.run(&["delete", "acme", "--group", "compnay"]);
+    bench.run(&["drop-table", "group:tenant-7"]).failed(&["group:tenant-7", "1 profiles", "--yes"]);
+    bench.run(&["drop-table", "tenant-7", "--yes"]).failed(&["no table \"tenant-7\"", "group:tenant-7"]);
+    assert_eq!(tables(), 64);
+    let dropped = bench.run(&["drop-table", "group:tenant-7", "--yes"]).ok();
+    assert_eq!(dropped.trim_end(), r#"{"table":"group:tenant-7","deleted":1}"#);
+    assert_eq!(tables(), 63);
+    // To restore an export there is no bound.
+    let ended = bench.feed(&["import", "-", "--unbounded"], input.as_bytes());
+    assert_eq!(ended.figures(), (70, 0, 0), "{ended:?}");
+}
+
+#[test]
 fn what_came_before_a_failure_is_applied_and_counted() {
     let bench = CliStore::new();
     let mut input = gzip(ALICE.as_bytes());

@@ -61,6 +61,14 @@ pub(crate) enum Command {
         #[arg(long, value_name = "TIME", long_help = BEFORE_HELP)]
         before: String,
     },
+    /// Drop a table: delete all its profiles at once, such as those under a misspelled group key. Events are kept.
+    DropTable {
+        /// The table as "profiledb tables" prints it: "users", or "group:" and a group key.
+        table: String,
+        /// Confirm. Without it, nothing is dropped and the number of profiles is printed.
+        #[arg(long)]
+        yes: bool,
+    },
     /// Print one profile, as a line that can be imported.
     Get {
         /// The id of the profile.

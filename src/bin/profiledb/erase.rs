@@ -1,4 +1,4 @@
-//! The commands `delete-user` and `delete-events`.
+//! The commands `delete-user`, `delete-events` and `drop-table`.
 
 use std::path::Path;
 
@@ -44,6 +44,29 @@ pub(crate) fn events(dir: &Path, before: &str) -> Result<(), Failure> {
     db.events().delete_before(before)?;
     let events = count(&db)?;
     print::line(&ErasedEvents { deleted_events: had.saturating_sub(events), events })
+}
+
+#[derive(Serialize)]
+struct DroppedTable<'t> {
+    table: &'t str,
+    deleted: usize,
+}
+
+/// Drops a table, once it is confirmed, and prints how many profiles it had.
+pub(crate) fn table(dir: &Path, table: &str, confirmed: bool) -> Result<(), Failure> {
+    let db = if confirmed { open::to_write(dir)? } else { open::to_read(dir)? };
+    let kinds = db.kinds();
+    let Some(kind) = kinds.iter().find(|kind| kind.to_string() == table) else {
+        let known: Vec<String> = kinds.iter().map(ToString::to_string).collect();
+        return Err(Failure::new(format!("no table {table:?}; there are {known:?}")));
+    };
+    // Rows that cannot be read are dropped with the others.
+    let deleted = db.table(kind).iter().count();
+    if !confirmed {
+        return Err(Failure::new(format!("{table} has {deleted} profiles; confirm with --yes to drop them all")));
+    }
+    db.drop_table(kind)?;
+    print::line(&DroppedTable { table, deleted })
 }
 
 fn count(db: &Db) -> Result<u64, Failure> {

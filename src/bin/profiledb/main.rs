@@ -61,6 +61,7 @@ fn run(Args { db, command }: Args) -> Result<ExitCode, Failure> {
         Command::Delete { ids, of } => done(update::delete(&db, &of.kind()?, &ids)),
         Command::DeleteUser { ids } => done(erase::users(&db, &ids)),
         Command::DeleteEvents { before } => done(erase::events(&db, &before)),
+        Command::DropTable { table, yes } => done(erase::table(&db, &table, yes)),
         Command::Get { id, of, format } => done(get::run(&db, of.kind()?, &id, format)),
         Command::List(list) => done(list::run(&db, &list)),
         Command::Export(export) => done(export::run(&db, &export)),

@@ -104,10 +104,14 @@ fn a_snapshot_does_not_change() {
     assert_eq!(collect(&mut scan), ["ann=1", "bob=1"]);
     assert_eq!(all(&engine.snapshot()), ["ann=12", "cat=3"]);
     engine.drop_family("users").unwrap();
-    // A scan keeps a dropped family readable, a snapshot alone does not.
+    // A scan keeps a dropped family readable. A snapshot does not, and says so, also when there is a new one.
     drop((scan, snapshot));
-    let moved = std::thread::spawn(move || early.read("users", b"ann", text).unwrap());
-    assert_eq!(moved.join().unwrap(), None);
+    let early = std::thread::spawn(move || early.read("users", b"ann", text)).join().unwrap();
+    assert!(early.unwrap_err().is_not_found());
+    let late = engine.snapshot();
+    assert_eq!(late.read("users", b"ann", text).unwrap(), None);
+    engine.create_family("users").unwrap();
+    assert_eq!(late.read("users", b"ann", text).unwrap(), None);
 }
 
 #[test]

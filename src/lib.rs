@@ -140,7 +140,7 @@ mod rocks;
 mod store;
 
 #[cfg(feature = "rocksdb")]
-pub use db::{Backup, Batch, Builder, Db, EventLog, Import, Imported, Importer, Snapshot, Stats, Table};
+pub use db::{Backup, Batch, Builder, Db, EventLog, Import, Imported, Importer, NoteLine, Snapshot, Stats, Table};
 #[cfg(feature = "rocksdb")]
 pub use log::{EventView, Events};
 #[cfg(feature = "rocksdb")]

@@ -193,7 +193,10 @@ impl Sent {
             for outcome in parse_request(request.body.as_bytes(), &self.rules).unwrap() {
                 match outcome {
                     Ok(record) => taken.push((record.key, record.change)),
-                    Err(reject) => refused.push(Refused { request: at, field: reject.field, reason: reject.reason }),
+                    Err(reject) => {
+                        let field = reject.field.map(String::from);
+                        refused.push(Refused { request: at, field, reason: reject.reason });
+                    }
                 }
             }
             changes.push(taken);

@@ -96,6 +96,7 @@ fn what_the_store_rejects_is_rejected_alone() {
     assert_eq!(summary(&found), ["Some(1) 0 a", "Some(2) 1 -", "Some(3) 2 a"]);
     let reject = found[1].as_ref().unwrap_err();
     assert_eq!((reject.kind, reject.id.as_deref()), (profiledb::ErrorKind::LimitExceeded, Some("a")));
+    assert_eq!(reject.record.as_deref(), input.lines().nth(1).map(str::as_bytes));
     assert_eq!(db.users().get_property("a", "p1").unwrap(), Some(2.into()));
 
     // These rules have no clock, so only the store finds the second event to be in the future.
@@ -107,6 +108,8 @@ fn what_the_store_rejects_is_rejected_alone() {
     let input = [event("a", 0), event("b", 3_601), "7".into(), event("c", 3_600)].join("\n");
     let found = outcomes(db.importer(rules).events(io::Cursor::new(input)));
     assert_eq!(summary(&found), ["Some(1) 0 a", "Some(2) 1 -", "Some(3) 2 -", "Some(4) 3 c"]);
+    let records: Vec<_> = found.iter().filter_map(|outcome| outcome.as_ref().err()?.record.as_deref()).collect();
+    assert_eq!(records, [event("b", 3_601).as_bytes(), b"7"]);
     let reject = found[1].as_ref().unwrap_err();
     assert_eq!(
         (reject.id.as_deref(), reject.insert_id.as_deref(), reject.field.as_deref()),

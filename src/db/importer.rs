@@ -15,10 +15,12 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::{Builder, JoinHandle};
 use std::vec::IntoIter;
 
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
 use super::Db;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ingest::{EventRecord, Note, Outcome, Record, RecordParts, RecordWrite, Records, Reject, Rules, WireRecord};
-use crate::model::Timestamp;
+use crate::model::{Kind, Timestamp};
 use crate::store::{Commit, Durability, Request};
 
 /// The maximum number of records that change threads together, and of events that share a commit.
@@ -45,7 +47,7 @@ const IN_FLIGHT_BYTES_MAX: usize = 8 << 20;
 /// let db = Db::open(dir.path().join("store"))?;
 /// let file = std::io::Cursor::new(
 ///     "{\"$distinct_id\":\"alice\",\"$add\":{\"logins\":1}}\n\
-///      {\"$distinct_id\":\"bob\",\"$add\":[]}\n\
+///      {\"$distinct_id\":\"bob\",\"$add\":[1]}\n\
 ///      {\"$distinct_id\":\"carol\",\"$add\":{\"logins\":\"a few\"}}\n",
 /// );
 /// let mut lines = Vec::new();
@@ -159,10 +161,59 @@ pub struct Imported {
     pub line: Option<u64>,
     /// The position of the record in the input, counted from 0. Rejected records count.
     pub index: u64,
+    /// The kind of the profile; none for an event.
+    pub kind: Option<Kind>,
     /// The id of the profile, or the `distinct_id` of the event.
     pub id: String,
-    /// What was tolerated in the record.
+    /// What was changed in the record. Empty under strict rules.
     pub notes: Vec<Note>,
+}
+
+impl Imported {
+    /// The notes as lines of a file of notes, each with the place of the record.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use profiledb::Db;
+    ///
+    /// let db = Db::open(dir.path().join("store"))?;
+    /// let input = br#"{"$group_key":"company","$group_id":"acme","$union":{"tags":[]}}"#;
+    /// let imported = db.importer(db.rules()).updates(&input[..]).next().expect("one record")??;
+    /// let lines: Vec<String> = imported.note_lines().map(|line| serde_json::to_string(&line)).collect::<Result<_, _>>()?;
+    /// assert_eq!(lines, [concat!(
+    ///     r#"{"line":1,"index":0,"table":"group:company","id":"acme","field":"$union.tags","#,
+    ///     r#""reason":"no effect: $union takes at least one element","before":"[]"}"#,
+    /// )]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn note_lines(&self) -> impl Iterator<Item = NoteLine<'_>> {
+        self.notes.iter().map(|note| NoteLine { imported: self, note })
+    }
+}
+
+/// A [note](Note) with the line, the table and the id of its record: see [`Imported::note_lines`]. It serializes as a
+/// flat object, without a line if there is none.
+#[derive(Clone, Copy, Debug)]
+pub struct NoteLine<'i> {
+    imported: &'i Imported,
+    note: &'i Note,
+}
+
+impl Serialize for NoteLine<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Imported { line, index, kind, id, .. } = self.imported;
+        let Note { field, reason, before, .. } = self.note;
+        let table = kind.as_ref().map_or_else(|| "events".to_owned(), Kind::to_string);
+        let mut map = serializer.serialize_map(None)?;
+        line.iter().try_for_each(|line| map.serialize_entry("line", line))?;
+        map.serialize_entry("index", index)?;
+        map.serialize_entry("table", &table)?;
+        map.serialize_entry("id", id)?;
+        map.serialize_entry("field", field)?;
+        map.serialize_entry("reason", reason)?;
+        before.iter().try_for_each(|value| map.serialize_entry("before", value))?;
+        map.end()
+    }
 }
 
 /// A running import: an iterator of the outcomes of all records, one for each, in the order of the input.
@@ -188,10 +239,38 @@ pub struct Import<'s> {
 
 type Item = Result<Outcome<RecordParts>>;
 
+/// Consecutive records of the input, and their texts, for those that the store rejects.
+#[derive(Default)]
+struct RecordBatch {
+    records: Vec<Item>,
+    texts: Texts,
+}
+
+/// The texts of records, in one buffer. Those of records that were not read from a text are empty.
+#[derive(Default)]
+struct Texts {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Texts {
+    fn push(&mut self, text: &[u8]) {
+        self.bytes.extend_from_slice(text);
+        self.ends.push(self.bytes.len());
+    }
+
+    fn get(&self, index: usize) -> &[u8] {
+        let start = index.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end);
+        let text = self.ends.get(index).and_then(|end| self.bytes.get(start..*end));
+        text.unwrap_or_default()
+    }
+}
+
 /// The records of a chunk, and their commits.
 #[derive(Default)]
 struct InFlight {
     records: Vec<Result<Outcome<Imported>>>,
+    texts: Texts,
     /// For consecutive records that share a commit: the position after the last of them, and the commit.
     commits: Vec<(usize, Result<Commit>)>,
     bytes: usize,
@@ -229,16 +308,19 @@ impl Import<'_> {
 
     /// Admits and submits the records of a chunk.
     fn take(&mut self, chunk: Chunk) {
-        let Chunk::Records(records) = chunk else {
+        let Chunk::Records(RecordBatch { records, texts }) = chunk else {
             self.stop();
             return;
         };
         let shared = &self.importer.db.store.shared;
         let now = (shared.options.clock)();
-        let (mut request, mut group) = (Request::default(), InFlight::default());
+        let (mut request, mut group) =
+            (Request::default(), InFlight { bytes: texts.bytes.len(), texts, ..InFlight::default() });
         let (mut requests, mut ends) = (Vec::new(), Vec::new());
         for record in records {
-            let outcome = record.map(|record| self.admit(record, now, &mut request));
+            let text = group.texts.get(group.records.len());
+            let outcome =
+                record.map(|record| self.admit(record, now, &mut request).map_err(|reject| reject.with_text(text)));
             self.index += 1;
             let failed = outcome.is_err();
             group.bytes += outcome.as_ref().map_or(0, size_of_outcome);
@@ -269,9 +351,10 @@ impl Import<'_> {
 
     fn admit(&self, record: Outcome<RecordParts>, now: Timestamp, request: &mut Request) -> Outcome<Imported> {
         let index = self.index;
-        let RecordParts { line, id, insert_id, notes, write } = match record {
-            Ok(parts) => parts,
-            Err(reject) => return Err(Reject { index, ..reject }),
+        let RecordParts { line, id, insert_id, notes, write } = record.map_err(|reject| Reject { index, ..reject })?;
+        let kind = match &write {
+            RecordWrite::Change(key, _) => Some(key.kind().clone()),
+            RecordWrite::Event(_) => None,
         };
         let Db { store, appender } = &self.importer.db;
         let shared = &store.shared;
@@ -285,10 +368,13 @@ impl Import<'_> {
                 encoded.map(|event| request.events.push(event))
             }
         };
-        let imported = Imported { line, index, id, notes };
+        let imported = Imported { line, index, kind, id, notes };
         match admitted {
             Ok(()) => Ok(imported),
-            Err(error) => Err(Reject { insert_id: insert_id.map(String::into_boxed_str), ..reject(imported, error) }),
+            Err(error) => {
+                let (id, insert_id) = (Some(imported.id.into()), insert_id.map(String::into_boxed_str));
+                Err(Reject { line, index, id, insert_id, ..error.into() })
+            }
         }
     }
 
@@ -303,7 +389,8 @@ impl Import<'_> {
                 self.stop();
             }
             let start = group.commits.last().map_or(0, |(end, _)| *end);
-            group.records.iter_mut().take(end).skip(start).for_each(|outcome| fail(outcome, &error));
+            let failed = group.records.iter_mut().enumerate().take(end).skip(start);
+            failed.for_each(|(index, outcome)| fail(outcome, &error, group.texts.get(index)));
         }
         self.ready = group.records.into_iter();
     }
@@ -318,11 +405,12 @@ impl InFlight {
 }
 
 /// The commit of a record failed.
-fn fail(outcome: &mut Result<Outcome<Imported>>, error: &Error) {
+fn fail(outcome: &mut Result<Outcome<Imported>>, error: &Error, text: &[u8]) {
     let Ok(Ok(Imported { line, index, id, .. })) = outcome else { return };
     let (line, index, id) = (*line, *index, std::mem::take(id));
     *outcome = if is_about_record(error) {
-        Ok(Err(reject(Imported { line, index, id, notes: Vec::new() }, error.clone())))
+        let reject = Reject { line, index, id: Some(id.into()), ..error.clone().into() };
+        Ok(Err(reject.with_text(text)))
     } else {
         let at = line.map_or_else(|| format!("index={index}"), |line| format!("line={line}"));
         Err(Error::new(error.kind(), format!("the record cannot be stored {at} id={id:?}")).because(error.clone()))
@@ -334,18 +422,12 @@ fn is_about_record(error: &Error) -> bool {
     error.is_invalid() || error.is_limit_exceeded()
 }
 
-fn reject(Imported { line, index, id, .. }: Imported, error: Error) -> Reject {
-    Reject { line, index, id: Some(id), ..error.into() }
-}
-
 fn size_of_outcome(outcome: &Outcome<Imported>) -> usize {
     let texts = match outcome {
         Ok(Imported { id, notes, .. }) => {
-            id.len() + notes.iter().map(|note| RECORD_BYTES + note.field.len() + note.reason.len()).sum::<usize>()
+            id.len() + notes.iter().map(|note| RECORD_BYTES + note.text_bytes()).sum::<usize>()
         }
-        Err(Reject { id, field, reason, .. }) => {
-            reason.len() + [id, field].into_iter().flatten().map(String::len).sum::<usize>()
-        }
+        Err(reject) => reject.text_bytes(),
     };
     RECORD_BYTES + texts
 }
@@ -356,13 +438,13 @@ fn parts<T: WireRecord>(record: Result<Outcome<T>>) -> Item {
 
 /// Some records of the input, or its end.
 enum Chunk {
-    Records(Vec<Item>),
+    Records(RecordBatch),
     End,
 }
 
 enum RecordSource<'s> {
     Iter(Box<dyn Iterator<Item = Item> + 's>),
-    Thread { from: Receiver<Vec<Item>>, thread: Option<JoinHandle<()>> },
+    Thread { from: Receiver<RecordBatch>, thread: Option<JoinHandle<()>> },
 }
 
 impl RecordSource<'_> {
@@ -373,16 +455,18 @@ impl RecordSource<'_> {
                 let Some(first) = records.next() else { return Some(Chunk::End) };
                 // An iterator promises this many without having to wait for any of them.
                 let more = records.size_hint().0.min(CHUNK_RECORDS - 1);
-                Some(Chunk::Records(std::iter::once(first).chain(records.take(more)).collect()))
+                let records = std::iter::once(first).chain(records.take(more)).collect();
+                Some(Chunk::Records(RecordBatch { records, texts: Texts::default() }))
             }
             Self::Thread { from, thread } => {
                 let received = if wait { from.recv().map_err(|_| TryRecvError::Disconnected) } else { from.try_recv() };
                 match received {
-                    Ok(records) => Some(Chunk::Records(records)),
+                    Ok(batch) => Some(Chunk::Records(batch)),
                     Err(TryRecvError::Empty) => None,
                     Err(TryRecvError::Disconnected) => Some(match thread.take().map(JoinHandle::join) {
                         Some(Err(_)) => {
-                            Chunk::Records(vec![Err(Error::new(ErrorKind::Io, "the reader of the input panicked"))])
+                            let error = Error::new(ErrorKind::Io, "the reader of the input panicked");
+                            Chunk::Records(RecordBatch { records: vec![Err(error)], texts: Texts::default() })
                         }
                         Some(Ok(())) | None => Chunk::End,
                     }),
@@ -394,16 +478,16 @@ impl RecordSource<'_> {
 
 /// Records on their way to the thread that submits them.
 struct Outbox {
-    chunk: Vec<Item>,
+    batch: RecordBatch,
     bytes: usize,
-    to: SyncSender<Vec<Item>>,
+    to: SyncSender<RecordBatch>,
 }
 
 impl Outbox {
     /// Sends what there is. False when the import was dropped.
     fn flush(&mut self) -> bool {
         self.bytes = 0;
-        self.chunk.is_empty() || self.to.send(std::mem::take(&mut self.chunk)).is_ok()
+        self.batch.records.is_empty() || self.to.send(std::mem::take(&mut self.batch)).is_ok()
     }
 }
 
@@ -424,14 +508,17 @@ impl<R: Read> Read for FlushingReader<R> {
 }
 
 /// Parses all records, on the reader thread.
-fn read<T: WireRecord, R: Read>(reader: R, rules: Rules, to: SyncSender<Vec<Item>>) {
-    let outbox = Rc::new(RefCell::new(Outbox { chunk: Vec::new(), bytes: 0, to }));
+fn read<T: WireRecord, R: Read>(reader: R, rules: Rules, to: SyncSender<RecordBatch>) {
+    let outbox = Rc::new(RefCell::new(Outbox { batch: RecordBatch::default(), bytes: 0, to }));
     let mut records = Records::<_, T>::of(FlushingReader { reader, outbox: Rc::clone(&outbox) }, rules);
     while let Some(record) = records.next() {
         let mut outbox = outbox.borrow_mut();
-        outbox.chunk.push(parts(record));
-        outbox.bytes += records.text_bytes();
-        let is_full = outbox.chunk.len() >= CHUNK_RECORDS || outbox.bytes >= CHUNK_BYTES;
+        // A reject has its text already.
+        let text = if matches!(record, Ok(Ok(_))) { records.text() } else { &[] };
+        outbox.batch.texts.push(text);
+        outbox.batch.records.push(parts(record));
+        outbox.bytes += records.text().len();
+        let is_full = outbox.batch.records.len() >= CHUNK_RECORDS || outbox.bytes >= CHUNK_BYTES;
         if is_full && !outbox.flush() {
             return;
         }

@@ -24,7 +24,7 @@ use std::sync::Arc;
 pub use batch::Batch;
 pub use builder::Builder;
 pub use events::EventLog;
-pub use importer::{Import, Imported, Importer};
+pub use importer::{Import, Imported, Importer, NoteLine};
 pub use snapshot::Snapshot;
 pub use stats::{Backup, Stats};
 pub use table::Table;

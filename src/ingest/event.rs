@@ -6,12 +6,12 @@
 
 use super::envelope::{bare, is_on, object_of, value_of};
 use super::parse::{Parse, ParseError, RecordParts, RecordWrite, WireRecord, from_slice};
-use super::reject::{Note, Outcome, Reject};
+use super::reject::{Outcome, Reject};
 use super::rules::Rules;
-use super::scalar::{excerpt, id_text, missing, time_of};
+use super::scalar::{id_text, missing, time_of};
 use crate::limits::{ID_BYTES_MAX, Limits};
 use crate::model::{Event, Object, Timestamp, Value};
-use crate::ops::{admit_ahead, is_bad_id};
+use crate::ops::{Note, admit_ahead, excerpt, is_bad_id};
 
 const TIME: &str = "properties.time";
 const DISTINCT_ID: &str = "properties.distinct_id";
@@ -107,15 +107,15 @@ impl EventRecord {
     /// The time of the event. A time in the future is set to now.
     fn time(&mut self, value: Option<Value>, rules: &Rules) -> Result<Timestamp, Reject> {
         let value = value.filter(|value| !value.is_null()).ok_or_else(|| missing(TIME))?;
-        let time = match (time_of(TIME, &value, rules), value) {
-            (Err(reject), Value::String(text)) if !rules.is_strict() => Timestamp::parse(&text).map_err(|_| reject)?,
+        let time = match (time_of(TIME, &value, rules), &value) {
+            (Err(reject), Value::String(text)) if !rules.is_strict() => Timestamp::parse(text).map_err(|_| reject)?,
             (time, _) => time?,
         };
         if let Some(now) = rules.current_time()
             && let Err(error) = admit_ahead(time, rules.bounds(), now)
         {
-            let reject = Reject { field: Some(TIME.to_owned()), ..error.into() };
-            rules.warn_or_reject(&mut self.notes, reject, "set to now")?;
+            let reject = Reject { field: Some(TIME.into()), ..error.into() };
+            rules.warn_or_reject(&mut self.notes, reject, "set to now", Some(&value))?;
             return Ok(now);
         }
         Ok(time)
@@ -123,14 +123,15 @@ impl EventRecord {
 
     /// Removes an `$insert_id` that is not unique: events with it would replace each other.
     fn check_insert_id(&mut self, given: bool, rules: &Rules) -> Result<(), Reject> {
+        let before = self.event.insert_id.as_deref().map(Value::from);
         let warn = |notes: &mut Vec<Note>, reason: String, consequence: &str| {
-            rules.warn_or_reject(notes, Reject::at(INSERT_ID, reason), consequence)
+            rules.warn_or_reject(notes, Reject::at(INSERT_ID, reason), consequence, before.as_ref())
         };
         match self.event.insert_id.as_deref() {
             // The store makes one.
             None if !given && !rules.is_strict() => {}
             None | Some("") => {
-                rules.warn_or_reject(&mut self.notes, missing(INSERT_ID), "left out")?;
+                rules.warn_or_reject(&mut self.notes, missing(INSERT_ID), "left out", None)?;
                 self.event.insert_id = None;
             }
             Some(id) if is_bad_id(id) => {
@@ -158,9 +159,10 @@ impl EventRecord {
         self.event.admit_in_place(limits, rules.limits_id(), now).map_err(|error| {
             let mut reject = Reject::from(error);
             // The name was checked, so only an excess of properties is reported on the event itself.
-            if let Some(field) = reject.field.as_mut().filter(|field| !(crowded && *field == "properties")) {
-                field.insert_str(0, "properties.");
-            }
+            reject.field = reject.field.map(|field| match &*field {
+                "properties" if crowded => field,
+                name => format!("properties.{name}").into(),
+            });
             reject
         })
     }
@@ -168,7 +170,7 @@ impl EventRecord {
     /// Adds the ids of the event to a reject.
     fn with_context(self, mut reject: Reject) -> Reject {
         let is_shown = |id: &String| (1..=ID_BYTES_MAX).contains(&id.len());
-        reject.id = Some(self.event.distinct_id).filter(is_shown);
+        reject.id = Some(self.event.distinct_id).filter(is_shown).map(String::into_boxed_str);
         reject.insert_id = self.event.insert_id.filter(is_shown).map(String::into_boxed_str);
         reject
     }

@@ -53,6 +53,8 @@ pub enum Frame<'a> {
     Broken {
         /// The line on which it starts, from 1.
         line: u64,
+        /// Its text, up to the next frame. Empty if it is too long, or if only a comma or a bracket is misplaced.
+        bytes: &'a [u8],
         /// [`Invalid`](ErrorKind::Invalid), or [`LimitExceeded`](ErrorKind::LimitExceeded) for a record that is too
         /// long.
         error: Error,
@@ -102,9 +104,16 @@ impl<R: BufRead> Framer<R> {
         };
         Ok(match found {
             Found::Record => Some(Frame::Record { line: self.machine.record_line, bytes: &self.machine.buffer }),
-            Found::Broken { line, error } => Some(Frame::Broken { line, error }),
+            Found::Broken { line, error } => {
+                Some(Frame::Broken { line, bytes: self.machine.buffer.trim_ascii(), error })
+            }
             Found::End => None,
         })
+    }
+
+    /// The text of the last frame.
+    pub(super) fn last(&self) -> &[u8] {
+        &self.machine.buffer
     }
 
     fn advance(&mut self) -> Result<Option<Found>> {
@@ -128,6 +137,7 @@ impl<R: BufRead> Framer<R> {
         if let Some(from) = self.machine.rewind.take() {
             self.replay.clear();
             self.replay.extend_from_slice(self.machine.buffer.get(from..).unwrap_or_default());
+            self.machine.buffer.truncate(from);
             self.replayed = 0;
         }
         Ok(found)
@@ -210,6 +220,8 @@ struct Machine {
     restart: Option<Restart>,
     /// The buffer has to be scanned again from here.
     rewind: Option<usize>,
+    /// The line and the error of what is being skipped, which is reported with its text, at its end.
+    skipped: Option<(u64, Error)>,
 }
 
 const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
@@ -235,6 +247,7 @@ impl Machine {
             may_restart: false,
             restart: None,
             rewind: None,
+            skipped: None,
         }
     }
 
@@ -244,7 +257,7 @@ impl Machine {
             FrameState::Between => self.between(chunk, replaying),
             FrameState::Inside => self.inside(chunk),
             FrameState::Word => self.word(chunk),
-            FrameState::Skip { indent, started } => (self.skip(chunk, indent, started), None),
+            FrameState::Skip { indent, started } => self.skip(chunk, indent, started),
         }
     }
 
@@ -267,7 +280,8 @@ impl Machine {
                 }
                 self.layout = Layout::Top;
                 if seen == 1 || seen == 2 {
-                    return (at, Some(self.garbage("a byte order mark is incomplete")));
+                    self.garbage("a byte order mark is incomplete");
+                    return (at, None);
                 }
             }
             match byte {
@@ -313,20 +327,29 @@ impl Machine {
                 "a bracket closes nothing"
             }
         };
-        Some(Found::Broken { line: self.line, error: Error::invalid(reason) })
+        Some(self.misplaced(self.line, reason))
+    }
+
+    /// An error without a text of its own.
+    fn misplaced(&mut self, line: u64, reason: &str) -> Found {
+        self.buffer.clear();
+        Found::Broken { line, error: Error::invalid(reason) }
     }
 
     /// The first byte of a record, which is not consumed.
     fn begin(&mut self, byte: u8, replaying: bool) -> Option<Found> {
         if let Layout::Array { next: Next::CommaOrEnd, .. } = self.layout {
             self.layout = Layout::Loose;
-            return Some(Found::Broken { line: self.line, error: Error::invalid("a comma is missing in an array") });
+            return Some(self.misplaced(self.line, "a comma is missing in an array"));
         }
         let nested = matches!(byte, b'{' | b'[' | b'"');
         // In prose, which cannot begin a JSON value, there is one error for the line, not one for each word.
         let word = matches!(byte, b'-' | b'0'..=b'9' | b't' | b'f' | b'n');
         if !nested && !word && matches!(self.layout, Layout::Top) {
-            return Some(self.garbage("the line is not json"));
+            self.buffer.clear();
+            self.bytes = 0;
+            self.garbage("the line is not json");
+            return None;
         }
         self.state = if nested { FrameState::Inside } else { FrameState::Word };
         self.buffer.clear();
@@ -338,9 +361,16 @@ impl Machine {
         None
     }
 
-    fn garbage(&mut self, reason: &str) -> Found {
+    /// Skips to the end of the line, which is reported then.
+    fn garbage(&mut self, reason: &str) {
         self.state = FrameState::Skip { indent: usize::MAX, started: false };
-        Found::Broken { line: self.line, error: Error::invalid(reason) }
+        self.skipped = Some((self.line, Error::invalid(reason)));
+    }
+
+    /// The end of what was skipped.
+    fn end_of_skipped(&mut self) -> Option<Found> {
+        self.state = FrameState::Between;
+        self.skipped.take().map(|(line, error)| Found::Broken { line, error })
     }
 
     fn inside(&mut self, chunk: &[u8]) -> (usize, Option<Found>) {
@@ -447,7 +477,9 @@ impl Machine {
         let ends = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b',' | b'{' | b'[' | b']' | b'"');
         match chunk.iter().position(ends) {
             Some(at) if matches!(self.layout, Layout::Top) && self.is_prose(chunk.get(..at).unwrap_or_default()) => {
-                (at, Some(self.garbage("the line is not json")))
+                self.keep(chunk.get(..at).unwrap_or_default());
+                self.garbage("the line is not json");
+                (at, None)
             }
             Some(at) => self.complete(chunk, at),
             None => {
@@ -464,7 +496,7 @@ impl Machine {
         is_letter && !["true", "false", "null"].iter().any(|known| word().eq(known.as_bytes()))
     }
 
-    fn skip(&mut self, chunk: &[u8], indent: usize, mut started: bool) -> usize {
+    fn skip(&mut self, chunk: &[u8], indent: usize, mut started: bool) -> (usize, Option<Found>) {
         for (at, &byte) in chunk.iter().enumerate() {
             match byte {
                 b'\n' => {
@@ -473,17 +505,19 @@ impl Machine {
                 }
                 b' ' | b'\t' | b'\r' => self.blank(),
                 _ if started && self.leading && self.indent <= indent => {
-                    self.state = FrameState::Between;
                     // The closing brace of the broken record, in text that is spread over lines.
                     let tail = byte == b'}' && indent < usize::MAX;
                     self.leading = !tail;
-                    return at + usize::from(tail);
+                    let end = at + usize::from(tail);
+                    self.keep(chunk.get(..end).unwrap_or_default());
+                    return (end, self.end_of_skipped());
                 }
                 _ => self.leading = false,
             }
         }
         self.state = FrameState::Skip { indent, started };
-        chunk.len()
+        self.keep(chunk);
+        (chunk.len(), None)
     }
 
     /// Appends to the open record, unless it is too long already.
@@ -525,13 +559,17 @@ impl Machine {
         self.keep(chunk.get(..at).unwrap_or_default());
         self.element_done(Next::Anything);
         let error = if self.too_long() { self.too_long_error() } else { Error::invalid(reason) };
-        let found = Some(Found::Broken { line: self.record_line, error });
         if !self.restart_earlier() {
-            // A record on one line ends with the line, whatever the indentation of the next.
-            let indent = if self.line == self.record_line { usize::MAX } else { self.record_indent };
-            self.state = if skip { FrameState::Skip { indent, started: false } } else { FrameState::Between };
+            if skip {
+                // A record on one line ends with the line, whatever the indentation of the next.
+                let indent = if self.line == self.record_line { usize::MAX } else { self.record_indent };
+                self.state = FrameState::Skip { indent, started: false };
+                self.skipped = Some((self.record_line, error));
+                return (at, None);
+            }
+            self.state = FrameState::Between;
         }
-        (at, found)
+        (at, Some(Found::Broken { line: self.record_line, error }))
     }
 
     fn restart_earlier(&mut self) -> bool {
@@ -557,16 +595,17 @@ impl Machine {
                     // The array around it ends as well, which is not reported again.
                     self.layout = Layout::Loose;
                 }
-                found
+                found.or_else(|| self.end_of_skipped())
             }
+            (FrameState::Skip { .. }, _) if self.skipped.is_some() => self.end_of_skipped(),
             (FrameState::Word, _) => self.complete(&[], 0).1,
             (_, Layout::Array { line, .. }) => {
                 self.layout = Layout::Top;
-                Some(Found::Broken { line, error: Error::invalid("the input ends inside an array") })
+                Some(self.misplaced(line, "the input ends inside an array"))
             }
             (_, Layout::Start(1 | 2)) => {
                 self.layout = Layout::Top;
-                Some(self.garbage("a byte order mark is incomplete"))
+                Some(self.misplaced(self.line, "a byte order mark is incomplete"))
             }
             _ => Some(Found::End),
         }

@@ -79,6 +79,7 @@ mod scalar;
 #[cfg(test)]
 mod tests;
 
+pub use crate::ops::Note;
 pub use event::EventRecord;
 pub use export::Exported;
 pub use frame::{Frame, Framer};
@@ -86,6 +87,6 @@ pub use parse::WireRecord;
 pub(crate) use parse::{RecordParts, RecordWrite};
 pub use reader::{EventRecords, Records};
 pub use record::Record;
-pub use reject::{Note, Outcome, Reject};
+pub use reject::{Outcome, Reject};
 pub use request::{parse_events, parse_request};
 pub use rules::{Endpoint, Rules};

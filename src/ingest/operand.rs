@@ -3,11 +3,11 @@
 //! Each operator has its own type of operand, and its own list of mistakes that are tolerated.
 
 use super::envelope::bare;
-use super::reject::{Note, Reject};
+use super::reject::Reject;
 use super::rules::Rules;
-use super::scalar::{excerpt, numeric};
+use super::scalar::numeric;
 use crate::model::{Object, Value};
-use crate::ops::{Op, Operator, Update, is_reserved};
+use crate::ops::{Note, Op, Operator, Update, excerpt, is_reserved};
 
 /// Builds the update of one object.
 pub(super) struct UpdateBuilder<'a> {
@@ -49,8 +49,8 @@ impl UpdateBuilder<'_> {
     }
 
     /// Adds a note, or rejects the record under strict rules.
-    fn warn_or_reject(&mut self, field: String, reason: String, consequence: &str) -> Result<(), Reject> {
-        self.rules.warn_or_reject(&mut self.notes, Reject::at(field, reason), consequence)
+    fn warn_or_reject(&mut self, field: &str, reason: String, consequence: &str, before: &Value) -> Result<(), Reject> {
+        self.rules.warn_or_reject(&mut self.notes, Reject::at(field, reason), consequence, Some(before))
     }
 
     fn set(&mut self, operator: Operator, operand: Value) -> Result<(), Reject> {
@@ -78,19 +78,24 @@ impl UpdateBuilder<'_> {
 
     fn add(&mut self, operand: Value) -> Result<(), Reject> {
         for (name, value) in entries(Operator::Add, operand)? {
-            match value {
-                Value::Number(number) => self.push(name, Op::Add(number)),
-                Value::String(text) => match numeric(&text).filter(|_| !self.rules.is_strict()) {
-                    Some(number) => self.push(name, Op::Add(number)),
-                    None => {
-                        let reason = format!("$add takes a number value={:?}", excerpt(&text));
-                        self.warn_or_reject(field(Operator::Add, &name), reason, "skipped")?;
-                    }
-                },
-                other => {
-                    let reason = format!("$add takes a number type={}", bare(&other));
-                    self.warn_or_reject(field(Operator::Add, &name), reason, "skipped")?;
+            let place = field(Operator::Add, &name);
+            let number = match &value {
+                Value::Number(number) => Some(number.clone()),
+                Value::String(text) => {
+                    let number = numeric(text);
+                    let consequence = if number.is_some() { "converted" } else { "skipped" };
+                    let reason = format!("$add takes a number value={:?}", excerpt(text));
+                    self.warn_or_reject(&place, reason, consequence, &value)?;
+                    number
                 }
+                other => {
+                    let reason = format!("$add takes a number type={}", bare(other));
+                    self.warn_or_reject(&place, reason, "skipped", &value)?;
+                    None
+                }
+            };
+            if let Some(number) = number {
+                self.push(name, Op::Add(number));
             }
         }
         Ok(())
@@ -111,7 +116,7 @@ impl UpdateBuilder<'_> {
             };
             if elements.is_empty() {
                 let reason = "$union takes at least one element".to_owned();
-                self.warn_or_reject(field(Operator::Union, &name), reason, "no effect")?;
+                self.warn_or_reject(&field(Operator::Union, &name), reason, "no effect", &Value::List(Vec::new()))?;
             }
             self.push(name, Op::Union(elements));
         }
@@ -119,6 +124,12 @@ impl UpdateBuilder<'_> {
     }
 
     fn unset(&mut self, operand: Value) -> Result<(), Reject> {
+        if matches!(&operand, Value::List(names) if names.is_empty())
+            || matches!(&operand, Value::Object(names) if names.is_empty())
+        {
+            let reason = "$unset takes at least one name".to_owned();
+            return self.warn_or_reject(Operator::Unset.name(), reason, "no effect", &operand);
+        }
         let names = match operand {
             Value::String(name) => vec![name],
             Value::Object(object) => object.into_iter().map(|(name, _)| name).collect(),
@@ -128,10 +139,6 @@ impl UpdateBuilder<'_> {
                 return Err(Reject::at(Operator::Unset.name(), reason));
             }
         };
-        if names.is_empty() {
-            let reason = "$unset takes at least one name".to_owned();
-            self.warn_or_reject(Operator::Unset.name().to_owned(), reason, "no effect")?;
-        }
         for name in names.into_iter().filter(|name| !is_reserved(name)) {
             self.push(name, Op::Unset);
         }

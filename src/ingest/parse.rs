@@ -1,11 +1,11 @@
 //! Deserialization of one record: the trait that both kinds of record implement.
 
-use super::reject::{Note, Outcome, Reject};
+use super::reject::{Outcome, Reject};
 use super::rules::Rules;
 use crate::error::ErrorKind;
 use crate::limits::Limits;
 use crate::model::{Event, ProfileKey};
-use crate::ops::Change;
+use crate::ops::{Change, Note};
 
 /// A kind of record that clients send: an update, which is a [`Record`](super::Record), or an event, which is an
 /// [`EventRecord`](super::EventRecord).

@@ -44,7 +44,6 @@ pub struct Records<R: Read, T = Record> {
     framer: Framer<Unpacked<R>>,
     rules: Rules,
     index: u64,
-    text_bytes: usize,
     done: bool,
     what: PhantomData<fn() -> T>,
 }
@@ -81,12 +80,12 @@ impl<R: Read, T: WireRecord> Records<R, T> {
     #[must_use]
     pub fn of(reader: R, rules: Rules) -> Self {
         let framer = Framer::new(Unpacked::Fresh(Some(reader)), T::bytes_max(rules.bounds()));
-        Self { framer, rules, index: 0, text_bytes: 0, done: false, what: PhantomData }
+        Self { framer, rules, index: 0, done: false, what: PhantomData }
     }
 
-    /// The size of the text of the last record, in bytes; 0 if it was too long to be kept.
-    pub(crate) fn text_bytes(&self) -> usize {
-        self.text_bytes
+    /// The text of the last record. Empty if it was too long to be kept.
+    pub(crate) fn text(&self) -> &[u8] {
+        self.framer.last()
     }
 }
 
@@ -99,19 +98,15 @@ impl<R: Read, T: WireRecord> Iterator for Records<R, T> {
         }
         let index = self.index;
         let outcome = match self.framer.next() {
-            Ok(Some(Frame::Record { line, bytes })) => {
-                self.text_bytes = bytes.len();
-                match T::parse(bytes, &self.rules) {
-                    Ok(mut record) => {
-                        record.set_line(line);
-                        Ok(record)
-                    }
-                    Err(error) => Err(Reject::from(error).with_position(line, index)),
+            Ok(Some(Frame::Record { line, bytes })) => match T::parse(bytes, &self.rules) {
+                Ok(mut record) => {
+                    record.set_line(line);
+                    Ok(record)
                 }
-            }
-            Ok(Some(Frame::Broken { line, error })) => {
-                self.text_bytes = 0;
-                Err(Reject::from(error).with_position(line, index))
+                Err(error) => Err(Reject::from(error).with_position(line, index).with_text(bytes)),
+            },
+            Ok(Some(Frame::Broken { line, bytes, error })) => {
+                Err(Reject::from(error).with_position(line, index).with_text(bytes))
             }
             Ok(None) => {
                 self.done = true;

@@ -3,12 +3,12 @@
 use super::envelope::{Envelope, bare};
 use super::operand::{UpdateBuilder, storable};
 use super::parse::{Parse, ParseError, RecordParts, RecordWrite, WireRecord, from_slice};
-use super::reject::{Note, Outcome, Reject};
+use super::reject::{Outcome, Reject};
 use super::rules::{Endpoint, Rules};
-use super::scalar::{excerpt, id_text, missing, time_of};
+use super::scalar::{id_text, missing, time_of};
 use crate::limits::Limits;
 use crate::model::{Kind, ProfileKey, Timestamp, Value};
-use crate::ops::{Change, Op, Operator, Update};
+use crate::ops::{Change, Note, Op, Operator, Update, excerpt};
 
 const LAST_SEEN: &str = "$last_seen";
 
@@ -200,7 +200,7 @@ fn admit(update: Update, place: Option<&str>, rules: &Rules) -> Result<Update, R
         let mut reject = Reject::from(error);
         // With several operators, the error does not tell which of them has the property.
         if let (Some(place), Some(name)) = (place, &reject.field) {
-            reject.field = Some(format!("{place}.{name}"));
+            reject.field = Some(format!("{place}.{name}").into());
         }
         reject
     })

@@ -1,23 +1,13 @@
-//! Validation results: rejects and notes, with the line, the id and the field.
+//! Validation results: rejects, with the line, the id, the field and the record itself.
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::error::{Error, ErrorKind};
 
 /// A record of the input, or why it was rejected.
 pub type Outcome<T> = std::result::Result<T, Reject>;
-
-/// Something in a record that lenient rules tolerate.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Note {
-    /// The path of the field, as in [`Reject::field`]. Empty if the note is about the record.
-    pub field: String,
-    /// The consequence, and the reason.
-    pub reason: String,
-}
 
 /// A record that was rejected, and why. Nothing of it is applied.
 ///
@@ -31,7 +21,10 @@ pub struct Note {
 /// let reject = records.next().expect("one record")?.expect_err("no number");
 /// assert_eq!(
 ///     serde_json::to_string(&reject).expect("plain strings and numbers"),
-///     r#"{"line":1,"index":0,"id":"alice","field":"$add.logins","reason":"$add takes a number value=\"many\""}"#,
+///     concat!(
+///         r#"{"line":1,"index":0,"id":"alice","field":"$add.logins","reason":"$add takes a number value=\"many\"","#,
+///         r#""record":"{\"$distinct_id\":\"alice\",\"$add\":{\"logins\":\"many\"}}"}"#,
+///     ),
 /// );
 /// # Ok::<(), profiledb::Error>(())
 /// ```
@@ -48,21 +41,35 @@ pub struct Reject {
     pub index: u64,
     /// The id of the profile, or the `distinct_id` of the event, if it could be read.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
+    pub id: Option<Box<str>>,
     /// The `$insert_id` of an event, if it could be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub insert_id: Option<Box<str>>,
     /// The path of the field: an envelope key, an operator and a property as in `$add.logins`, or a path in an event as
     /// in `properties.time`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub field: Option<String>,
+    pub field: Option<Box<str>>,
     /// What is wrong: lower case, with values as `key=value` at the end.
     pub reason: String,
+    /// The text of the record as it was in the input, to be corrected and sent again. None if the record was longer
+    /// than the limits allow, or was not read from a text by [`Records`](super::Records), by a request parser or by an
+    /// [`Importer`](crate::Importer). It serializes as a string, or, if it is not valid UTF-8, as a list of bytes.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_text")]
+    pub record: Option<Box<[u8]>>,
+}
+
+fn serialize_text<S: Serializer>(text: &Option<Box<[u8]>>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    let text = text.as_deref().unwrap_or_default();
+    match std::str::from_utf8(text) {
+        Ok(text) => serializer.serialize_str(text),
+        Err(_) => serializer.serialize_bytes(text),
+    }
 }
 
 impl Reject {
-    pub(super) fn new(kind: ErrorKind, field: Option<String>, reason: String) -> Self {
-        Self { kind, line: None, index: 0, id: None, insert_id: None, field, reason }
+    pub(super) fn new(kind: ErrorKind, field: Option<&str>, reason: String) -> Self {
+        let field = field.map(Into::into);
+        Self { kind, line: None, index: 0, id: None, insert_id: None, field, reason, record: None }
     }
 
     /// Invalid input without a field.
@@ -71,13 +78,13 @@ impl Reject {
     }
 
     /// Invalid input at a field.
-    pub(super) fn at(field: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Invalid, Some(field.into()), reason.into())
+    pub(super) fn at(field: impl AsRef<str>, reason: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Invalid, Some(field.as_ref()), reason.into())
     }
 
     /// Adds the id of the profile.
     pub(super) fn with_id(mut self, id: &str) -> Self {
-        self.id = Some(id.to_owned());
+        self.id = Some(id.into());
         self
     }
 
@@ -87,11 +94,26 @@ impl Reject {
         self.index = index;
         self
     }
+
+    /// Adds the text of the record, unless there is none.
+    pub(crate) fn with_text(mut self, text: &[u8]) -> Self {
+        if self.record.is_none() && !text.is_empty() {
+            self.record = Some(text.into());
+        }
+        self
+    }
+
+    /// The size of its texts, in bytes.
+    pub(crate) fn text_bytes(&self) -> usize {
+        let Self { id, insert_id, field, reason, record, .. } = self;
+        let texts = [id, insert_id, field].into_iter().flatten().map(|text| text.len());
+        texts.sum::<usize>() + reason.len() + record.as_deref().map_or(0, <[u8]>::len)
+    }
 }
 
 impl From<Error> for Reject {
     fn from(error: Error) -> Self {
-        Self::new(error.kind(), error.field().map(str::to_owned), error.message().to_owned())
+        Self::new(error.kind(), error.field(), error.message().to_owned())
     }
 }
 
@@ -107,7 +129,7 @@ impl From<Reject> for Error {
         }
         let error = Self::new(reject.kind, message);
         match reject.field {
-            Some(field) => error.at(field),
+            Some(field) => error.at(String::from(field)),
             None => error,
         }
     }

@@ -71,13 +71,13 @@ fn parse_body<T: WireRecord>(body: &[u8], rules: &Rules) -> Result<Vec<Outcome<T
                     record.set_line(line);
                     Ok(record)
                 }
-                Err(ParseError::Invalid(reject)) => Err(reject.with_position(line, index)),
+                Err(ParseError::Invalid(reject)) => Err(reject.with_position(line, index).with_text(bytes)),
                 Err(ParseError::NotJson(reject)) => return Err(reject.with_position(line, index).into()),
             },
-            Frame::Broken { line, error } if error.is_limit_exceeded() => {
+            Frame::Broken { line, error, .. } if error.is_limit_exceeded() => {
                 Err(Reject::from(error).with_position(line, index))
             }
-            Frame::Broken { line, error } => return Err(Reject::from(error).with_position(line, index).into()),
+            Frame::Broken { line, error, .. } => return Err(Reject::from(error).with_position(line, index).into()),
         });
     }
     Ok(outcomes)

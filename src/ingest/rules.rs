@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::reject::{Note, Reject};
+use super::reject::Reject;
 use crate::limits::{Limits, LimitsId};
-use crate::model::Timestamp;
+use crate::model::{Timestamp, Value};
+use crate::ops::Note;
 
 /// The endpoint that an object was sent to. It determines whether the profile is a user or a group if the object does
 /// not.
@@ -161,19 +162,20 @@ impl Rules {
         }
     }
 
-    /// Adds a note with the consequence of what is tolerated, or rejects the record under strict rules.
+    /// Adds a note of what is done about a value, or rejects the record under strict rules.
     pub(super) fn warn_or_reject(
         &self,
         notes: &mut Vec<Note>,
         reject: Reject,
         consequence: &str,
+        before: Option<&Value>,
     ) -> Result<(), Reject> {
         if self.strict {
             return Err(reject);
         }
         let Reject { field, reason, .. } = reject;
         // A note without a field is about the record.
-        notes.push(Note { field: field.unwrap_or_default(), reason: format!("{consequence}: {reason}") });
+        notes.push(Note::new(field.unwrap_or_default(), format!("{consequence}: {reason}"), before));
         Ok(())
     }
 }

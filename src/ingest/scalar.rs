@@ -4,6 +4,7 @@ use super::envelope::bare;
 use super::reject::Reject;
 use super::rules::Rules;
 use crate::model::{Number, Timestamp, Value};
+use crate::ops::excerpt;
 
 /// A required field is missing. The reason has the last part of its path.
 pub(super) fn missing(field: &str) -> Reject {
@@ -49,10 +50,4 @@ pub(super) fn time_of(field: &str, value: &Value, rules: &Rules) -> Result<Times
 /// The number that a string contains in the syntax of JSON, with optional whitespace around it.
 pub(super) fn numeric(text: &str) -> Option<Number> {
     serde_json::from_str(text).ok()
-}
-
-/// The first characters of a text, for a message.
-pub(super) fn excerpt(text: &str) -> &str {
-    let end = text.char_indices().nth(64).map_or(text.len(), |(end, _)| end);
-    text.get(..end).unwrap_or(text)
 }

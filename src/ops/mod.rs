@@ -53,15 +53,18 @@ mod fold;
 #[cfg(any(test, feature = "laws"))]
 pub(crate) mod laws;
 mod list;
+mod note;
 mod op;
 mod operator;
 mod presence;
 
+pub use note::Note;
 pub use op::{Change, Op, Update};
 
 pub(crate) use admit::{is_reserved, json_bytes};
 pub(crate) use chain::{Chain, Lanes};
 pub(crate) use event::{admit_ahead, is_bad_id};
 pub(crate) use list::{ListEdit, repeats};
+pub(crate) use note::excerpt;
 pub(crate) use operator::Operator;
 pub(crate) use presence::{Life, Presence};

@@ -62,7 +62,7 @@ fn a_refused_event_costs_itself_only() {
     let places: Vec<_> = rejects.iter().map(|reject| reject["line"].as_u64().unwrap()).collect();
     assert_eq!(places, [2, 43, 84, 125, 166, 206, 207]);
     let expected = json!({"file": file, "line": 2, "index": 1, "id": "anonymous", "insert_id": "bad-0",
-        "field": "properties.distinct_id", "reason": rejects[0]["reason"]});
+        "field": "properties.distinct_id", "reason": rejects[0]["reason"], "record": rejects[0]["record"]});
     assert_eq!(rejects[0], expected);
     assert_eq!(rejects[5]["field"], "properties.time");
     assert_eq!(bench.run(&["events"]).ok().lines().count(), 202);

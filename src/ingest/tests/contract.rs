@@ -260,7 +260,8 @@ fn several_operators_have_one_order() {
 #[test]
 fn what_is_forgiven_is_noted() {
     let notes = |body: &str| read(&user(body), &Rules::new()).unwrap().notes;
-    assert_eq!(notes(r#""$add":{"n":"5"}"#), []);
+    let [number] = &notes(r#""$add":{"n":"5"}"#)[..] else { panic!("one note") };
+    assert_eq!((number.field.as_str(), &number.before), ("$add.n", &Some("5".into())));
     let skipped = notes(r#""$add":{"a":1,"b":"x","c":null}"#);
     let fields: Vec<_> = skipped.iter().map(|note| note.field.as_str()).collect();
     assert_eq!(fields, ["$add.b", "$add.c"]);

@@ -297,7 +297,9 @@ fn requests() {
     assert_eq!(
         serde_json::to_string(reject).unwrap(),
         r#"{"line":1,"index":1,"id":"d","insert_id":"i-2","field":"properties.time","reason":"#.to_owned()
-            + r#""the time is before 1971-01-01T00:00:00 value=1970-01-01T00:00:01"}"#
+            + r#""the time is before 1971-01-01T00:00:00 value=1970-01-01T00:00:01","record":"#
+            + &serde_json::to_string(&bad_time).unwrap()
+            + "}"
     );
     // 88: what was sent twice arrives twice; that it is one event is for the store to see.
     let twice = parse(&format!("{good}\n{good}")).unwrap();

@@ -40,7 +40,7 @@ fn frames_of(reader: impl io::BufRead, bytes_max: usize) -> Vec<Found> {
     while let Some(frame) = framer.next().unwrap() {
         found.push(match frame {
             Frame::Record { line, bytes } => (line, Ok(String::from_utf8_lossy(bytes).into_owned())),
-            Frame::Broken { line, error } => (line, Err(error.message().to_owned())),
+            Frame::Broken { line, error, .. } => (line, Err(error.message().to_owned())),
         });
     }
     assert!(framer.next().unwrap().is_none(), "the end stays the end");
@@ -201,8 +201,10 @@ fn a_line_of_ten_megabytes_is_one_reject() {
 #[test]
 fn what_is_no_object_is_a_reject_with_a_place() {
     let mut input = format!("{GOOD}\n7\n{{\"a\":}}\n").into_bytes();
-    input.extend_from_slice(b"{\"$distinct_id\":\"\xff\",\"$set\":{}}\n");
-    input.extend_from_slice(b"{\"$distinct_id\":\"e\",\"$add\":1}\ntomato\n{\"$distinct_id\":\"f\"");
+    let bytes = b"{\"$distinct_id\":\"\xff\",\"$set\":{}}";
+    input.extend_from_slice(bytes);
+    let bytes = serde_json::to_string(&bytes[..]).unwrap();
+    input.extend_from_slice(b"\n{\"$distinct_id\":\"e\",\"$add\":1}\ntomato and garlic\n{\"$distinct_id\":\"f\"");
     let lines: Vec<_> = read_all(Drip::new(&input, 3))
         .into_iter()
         .filter_map(|outcome| outcome.unwrap().err())
@@ -211,14 +213,44 @@ fn what_is_no_object_is_a_reject_with_a_place() {
     assert_eq!(
         lines,
         [
-            r#"{"line":2,"index":1,"reason":"a record is a json object type=number"}"#,
-            r#"{"line":3,"index":2,"reason":"not valid json: expected value row=1 column=6"}"#,
-            r#"{"line":4,"index":3,"reason":"the record is not valid utf-8 offset=17"}"#,
-            r#"{"line":5,"index":4,"id":"e","field":"$add","reason":"the operand is an object type=number"}"#,
-            r#"{"line":6,"index":5,"reason":"the line is not json"}"#,
-            r#"{"line":7,"index":6,"reason":"the input ends inside a record"}"#,
+            r#"{"line":2,"index":1,"reason":"a record is a json object type=number","record":"7"}"#.to_owned(),
+            r#"{"line":3,"index":2,"reason":"not valid json: expected value row=1 column=6","record":"{\"a\":}"}"#
+                .into(),
+            format!(r#"{{"line":4,"index":3,"reason":"the record is not valid utf-8 offset=17","record":{bytes}}}"#),
+            r#"{"line":5,"index":4,"id":"e","field":"$add","reason":"the operand is an object type=number","#
+                .to_owned()
+                + r#""record":"{\"$distinct_id\":\"e\",\"$add\":1}"}"#,
+            r#"{"line":6,"index":5,"reason":"the line is not json","record":"tomato and garlic"}"#.into(),
+            r#"{"line":7,"index":6,"reason":"the input ends inside a record","record":"{\"$distinct_id\":\"f\""}"#
+                .into(),
         ]
     );
+}
+
+proptest! {
+    /// All that is no blank, comma or bracket between records is in a frame, in the order of the input.
+    #[test]
+    fn the_text_of_what_is_broken_is_kept(
+        lines in prop::collection::vec(0..8_usize, 1..12),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), "[\\[\\]{}\",: \na7]?"), 0..4),
+        most in 1..9_usize,
+    ) {
+        let parts = [GOOD, "[", "]", ",", "{\"a\":\n  {\"b\":[1,\n2]}\n}", "tomato, {\"a\"", "nil 12", "{\"a\":\"b"];
+        let mut input: String = lines.iter().map(|line| format!("{}\n", parts[*line])).collect();
+        for (at, new) in edits.into_iter().take(input.len() - 1) {
+            let at = at.index(input.len());
+            input.replace_range(at..=at, &new);
+        }
+        let reader = BufReader::with_capacity(16, Drip::new(input.as_bytes(), most));
+        let mut framer = Framer::new(reader, 1 << 20);
+        let mut seen = Vec::new();
+        while let Some(Frame::Record { bytes, .. } | Frame::Broken { bytes, .. }) = framer.next().unwrap() {
+            seen.extend_from_slice(bytes);
+        }
+        let is_text = |byte: &u8| !matches!(byte, b' ' | b'\n' | b',' | b'[' | b']');
+        let text = |bytes: &[u8]| String::from_utf8(bytes.iter().copied().filter(is_text).collect()).unwrap();
+        prop_assert_eq!(text(&seen), text(input.as_bytes()), "{}", input);
+    }
 }
 
 fn gzip(text: &str) -> Vec<u8> {

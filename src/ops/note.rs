@@ -25,8 +25,8 @@ const BEFORE_CHARS_MAX: usize = 1_024;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Note {
-    /// The path of the field: an envelope key, an operator with a property as in `$union.urls[0]`, or a path in an event
-    /// as in `properties.time`. Empty if the note is about the record.
+    /// The path of the field: an envelope key, an operator with a property as in `$union.urls[0]`, or a path in an
+    /// event as in `properties.time`. Empty if the note is about the record.
     pub field: String,
     /// What was done, and why: `truncated: a string has at most 255 characters chars=300`.
     pub reason: String,

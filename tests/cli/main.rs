@@ -2,6 +2,7 @@
 #![cfg(feature = "cli")]
 
 mod events;
+mod files;
 mod join;
 mod profiles;
 mod store;

@@ -1,7 +1,9 @@
 //! The arguments of all commands.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
 use profiledb::{Kind, Limits};
 
@@ -20,9 +22,19 @@ use crate::span::BEFORE_HELP;
 pub(crate) struct Args {
     /// The directory of the store.
     #[arg(long, global = true, env = "PROFILEDB_DIR", default_value = "./profiledb-data", value_name = "DIR")]
+    #[arg(value_parser = OsStringValueParser::new().try_map(directory))]
     pub(crate) db: PathBuf,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// A directory, which cannot be a standard stream.
+fn directory(name: OsString) -> Result<PathBuf, &'static str> {
+    match name.to_str() {
+        Some("") => Err("the name of the directory is empty; PROFILEDB_DIR may be set, but to nothing"),
+        Some("-") => Err("\"-\" is the standard input or output, not a directory; \"./-\" is one"),
+        _ => Ok(name.into()),
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -94,16 +106,19 @@ pub(crate) enum Command {
     /// Create a backup of the store in a directory of backups.
     Backup {
         /// The directory of backups. It is created if it does not exist.
+        #[arg(value_parser = OsStringValueParser::new().try_map(directory))]
         dir: PathBuf,
     },
     /// Restore the latest backup to the directory of --db, which must not exist or be empty.
     Restore {
         /// The directory of backups.
+        #[arg(value_parser = OsStringValueParser::new().try_map(directory))]
         dir: PathBuf,
     },
     /// Print the backups in a directory.
     Backups {
         /// The directory of backups.
+        #[arg(value_parser = OsStringValueParser::new().try_map(directory))]
         dir: PathBuf,
         #[command(flatten)]
         shape: Shape,
@@ -142,7 +157,8 @@ pub(crate) struct ImportOptions {
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) reading: Reading,
-    /// The file for rejected records, one per line with the reason. Default: the standard error.
+    /// The file for rejected records, one per line with the reason. "-" is the standard output. Default: the standard
+    /// error. It cannot be an input as well.
     #[arg(long, value_name = "FILE")]
     pub(crate) rejects: Option<PathBuf>,
     /// Sync every commit, not only the last one.
@@ -309,7 +325,10 @@ pub(crate) struct ExportArgs {
     /// Only users.
     #[arg(long)]
     pub(crate) users: bool,
-    /// The output file, gzipped if its name ends in .gz. It is created when it is complete. Default: standard output.
+    /// The output file, gzipped if its name ends in .gz. "-" is the standard output, which is the default.
+    ///
+    /// A regular file, or the target of a link to one, is replaced when the output is complete; without that, it stays
+    /// as it was. A FIFO or a device is written to.
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 }

@@ -1,9 +1,7 @@
 //! The command `export`: profiles as lines that can be imported.
 
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -14,7 +12,7 @@ use crate::args::ExportArgs;
 use crate::failure::Failure;
 use crate::get;
 use crate::open;
-use crate::print;
+use crate::output::{self, OutputPath};
 
 /// Writes profiles to a file or to the standard output.
 pub(crate) fn run(dir: &Path, export: &ExportArgs) -> Result<(), Failure> {
@@ -22,37 +20,20 @@ pub(crate) fn run(dir: &Path, export: &ExportArgs) -> Result<(), Failure> {
         Some(key) => Some(Kind::group(key)?),
         None => export.users.then_some(Kind::User),
     };
+    let output = OutputPath::named("--output", export.output.as_deref().unwrap_or_else(|| Path::new("-")))?;
+    output::check(dir, &[], std::slice::from_ref(&output))?;
     let db = open::to_read(dir)?;
     let kinds = only.map_or_else(|| db.kinds(), |kind| vec![kind]);
-    match &export.output {
-        None => {
-            let mut out = print::stdout();
-            write(&db, &kinds, &mut out)?;
-            Ok(out.flush()?)
-        }
-        Some(path) => to_file(&db, &kinds, path).map_err(|failure| failure.during(path.display())),
+    let is_gzip = output.has_extension("gz");
+    let mut out = output.create()?;
+    if is_gzip {
+        let mut gzip = GzEncoder::new(&mut out, Compression::default());
+        write(&db, &kinds, &mut gzip)?;
+        gzip.finish()?;
+    } else {
+        write(&db, &kinds, &mut out)?;
     }
-}
-
-/// Written to a temporary name first, so that a file with the final name is complete.
-fn to_file(db: &Db, kinds: &[Kind], path: &Path) -> Result<(), Failure> {
-    let part = PathBuf::from([path.as_os_str(), ".part".as_ref()].into_iter().collect::<OsString>());
-    let write = || -> Result<(), Failure> {
-        let mut out = BufWriter::with_capacity(64 << 10, File::create(&part)?);
-        if path.extension().is_some_and(|extension| extension == "gz") {
-            let mut gzip = GzEncoder::new(&mut out, Compression::default());
-            write(db, kinds, &mut gzip)?;
-            gzip.finish()?;
-        } else {
-            write(db, kinds, &mut out)?;
-        }
-        out.into_inner().map_err(|error| error.into_error())?.sync_all()?;
-        Ok(fs::rename(&part, path)?)
-    };
-    write().inspect_err(|_| {
-        // The first failure is the one to report.
-        let _ = fs::remove_file(&part);
-    })
+    out.finish()
 }
 
 fn write(db: &Db, kinds: &[Kind], out: &mut impl Write) -> Result<(), Failure> {

@@ -1,7 +1,6 @@
 //! The commands `import` and `track`: files through an [`Importer`] into the store.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -16,6 +15,7 @@ use crate::bar;
 use crate::failure::{Failure, SOME_WRONG};
 use crate::input::Input;
 use crate::open;
+use crate::output::{self, OutputFile, OutputPath};
 use crate::print;
 
 /// The number of records between two updates of the progress bar.
@@ -39,13 +39,15 @@ pub(crate) fn run<T: WireRecord + 'static>(
 ) -> Result<ExitCode, Failure> {
     let ImportOptions { files, reading, rejects, sync } = feed;
     let inputs: Vec<Input> = files.iter().map(|path| Input::named(path)).collect::<Result<_, _>>()?;
+    let rejects = rejects.as_deref().map(|path| OutputPath::named("--rejects", path)).transpose()?;
+    output::check(dir, &inputs, rejects.as_slice())?;
     let durability = if *sync { Durability::Synced } else { Durability::Buffered };
     let db = open::or_create(Db::builder().limits(reading.limits()), dir)?;
     let importer = db.importer(rules(db.rules().strict(reading.strict))).durability(durability);
     let bar = bar::of(inputs.iter().map(Input::bytes).sum(), T::PLURAL);
     let mut rejected = match rejects {
         None => RejectWriter::stderr(&bar),
-        Some(path) => RejectWriter::file(path)?,
+        Some(output) => RejectWriter::to(output.stream()?, &bar),
     };
     let (summary, failure) = import::<T>(&importer, inputs, &mut rejected, &bar);
     let synced = if durability == Durability::Buffered { db.sync().map_err(Failure::from) } else { Ok(()) };
@@ -58,36 +60,42 @@ pub(crate) fn conclude(summary: &Summary, failure: Option<Failure>) -> Result<Ex
     let printed = print::line(summary);
     match failure {
         Some(failure) => Err(failure),
-        None => printed.map(|()| if summary.rejected > 0 { ExitCode::from(SOME_WRONG) } else { ExitCode::SUCCESS }),
+        // The exit status also tells that records were rejected.
+        None if summary.rejected > 0 => Ok(ExitCode::from(SOME_WRONG)),
+        None => printed.map(|()| ExitCode::SUCCESS),
     }
 }
 
 /// Where rejected records are written to.
 pub(crate) struct RejectWriter {
     out: Box<dyn Write>,
-    /// Suspended while its terminal is written to.
-    bar: Option<ProgressBar>,
+    /// Suspended while its terminal may be written to.
+    bar: ProgressBar,
 }
 
 impl RejectWriter {
     pub(crate) fn stderr(bar: &ProgressBar) -> Self {
-        Self { out: Box::new(io::stderr()), bar: Some(bar.clone()) }
+        Self { out: Box::new(io::stderr()), bar: bar.clone() }
     }
 
-    fn file(path: &Path) -> Result<Self, Failure> {
-        let file = File::create(path).map_err(|error| Failure::from(error).during(path.display()))?;
-        Ok(Self { out: Box::new(BufWriter::new(file)), bar: None })
+    fn to(out: OutputFile, bar: &ProgressBar) -> Self {
+        Self { out: Box::new(out), bar: bar.clone() }
     }
 
     fn write(&mut self, file: &str, reject: &Reject) -> Result<(), Failure> {
         let mut line = serde_json::to_vec(&RejectLine { file, reject })?;
         line.push(b'\n');
-        let written = match &self.bar {
-            Some(bar) => bar.suspend(|| self.out.write_all(&line)),
-            None => self.out.write_all(&line),
-        };
-        written.map_err(|error| Failure::from(error).during("cannot report a rejected record"))
+        self.bar.suspend(|| self.out.write_all(&line)).map_err(unreported)
     }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        self.bar.suspend(|| self.out.flush()).map_err(unreported)
+    }
+}
+
+/// Also when the reader of the rejects has closed them: the import has to stop then, which is not a success.
+fn unreported(error: io::Error) -> Failure {
+    Failure::new(format!("cannot report a rejected record: {error}"))
 }
 
 #[derive(Serialize)]
@@ -113,7 +121,7 @@ pub(crate) fn import<T: WireRecord + 'static>(
             break;
         }
     }
-    failure = failure.or(rejected.out.flush().map_err(Failure::from).err());
+    failure = failure.or(rejected.flush().err());
     let seconds = started.elapsed().as_secs_f64();
     sum.seconds = rounded(seconds);
     sum.per_second = (sum.applied as f64 / seconds.max(1e-6)) as u64;

@@ -15,6 +15,7 @@ mod join;
 mod list;
 mod measures;
 mod open;
+mod output;
 mod print;
 mod report;
 mod scope;

@@ -64,21 +64,24 @@ pub(crate) fn check(dir: &Path, format: Format) -> Result<ExitCode, Failure> {
     let report = open::to_read(dir)?.check()?;
     let sound = report.is_sound();
     let checked = Checked { sound, report: &report };
-    match format {
-        Format::Ndjson => print::line(&checked)?,
-        Format::Json => {
-            let mut out = print::stdout();
-            writeln!(out, "{}", serde_json::to_string_pretty(&checked)?)?;
-            out.flush()?;
-        }
-        Format::Csv | Format::Table => {
-            rows(&report, format)?;
-            if format == Format::Table {
-                findings(&report, sound)?;
-            }
-        }
+    let printed = match format {
+        Format::Ndjson => print::line(&checked),
+        Format::Json => pretty(&checked),
+        Format::Csv => rows(&report, format),
+        Format::Table => rows(&report, format).and_then(|()| findings(&report, sound)),
+    };
+    match printed {
+        Ok(()) if sound => Ok(ExitCode::SUCCESS),
+        // The exit status tells it also to those who do not read all of the report.
+        Err(failure) if !failure.is_broken_pipe() || sound => Err(failure),
+        _ => Ok(ExitCode::from(SOME_WRONG)),
     }
-    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(SOME_WRONG) })
+}
+
+fn pretty(value: &impl Serialize) -> Result<(), Failure> {
+    let mut out = print::stdout();
+    writeln!(out, "{}", serde_json::to_string_pretty(value)?)?;
+    Ok(out.flush()?)
 }
 
 fn rows(report: &CheckReport, format: Format) -> Result<(), Failure> {

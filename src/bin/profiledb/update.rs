@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::import::{self, RejectWriter};
 use crate::input::Input;
 use crate::open;
+use crate::output;
 use crate::print;
 
 /// Imports the update object on the command line, or on the standard input.
@@ -23,6 +24,7 @@ pub(crate) fn update(dir: &Path, update: &UpdateArgs) -> Result<ExitCode, Failur
     if json.trim().is_empty() {
         return Err(Failure::new("no update object in the argument"));
     }
+    output::check(dir, std::slice::from_ref(&input), &[])?;
     let db = open::or_create(Db::builder().limits(reading.limits()), dir)?;
     let rules = db.rules().strict(reading.strict).add_on_groups(*add_on_groups);
     let importer = db.importer(rules).durability(Durability::Synced);

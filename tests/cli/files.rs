@@ -1,0 +1,141 @@
+//! Outputs: what they replace, what they never touch, and the names that mean something else than a file.
+#![cfg(unix)]
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+use std::process::{Command, Stdio};
+
+use crate::store::{CliStore, Ended, PROGRAM, lines};
+
+const ALICE: &str = "{\"$distinct_id\":\"alice\",\"$set\":{\"x\":1}}\n";
+const BAD: &str = "{\"$distinct_id\":\"bob\",\"$jump\":1}\n";
+
+fn shell(bench: &CliStore, script: &str) -> Ended {
+    let mut command = Command::new("sh");
+    command.args(["-c", script, PROGRAM]).current_dir(bench.dir.path()).env("PROFILEDB_DIR", bench.path("store"));
+    command.stdin(Stdio::null()).output().unwrap().into()
+}
+
+#[test]
+fn an_output_that_is_an_input_is_refused_before_anything_is_opened() {
+    let bench = CliStore::new();
+    bench.file("in.ndjson", ALICE);
+    fs::create_dir(bench.path("sub")).unwrap();
+    symlink("in.ndjson", bench.path("link")).unwrap();
+    symlink("../in.ndjson", bench.path("sub/link")).unwrap();
+    fs::hard_link(bench.path("in.ndjson"), bench.path("hard")).unwrap();
+    let absolute = bench.path("in.ndjson").display().to_string();
+    for name in ["in.ndjson", "./in.ndjson", "sub/../in.ndjson", "link", "sub/link", "hard", &absolute] {
+        for command in ["import", "track"] {
+            bench.run(&[command, "in.ndjson", "--rejects", name]).failed(&["--rejects is also an input", "in.ndjson"]);
+            bench.run(&[command, name, "--rejects", "in.ndjson"]).failed(&["--rejects is also an input", name]);
+        }
+    }
+    for script in [
+        "\"$0\" import - --rejects in.ndjson < in.ndjson",
+        "\"$0\" import /dev/stdin --rejects link < in.ndjson",
+        "\"$0\" import in.ndjson >> in.ndjson",
+        "\"$0\" import in.ndjson --rejects - >> hard",
+        "\"$0\" import - < in.ndjson >> in.ndjson",
+    ] {
+        shell(&bench, script).failed(&["is also an input"]);
+    }
+    assert_eq!(shell(&bench, "\"$0\" import in.ndjson 2>> in.ndjson").code, 1);
+    let kept = fs::read_to_string(bench.path("in.ndjson")).unwrap();
+    assert!(kept.starts_with(ALICE) && !kept.contains("applied"), "{kept}");
+    assert!(!bench.path("store").exists(), "nothing was opened");
+    // What is not a file can be both.
+    let ended = shell(&bench, "\"$0\" import /dev/null --rejects /dev/null < /dev/null > /dev/null");
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+}
+
+#[test]
+fn an_output_replaces_regular_files_only_and_only_when_it_is_complete() {
+    let bench = CliStore::new();
+    bench.run(&["update", ALICE]);
+    let exported = bench.export();
+    let read = |name: &str| fs::read_to_string(bench.path(name)).unwrap();
+
+    bench.file("old", "old");
+    bench.file("old.part", "mine");
+    fs::set_permissions(bench.path("old"), fs::Permissions::from_mode(0o640)).unwrap();
+    symlink("old", bench.path("link")).unwrap();
+    symlink("link", bench.path("second")).unwrap();
+    symlink("later", bench.path("dangling")).unwrap();
+    bench.run(&["export", "--output", "second"]).ok();
+    bench.run(&["export", "--output", "dangling"]).ok();
+    bench.run(&["export", "--output", "new"]).ok();
+    for (name, target) in [("link", "old"), ("second", "link"), ("dangling", "later")] {
+        assert_eq!(fs::read_link(bench.path(name)).unwrap().to_str(), Some(target), "{name} is still a link");
+        assert_eq!(read(name), exported);
+    }
+    assert_eq!(fs::metadata(bench.path("old")).unwrap().mode() & 0o777, 0o640, "permissions are kept");
+    assert_eq!((read("old.part").as_str(), read("new")), ("mine", exported.clone()));
+
+    let fifo = bench.path("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let reader = std::thread::spawn({
+        let fifo = fifo.clone();
+        move || {
+            let mut text = String::new();
+            fs::File::open(fifo).unwrap().read_to_string(&mut text).unwrap();
+            text
+        }
+    });
+    bench.run(&["export", "--output", "fifo"]).ok();
+    assert!(fs::symlink_metadata(&fifo).unwrap().file_type().is_fifo());
+    assert_eq!(reader.join().unwrap(), exported);
+    let null = fs::symlink_metadata("/dev/null").unwrap().ino();
+    bench.run(&["export", "--output", "/dev/null"]).ok();
+    bench.run(&["import", "new", "--rejects", "/dev/null"]);
+    assert_eq!(fs::symlink_metadata("/dev/null").unwrap().ino(), null);
+
+    // A failure leaves what was there, and nothing else.
+    let names = || fs::read_dir(bench.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+    let before = names();
+    bench.run(&["export", "--output", "old", "--db", "nowhere"]).failed(&["nowhere"]);
+    let script = r#"trap "" XFSZ; ulimit -f 0; exec "$0" export --output old"#;
+    shell(&bench, script).failed(&["--output", "old"]);
+    assert_eq!((read("old"), names()), (exported.clone(), before));
+    for (name, why) in [("store", "directory"), ("store/CURRENT", "inside the store"), ("no/such", "no/such")] {
+        bench.run(&["export", "--output", name]).failed(&["--output", name, why]);
+        bench.run(&["import", "new", "--rejects", name]).failed(&["--rejects", name, why]);
+    }
+    assert_eq!(bench.export(), exported);
+}
+
+#[test]
+fn a_dash_is_a_standard_stream_and_never_a_file() {
+    let bench = CliStore::new();
+    let ended = bench.feed(&["import", "-", "--rejects", "-"], [ALICE, BAD].concat().as_bytes());
+    assert_eq!((ended.code, ended.err.as_str(), ended.figures()), (2, "", (1, 1, 0)));
+    assert_eq!(lines(&ended.out)[0]["id"], "bob");
+    assert_eq!(bench.run(&["export", "--output", "-"]).ok(), bench.export());
+    assert_eq!(fs::read_dir(bench.path("")).unwrap().count(), 1, "the store, and no file named -");
+    for args in [&["backup", "-"][..], &["backups", "-"], &["restore", "-"], &["list", "--db", "-"]] {
+        let ended = bench.run(args);
+        assert!(ended.code == 1 && ended.err.contains("not a directory"), "{ended:?}");
+    }
+    for args in [&["backup", ""][..], &["list", "--db", ""]] {
+        let ended = bench.run(args);
+        assert!(ended.code == 1 && ended.err.contains("is empty"), "{ended:?}");
+    }
+    let mut command = bench.command(&["update", ALICE]);
+    let ended = Ended::from(command.env("PROFILEDB_DIR", "").output().unwrap());
+    assert!(ended.code == 1 && ended.err.contains("PROFILEDB_DIR"), "{ended:?}");
+    assert!(!bench.path("profiledb-data").exists());
+}
+
+/// Whoever reads the output may leave, but a command that could not do its work has failed all the same.
+#[test]
+fn a_reader_that_leaves_hides_no_failure() {
+    let bench = CliStore::new();
+    bench.file("bad", BAD.repeat(200_000));
+    let ended = shell(&bench, "{ \"$0\" import bad --rejects -; echo $? >&2; } | head -1 > one");
+    assert_eq!(ended.err.lines().last(), Some("1"), "{ended:?}");
+    assert!(ended.err.contains("cannot report a rejected record"), "{ended:?}");
+    bench.file("bad", BAD);
+    let ended = shell(&bench, "{ sleep 0.2; \"$0\" import bad --rejects no; echo $? >&2; } | true");
+    assert_eq!(ended.err.trim(), "2", "{ended:?}");
+}

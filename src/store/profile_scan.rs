@@ -89,9 +89,9 @@ impl ProfileScan {
     /// profile's; `$distinct_id` or `$group_id`, `$last_seen` and `$mp_first_event_time` are among them. Called again,
     /// it replaces the filter.
     ///
-    /// Undefined counts as false. Any other result that is not boolean, and an operator that fails on a profile, is an
-    /// error item for that profile, of kind [`Invalid`](ErrorKind::Invalid), and the scan continues after it. When the
-    /// text is no expression, or refers to `event["x"]`, the scan is a single item, an error of that kind.
+    /// Undefined and every other result that is not `true` exclude a profile, as in a filter of a join. An operator
+    /// that fails on a profile is an error item, of kind [`Invalid`](ErrorKind::Invalid), and the scan continues after
+    /// it. When the text is no expression, or refers to `event["x"]`, the scan is a single item, an error of that kind.
     pub fn filter<E: TryInto<Expr, Error: Into<Error>>>(mut self, expr: E) -> Self {
         match expr.try_into().map_err(Into::into).and_then(about_profiles) {
             Ok(expr) => self.filter = Some(ProfileFilter::new(expr)),

@@ -50,11 +50,7 @@ impl ProfileFilter {
     }
 
     fn keeps(&self, scope: &ProfileScope<'_>) -> Result<bool> {
-        match self.expr.eval(scope)? {
-            None | Some(Value::Bool(false)) => Ok(false),
-            Some(Value::Bool(true)) => Ok(true),
-            Some(_) => Err(Error::invalid(format!("the filter is not boolean filter={}", self.expr))),
-        }
+        self.expr.is_true(scope)
     }
 }
 

@@ -2,13 +2,15 @@
 //!
 //! Each distinct value has a *code*, each distinct combination of codes is the *group key* of a bucket. The group keys
 //! of a dictionary code of a joined table are computed once per code, not once per event. Every worker has a hash table
-//! of its own, and they are merged at the end. The number of buckets and the memory of all workers are bounded.
+//! of its own, and they are merged at the end. The number of buckets is bounded, and so is the memory of all workers:
+//! whatever grows with the input reserves it from one [`Budget`].
 
+use std::cmp::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::answer::{Answer, Bucket};
 use super::block::{Block, ColumnValue, decoded};
+use super::budget::{Budget, Reservation, grown};
 use super::cache::{CodeCache, LossyCache};
 use super::exec::{Execution, Tasks, Worker, in_parallel};
 use super::field::{Breakdown, Keep};
@@ -33,8 +35,8 @@ pub(super) struct Aggregation {
 /// The code of no value: not set.
 const NOT_SET: u32 = 0;
 
-/// The memory of a longer list of group keys is counted at once, not after the block.
-const LONG_LIST: usize = 1_024;
+/// Buckets that are held besides the top ones before the rest of them is dropped.
+const TOP_SLACK: usize = 1_024;
 
 /// Fields that are evaluated together: those of one joined table, or one field of the event.
 struct KeySource {
@@ -44,15 +46,11 @@ struct KeySource {
     fields: Vec<(Column, usize)>,
     /// For dictionary codes of the table: their partial group keys, or their buckets.
     cache: CodeCache<Box<[u32]>>,
-    /// Entries of the lists in the cache.
+    /// The memory of the lists in the cache, in bytes.
     cached: usize,
     /// For values of the event: their codes.
     recent: LossyCache,
 }
-
-/// The memory of all workers of one aggregation.
-#[derive(Default)]
-struct Memory(AtomicUsize);
 
 /// The hash table of one worker.
 struct Aggregator<'a> {
@@ -71,13 +69,19 @@ struct Aggregator<'a> {
     counts_users: bool,
     /// Whether no user is in two tasks, so that distinct sets need not outlive a task.
     users_end_with_task: bool,
-    memory: &'a Memory,
-    /// The part of the memory that is this worker's.
-    counted: usize,
+    budget: Arc<Budget>,
+    /// For accumulators, what they hold, and caches. Interners have their own.
+    reservation: Reservation,
+    /// What accumulators hold besides themselves, in bytes.
+    held: usize,
+    /// How much of that is reserved.
+    reserved_held: usize,
+    /// The memory of all caches, in bytes.
+    cached: usize,
 }
 
 impl<'a> Aggregator<'a> {
-    fn new(execution: &Execution, aggregation: &'a Aggregation, memory: &'a Memory) -> Result<Self> {
+    fn new(execution: &Execution, aggregation: &'a Aggregation, budget: &Arc<Budget>) -> Result<Self> {
         let layout = &execution.layout;
         let mut sources: Vec<KeySource> = Vec::new();
         for (position, breakdown) in aggregation.by.iter().enumerate() {
@@ -99,7 +103,8 @@ impl<'a> Aggregator<'a> {
         if measures.is_empty() {
             measures.push((Measure::Count, Column::Nowhere));
         }
-        let mut values = Interner::default();
+        let interner = || Interner::within(budget.reservation());
+        let mut values = interner();
         values.intern(&[])?;
         Ok(Self {
             aggregation,
@@ -107,25 +112,34 @@ impl<'a> Aggregator<'a> {
             measures,
             sources,
             values,
-            keys: Interner::default(),
+            keys: interner(),
             accumulators: Vec::new(),
-            users: Interner::default(),
-            bucket_users: Interner::default(),
+            users: interner(),
+            bucket_users: interner(),
             users_end_with_task: matches!(execution.tasks, Tasks::Partitions(_)),
-            memory,
-            counted: 0,
+            budget: Arc::clone(budget),
+            reservation: budget.reservation(),
+            held: 0,
+            reserved_held: 0,
+            cached: 0,
         })
     }
 
     /// Adds the rows of a block.
     fn add(&mut self, block: &Block) -> Result<()> {
         let mut sources = std::mem::take(&mut self.sources);
+        let mut entered = false;
         for source in &mut sources {
             if let Some(joined) = source.dim.and_then(|dim| block.joined.get(dim))
                 && source.cache.enter(&joined.dictionary)
             {
-                source.cached = 0;
+                source.cached = source.cache.memory();
+                entered = true;
             }
+        }
+        if entered {
+            self.cached = sources.iter().map(|source| source.cached).sum();
+            self.reserve(0)?;
         }
         let added = match sources.as_mut_slice() {
             // Grouped by fields of the user alone, the buckets of a dictionary code are known after its first event.
@@ -135,8 +149,7 @@ impl<'a> Aggregator<'a> {
             sources => self.add_by_all(block, sources),
         };
         self.sources = sources;
-        added?;
-        self.count_memory(0)
+        added
     }
 
     fn add_by_user(&mut self, block: &Block, source: &mut KeySource) -> Result<()> {
@@ -204,20 +217,20 @@ impl<'a> Aggregator<'a> {
                 self.remember(source, *code, keys.into())?;
             }
             // Every code that is looked up was remembered.
-            for key in source.cache.get(*code).map(|known| &**known).unwrap_or_default().chunks(width) {
-                if !list.chunks(width).any(|other| other == key) {
-                    list.extend_from_slice(key);
-                }
-            }
+            list.extend_from_slice(source.cache.get(*code).map(|known| &**known).unwrap_or_default());
+        }
+        // Those of one code are distinct.
+        if codes.len() > 1 {
+            deduplicate(list, 0, width);
         }
         Ok(())
     }
 
     fn remember(&mut self, source: &mut KeySource, code: u32, list: Box<[u32]>) -> Result<()> {
-        source.cached += list.len();
-        let is_long = list.len() > LONG_LIST;
+        source.cached += size_of_val(&*list);
+        self.cached += size_of_val(&*list);
         source.cache.insert(code, list);
-        if is_long { self.count_memory(source.cached) } else { Ok(()) }
+        self.reserve(0)
     }
 
     /// The codes of a column of the event itself.
@@ -268,6 +281,7 @@ impl<'a> Aggregator<'a> {
     /// The partial group keys of one dictionary code: every combination of the values of its fields.
     fn keys_of_code(&mut self, dictionary: &Dictionary, code: u32, fields: &[(Column, usize)]) -> Result<Vec<u32>> {
         let mut all: Vec<u32> = Vec::new();
+        let mut both = self.budget.reservation();
         for (number, (column, position)) in fields.iter().enumerate() {
             let at = if let Column::Dim { at, .. } = column { *at } else { 0 };
             let mut codes = Vec::new();
@@ -276,9 +290,14 @@ impl<'a> Aggregator<'a> {
                 all = codes;
                 continue;
             }
-            self.combinations([all.len() / number, codes.len()])?;
-            let longer = all.chunks(number).flat_map(|key| codes.iter().map(move |code| (key, *code)));
-            all = longer.flat_map(|(key, code)| key.iter().copied().chain([code])).collect();
+            let len = self.combinations([all.len() / number, codes.len()])?.saturating_mul(number + 1);
+            both.resize((all.len() + len).saturating_mul(size_of::<u32>()))?;
+            let mut longer = Vec::with_capacity(len);
+            for (key, code) in all.chunks(number).flat_map(|key| codes.iter().map(move |code| (key, *code))) {
+                longer.extend_from_slice(key);
+                longer.push(code);
+            }
+            all = longer;
         }
         Ok(all)
     }
@@ -302,14 +321,9 @@ impl<'a> Aggregator<'a> {
             Some(value) if value.kind() == ValueKind::List => match value.elements(usize::MAX) {
                 Some(elements) if !elements.is_empty() => {
                     for element in elements {
-                        let code = self.code_of(Some(element), keep)?;
-                        if let Some(code) = code
-                            // What was there before stays.
-                            && !list.get(start..).unwrap_or_default().contains(&code)
-                        {
-                            list.push(code);
-                        }
+                        list.extend(self.code_of(Some(element), keep)?);
                     }
+                    deduplicate(list, start, 1);
                 }
                 _ => list.extend(self.code_of(None, keep)?),
             },
@@ -356,6 +370,11 @@ impl<'a> Aggregator<'a> {
             if self.keys.len() > self.aggregation.buckets_max {
                 return Err(self.too_many_buckets());
             }
+            let capacity = self.accumulators.capacity();
+            if grown(capacity, self.accumulators.len(), self.measures.len()) > capacity {
+                // Growing copies them.
+                self.reserve(capacity.max(self.measures.len() + 8).saturating_mul(2 * size_of::<Accumulator>()))?;
+            }
             self.accumulators.extend(self.measures.iter().map(|(measure, _)| Accumulator::new(measure)));
         }
         Ok(bucket)
@@ -369,13 +388,17 @@ impl<'a> Aggregator<'a> {
             match measure {
                 Measure::Count => accumulator.count(1),
                 Measure::Uniques => accumulator.count(u64::from(new_user)),
-                _ => match block.cell(event, *column) {
-                    ColumnValue::Stored(value) => accumulator.take(value),
-                    cell => cell.value().into_iter().for_each(|value| accumulator.take_value(value)),
-                },
+                _ => {
+                    self.held -= accumulator.held_bytes();
+                    match block.cell(event, *column) {
+                        ColumnValue::Stored(value) => accumulator.take(value),
+                        cell => cell.value().into_iter().for_each(|value| accumulator.take_value(value)),
+                    }
+                    self.held += accumulator.held_bytes();
+                }
             }
         }
-        Ok(())
+        if self.held > self.reserved_held { self.reserve(0) } else { Ok(()) }
     }
 
     /// Adds the user of an event to the distinct set of a bucket. Returns whether it is new there. Anonymous events
@@ -406,31 +429,18 @@ impl<'a> Aggregator<'a> {
         }
     }
 
-    /// Updates the memory of all workers, and fails if it is too much. Lists of a source that is in use are extra.
-    fn count_memory(&mut self, extra: usize) -> Result<()> {
-        let cached = self.sources.iter().map(|source| source.cached).sum::<usize>() + extra;
-        let tables = [&self.values, &self.keys, &self.users, &self.bucket_users];
-        let mine = tables.map(Interner::memory).iter().sum::<usize>()
-            + self.accumulators.len() * size_of::<Accumulator>()
-            + cached * size_of::<u32>();
-        let Memory(total) = self.memory;
-        let all = if mine >= self.counted {
-            total.fetch_add(mine - self.counted, Ordering::Relaxed) + (mine - self.counted)
-        } else {
-            total.fetch_sub(self.counted - mine, Ordering::Relaxed) - (self.counted - mine)
-        };
-        self.counted = mine;
-        let max = self.aggregation.memory_bytes;
-        if all > max {
-            let message = "the buckets of a group-by, their values and distinct users need more memory than allowed";
-            return Err(Error::limit(format!("{message}: see GroupBy::memory_bytes memory_bytes={max}")));
-        }
-        Ok(())
+    /// Reserves what accumulators and caches take, and some bytes for what they will.
+    fn reserve(&mut self, more: usize) -> Result<()> {
+        let accumulators = self.accumulators.capacity() * size_of::<Accumulator>();
+        self.reserved_held = self.held;
+        self.reservation.resize((accumulators + self.held + self.cached).saturating_add(more))
     }
 
     /// Merges the hash table of another worker into this one.
     fn merge(&mut self, other: &Self) -> Result<()> {
         let width = self.aggregation.by.len();
+        let mut numbers = self.budget.reservation();
+        numbers.resize(other.keys.len() * size_of::<u32>())?;
         let mut buckets = Vec::with_capacity(other.keys.len());
         for bucket in 0..other.keys.len() as u32 {
             let mut codes = Vec::with_capacity(width);
@@ -446,8 +456,13 @@ impl<'a> Aggregator<'a> {
                 if let (false, Some(to), Some(from)) =
                     (by_set, self.accumulators.get_mut(place(number)), other.accumulators.get(place(bucket)))
                 {
+                    self.held -= to.held_bytes();
                     to.merge(from);
+                    self.held += to.held_bytes();
                 }
+            }
+            if self.held > self.reserved_held {
+                self.reserve(0)?;
             }
         }
         for pair in 0..other.bucket_users.len() as u32 {
@@ -464,39 +479,71 @@ impl<'a> Aggregator<'a> {
                 }
             }
         }
-        self.count_memory(0)
+        Ok(())
     }
 
-    fn answer(self) -> Answer {
+    fn answer(mut self) -> Result<Answer> {
+        // They are counted by now.
+        (self.users, self.bucket_users) = (Interner::default(), Interner::default());
         let Aggregation { by, top, .. } = self.aggregation;
+        let top = top.unwrap_or(usize::MAX);
         let decode = |code: u32| (code != NOT_SET).then(|| decoded(ValueBytes::new(self.values.get(code))));
-        let mut buckets = Vec::with_capacity(self.keys.len());
+        let total = self.keys.len();
+        let room = total.min(top.saturating_add(top.max(TOP_SLACK)));
+        let mut memory = self.budget.reservation();
+        let mut bytes = room.saturating_mul(size_of::<Bucket>());
+        memory.resize(bytes)?;
+        let mut buckets: Vec<Bucket> = Vec::with_capacity(room);
         for (number, measures) in self.accumulators.chunks(self.measures.len()).enumerate() {
-            let by = codes_of_key(self.keys.get(number as u32)).map(decode).collect();
-            buckets.push(Bucket { by, measures: measures.iter().map(Accumulator::value).collect() });
+            if buckets.len() == room {
+                buckets.sort_unstable_by(by_first_measure);
+                bytes -= buckets.iter().skip(top).map(held_bytes).sum::<usize>();
+                buckets.truncate(top);
+            }
+            let mut values = Vec::with_capacity(by.len());
+            values.extend(codes_of_key(self.keys.get(number as u32)).map(decode));
+            buckets.push(Bucket { by: values, measures: measures.iter().map(Accumulator::value).collect() });
+            bytes += buckets.last().map_or(0, held_bytes);
+            memory.resize(bytes)?;
         }
-        buckets.sort_by(|a, b| {
-            // Not set sorts after everything that is set.
-            let by = |bucket: &Bucket| -> Vec<(bool, Option<Value>)> {
-                bucket.by.iter().map(|value| (value.is_none(), value.clone())).collect()
-            };
-            b.measures.first().cmp(&a.measures.first()).then_with(|| by(a).cmp(&by(b)))
-        });
-        let total = buckets.len();
-        buckets.truncate(top.unwrap_or(usize::MAX));
-        Answer {
+        buckets.sort_unstable_by(by_first_measure);
+        buckets.truncate(top);
+        Ok(Answer {
             by: by.iter().map(|breakdown| breakdown.field.to_string()).collect(),
             measures: self.measures.iter().map(|(measure, _)| measure.to_string()).collect(),
             buckets,
             total,
-        }
+        })
     }
 }
 
-impl Drop for Aggregator<'_> {
-    fn drop(&mut self) {
-        self.memory.0.fetch_sub(self.counted, Ordering::Relaxed);
+/// The order of buckets. No two have the same values.
+fn by_first_measure(a: &Bucket, b: &Bucket) -> Ordering {
+    // Not set sorts after everything that is set.
+    let not_set_last = |value| (Option::is_none(value), value);
+    let by = || a.by.iter().map(not_set_last).cmp(b.by.iter().map(not_set_last));
+    b.measures.first().cmp(&a.measures.first()).then_with(by)
+}
+
+/// What a bucket holds besides itself, in bytes.
+fn held_bytes(bucket: &Bucket) -> usize {
+    let held: usize = bucket.by.iter().flatten().chain(&bucket.measures).map(Value::held_bytes).sum();
+    size_of_val(bucket.by.as_slice()) + size_of_val(bucket.measures.as_slice()) + held
+}
+
+/// Makes the entries of a list distinct from one on, each of which is some codes. Their order has no meaning.
+fn deduplicate(list: &mut Vec<u32>, start: usize, width: usize) {
+    let Some(entries) = list.get(start..) else { return };
+    let count = entries.len() / width.max(1);
+    if count < 2 || (count == 2 && entries.get(..width) != entries.get(width..)) {
+        return;
     }
+    let mut entries: Vec<&[u32]> = entries.chunks(width).collect();
+    entries.sort_unstable();
+    entries.dedup();
+    let distinct = entries.concat();
+    list.truncate(start);
+    list.extend(distinct);
 }
 
 fn codes_of_key(key: &[u8]) -> impl Iterator<Item = u32> {
@@ -523,9 +570,9 @@ fn put_combination(mut number: usize, sources: &[KeySource], lists: &[Vec<u32>],
 
 /// Runs a join into buckets.
 pub(super) fn aggregate(execution: &Arc<Execution>, aggregation: &Aggregation) -> Result<Answer> {
-    let memory = Memory::default();
+    let budget = Budget::new(aggregation.memory_bytes);
     let work = |mut worker: Worker| -> Result<Aggregator<'_>> {
-        let mut aggregator = Aggregator::new(execution, aggregation, &memory)?;
+        let mut aggregator = Aggregator::new(execution, aggregation, &budget)?;
         worker.run(|block, task| {
             aggregator.add(&block)?;
             if task.has_ended {
@@ -538,7 +585,7 @@ pub(super) fn aggregate(execution: &Arc<Execution>, aggregation: &Aggregation) -
     let mut parts = in_parallel(execution, work)?;
     let mut all = match parts.pop() {
         Some(last) => last,
-        None => Aggregator::new(execution, aggregation, &memory)?,
+        None => Aggregator::new(execution, aggregation, &budget)?,
     };
     for part in parts {
         execution.interrupt.check()?;
@@ -548,5 +595,5 @@ pub(super) fn aggregate(execution: &Arc<Execution>, aggregation: &Aggregation) -
     if aggregation.by.is_empty() && all.keys.len() == 0 {
         all.bucket(&[])?;
     }
-    Ok(all.answer())
+    all.answer()
 }

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use xxhash_rust::xxh3::xxh3_64;
-
-use super::probe::{Dictionary, are_equal};
+use super::probe::{Dictionary, are_equal, hash};
 use crate::error::Result;
 
 /// What the codes of one dictionary were found to mean.
@@ -32,6 +30,11 @@ impl<T> CodeCache<T> {
             self.known.resize_with(dictionary.len() + 1, || None);
         }
         is_new
+    }
+
+    /// Memory in use, in bytes, without that of what codes mean.
+    pub(super) fn memory(&self) -> usize {
+        self.known.capacity() * size_of::<Option<T>>()
     }
 
     /// What a code means, if it is known. The dictionary must have been entered.
@@ -87,7 +90,7 @@ impl LossyCache {
     const LIST_MAX: usize = 16;
 
     fn place(bytes: &[u8]) -> usize {
-        xxh3_64(bytes) as usize % Self::PLACES
+        hash(bytes) as usize % Self::PLACES
     }
 
     #[inline]

@@ -104,8 +104,8 @@ impl GroupBy {
 
     /// The most memory that buckets, their distinct values and the distinct users of [`Measure::Uniques`] may take on
     /// all threads together, in bytes: with more the query ends with
-    /// [`LimitExceeded`](crate::ErrorKind::LimitExceeded). Default: 512 MB; 4 KB to 4 GB. It is counted after each
-    /// block of events, so a little more may be in use for a moment. Build sides have [`Join::memory_bytes`].
+    /// [`LimitExceeded`](crate::ErrorKind::LimitExceeded). Default: 512 MB; 4 KB to 4 GB. What grows reserves its
+    /// memory before it is allocated, the answer included. Build sides have [`Join::memory_bytes`].
     pub fn memory_bytes(mut self, bytes: usize) -> Self {
         if !(MEMORY_MIN..=MEMORY_MAX).contains(&bytes) {
             let message = format!("not {MEMORY_MIN} to {MEMORY_MAX} bytes of memory memory_bytes={bytes}");

@@ -167,6 +167,16 @@ impl Accumulator {
         }
     }
 
+    /// What it holds besides itself, in bytes.
+    #[inline]
+    pub(super) fn held_bytes(&self) -> usize {
+        match self {
+            Self::Count(_) => 0,
+            Self::Sum(total) | Self::Avg(total) => total.rest.as_ref().map_or(0, Number::held_bytes),
+            Self::Min(value) | Self::Max(value) => value.as_ref().map_or(0, Value::held_bytes),
+        }
+    }
+
     pub(super) fn value(&self) -> Value {
         match self {
             Self::Count(count) => (*count).into(),

@@ -12,7 +12,7 @@
 //! scan       scans of events into blocks         probe      build sides, and the three ways to probe them
 //! block      a batch of events in columns        cache      what a dictionary code meant
 //! rows       the rows, one by one                fold       the rows, on the threads that made them
-//! aggregate  groups of rows, and measures of them
+//! aggregate  groups of rows, and measures of them budget    memory reservation
 //! tables     the storage interface               stats      what was done so far
 //! group_by   rows grouped into buckets           cancel     cancellation, deadlines
 //! ```
@@ -29,6 +29,7 @@
 mod aggregate;
 mod answer;
 mod block;
+mod budget;
 mod cache;
 mod cancel;
 mod estimate;

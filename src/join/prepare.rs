@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::exec::{Execution, Partitioner, Tasks};
 use super::layout::JoinLayout;
-use super::plan::{HINTED, MEMORY_MAX, Plan, Strategy};
+use super::plan::{Plan, Strategy};
 use super::probe::{BuildSide, read_rows};
 use super::scan::{Days, EventPredicate};
 use super::tables::ProfileTables;
@@ -54,16 +54,15 @@ pub(super) fn build(execution: &mut Execution, memory: usize) -> Result<()> {
         if table.strategy != Strategy::Hash || table.partitioned {
             continue;
         }
-        let memory = if table.reason == HINTED { MEMORY_MAX } else { share };
-        match read_rows(&*execution.tables, dim, memory, &execution.counters, &execution.interrupt)? {
+        match read_rows(&*execution.tables, dim, share, &execution.counters, &execution.interrupt)? {
             Some(rows) => {
                 if let Some(last) = builds.last_mut() {
-                    *last = Some(BuildSide::hashed(&rows)?);
+                    *last = Some(BuildSide::hashed(rows));
                 }
             }
             None => {
                 table.strategy = Strategy::Lookup;
-                table.reason.push_str("; larger than estimated, looked up instead");
+                table.reason.push_str("; larger than its share of the memory, looked up instead");
             }
         }
     }

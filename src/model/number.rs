@@ -127,6 +127,15 @@ impl Number {
         }
     }
 
+    /// What it holds besides itself, in bytes.
+    pub(crate) fn held_bytes(&self) -> usize {
+        match &self.0 {
+            Repr::Small { .. } => 0,
+            // Digits of 64 bits, and room for as many more.
+            Repr::Big(big) => size_of::<Big>() + usize::try_from(big.mantissa.bits() / 4).unwrap_or(usize::MAX) + 16,
+        }
+    }
+
     fn exponent(&self) -> i16 {
         match &self.0 {
             Repr::Small { exponent, .. } => *exponent,

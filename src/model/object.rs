@@ -101,6 +101,12 @@ impl Object {
         self.len() == other.len() && self.iter().zip(other.iter()).all(|(a, b)| a.0 == b.0 && a.1.is_identical(b.1))
     }
 
+    /// What it holds besides itself, in bytes.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let held = self.0.iter().map(|(name, value)| name.capacity() + value.held_bytes());
+        self.0.capacity() * size_of::<(String, Value)>() + held.sum::<usize>()
+    }
+
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut Value> {
         self.0.iter_mut().map(|(_, value)| value)
     }

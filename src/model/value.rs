@@ -111,6 +111,19 @@ impl Value {
         }
     }
 
+    /// What it holds besides itself, in bytes.
+    pub(crate) fn held_bytes(&self) -> usize {
+        match self {
+            Self::Null | Self::Bool(_) => 0,
+            Self::Number(number) => number.held_bytes(),
+            Self::String(text) => text.capacity(),
+            Self::List(elements) => {
+                elements.capacity() * size_of::<Self>() + elements.iter().map(Self::held_bytes).sum::<usize>()
+            }
+            Self::Object(object) => object.held_bytes(),
+        }
+    }
+
     /// The ids of the groups that this value names: that of a scalar, or those of the scalars in a list, at most
     /// [`GROUP_IDS_MAX`]. Values that are not valid ids are skipped. Clients send ids that look like numbers as
     /// numbers, and expect them to equal the string.

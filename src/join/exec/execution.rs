@@ -103,7 +103,7 @@ impl Execution {
         for (dim, rows) in partition.rows {
             self.counters.partitions.add(1);
             if let Some(prober) = probers.get_mut(dim) {
-                let mut build = BuildSide::sorted(rows)?;
+                let mut build = BuildSide::sorted(rows);
                 self.derive_filter(dim, &mut build)?;
                 *prober = Prober::Hash(Arc::new(build), 0);
             }

@@ -38,6 +38,9 @@ pub(super) struct Partition {
     pub(super) to: Option<Vec<u8>>,
 }
 
+/// A partition has at least this many rows, however large they are, because each costs a pass over the days.
+const ROWS_MIN: u64 = 8;
+
 /// When a partition is full.
 #[derive(Clone, Copy)]
 struct Bounds<'i> {
@@ -158,11 +161,13 @@ fn fill_from_many(
 impl Bounds<'_> {
     #[inline]
     fn are_reached(self, rows: &BuildRows) -> bool {
-        rows.len() as u64 >= self.rows || rows.memory_bytes() >= self.bytes
+        let len = rows.len() as u64;
+        len >= self.rows || (len >= ROWS_MIN && rows.memory_bytes() >= self.bytes)
     }
 
     fn are_reached_by_all(self, rows: &[(usize, BuildRows)]) -> bool {
         let count = rows.iter().map(|(_, rows)| rows.len() as u64).sum::<u64>();
-        count >= self.rows || rows.iter().map(|(_, rows)| rows.memory_bytes()).sum::<usize>() >= self.bytes
+        let bytes = || rows.iter().map(|(_, rows)| rows.memory_bytes()).sum::<usize>();
+        count >= self.rows || (count >= ROWS_MIN && bytes() >= self.bytes)
     }
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
+use crate::join::budget::grown;
 
 /// Byte strings back to back.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +24,21 @@ impl Arena {
     #[inline]
     pub(in crate::join) fn size_bytes(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Memory in use, in bytes.
+    pub(in crate::join) fn memory(&self) -> usize {
+        self.bytes.capacity() + self.ends.capacity() * size_of::<u32>()
+    }
+
+    /// Memory in use once a string of this length is appended, and while it is: growing copies.
+    pub(in crate::join) fn memory_with(&self, len: usize) -> (usize, usize) {
+        let bytes = grown(self.bytes.capacity(), self.bytes.len(), len);
+        let ends = grown(self.ends.capacity(), self.ends.len(), 1);
+        let after = bytes.saturating_add(ends.saturating_mul(size_of::<u32>()));
+        let copied = if bytes > self.bytes.capacity() { self.bytes.capacity() } else { 0 }
+            + if ends > self.ends.capacity() { self.ends.capacity() * size_of::<u32>() } else { 0 };
+        (after, after.saturating_add(copied))
     }
 
     /// Removes all strings and keeps the memory.

@@ -92,6 +92,13 @@ impl DictionaryBuilder {
         }
     }
 
+    /// Memory in use, in bytes, also while a value of this length is added.
+    pub(in crate::join) fn memory_with(&self, len: usize) -> usize {
+        self.tuples.memory_with(len)
+            + self.properties.iter().map(|property| property.memory_with(len)).sum::<usize>()
+            + self.combinations.capacity() * size_of::<u32>()
+    }
+
     pub(in crate::join) fn finish(self) -> Arc<Dictionary> {
         let len = match self.properties.as_slice() {
             [] => usize::from(self.any),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::arena::Arena;
 use super::build_rows::BuildRows;
-use super::dictionary::{Dictionary, DictionaryBuilder, NO_ROW};
+use super::dictionary::{Dictionary, NO_ROW};
 use super::interner::Interner;
 use super::runtime_filter::RuntimeFilter;
 use super::sorted::SortedIds;
@@ -42,22 +42,15 @@ const FILTER_SHARE: usize = 4;
 
 impl BuildSide {
     /// Builds a hash table, for probes in any order.
-    pub(in crate::join) fn hashed(rows: &BuildRows) -> Result<Self> {
-        let mut ids = Interner::default();
-        ids.reserve(rows.len());
-        rows.ids.iter().try_for_each(|id| ids.intern(id).map(drop))?;
-        Self::new(&rows.tuples, rows.properties, Index::Hashed(ids))
+    pub(in crate::join) fn hashed(rows: BuildRows) -> Self {
+        let BuildRows { ids, codes, dictionary, .. } = rows;
+        Self { index: Index::Hashed(Interner::of(ids)), codes, dictionary: dictionary.finish(), filter: None }
     }
 
     /// Takes rows as they are, sorted by id, for probes that mostly ascend.
-    pub(in crate::join) fn sorted(rows: BuildRows) -> Result<Self> {
-        Self::new(&rows.tuples, rows.properties, Index::Sorted(SortedIds::new(rows.ids)))
-    }
-
-    fn new(tuples: &Arena, properties: usize, index: Index) -> Result<Self> {
-        let mut dictionary = DictionaryBuilder::new(properties);
-        let codes = tuples.iter().map(|tuple| dictionary.code(tuple)).collect::<Result<_>>()?;
-        Ok(Self { index, codes, dictionary: dictionary.finish(), filter: None })
+    pub(in crate::join) fn sorted(rows: BuildRows) -> Self {
+        let BuildRows { ids, codes, dictionary, .. } = rows;
+        Self { index: Index::Sorted(SortedIds::new(ids)), codes, dictionary: dictionary.finish(), filter: None }
     }
 
     /// Derives a runtime filter from a predicate on the rows of this table: the ids of the rows that it keeps, unless
@@ -151,14 +144,16 @@ mod tests {
             repeats in prop::collection::vec(0..60_usize, 0..60),
         ) {
             let known: Vec<String> = known.into_iter().map(|id| format!("{prefix}{id}")).collect();
-            let mut rows = BuildRows { properties: 1, ..BuildRows::default() };
-            for id in &known {
-                rows.ids.push(id.as_bytes()).unwrap();
-                codec::project_value(&Value::from(id.len() as u64), rows.tuples.buffer());
-                rows.tuples.finish().unwrap();
-            }
-            let hashed = BuildSide::hashed(&rows).unwrap();
-            let sorted = BuildSide::sorted(rows).unwrap();
+            let rows = || {
+                let mut rows = BuildRows::with_properties(1);
+                for id in &known {
+                    let mut tuple = Vec::new();
+                    codec::project_value(&Value::from(id.len() as u64), &mut tuple);
+                    rows.push_tuple(id.as_bytes(), &tuple).unwrap();
+                }
+                rows
+            };
+            let (hashed, sorted) = (BuildSide::hashed(rows()), BuildSide::sorted(rows()));
             let probed = probed.iter().map(|id| format!("{prefix}{id}")).chain(probed.iter().cloned());
             let repeated = repeats.iter().filter_map(|at| known.get(*at).cloned());
             let mut cursor = 0;

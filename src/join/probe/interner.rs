@@ -2,11 +2,18 @@
 //!
 //! One byte arena and one open-addressing hash table of 8 bytes per slot, at most half full. A slot holds 32 bits of
 //! the hash, so that strings that differ are nearly always told apart without a look at their bytes.
+//!
+//! The hash is seeded at random in each process: strings come from the input, and with a known hash they can be made
+//! to collide.
 
-use xxhash_rust::xxh3::xxh3_64;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::arena::Arena;
 use crate::error::{Error, Result};
+use crate::join::budget::Reservation;
 
 /// Distinct byte strings.
 #[derive(Debug, Default)]
@@ -14,6 +21,7 @@ pub(in crate::join) struct Interner {
     strings: Arena,
     /// The upper half of the hash, and the code of the string plus one. 0 is free.
     slots: Vec<u64>,
+    reservation: Reservation,
 }
 
 const SLOTS_MIN: usize = 16;
@@ -23,9 +31,21 @@ impl Interner {
         self.strings.len()
     }
 
-    /// Memory in use, in bytes, roughly.
-    pub(in crate::join) fn memory(&self) -> usize {
-        self.strings.size_bytes() + self.strings.len() * 4 + self.slots.len() * 8
+    /// One whose memory is reserved before it is allocated.
+    pub(in crate::join) fn within(reservation: Reservation) -> Self {
+        Self { reservation, ..Self::default() }
+    }
+
+    /// One of strings that are distinct, with their numbers as codes.
+    pub(in crate::join) fn of(strings: Arena) -> Self {
+        let mut interner = Self { strings, ..Self::default() };
+        interner.reserve(interner.strings.len());
+        interner
+    }
+
+    /// Memory in use, in bytes, also while a string of this length is added.
+    pub(in crate::join) fn memory_with(&self, len: usize) -> usize {
+        self.strings.memory_with(len).1 + self.slots.capacity() * size_of::<u64>()
     }
 
     /// Makes room for this many strings, so that the table is not rehashed while they are added.
@@ -52,7 +72,7 @@ impl Interner {
     /// The code of a string, if it has one.
     #[inline]
     pub(in crate::join) fn find(&self, string: &[u8]) -> Option<u32> {
-        self.probe(string, xxh3_64(string)).ok()
+        self.probe(string, hash(string)).ok()
     }
 
     /// The code of a string, a new one at its first occurrence.
@@ -62,7 +82,7 @@ impl Interner {
     /// [`LimitExceeded`](crate::ErrorKind::LimitExceeded) when all strings together have more than 4 GB.
     #[inline]
     pub(in crate::join) fn intern(&mut self, string: &[u8]) -> Result<u32> {
-        let hash = xxh3_64(string);
+        let hash = hash(string);
         match self.probe(string, hash) {
             Ok(code) => Ok(code),
             Err(free) => self.add(string, hash, free),
@@ -72,10 +92,18 @@ impl Interner {
     fn add(&mut self, string: &[u8], hash: u64, free: usize) -> Result<u32> {
         let full = || Error::limit("a join has more than 4 billion distinct values");
         let code = u32::try_from(self.strings.len()).ok().filter(|code| *code < u32::MAX - 1).ok_or_else(full)?;
+        let is_full = (self.strings.len() + 1) * 2 > self.slots.len();
+        let slots = if is_full { (self.slots.len() * 2).max(SLOTS_MIN) } else { self.slots.len() };
+        let (after, meanwhile) = self.strings.memory_with(string.len());
+        if is_full || meanwhile > after || after > self.strings.memory() {
+            let slots = slots.saturating_mul(size_of::<u64>());
+            self.reservation.resize(meanwhile.saturating_add(slots))?;
+            self.reservation.resize(after.saturating_add(slots))?;
+        }
         self.strings.push(string)?;
-        if self.strings.len() * 2 > self.slots.len() {
+        if is_full {
             // This enters the new string as well.
-            self.resize((self.slots.len() * 2).max(SLOTS_MIN));
+            self.resize(slots);
         } else if let Some(slot) = self.slots.get_mut(free) {
             *slot = (hash & TAG) | u64::from(code + 1);
         }
@@ -103,11 +131,12 @@ impl Interner {
     }
 
     fn resize(&mut self, slots: usize) {
-        self.slots.clear();
+        // The old ones are freed first.
+        self.slots = Vec::new();
         self.slots.resize(slots, 0);
         let mask = slots.wrapping_sub(1);
         for code in 0..self.strings.len() as u32 {
-            let hash = xxh3_64(self.get(code));
+            let hash = hash(self.get(code));
             let mut at = hash as usize & mask;
             while self.slots.get(at).is_some_and(|slot| *slot != 0) {
                 at = (at + 1) & mask;
@@ -117,6 +146,13 @@ impl Interner {
             }
         }
     }
+}
+
+/// The hash of strings of the input, seeded at random in each process. Nothing that is stored may depend on it.
+#[inline]
+pub(in crate::join) fn hash(string: &[u8]) -> u64 {
+    static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0));
+    xxh3_64_with_seed(string, *SEED)
 }
 
 /// Whether two strings are equal. Strings of the length of usual ids are compared in two steps, without a call.
@@ -168,7 +204,8 @@ mod tests {
         for n in 0..100_000_u32 {
             assert_eq!(interner.intern(&n.to_le_bytes()).unwrap(), n);
         }
-        assert!(interner.memory() < 100_000 * 4 + 100_000 * 4 + (1 << 18) * 8 + 1);
+        // Vectors have room for up to twice what they hold.
+        assert!(interner.memory_with(0) < 2 * (100_000 * 4 + 100_000 * 4) + (1 << 18) * 8 + 1);
         assert!((0..100_000_u32).all(|n| interner.find(&n.to_le_bytes()) == Some(n)));
     }
 }

@@ -31,10 +31,12 @@ pub struct Limits {
     /// Properties per profile, not counting `$last_seen`. An update that would exceed it is rejected as a whole.
     /// Source: Mixpanel, User Profiles, FAQ (2,000).
     pub properties_max: usize,
-    /// Length of a property name, in Unicode scalar values; longer names are truncated. Source: same FAQ (255).
+    /// Length of a property name, in Unicode scalar values; longer names are rejected, or truncated with a note under
+    /// lenient rules. Source: same FAQ (255).
     pub name_chars_max: usize,
-    /// Length of a string value at any depth, in Unicode scalar values; longer ones are truncated between two
-    /// characters. Source: Mixpanel, Supported Data Types (255; it says bytes in one place, characters in another).
+    /// Length of a string value at any depth, in Unicode scalar values; longer ones are rejected, or truncated between
+    /// two characters, with a note, under lenient rules. Source: Mixpanel, Supported Data Types
+    /// (255; it says bytes in one place, characters in another).
     pub string_chars_max: usize,
     /// Size of one list or object value as compact JSON, in bytes; larger ones are rejected. Source: Supported
     /// Data Types (256 KB).

@@ -10,7 +10,7 @@ use crate::error::ErrorKind;
 use crate::error::Result;
 use crate::log::{DayErasure, EventView, Events, UserErasure, first_event_of, whole_days_before};
 use crate::model::{Event, Kind, ProfileKey, Timestamp};
-use crate::ops::Change;
+use crate::ops::{Change, Excess};
 use crate::store::{Commit, Durability, Request};
 
 /// The event log: the verbs to append and to erase, and those of [`EventView`] to read it as it is at each call.
@@ -230,7 +230,7 @@ impl Db {
             self.erase(chunk)?;
         }
         // Last: as long as the profile is there, it is visible that the erasure is not complete.
-        let profile = shared.admit(key, Change::Delete, (shared.options.clock)())?;
+        let profile = shared.admit(key, Change::Delete, (shared.options.clock)(), &mut Excess::Refused)?;
         let erasures = vec![first_event_of(&Kind::User, distinct_id)];
         let request = Request { profiles: profile.into_iter().collect(), erasures, ..Request::default() };
         self.store.write(request, shared.options.durability)?;

@@ -352,20 +352,23 @@ impl Import<'_> {
 
     fn admit(&self, record: Outcome<RecordParts>, now: Timestamp, request: &mut Request) -> Outcome<Imported> {
         let index = self.index;
-        let RecordParts { line, id, insert_id, notes, write } = record.map_err(|reject| Reject { index, ..reject })?;
+        let RecordParts { line, id, insert_id, mut notes, write } =
+            record.map_err(|reject| Reject { index, ..reject })?;
         let kind = match &write {
             RecordWrite::Change(key, _) => Some(key.kind().clone()),
             RecordWrite::Event(_) => None,
         };
         let Db { store, appender } = &self.importer.db;
+        // The limits of the store may be narrower than those of the rules.
+        let excess = &mut self.importer.rules.excess(&mut notes, None);
         let shared = &store.shared;
         let admitted = match write {
             RecordWrite::Change(key, change) => {
-                shared.admit(key, change, now).map(|write| request.profiles.extend(write))
+                shared.admit(key, change, now, excess).map(|write| request.profiles.extend(write))
             }
             RecordWrite::Event(event) => {
                 let (limits, groups) = (&shared.options.limits, shared.group_keys());
-                let encoded = appender.append(event, limits, now, &groups, &mut request.first_events);
+                let encoded = appender.append(event, limits, excess, now, &groups, &mut request.first_events);
                 encoded.map(|event| request.events.push(event))
             }
         };

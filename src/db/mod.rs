@@ -35,6 +35,7 @@ use crate::error::Result;
 use crate::ingest::Rules;
 use crate::log::{self, Appender};
 use crate::model::Kind;
+use crate::ops::Excess;
 use crate::rocks;
 use crate::store::{CheckReport, Commit, Durability, ReadSource, Request, Store, TableReport, View};
 
@@ -275,13 +276,14 @@ impl Db {
         let now = (shared.options.clock)();
         request.profiles.reserve(batch.changes.len());
         for (key, change) in batch.changes {
-            request.profiles.extend(shared.admit(key, change, now)?);
+            request.profiles.extend(shared.admit(key, change, now, &mut Excess::Refused)?);
         }
         if !batch.events.is_empty() {
             let (groups, limits) = (shared.group_keys(), &shared.options.limits);
             request.events.reserve(batch.events.len());
             for event in batch.events {
-                request.events.push(self.appender.append(event, limits, now, &groups, &mut request.first_events)?);
+                let (excess, first_events) = (&mut Excess::Refused, &mut request.first_events);
+                request.events.push(self.appender.append(event, limits, excess, now, &groups, first_events)?);
             }
         }
         Ok(request)

@@ -2,13 +2,15 @@
 //!
 //! There is no map in between, so ignored values are never allocated.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::parse::ParseError;
 use super::reject::Reject;
-use crate::model::{Number, Object, Value};
+use super::repair::{self, Repair};
+use crate::model::{Number, Object, Value, ValueSeed};
 use crate::ops::Operator;
 
 /// A key of an update object, by its meaning.
@@ -26,9 +28,6 @@ enum EnvelopeKey {
 
 impl EnvelopeKey {
     fn of(name: &str) -> Self {
-        if !name.starts_with('$') {
-            return Self::Ignored;
-        }
         match name {
             "$distinct_id" => Self::DistinctId,
             "$group_key" => Self::GroupKey,
@@ -46,7 +45,8 @@ impl EnvelopeKey {
             | "$user_id"
             | "$had_persisted_distinct_id"
             | "$mp_metadata"
-            | "$source" => Self::Ignored,
+            | "$source"
+            | "mp_lib" => Self::Ignored,
             _ => Operator::named(name).map_or_else(|| Self::Unknown(name.to_owned()), Self::Operator),
         }
     }
@@ -59,17 +59,27 @@ pub(super) struct Envelope {
     pub(super) group_key: Option<Value>,
     pub(super) group_id: Option<Value>,
     pub(super) time: Option<Value>,
-    pub(super) ignore_time: bool,
+    pub(super) ignore_time: Option<Value>,
     pub(super) properties: Option<Value>,
     /// Ascending by operator, each at most once.
     pub(super) operands: Vec<(Operator, Value)>,
-    /// The first key that begins with a dollar and has no meaning.
-    pub(super) unknown: Option<String>,
+    /// The keys without a meaning.
+    pub(super) unknown: Vec<(String, Value)>,
+    /// What was changed to read the object.
+    pub(super) repairs: Vec<Repair>,
 }
 
 /// Parses the text of a value of any type.
-pub(super) fn value_of(bytes: &[u8]) -> Result<Value, ParseError> {
-    serde_json::from_str(text_of(bytes)?).map_err(|error| broken(&error))
+pub(super) fn value_of(bytes: &[u8]) -> Result<(Value, Vec<Repair>), ParseError> {
+    let text = text_of(bytes)?;
+    let is_altered = Cell::new(false);
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let value = ValueSeed(&is_altered).deserialize(&mut deserializer);
+    match value.and_then(|value| deserializer.end().map(|()| value)) {
+        Ok(value) if !is_altered.get() => Ok((value, Vec::new())),
+        Ok(value) => repair::read(text).map_or(Ok((value, Vec::new())), |read| read.map_err(ParseError::Invalid)),
+        Err(error) => repair::read(text).map_or_else(|| Err(broken(&error)), |read| read.map_err(ParseError::Invalid)),
+    }
 }
 
 /// Checks that a record is an object.
@@ -91,13 +101,17 @@ impl Envelope {
     /// Parses the text of an object.
     pub(super) fn from_slice(bytes: &[u8]) -> Result<Self, ParseError> {
         let text = text_of(bytes)?;
-        if !text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
-            return Ok(Self::from_value(value_of(bytes)?)?);
-        }
+        let is_altered = Cell::new(false);
         let mut deserializer = serde_json::Deserializer::from_str(text);
-        let envelope = deserializer.deserialize_map(EnvelopeVisitor).map_err(|error| broken(&error))?;
-        deserializer.end().map_err(|error| broken(&error))?;
-        Ok(envelope)
+        let envelope = deserializer.deserialize_map(EnvelopeVisitor(ValueSeed(&is_altered)));
+        match envelope.and_then(|envelope| deserializer.end().map(|()| envelope)) {
+            Ok(envelope) if !is_altered.get() => Ok(envelope),
+            // It is no object, or no JSON, or not the whole text.
+            _ => {
+                let (value, repairs) = value_of(bytes)?;
+                Ok(Self { repairs, ..Self::from_value(value)? })
+            }
+        }
     }
 
     /// Sorts the entries of a decoded object.
@@ -109,24 +123,41 @@ impl Envelope {
         Ok(envelope)
     }
 
-    fn put(&mut self, key: EnvelopeKey, value: Value) {
-        match key {
-            EnvelopeKey::DistinctId => self.distinct_id = Some(value),
-            EnvelopeKey::GroupKey => self.group_key = Some(value),
-            EnvelopeKey::GroupId => self.group_id = Some(value),
-            EnvelopeKey::Time => self.time = Some(value),
-            EnvelopeKey::IgnoreTime => self.ignore_time = is_on(&value),
-            EnvelopeKey::Properties => self.properties = Some(value),
+    /// Adds an entry. False if there was one under the key.
+    fn put(&mut self, key: EnvelopeKey, value: Value) -> bool {
+        let entry = match key {
+            EnvelopeKey::DistinctId => &mut self.distinct_id,
+            EnvelopeKey::GroupKey => &mut self.group_key,
+            EnvelopeKey::GroupId => &mut self.group_id,
+            EnvelopeKey::Time => &mut self.time,
+            EnvelopeKey::IgnoreTime => &mut self.ignore_time,
+            EnvelopeKey::Properties => &mut self.properties,
             EnvelopeKey::Operator(operator) => {
+                let count = self.operands.len();
                 self.operands.retain(|(other, _)| *other != operator);
+                let is_new = self.operands.len() == count;
                 let at = self.operands.partition_point(|(other, _)| *other < operator);
                 self.operands.insert(at, (operator, value));
+                return is_new;
             }
             EnvelopeKey::Unknown(name) => {
-                self.unknown.get_or_insert(name);
+                if !value.is_null() {
+                    self.unknown.push((name, value));
+                }
+                return true;
             }
-            EnvelopeKey::Ignored => {}
+            EnvelopeKey::Ignored => return true,
+        };
+        entry.replace(value).is_none()
+    }
+
+    /// Drops the entries that are null. It is not done before the end, so that null may be the last of two entries.
+    pub(super) fn without_nulls(mut self) -> Self {
+        let Self { distinct_id, group_key, group_id, time, ignore_time, properties, .. } = &mut self;
+        for entry in [distinct_id, group_key, group_id, time, ignore_time, properties] {
+            entry.take_if(|value| value.is_null());
         }
+        self
     }
 }
 
@@ -155,9 +186,9 @@ fn broken(error: &serde_json::Error) -> ParseError {
     ParseError::NotJson(Reject::invalid(reason))
 }
 
-struct EnvelopeVisitor;
+struct EnvelopeVisitor<'c>(ValueSeed<'c>);
 
-impl<'de> Visitor<'de> for EnvelopeVisitor {
+impl<'de> Visitor<'de> for EnvelopeVisitor<'_> {
     type Value = Envelope;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -167,15 +198,10 @@ impl<'de> Visitor<'de> for EnvelopeVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope, A::Error> {
         let mut envelope = Envelope::default();
         while let Some(key) = map.next_key_seed(KeySeed)? {
-            match key {
-                EnvelopeKey::Ignored => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-                EnvelopeKey::Unknown(name) => {
-                    map.next_value::<IgnoredAny>()?;
-                    envelope.unknown.get_or_insert(name);
-                }
-                key => envelope.put(key, map.next_value()?),
+            if matches!(key, EnvelopeKey::Ignored) {
+                map.next_value::<IgnoredAny>()?;
+            } else if !envelope.put(key, map.next_value_seed(self.0)?) {
+                self.0.0.set(true);
             }
         }
         Ok(envelope)

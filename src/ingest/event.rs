@@ -7,11 +7,12 @@
 use super::envelope::{bare, is_on, object_of, value_of};
 use super::parse::{Parse, ParseError, RecordParts, RecordWrite, WireRecord, from_slice};
 use super::reject::{Outcome, Reject};
-use super::rules::Rules;
+use super::repair::Repair;
+use super::rules::{Endpoint, Rules};
 use super::scalar::{id_text, missing, time_of};
 use crate::limits::{ID_BYTES_MAX, Limits};
 use crate::model::{Event, Object, Timestamp, Value};
-use crate::ops::{Note, admit_ahead, excerpt, is_bad_id};
+use crate::ops::{Note, excerpt, is_bad_id};
 
 const TIME: &str = "properties.time";
 const DISTINCT_ID: &str = "properties.distinct_id";
@@ -67,6 +68,10 @@ impl EventRecord {
     ///
     /// A [`Reject`] without a line, when it cannot be appended.
     pub fn from_value(value: Value, rules: &Rules) -> Outcome<Self> {
+        Self::from_repaired(value, Vec::new(), rules)
+    }
+
+    fn from_repaired(value: Value, repairs: Vec<Repair>, rules: &Rules) -> Outcome<Self> {
         let mut object = object_of(value)?;
         let name = name_of(object.remove("event"));
         let properties = match object.remove("properties") {
@@ -75,22 +80,39 @@ impl EventRecord {
             other => return Err(name.err().unwrap_or_else(|| no_properties(other.as_ref()))),
         };
         let mut record = Self::new(Event::new("", "", Timestamp::from_seconds(0)));
-        match record.fill(name, EventFields::of(properties), rules) {
+        let filled = record.fill(name, EventFields::of(properties), repairs, rules);
+        match filled.and_then(|()| record.take_others(object, rules)) {
             Ok(()) => Ok(record),
             Err(reject) => Err(record.with_context(reject)),
         }
     }
 
-    fn fill(&mut self, name: Result<String, Reject>, parts: EventFields, rules: &Rules) -> Result<(), Reject> {
+    /// Notes the entries that are not part of an event.
+    fn take_others(&mut self, others: Object, rules: &Rules) -> Result<(), Reject> {
+        let others = others.into_iter().filter(|(name, value)| !value.is_null() && name != "$mp_metadata");
+        for (name, value) in others {
+            let reject = Reject::at(&name, format!("an event has its name and its properties key={name:?}"));
+            rules.warn_or_reject(&mut self.notes, reject, "ignored", Some(&value))?;
+        }
+        Ok(())
+    }
+
+    fn fill(
+        &mut self,
+        name: Result<String, Reject>,
+        parts: EventFields,
+        repairs: Vec<Repair>,
+        rules: &Rules,
+    ) -> Result<(), Reject> {
         // The ids come first, so that all other errors can name the event.
         let user = id_text(DISTINCT_ID, parts.distinct_id).map(|id| {
             let found = id.is_some();
             self.event.distinct_id = id.unwrap_or_default();
             found
         });
-        let given = parts.insert_id.is_some();
         let insert_id = id_text(INSERT_ID, parts.insert_id).map(|id| self.event.insert_id = id);
         self.event.name = name?;
+        rules.take_repairs(repairs, &mut self.notes)?;
         if parts.ignore {
             return Err(Reject::at("properties.$ignore", "the event asks to be dropped"));
         }
@@ -99,44 +121,42 @@ impl EventRecord {
         }
         self.event.time = self.time(parts.time, rules)?;
         insert_id?;
-        self.check_insert_id(given, rules)?;
+        self.check_insert_id(rules)?;
         self.event.properties = parts.properties;
         self.admit(rules)
     }
 
-    /// The time of the event. A time in the future is set to now.
+    /// The time of the event. Without one, or with one in the future, it is set to now.
     fn time(&mut self, value: Option<Value>, rules: &Rules) -> Result<Timestamp, Reject> {
-        let value = value.filter(|value| !value.is_null()).ok_or_else(|| missing(TIME))?;
-        let time = match (time_of(TIME, &value, rules), &value) {
-            (Err(reject), Value::String(text)) if !rules.is_strict() => Timestamp::parse(text).map_err(|_| reject)?,
-            (time, _) => time?,
-        };
-        if let Some(now) = rules.current_time()
-            && let Err(error) = admit_ahead(time, rules.bounds(), now)
-        {
-            let reject = Reject { field: Some(TIME.into()), ..error.into() };
-            rules.warn_or_reject(&mut self.notes, reject, "set to now", Some(&value))?;
-            return Ok(now);
+        if let Some(value) = value {
+            return time_of(TIME, &value, rules, &mut self.notes);
         }
-        Ok(time)
+        match rules.current_time() {
+            Some(now) if rules.where_sent() != Endpoint::Import => {
+                rules.warn_or_reject(&mut self.notes, missing(TIME), "set to now", None)?;
+                Ok(now)
+            }
+            _ => Err(missing(TIME)),
+        }
     }
 
     /// Removes an `$insert_id` that is not unique: events with it would replace each other.
-    fn check_insert_id(&mut self, given: bool, rules: &Rules) -> Result<(), Reject> {
-        let before = self.event.insert_id.as_deref().map(Value::from);
-        let warn = |notes: &mut Vec<Note>, reason: String, consequence: &str| {
-            rules.warn_or_reject(notes, Reject::at(INSERT_ID, reason), consequence, before.as_ref())
+    fn check_insert_id(&mut self, rules: &Rules) -> Result<(), Reject> {
+        let warn = |notes: &mut Vec<Note>, id: &str, reason: String, consequence: &str| {
+            rules.warn_or_reject(notes, Reject::at(INSERT_ID, reason), consequence, Some(&id.into()))
         };
         match self.event.insert_id.as_deref() {
             // The store makes one.
-            None if !given && !rules.is_strict() => {}
-            None | Some("") => {
-                rules.warn_or_reject(&mut self.notes, missing(INSERT_ID), "left out", None)?;
+            None if !rules.is_strict() => {}
+            None => return Err(missing(INSERT_ID)),
+            Some("") => {
+                rules.warn_or_reject(&mut self.notes, missing(INSERT_ID), "left out", Some(&"".into()))?;
                 self.event.insert_id = None;
             }
             Some(id) if is_bad_id(id) => {
                 warn(
                     &mut self.notes,
+                    id,
                     format!("an id that broken clients send for all users value={id:?}"),
                     "left out",
                 )?;
@@ -144,7 +164,7 @@ impl EventRecord {
             }
             Some(id) if !has_documented_form(id) => {
                 let form = format!("$insert_id has at most {INSERT_ID_BYTES_MAX} letters, digits and dashes");
-                warn(&mut self.notes, format!("{form} value={:?}", excerpt(id)), "kept")?;
+                warn(&mut self.notes, id, format!("{form} value={:?}", excerpt(id)), "kept")?;
             }
             Some(_) => {}
         }
@@ -156,11 +176,13 @@ impl EventRecord {
         let crowded = self.event.properties.len() > limits.event_properties_max;
         // Without a clock, the future limit is not checked.
         let now = rules.current_time().unwrap_or(Timestamp::from_millis(i64::MAX));
-        self.event.admit_in_place(limits, rules.limits_id(), now).map_err(|error| {
+        let mut excess = rules.excess(&mut self.notes, None);
+        self.event.admit_in_place(limits, rules.limits_id(), now, &mut excess).map_err(|error| {
             let mut reject = Reject::from(error);
             // The name was checked, so only an excess of properties is reported on the event itself.
             reject.field = reject.field.map(|field| match &*field {
                 "properties" if crowded => field,
+                "event" if rules.is_strict() && self.event.name.len() > limits.string_chars_max => field,
                 name => format!("properties.{name}").into(),
             });
             reject
@@ -186,7 +208,8 @@ impl Parse for EventRecord {
     }
 
     fn parse(text: &[u8], rules: &Rules) -> Result<Self, ParseError> {
-        Ok(Self::from_value(value_of(text)?, rules)?)
+        let (value, repairs) = value_of(text)?;
+        Ok(Self::from_repaired(value, repairs, rules)?)
     }
 
     fn set_line(&mut self, line: u64) {
@@ -215,6 +238,8 @@ impl EventFields {
         let mut parts = Self::default();
         for (name, value) in properties {
             match name.as_str() {
+                // Null is absent.
+                "time" | "distinct_id" | "$insert_id" if value.is_null() => {}
                 "time" => parts.time = Some(value),
                 "distinct_id" => parts.distinct_id = Some(value),
                 "$insert_id" => parts.insert_id = Some(value),

@@ -23,13 +23,18 @@
 //! What is tolerated becomes a [`Note`] of the record. [`Rules`] are the options of the parser. Records are validated
 //! against the limits here, and the store does not validate them again under the same limits.
 //!
-//! | where the documentation of the format is ambiguous | lenient (the default)            | strict |
+//! **Nothing is changed silently.** What lenient rules, the default, change on the way in is a [`Note`] with the value
+//! before, and strict rules reject the record for it. What becomes a note is listed in `docs/CONTRACT.md`: texts that
+//! are truncated, names that occur twice, keys that are ignored, times and numbers as text, and more. Null in the
+//! envelope is absent. Ids that are equal numbers are one id, however they are written.
+//!
+//! | where the documentation of the format is ambiguous | lenient (the default)        | strict |
 //! |----------------------------------------------------|------------------------------|--------|
-//! | several operators in one object                | applied in the order below       | error  |
-//! | `$add` of a string that is a number            | the number                       | error  |
+//! | several operators in one object                | in the order below, with a note  | error  |
+//! | `$add` of a string that is a number            | the number, with a note          | error  |
 //! | `$add` of anything else                        | that name is skipped with a note | error  |
-//! | `$union` with `[]`, `$unset` of no names       | nothing happens                  | error  |
-//! | `$time` as a string that is a number           | the number                       | error  |
+//! | `$union` with `[]`, `$unset` of no names       | nothing happens, with a note     | error  |
+//! | `$time` as text: a number, ISO 8601            | that time, with a note           | error  |
 //! | `$delete` and another operator                 | error                            | error  |
 //! | `$append`, `$merge` and `$add` on a group      | error ([`Rules::add_on_groups`] allows `$add`) | same |
 //!
@@ -39,7 +44,7 @@
 //! `{}` under `$set` or `$set_once` creates an empty user profile and touches its `$last_seen`, and does nothing for
 //! a group; under any other operator it does nothing. Names that belong to the envelope or are computed (`$token`,
 //! `$distinct_id`, `$group_key`, `$group_id`, `$ip`, `$ignore_time`, `$last_seen`, `$mp_first_event_time`) are
-//! dropped silently inside of an operand, because several client libraries put them there.
+//! left out of an operand with a note: several client libraries put them there.
 //! `$ip`, `$ignore_alias`, `$latitude` and `$longitude` are accepted and have no effect.
 //!
 //! | in an event                                    | lenient (the default)            | strict |
@@ -47,18 +52,19 @@
 //! | `distinct_id` is a number or a boolean         | its text                         | same   |
 //! | `distinct_id` is `""`                          | an anonymous event               | same   |
 //! | `distinct_id` of broken clients: `"anon"`, `0` | error                            | same   |
-//! | `time` as a string that is a number            | the number                       | error  |
-//! | `time` as a date in ISO 8601                   | that time, in UTC by default     | error  |
+//! | `time` as text: a number, ISO 8601             | that time, with a note           | error  |
+//! | no `time`                                      | `now`, with a note               | error  |
+//! | no `time`, of [`Endpoint::Import`]             | error                            | error  |
 //! | `time` before 1971                             | error                            | same   |
 //! | `time` more than an hour after [`Rules::now`]  | `now`, with a note               | error  |
-//! | no `$insert_id`                                | the store makes one              | error  |
-//! | `$insert_id` is null, `""` or `"anon"`, ..     | the store makes one, with a note | error  |
+//! | no `$insert_id`, or null                       | the store makes one              | error  |
+//! | `$insert_id` is `""` or `"anon"`, ..           | the store makes one, with a note | error  |
 //! | `$insert_id` is a number                       | its text                         | same   |
 //! | `$insert_id` is not 1 to 36 of `[A-Za-z0-9-]`  | kept, with a note                | error  |
 //! | `$ignore` is true                              | error                            | same   |
 //!
-//! `token` and `ip` among the properties of an event are dropped silently, as is everything but `event` and
-//! `properties`. All other names are properties, also those that begin with a dollar.
+//! `token` and `ip` among the properties of an event are accepted and have no effect. All other names are properties,
+//! also those that begin with a dollar.
 //!
 //! This module is pure: its only I/O is that of the reader and the clock that it is given.
 
@@ -73,6 +79,7 @@ mod parse;
 mod reader;
 mod record;
 mod reject;
+mod repair;
 mod request;
 mod rules;
 mod scalar;

@@ -6,13 +6,15 @@ use super::envelope::bare;
 use super::reject::Reject;
 use super::rules::Rules;
 use super::scalar::numeric;
-use crate::model::{Object, Value};
+use crate::model::{LAST_SEEN, Object, Value};
 use crate::ops::{Note, Op, Operator, Update, excerpt, is_reserved};
 
 /// Builds the update of one object.
 pub(super) struct UpdateBuilder<'a> {
     pub(super) rules: &'a Rules,
     pub(super) group: bool,
+    /// Whether the object has `$ignore_time`, so that a `$last_seen` in `$set` counts.
+    pub(super) ignore_time: bool,
     pub(super) update: Update,
     pub(super) notes: Vec<Note>,
 }
@@ -54,7 +56,7 @@ impl UpdateBuilder<'_> {
     }
 
     fn set(&mut self, operator: Operator, operand: Value) -> Result<(), Reject> {
-        for (name, value) in entries(operator, operand)? {
+        for (name, value) in self.entries(operator, operand)? {
             let op = if operator == Operator::Set { Op::Set(value) } else { Op::SetOnce(value) };
             self.push(name, op);
         }
@@ -66,7 +68,7 @@ impl UpdateBuilder<'_> {
     }
 
     fn merge(&mut self, operand: Value) -> Result<(), Reject> {
-        for (name, value) in entries(Operator::Merge, operand)? {
+        for (name, value) in self.entries(Operator::Merge, operand)? {
             let Value::Object(object) = value else {
                 let reason = format!("$merge takes an object type={}", bare(&value));
                 return Err(Reject::at(field(Operator::Merge, &name), reason));
@@ -77,20 +79,20 @@ impl UpdateBuilder<'_> {
     }
 
     fn add(&mut self, operand: Value) -> Result<(), Reject> {
-        for (name, value) in entries(Operator::Add, operand)? {
-            let place = field(Operator::Add, &name);
-            let number = match &value {
-                Value::Number(number) => Some(number.clone()),
-                Value::String(text) => {
+        for (name, value) in self.entries(Operator::Add, operand)? {
+            let place = || field(Operator::Add, &name);
+            let number = match value {
+                Value::Number(number) => Some(number),
+                Value::String(ref text) => {
                     let number = numeric(text);
                     let consequence = if number.is_some() { "converted" } else { "skipped" };
                     let reason = format!("$add takes a number value={:?}", excerpt(text));
-                    self.warn_or_reject(&place, reason, consequence, &value)?;
+                    self.warn_or_reject(&place(), reason, consequence, &value)?;
                     number
                 }
-                other => {
+                ref other => {
                     let reason = format!("$add takes a number type={}", bare(other));
-                    self.warn_or_reject(&place, reason, "skipped", &value)?;
+                    self.warn_or_reject(&place(), reason, "skipped", other)?;
                     None
                 }
             };
@@ -102,14 +104,14 @@ impl UpdateBuilder<'_> {
     }
 
     fn elements(&mut self, operator: Operator, operand: Value, op: fn(Value) -> Op) -> Result<(), Reject> {
-        for (name, value) in entries(operator, operand)? {
+        for (name, value) in self.entries(operator, operand)? {
             self.push(name, op(value));
         }
         Ok(())
     }
 
     fn union(&mut self, operand: Value) -> Result<(), Reject> {
-        for (name, value) in entries(Operator::Union, operand)? {
+        for (name, value) in self.entries(Operator::Union, operand)? {
             let elements = match value {
                 Value::List(elements) => elements,
                 scalar => vec![scalar],
@@ -139,10 +141,36 @@ impl UpdateBuilder<'_> {
                 return Err(Reject::at(Operator::Unset.name(), reason));
             }
         };
-        for name in names.into_iter().filter(|name| !is_reserved(name)) {
-            self.push(name, Op::Unset);
+        for name in names {
+            if is_reserved(&name) {
+                leave_out(Operator::Unset.name(), &name, None, self.rules, &mut self.notes)?;
+            } else {
+                self.push(name, Op::Unset);
+            }
         }
         Ok(())
+    }
+
+    /// The entries of an operand, which must be an object, without reserved names.
+    fn entries(&mut self, operator: Operator, operand: Value) -> Result<Vec<(String, Value)>, Reject> {
+        let object = match operand {
+            Value::Object(object) => object,
+            // PHP writes an empty object so.
+            Value::List(list) if list.is_empty() => Object::new(),
+            other => {
+                let reason = format!("the operand is an object type={}", bare(&other));
+                return Err(Reject::at(operator.name(), reason));
+            }
+        };
+        let mut entries: Vec<_> = object.into_iter().collect();
+        for (name, value) in entries.iter().filter(|(name, _)| is_reserved(name)) {
+            // It was read before, as the time of the update.
+            if !(operator == Operator::Set && self.ignore_time && name == LAST_SEEN) {
+                leave_out(operator.name(), name, Some(value), self.rules, &mut self.notes)?;
+            }
+        }
+        entries.retain(|(name, _)| !is_reserved(name));
+        Ok(entries)
     }
 }
 
@@ -156,17 +184,16 @@ fn unset_name(value: Value) -> Result<String, Reject> {
     }
 }
 
-/// The entries of an operand, which must be an object, without reserved names.
-fn entries(operator: Operator, operand: Value) -> Result<impl Iterator<Item = (String, Value)>, Reject> {
-    match operand {
-        Value::Object(object) => Ok(storable(object)),
-        other => Err(Reject::at(operator.name(), format!("the operand is an object type={}", bare(&other)))),
-    }
-}
-
-/// The entries whose names are not reserved for the envelope or the store.
-pub(super) fn storable(object: Object) -> impl Iterator<Item = (String, Value)> {
-    object.into_iter().filter(|(name, _)| !is_reserved(name))
+/// Notes a name that is reserved for the envelope or the store.
+pub(super) fn leave_out(
+    place: &str,
+    name: &str,
+    value: Option<&Value>,
+    rules: &Rules,
+    notes: &mut Vec<Note>,
+) -> Result<(), Reject> {
+    let reject = Reject::at(format!("{place}.{name}"), "the name is reserved and cannot be stored as a property");
+    rules.warn_or_reject(notes, reject, "left out", value)
 }
 
 /// The path of a property: the operator and the name.

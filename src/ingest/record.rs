@@ -1,16 +1,14 @@
 //! Parsing of update objects: the key of the profile, and the change.
 
 use super::envelope::{Envelope, bare};
-use super::operand::{UpdateBuilder, storable};
+use super::operand::{UpdateBuilder, leave_out};
 use super::parse::{Parse, ParseError, RecordParts, RecordWrite, WireRecord, from_slice};
 use super::reject::{Outcome, Reject};
 use super::rules::{Endpoint, Rules};
-use super::scalar::{id_text, missing, time_of};
+use super::scalar::{flag, id_text, missing, numeric, read_time, time_of};
 use crate::limits::Limits;
-use crate::model::{Kind, ProfileKey, Timestamp, Value};
-use crate::ops::{Change, Note, Op, Operator, Update, excerpt};
-
-const LAST_SEEN: &str = "$last_seen";
+use crate::model::{FIRST_EVENT, Kind, LAST_SEEN, ProfileKey, Timestamp, Value};
+use crate::ops::{Change, Excess, Note, Op, Operator, Update, is_reserved};
 
 /// An update object that was parsed and admitted.
 ///
@@ -65,7 +63,8 @@ impl Record {
         Self::from_envelope(Envelope::from_value(value)?, rules)
     }
 
-    fn from_envelope(mut envelope: Envelope, rules: &Rules) -> Outcome<Self> {
+    fn from_envelope(envelope: Envelope, rules: &Rules) -> Outcome<Self> {
+        let mut envelope = envelope.without_nulls();
         let key = identify(&mut envelope, rules)?;
         match change(envelope, key.kind(), rules) {
             Ok((change, notes)) => Ok(Self { key, change, notes, line: None }),
@@ -109,7 +108,7 @@ fn identify(envelope: &mut Envelope, rules: &Rules) -> Result<ProfileKey, Reject
         });
     }
     let group = match rules.where_sent() {
-        Endpoint::Any => group,
+        Endpoint::Any | Endpoint::Import => group,
         Endpoint::Engage => false,
         Endpoint::Groups => true,
     };
@@ -119,7 +118,7 @@ fn identify(envelope: &mut Envelope, rules: &Rules) -> Result<ProfileKey, Reject
     let id = profile_id("$group_id", envelope.group_id.take());
     let key = match envelope.group_key.take() {
         Some(Value::String(key)) => Kind::group(key).map_err(Reject::from),
-        None | Some(Value::Null) => Err(missing("$group_key")),
+        None => Err(missing("$group_key")),
         Some(other) => Err(Reject::at("$group_key", format!("a group key is a string type={}", bare(&other)))),
     };
     match (key, id) {
@@ -136,67 +135,116 @@ fn profile_id(field: &str, value: Option<Value>) -> Result<String, Reject> {
 
 /// Determines the change.
 fn change(mut envelope: Envelope, kind: &Kind, rules: &Rules) -> Result<(Change, Vec<Note>), Reject> {
-    let time = envelope.time.take().map(|time| time_of("$time", &time, rules)).transpose()?;
-    let operands = std::mem::take(&mut envelope.operands);
-    if operands.is_empty() {
-        return match (envelope.properties.take(), envelope.unknown.take()) {
-            (Some(properties), _) => exported(properties, rules).map(|update| (Change::Update(update), Vec::new())),
-            (None, Some(name)) => Err(Reject::at(name.as_str(), format!("unknown operator operator={name:?}"))),
-            (None, None) => Err(Reject::invalid("the object has no operator")),
-        };
+    let mut notes = Vec::new();
+    rules.take_repairs(std::mem::take(&mut envelope.repairs), &mut notes)?;
+    let operators = operators(&mut envelope, rules, &mut notes)?;
+    if operators.is_empty() && envelope.properties.is_none() {
+        return Err(no_operator(&envelope));
     }
-    let several = operands.len() > 1;
-    let deletes = operands.iter().any(|(operator, _)| *operator == Operator::Delete);
-    if several && (deletes || rules.is_strict()) {
-        let names: Vec<_> = operands.iter().map(|(operator, _)| operator.name()).collect();
-        return Err(Reject::invalid(format!("one operator at a time operators={}", names.join(","))));
+    ignore_others(&envelope, !operators.is_empty(), rules, &mut notes)?;
+    let ignore_time = flag("$ignore_time", envelope.ignore_time.as_ref(), rules, &mut notes)?;
+    let time = envelope.time.take().map(|time| time_of("$time", &time, rules, &mut notes)).transpose()?;
+    if operators.is_empty() {
+        let properties = envelope.properties.take().unwrap_or_default();
+        return exported(properties, rules, &mut notes).map(|update| (Change::Update(update), notes));
     }
-    if deletes {
+    if operators.iter().any(|(operator, _)| *operator == Operator::Delete) {
         // The operand has no meaning: client libraries send null, "", false, {} and the id itself.
-        return Ok((Change::Delete, Vec::new()));
+        return Ok((Change::Delete, notes));
     }
-    let only = operands.iter().map(|(operator, _)| *operator).next().filter(|_| !several);
+    let only = operators.iter().map(|(operator, _)| *operator).next().filter(|_| operators.len() == 1);
     let mut seen = None;
     let group = kind.group_key().is_some();
-    let mut build = UpdateBuilder { rules, group, update: Update::new(), notes: Vec::new() };
-    for (operator, operand) in operands {
-        if operator == Operator::Set && envelope.ignore_time {
-            seen = explicit_last_seen(operator.name(), &operand)?;
+    let mut build = UpdateBuilder { rules, group, ignore_time, update: Update::new(), notes };
+    for (operator, operand) in operators {
+        if operator == Operator::Set && ignore_time {
+            seen = explicit_last_seen(operator.name(), &operand, rules, &mut build.notes)?;
         }
         build.operator(operator, operand)?;
     }
-    let UpdateBuilder { mut update, notes, .. } = build;
-    update = match (envelope.ignore_time, seen, time) {
+    let UpdateBuilder { mut update, mut notes, .. } = build;
+    update = match (ignore_time, seen, time) {
         // An exported profile is restored, with its time.
         (true, Some(seen), _) => update.at(seen),
         (true, None, _) => update.ignore_time(),
         (false, _, Some(time)) => update.at(time),
         (false, _, None) => update,
     };
-    Ok((Change::Update(admit(update, only.map(Operator::name), rules)?), notes))
+    let excess = &mut rules.excess(&mut notes, None);
+    Ok((Change::Update(admit(update, only.map(Operator::name), rules, excess)?), notes))
+}
+
+/// The operators and their operands. An operand that is null is absent, except for that of `$delete`.
+fn operators(envelope: &mut Envelope, rules: &Rules, notes: &mut Vec<Note>) -> Result<Vec<(Operator, Value)>, Reject> {
+    let mut operators = std::mem::take(&mut envelope.operands);
+    let is_delete = |(operator, _): &(Operator, Value)| *operator == Operator::Delete;
+    let deletes = operators.iter().any(is_delete);
+    if !deletes {
+        operators.retain(|(_, operand)| !operand.is_null());
+    }
+    if operators.len() > 1 {
+        let names: Vec<_> = operators.iter().map(|(operator, _)| operator.name()).collect();
+        let reject = Reject::invalid(format!("one operator at a time operators={}", names.join(",")));
+        if deletes {
+            return Err(reject);
+        }
+        rules.warn_or_reject(notes, reject, "applied in this order", None)?;
+    }
+    Ok(operators)
+}
+
+/// Notes the keys that have no meaning, or none next to others.
+fn ignore_others(envelope: &Envelope, has_operator: bool, rules: &Rules, notes: &mut Vec<Note>) -> Result<(), Reject> {
+    let export = (&envelope.properties, &envelope.time);
+    let ignored = match (has_operator, export) {
+        (true, (Some(value), _)) => Some(("$properties", "$properties restores an export, without an operator", value)),
+        (false, (Some(_), Some(value))) => Some(("$time", "an export has its time in $last_seen", value)),
+        _ => None,
+    };
+    if let Some((field, reason, value)) = ignored {
+        rules.warn_or_reject(notes, Reject::at(field, reason), "ignored", Some(value))?;
+    }
+    for (name, value) in &envelope.unknown {
+        let what = if name.starts_with('$') { "unknown operator operator" } else { "not a key of an update key" };
+        rules.warn_or_reject(notes, Reject::at(name, format!("{what}={name:?}")), "ignored", Some(value))?;
+    }
+    Ok(())
+}
+
+/// The reject of an object that changes nothing.
+fn no_operator(envelope: &Envelope) -> Reject {
+    match envelope.unknown.iter().find(|(name, _)| name.starts_with('$')) {
+        Some((name, _)) => Reject::at(name, format!("unknown operator operator={name:?}")),
+        None => Reject::invalid("the object has no operator"),
+    }
 }
 
 /// The update that restores an exported profile: sets all properties, and `$last_seen`.
-fn exported(properties: Value, rules: &Rules) -> Result<Update, Reject> {
+fn exported(properties: Value, rules: &Rules, notes: &mut Vec<Note>) -> Result<Update, Reject> {
     const FIELD: &str = "$properties";
-    let seen = explicit_last_seen(FIELD, &properties)?;
+    let seen = explicit_last_seen(FIELD, &properties, rules, notes)?;
     let Value::Object(properties) = properties else {
         return Err(Reject::at(FIELD, format!("$properties is an object type={}", bare(&properties))));
     };
     // The profile existed, so it is created even without properties, also that of a group.
     let mut update = Update::new().create();
-    for (name, value) in storable(properties) {
-        update.push(name, Op::Set(value));
+    for (name, value) in properties {
+        match &*name {
+            // The first is read above, the second is computed from the events.
+            LAST_SEEN | FIRST_EVENT => {}
+            _ if is_reserved(&name) => leave_out(FIELD, &name, Some(&value), rules, notes)?,
+            _ => update.push(name, Op::Set(value)),
+        }
     }
     update = match seen {
         Some(seen) => update.at(seen),
         None => update.ignore_time(),
     };
-    admit(update, Some(FIELD), rules)
+    admit(update, Some(FIELD), rules, &mut rules.excess(notes, Some(FIELD)))
 }
 
-fn admit(update: Update, place: Option<&str>, rules: &Rules) -> Result<Update, Reject> {
-    update.admit_as(rules.bounds(), rules.limits_id()).map_err(|error| {
+fn admit(update: Update, place: Option<&str>, rules: &Rules, excess: &mut Excess<'_>) -> Result<Update, Reject> {
+    update.admit_as(rules.bounds(), rules.limits_id(), excess).map_err(|error| {
         let mut reject = Reject::from(error);
         // With several operators, the error does not tell which of them has the property.
         if let (Some(place), Some(name)) = (place, &reject.field) {
@@ -206,20 +254,20 @@ fn admit(update: Update, place: Option<&str>, rules: &Rules) -> Result<Update, R
     })
 }
 
-/// The `$last_seen` among the properties, if there is one.
-fn explicit_last_seen(place: &str, properties: &Value) -> Result<Option<Timestamp>, Reject> {
-    let Some(value) = properties.as_object().and_then(|object| object.get(LAST_SEEN)) else {
-        return Ok(None);
-    };
-    let field = || format!("{place}.{LAST_SEEN}");
-    match value {
-        Value::String(text) => match Timestamp::parse(text) {
-            Ok(time) => Ok(Some(time)),
-            Err(_) => {
-                let reason = format!("$last_seen has the shape YYYY-MM-DDTHH:MM:SS value={:?}", excerpt(text));
-                Err(Reject::at(field(), reason))
-            }
-        },
-        other => Err(Reject::at(field(), format!("$last_seen is a string type={}", bare(other)))),
+/// The `$last_seen` among the properties, if there is one. It is a text.
+fn explicit_last_seen(
+    place: &'static str,
+    properties: &Value,
+    rules: &Rules,
+    notes: &mut Vec<Note>,
+) -> Result<Option<Timestamp>, Reject> {
+    let value = properties.as_object().and_then(|object| object.get(LAST_SEEN));
+    let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(None) };
+    let field = format!("{place}.{LAST_SEEN}");
+    let time = read_time(&field, value)?;
+    if value.as_str().is_none_or(|text| numeric(text).is_some()) {
+        let reason = format!("$last_seen has the form YYYY-MM-DDTHH:MM:SS value={value}");
+        rules.warn_or_reject(notes, Reject::at(field, reason), "converted", Some(value))?;
     }
+    Ok(Some(time))
 }

@@ -4,12 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::reject::Reject;
+use super::repair::Repair;
 use crate::limits::{Limits, LimitsId};
 use crate::model::{Timestamp, Value};
-use crate::ops::Note;
+use crate::ops::{Excess, Note};
 
 /// The endpoint that an object was sent to. It determines whether the profile is a user or a group if the object does
-/// not.
+/// not, and whether an event needs a time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// Users and groups: an object with `$group_key` or `$group_id` updates a group.
@@ -19,6 +20,9 @@ pub enum Endpoint {
     Engage,
     /// Groups only. An object without `$group_key` is rejected, whatever else it has.
     Groups,
+    /// As [`Any`](Self::Any), and an event without a time is rejected: the store of a history cannot make one up. Of
+    /// other endpoints, such an event gets the time of its arrival, with a note.
+    Import,
 }
 
 /// Parser options. The default is lenient, accepts users and groups, and has the limits of [`Limits::mixpanel`].
@@ -160,6 +164,18 @@ impl Rules {
             Now::Fixed(now) => Some(*now),
             Now::Clock(clock) => Some(clock()),
         }
+    }
+
+    /// Adds a note for each repair of the text, or rejects the record under strict rules.
+    pub(super) fn take_repairs(&self, repairs: Vec<Repair>, notes: &mut Vec<Note>) -> Result<(), Reject> {
+        repairs.into_iter().try_for_each(|Repair { reject, consequence, before }| {
+            self.warn_or_reject(notes, reject, consequence, Some(&before))
+        })
+    }
+
+    /// What becomes of names and strings that are too long. `place` replaces the operator in the notes.
+    pub(crate) fn excess<'n>(&self, notes: &'n mut Vec<Note>, place: Option<&'static str>) -> Excess<'n> {
+        if self.strict { Excess::Refused } else { Excess::Noted { notes, place } }
     }
 
     /// Adds a note of what is done about a value, or rejects the record under strict rules.

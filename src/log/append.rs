@@ -8,6 +8,7 @@ use crate::codec::{self, EncodedEvent, FirstEvent, GroupKeys};
 use crate::error::Result;
 use crate::limits::Limits;
 use crate::model::{Event, Kind, Timestamp, Value};
+use crate::ops::Excess;
 
 /// Encodes events.
 pub(crate) struct Appender {
@@ -31,13 +32,14 @@ impl Appender {
     /// when it is refused.
     pub(crate) fn append(
         &self,
-        event: Event,
+        mut event: Event,
         limits: &Limits,
+        excess: &mut Excess<'_>,
         now: Timestamp,
         groups: &GroupKeys,
         first_events: &mut Vec<FirstEvent>,
     ) -> Result<EncodedEvent> {
-        let mut event = event.admit(limits, now)?;
+        event.admit_in_place(limits, limits.id(), now, excess)?;
         event.insert_id.get_or_insert_with(|| self.insert_id());
         if !event.distinct_id.is_empty() {
             first_events.push(FirstEvent::new(&self.first_of_users, &event.distinct_id, event.time));
@@ -65,7 +67,8 @@ mod tests {
         let event = || Event::new("e", "u", Timestamp::from_seconds(0));
         let now = Timestamp::from_seconds(0);
         let append = |appender: &&Appender| {
-            appender.append(event(), &Limits::unbounded(), now, &GroupKeys::default(), &mut Vec::new()).unwrap().key
+            let (limits, excess, groups) = (Limits::unbounded(), &mut Excess::Refused, GroupKeys::default());
+            appender.append(event(), &limits, excess, now, &groups, &mut Vec::new()).unwrap().key
         };
         let keys: std::collections::BTreeSet<_> = [&one, &one, &other].iter().map(append).collect();
         assert_eq!(keys.len(), 3);

@@ -6,6 +6,7 @@ use super::{Appender, EventView, FirstEventBackfill, check};
 use crate::codec::{self, EVENTS, GroupKeys};
 use crate::limits::Limits;
 use crate::model::{Event, Kind, Timestamp};
+use crate::ops::Excess;
 use crate::rocks::{Engine, EngineSettings, Mode};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
@@ -30,7 +31,8 @@ fn an_event_that_cannot_be_read_is_one_error_item_and_ends_no_scan() {
     let (appender, groups) = (Appender::new(), GroupKeys::of(&engine.families()));
     for event in [event("one", "alice", 9), event("two", "bob", 9), event("three", "alice", 8), event("four", "bob", 8)]
     {
-        let event = appender.append(event, &Limits::mixpanel(), NOW, &groups, &mut Vec::new()).unwrap();
+        let event =
+            appender.append(event, &Limits::mixpanel(), &mut Excess::Refused, NOW, &groups, &mut Vec::new()).unwrap();
         put(&engine, &event.key, &event.value);
     }
     let damaged = codec::event_key(&event("two", "bob", 9));

@@ -24,4 +24,4 @@ pub(crate) use deserialize::{FieldValue, deserialize_fields};
 pub(crate) use event::is_reserved_in_event;
 pub(crate) use number::{EXPONENT_MIN, Mantissa};
 pub(crate) use profile::{FIRST_EVENT, LAST_SEEN};
-pub(crate) use value::is_group_id;
+pub(crate) use value::{ValueSeed, is_group_id};

@@ -387,10 +387,17 @@ impl TryFrom<f64> for Number {
 }
 
 impl Number {
-    /// Whether this is out of the range of 64-bit integers. A parser may have rounded such a number, so as an id it
-    /// could be that of another user.
-    pub(crate) fn is_beyond_64_bits(&self) -> bool {
-        self.as_f64().abs() >= 2_f64.powi(63) && self.as_i64().is_none() && self.as_u64().is_none()
+    /// The text of this number as an id, the same for all numbers that are equal: of a whole number its digits. None
+    /// for a float beyond 2^53, which a parser may have rounded, so that it could be the id of another user.
+    pub(crate) fn as_id(&self) -> Option<String> {
+        match self.parts() {
+            (Mantissa::Small(digits), 0) if !self.is_float() || digits.unsigned_abs() <= 1 << f64::MANTISSA_DIGITS => {
+                Some(digits.to_string())
+            }
+            (Mantissa::Big(digits), 0) if !self.is_float() => Some(digits.to_string()),
+            (_, 0) => None,
+            _ => Some(self.to_string()),
+        }
     }
 }
 
@@ -400,26 +407,26 @@ impl fmt::Debug for Number {
     }
 }
 
-/// As in JSON: integers that fit 64 bits as digits, everything else as the nearest double.
+/// As in JSON: integers that fit 128 bits as digits, everything else as the nearest double.
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(value) = self.as_i64() {
-            write!(f, "{value}")
-        } else if let Some(value) = self.as_u64() {
-            write!(f, "{value}")
-        } else {
-            write!(f, "{:?}", self.as_f64())
+        match self.as_i128() {
+            Some(value) => write!(f, "{value}"),
+            None => write!(f, "{:?}", self.as_f64()),
         }
     }
 }
 
-/// An integer that fits 64 bits is serialized as one, everything else as the nearest double.
+/// An integer that fits 128 bits is serialized as one, everything else as the nearest double. `serde_json::to_value` is
+/// the one format of `serde_json` that has no integers beyond 64 bits; it reports an error.
 impl Serialize for Number {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if let Some(value) = self.as_i64() {
             serializer.serialize_i64(value)
         } else if let Some(value) = self.as_u64() {
             serializer.serialize_u64(value)
+        } else if let Some(value) = self.as_i128() {
+            serializer.serialize_i128(value)
         } else {
             serializer.serialize_f64(self.as_f64())
         }
@@ -447,6 +454,10 @@ impl<'de> Deserialize<'de> for Number {
 
             fn visit_i128<E: de::Error>(self, value: i128) -> Result<Number, E> {
                 Ok(value.into())
+            }
+
+            fn visit_u128<E: de::Error>(self, value: u128) -> Result<Number, E> {
+                i128::try_from(value).map(Number::from).map_err(|_| E::custom("an integer has at most 128 bits"))
             }
 
             fn visit_f64<E: de::Error>(self, value: f64) -> Result<Number, E> {
@@ -561,8 +572,23 @@ mod tests {
         assert_eq!(whole.to_string(), "2.0");
         assert_eq!(whole.as_i64(), None);
         assert_eq!(Number::from(u64::MAX).to_string(), u64::MAX.to_string());
-        assert_eq!((Number::from(u64::MAX) + Number::from(1)).to_string(), "1.8446744073709552e19");
+        assert_eq!((Number::from(u64::MAX) + Number::from(1)).to_string(), "18446744073709551616");
+        assert_eq!((Number::from(i128::MAX) + Number::from(1)).to_string(), "1.7014118346046923e38");
         assert_eq!((Number::from(i64::MAX) + Number::from(i64::MIN)).as_i64(), Some(-1));
+    }
+
+    #[test]
+    fn equal_numbers_are_one_id() {
+        let id = |value: f64| number(value).as_id();
+        for (value, text) in [(12345.0, "12345"), (-0.0, "0"), (9_007_199_254_740_992.0, "9007199254740992")] {
+            assert_eq!(id(value).as_deref(), Some(text));
+            assert_eq!(Number::from(value as i64).as_id().as_deref(), Some(text));
+        }
+        assert_eq!((id(0.5).as_deref(), id(-1e-7).as_deref()), (Some("0.5"), Some("-1e-7")));
+        assert_eq!((id(9_007_199_254_740_994.0), id(1e300)), (None, None));
+        let beyond = &Number::from(i128::MIN) + &Number::from(-1);
+        assert_eq!(beyond.as_id().as_deref(), Some("-170141183460469231731687303715884105729"));
+        assert_eq!(Number::from(u64::MAX).as_id(), Some(u64::MAX.to_string()));
     }
 
     #[test]

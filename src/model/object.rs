@@ -1,5 +1,6 @@
 //! A sorted-vector map of names to values.
 
+use std::cell::Cell;
 use std::fmt;
 use std::iter::FusedIterator;
 
@@ -7,7 +8,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::Value;
+use super::{Value, ValueSeed};
 
 /// A JSON object: names to values, in the byte order of the names.
 ///
@@ -107,8 +108,8 @@ impl Object {
         self.0.capacity() * size_of::<(String, Value)>() + held.sum::<usize>()
     }
 
-    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut Value> {
-        self.0.iter_mut().map(|(_, value)| value)
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Value)> {
+        self.0.iter_mut().map(|(name, value)| (name.as_str(), value))
     }
 
     /// Inserts every entry of `other`, replacing entries with the same name.
@@ -211,7 +212,7 @@ impl<'de> Deserialize<'de> for Object {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object, A::Error> {
-                Object::from_map(map)
+                Object::from_map(map, ValueSeed(&Cell::new(false)))
             }
         }
 
@@ -221,17 +222,21 @@ impl<'de> Deserialize<'de> for Object {
 
 impl Object {
     /// Collects the entries of a deserializer's map, in any order, in `n log n`.
-    pub(super) fn from_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
+    pub(super) fn from_map<'de, A: MapAccess<'de>>(mut map: A, seed: ValueSeed<'_>) -> Result<Self, A::Error> {
         let mut entries: Vec<(String, Value)> = Vec::new();
-        while let Some(entry) = map.next_entry()? {
-            entries.push(entry);
+        while let Some(name) = map.next_key()? {
+            entries.push((name, map.next_value_seed(seed)?));
         }
+        let count = entries.len();
         if !entries.is_sorted_by(|(a, _), (b, _)| a < b) {
             // The sort is stable, so the last of equal names is kept.
             entries.sort_by(|(a, _), (b, _)| a.cmp(b));
             entries.reverse();
             entries.dedup_by(|(a, _), (b, _)| a == b);
             entries.reverse();
+            if entries.len() < count {
+                seed.0.set(true);
+            }
         }
         Ok(Self(entries))
     }

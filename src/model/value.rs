@@ -1,11 +1,12 @@
 //! JSON values, which are what properties hold.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::cmp::Ordering;
 use std::fmt;
 use std::slice;
 
-use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{NotFinite, Number, Object};
@@ -139,8 +140,7 @@ impl Value {
         let id: Cow<'_, str> = match self {
             Self::String(text) => text.into(),
             Self::Bool(value) => value.to_string().into(),
-            Self::Number(number) if number.is_beyond_64_bits() => return None,
-            Self::Number(number) => number.to_string().into(),
+            Self::Number(number) => number.as_id()?.into(),
             Self::Null | Self::List(_) | Self::Object(_) => return None,
         };
         is_group_id(&id).then_some(id)
@@ -340,11 +340,27 @@ impl Serialize for Value {
     }
 }
 
+/// From anything. `serde_json` rounds integers beyond 64 bits to doubles before they arrive here, and of two entries of
+/// an object with one name the last wins; the parsers of [`ingest`](crate::ingest) keep such integers, and report such
+/// names.
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ValueVisitor;
+        ValueSeed(&Cell::new(false)).deserialize(deserializer)
+    }
+}
 
-        impl<'de> Visitor<'de> for ValueVisitor {
+/// Deserializes a value, and sets the flag if the text may say something else than the value: of two entries of an
+/// object with one name one is lost, and a float from 2^63 on may have been an integer of more than 64 bits.
+#[derive(Clone, Copy)]
+pub(crate) struct ValueSeed<'c>(pub(crate) &'c Cell<bool>);
+
+impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        struct ValueVisitor<'c>(ValueSeed<'c>);
+
+        impl<'de> Visitor<'de> for ValueVisitor<'_> {
             type Value = Value;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -360,7 +376,7 @@ impl<'de> Deserialize<'de> for Value {
             }
 
             fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-                Value::deserialize(deserializer)
+                self.0.deserialize(deserializer)
             }
 
             fn visit_bool<E: de::Error>(self, value: bool) -> Result<Value, E> {
@@ -379,7 +395,14 @@ impl<'de> Deserialize<'de> for Value {
                 Ok(value.into())
             }
 
+            fn visit_u128<E: de::Error>(self, value: u128) -> Result<Value, E> {
+                i128::try_from(value).map(Value::from).map_err(|_| E::custom("an integer has at most 128 bits"))
+            }
+
             fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
+                if value.abs() >= -(i64::MIN as f64) {
+                    self.0.0.set(true);
+                }
                 Value::try_from(value).map_err(E::custom)
             }
 
@@ -393,18 +416,18 @@ impl<'de> Deserialize<'de> for Value {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Value, A::Error> {
                 let mut elements = Vec::new();
-                while let Some(element) = sequence.next_element()? {
+                while let Some(element) = sequence.next_element_seed(self.0)? {
                     elements.push(element);
                 }
                 Ok(Value::List(elements))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
-                Object::from_map(map).map(Value::Object)
+                Object::from_map(map, self.0).map(Value::Object)
             }
         }
 
-        deserializer.deserialize_any(ValueVisitor)
+        deserializer.deserialize_any(ValueVisitor(self))
     }
 }
 
@@ -423,6 +446,7 @@ mod tests {
             Value::from("acme"),
             3.into(),
             3.5.try_into().unwrap(),
+            7.0.try_into().unwrap(),
             true.into(),
             "".into(),
             Value::Null,
@@ -431,10 +455,10 @@ mod tests {
             "x".repeat(ID_BYTES_MAX + 1).into(),
             (-7).into(),
         ];
-        assert_eq!(ids(values.clone().into()), ["acme", "3", "3.5", "true", "-7"]);
+        assert_eq!(ids(values.clone().into()), ["acme", "3", "3.5", "7", "true", "-7"]);
         let one_by_one: Vec<String> =
             values.into_iter().filter(|value| value.as_list().is_none()).flat_map(ids).collect();
-        assert_eq!(one_by_one, ["acme", "3", "3.5", "true", "-7"]);
+        assert_eq!(one_by_one, ["acme", "3", "3.5", "7", "true", "-7"]);
         assert_eq!(ids((0..400).map(|n| n.to_string()).collect::<Vec<_>>().into()).len(), GROUP_IDS_MAX);
     }
 

@@ -1,6 +1,9 @@
 //! Validation of events against [`Limits`], once, before an event is appended.
 
-use super::admit::{admit_value_within, truncate};
+use std::collections::BTreeSet;
+
+use super::admit::{Admission, end_of, too_long, truncate_name};
+use super::note::{Excess, Note, Path, excerpt};
 use crate::error::{Error, Result};
 use crate::limits::{ID_BYTES_MAX, Limits, LimitsId};
 use crate::model::{Event, Object, Timestamp, Value, is_reserved_in_event};
@@ -32,39 +35,63 @@ pub(crate) fn is_bad_id(id: &str) -> bool {
 }
 
 impl Event {
-    /// Validates the event against `limits` and truncates names and strings that are too long. The store does this for
-    /// every event; for one that was admitted under the same limits already it checks only the time, which may be at
-    /// most [`event_ahead_seconds_max`](Limits::event_ahead_seconds_max) after `now`.
+    /// Validates the event against `limits`. The store does this for every event; for one that was admitted under the
+    /// same limits already it checks only the time, which may be at most
+    /// [`event_ahead_seconds_max`](Limits::event_ahead_seconds_max) after `now`.
     ///
     /// # Errors
     ///
     /// [`Invalid`](crate::ErrorKind::Invalid) for an event without a name, an id that broken clients send for all
     /// users, a reserved name, a number that is not finite or a time out of bounds, and
-    /// [`LimitExceeded`](crate::ErrorKind::LimitExceeded) for too many properties or a value that is too large. The
-    /// error names the field.
+    /// [`LimitExceeded`](crate::ErrorKind::LimitExceeded) for too many properties, a name that is too long or a value
+    /// that is too large. The error names the field.
     pub fn admit(mut self, limits: &Limits, now: Timestamp) -> Result<Self> {
-        self.admit_in_place(limits, limits.id(), now)?;
+        self.admit_in_place(limits, limits.id(), now, &mut Excess::Refused)?;
+        Ok(self)
+    }
+
+    /// As [`admit`](Self::admit), but truncates names and strings that are too long, as Mixpanel does, and adds a note
+    /// for each.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`admit`](Self::admit), except for lengths of names and strings.
+    pub fn admit_truncated(mut self, limits: &Limits, now: Timestamp, notes: &mut Vec<Note>) -> Result<Self> {
+        self.admit_in_place(limits, limits.id(), now, &mut Excess::Noted { notes, place: None })?;
         Ok(self)
     }
 
     /// As [`admit`](Self::admit), for a caller that keeps the id of its limits and still needs the event after a
     /// rejection. Of a rejected event only the ids are guaranteed to be unchanged.
-    pub(crate) fn admit_in_place(&mut self, limits: &Limits, id: LimitsId, now: Timestamp) -> Result<()> {
+    pub(crate) fn admit_in_place(
+        &mut self,
+        limits: &Limits,
+        id: LimitsId,
+        now: Timestamp,
+        excess: &mut Excess<'_>,
+    ) -> Result<()> {
         self.take_invalid()?;
         if self.admitted == Some(id) {
             // Only the clock can have changed.
             return admit_ahead(self.time, limits, now);
         }
-        self.validate(limits, now)?;
+        self.validate(limits, now, excess)?;
         self.admitted = Some(id);
         Ok(())
     }
 
-    fn validate(&mut self, limits: &Limits, now: Timestamp) -> Result<()> {
+    fn validate(&mut self, limits: &Limits, now: Timestamp, excess: &mut Excess<'_>) -> Result<()> {
         if self.name.is_empty() {
             return Err(Error::invalid("event, missing or empty").at("event"));
         }
-        truncate(&mut self.name, limits.string_chars_max);
+        if let Some(end) = end_of(&self.name, limits.string_chars_max) {
+            let reason = too_long("the name of an event", &self.name, limits.string_chars_max);
+            let Excess::Noted { notes, .. } = excess else {
+                return Err(Error::limit(format!("{reason} value={:?}", excerpt(&self.name))).at("event"));
+            };
+            notes.push(Note::new("event", format!("truncated: {reason}"), Some(&Value::from(self.name.as_str()))));
+            self.name.truncate(end);
+        }
         admit_id("distinct_id", &self.distinct_id)?;
         if let Some(id) = &self.insert_id {
             admit_id("$insert_id", id)?;
@@ -78,7 +105,7 @@ impl Event {
             let message = format!("an event has at most {} properties properties={count}", limits.event_properties_max);
             return Err(Error::limit(message).at("properties"));
         }
-        self.properties = admit_properties(std::mem::take(&mut self.properties), limits)?;
+        self.properties = admit_properties(std::mem::take(&mut self.properties), limits, excess)?;
         Ok(())
     }
 }
@@ -115,7 +142,10 @@ pub(crate) fn admit_ahead(time: Timestamp, limits: &Limits, now: Timestamp) -> R
     Ok(())
 }
 
-fn admit_properties(properties: Object, limits: &Limits) -> Result<Object> {
+/// The place of a property in a note.
+const PROPERTIES: &str = "properties";
+
+fn admit_properties(properties: Object, limits: &Limits, excess: &mut Excess<'_>) -> Result<Object> {
     let mut admitted = Vec::with_capacity(properties.len());
     let mut sorted = true;
     for (mut name, mut value) in properties {
@@ -130,15 +160,27 @@ fn admit_properties(properties: Object, limits: &Limits) -> Result<Object> {
             let message = format!("a list in an event has at most {} elements", limits.event_list_max);
             return Err(Error::limit(message).at(name));
         }
-        if let Err(error) = admit_value_within(&mut value, limits, limits.event_nested_bytes_max) {
-            return Err(error.at(name));
+        truncate_name(&mut name, PROPERTIES, limits, excess)?;
+        let nested_bytes_max = limits.event_nested_bytes_max;
+        let mut admission = Admission { limits, nested_bytes_max, operator: PROPERTIES, excess: &mut *excess };
+        if let Err(error) = admission.value(&mut value, &Path::Root(&name)) {
+            return Err(if error.field().is_some() { error } else { error.at(name) });
         }
-        truncate(&mut name, limits.name_chars_max);
         sorted &= admitted.last().is_none_or(|(last, _): &(String, Value)| *last < name);
         admitted.push((name, value));
     }
+    if sorted {
+        return Ok(Object::from_sorted(admitted));
+    }
     // Only truncation can have made two names equal.
-    Ok(if sorted { Object::from_sorted(admitted) } else { admitted.into_iter().collect() })
+    let mut seen = BTreeSet::new();
+    for (name, value) in admitted.iter().rev().filter(|(name, _)| name.len() >= limits.name_chars_max) {
+        if !seen.insert(name) {
+            let reason = "replaced: the name equals another one once truncated".to_owned();
+            excess.note(PROPERTIES, &Path::Root(name), reason, value);
+        }
+    }
+    Ok(admitted.into_iter().collect())
 }
 
 #[cfg(test)]
@@ -194,7 +236,14 @@ mod tests {
             fine.admit(&Limits::mixpanel(), NOW).unwrap();
         }
         let long = event().set("n".repeat(300), "x".repeat(300)).set(format!("{}z", "n".repeat(299)), 2);
-        let admitted = long.admit(&Limits::mixpanel(), NOW).unwrap();
+        assert!(long.clone().admit(&Limits::mixpanel(), NOW).unwrap_err().is_limit_exceeded());
+        let mut notes = Vec::new();
+        let admitted = long.admit_truncated(&Limits::mixpanel(), NOW, &mut notes).unwrap();
+        let words: Vec<_> = notes.iter().map(|note| note.reason.split(':').next().unwrap()).collect();
+        assert_eq!(words, ["truncated", "truncated", "truncated", "replaced"]);
+        let place = format!("properties.{}", "n".repeat(255));
+        assert!(notes.iter().all(|note| note.field == place));
+        assert_eq!(notes[3].before, Some("x".repeat(255).into()));
         // Of two names that are equal once truncated, the one that sorts last wins.
         assert_eq!(admitted.properties().iter().collect::<Vec<_>>(), [("n".repeat(255).as_str(), &2.into())]);
         let long = event().set("s", "x".repeat(300)).admit(&Limits::unbounded(), NOW).unwrap();
@@ -207,9 +256,13 @@ mod tests {
         let mut narrow = Limits::mixpanel();
         narrow.string_chars_max = 3;
         let admitted = event().set("a", "12345").admit(&Limits::mixpanel(), NOW).unwrap();
-        let again = admitted.clone().admit(&narrow, NOW).unwrap();
+        let truncated = |event: Event| event.admit_truncated(&narrow, NOW, &mut Vec::new()).unwrap();
+        assert_eq!(admitted.clone().admit(&narrow, NOW).unwrap_err().field(), Some("event"));
+        let again = truncated(admitted.clone());
         assert_eq!((again.name(), again.get("a")), ("pur", Some(&"123".into())));
-        let changed = again.set("a", "67890").admit(&narrow, NOW).unwrap();
+        let changed = again.set("a", "67890");
+        assert_eq!(changed.clone().admit(&narrow, NOW).unwrap_err().field(), Some("a"));
+        let changed = truncated(changed);
         assert_eq!(changed.get("a"), Some(&"678".into()));
         assert!(changed.id("null").admit(&narrow, NOW).is_err());
         // The clock of the store differs.

@@ -65,6 +65,6 @@ pub(crate) use admit::{is_reserved, json_bytes};
 pub(crate) use chain::{Chain, Lanes};
 pub(crate) use event::{admit_ahead, is_bad_id};
 pub(crate) use list::{ListEdit, repeats};
-pub(crate) use note::excerpt;
+pub(crate) use note::{Excess, Path, excerpt};
 pub(crate) use operator::Operator;
 pub(crate) use presence::{Life, Presence};

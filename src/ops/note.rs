@@ -48,6 +48,47 @@ impl Note {
     }
 }
 
+/// The place of a value in a record, as a list of steps on the stack, so that it costs nothing until it is shown.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Path<'p> {
+    /// A property, or the record, which is empty.
+    Root(&'p str),
+    Name(&'p Path<'p>, &'p str),
+    Index(&'p Path<'p>, usize),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root(name) | Self::Name(Path::Root(""), name) => f.write_str(name),
+            Self::Name(parent, name) => write!(f, "{parent}.{name}"),
+            Self::Index(parent, index) => write!(f, "{parent}[{index}]"),
+        }
+    }
+}
+
+/// What becomes of names and texts that are too long.
+pub(crate) enum Excess<'n> {
+    /// They are errors.
+    Refused,
+    /// They are truncated, with a note. The operator of the note is replaced by `place`, if there is one.
+    Noted { notes: &'n mut Vec<Note>, place: Option<&'static str> },
+}
+
+impl Excess<'_> {
+    /// Adds a note about a property of an operator.
+    pub(super) fn note(&mut self, operator: &str, path: &Path<'_>, reason: String, before: &Value) {
+        if let Self::Noted { notes, place } = self {
+            let field = format_args!("{}.{path}", place.unwrap_or(operator)).to_string();
+            notes.push(Note::new(field, reason, Some(before)));
+        }
+    }
+
+    pub(super) fn is_noted(&self) -> bool {
+        matches!(self, Self::Noted { .. })
+    }
+}
+
 fn quoted(value: &Value) -> Value {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),

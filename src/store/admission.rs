@@ -9,19 +9,26 @@ use crate::codec::family_of;
 use crate::error::{Error, Result};
 use crate::merge;
 use crate::model::{Kind, ProfileKey, Timestamp};
-use crate::ops::{Change, Op, Update};
+use crate::ops::{Change, Excess, Op, Update};
 
 impl Shared {
     /// Admits a change: validates it against the limits, sets its time and encodes it. An update without operators is
     /// no write.
     ///
     /// `now` is the time of an update without one, and the upper bound of all others.
-    pub(crate) fn admit(&self, key: ProfileKey, change: Change, now: Timestamp) -> Result<Option<ProfileWrite>> {
+    pub(crate) fn admit(
+        &self,
+        key: ProfileKey,
+        change: Change,
+        now: Timestamp,
+        excess: &mut Excess<'_>,
+    ) -> Result<Option<ProfileWrite>> {
         let update = match change {
             Change::Delete => None,
             Change::Update(update) => {
                 let with_id = |error: Error| if error.field().is_some() { error } else { error.at(key.id()) };
-                let mut update = update.admit(&self.options.limits).map_err(with_id)?;
+                let limits = &self.options.limits;
+                let mut update = update.admit_as(limits, limits.id(), excess).map_err(with_id)?;
                 if update.is_empty() {
                     return Ok(None);
                 }

@@ -7,7 +7,7 @@ use super::{Access, Durability, Options, ReadSource, Request, Store, View};
 use crate::codec::FirstEvent;
 use crate::merge;
 use crate::model::{Kind, Profile, ProfileKey, Timestamp};
-use crate::ops::{Change, Update};
+use crate::ops::{Change, Excess, Update};
 
 /// An operand with a tag of a future version.
 const FUTURE: &[u8] = &[0xff, b'?', b'n', b'e', b'w'];
@@ -18,8 +18,10 @@ fn open(path: &Path, fold_after: u16) -> Store {
 }
 
 fn change(store: &Store, id: &str, change: impl Into<Change>) {
-    let write =
-        store.shared.admit(ProfileKey::user(id).unwrap(), change.into(), Timestamp::from_seconds(1_000)).unwrap();
+    let write = store
+        .shared
+        .admit(ProfileKey::user(id).unwrap(), change.into(), Timestamp::from_seconds(1_000), &mut Excess::Refused)
+        .unwrap();
     let request = Request { profiles: write.into_iter().collect(), ..Request::default() };
     store.write(request, Durability::Buffered).unwrap();
 }
@@ -149,7 +151,7 @@ fn what_was_admitted_before_its_table_was_dropped_is_counted_after() {
     let update = Update::new().set("plan", "free").unset("old");
     let admit = || {
         let (key, now) = (ProfileKey::group("company", "acme").unwrap(), Timestamp::from_seconds(1_000));
-        store.shared.admit(key, update.clone().into(), now).unwrap()
+        store.shared.admit(key, update.clone().into(), now, &mut Excess::Refused).unwrap()
     };
     let time = FirstEvent::new(&"first:group:company".into(), "acme", Timestamp::from_seconds(7));
     let commit = |profiles: Vec<_>, first_events| {

@@ -139,10 +139,11 @@ pub(crate) struct ImportArgs {
     pub(crate) add_on_groups: bool,
 }
 
-/// Append events from files: objects in the form of Mixpanel's /import, arrays or lines of them, plain or gzipped.
+/// Append events from files: objects in the form of Mixpanel's /track, arrays or lines of them, plain or gzipped.
 ///
-/// Events are stored unchanged, each on its own: a rejected one does not affect the others. An event with the same
-/// name, user, time and $insert_id as a stored one replaces it. Durability, and the last line, are as with `import`.
+/// Each event is stored on its own: a rejected one does not affect the others. One without a time gets the time of its
+/// arrival, with a note, or is rejected with --strict. An event with the same name, user, time and $insert_id as a
+/// stored one replaces it. Durability, and the last line, are as with `import`.
 #[derive(Debug, Flags)]
 pub(crate) struct TrackArgs {
     #[command(flatten)]

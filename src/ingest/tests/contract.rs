@@ -140,8 +140,24 @@ const ON_USERS: &[(&[&str], Option<&str>)] = &[
         Some(r#"{"a":1}"#),
     ),
     (&[r#""$set":{"when":"2024-01-02T03:04:05"}"#], Some(r#"{"when":"2024-01-02T03:04:05"}"#)),
-    // Of two keys with one name the later one counts.
-    (&[r#""$set":{"a":1},"$set":{"b":2}"#], Some(r#"{"b":2}"#)),
+    // Null is absent, and PHP writes an empty object as a list.
+    (
+        &[r#""$set":{"a":1},"$time":null,"$ip":null,"$ignore_time":null,"$group_key":null,"$group_id":null,
+               "$unset":null,"$properties":null,"$new_thing":null"#],
+        Some(r#"{"a":1}"#),
+    ),
+    (
+        &[
+            r#""$set":[]"#,
+            r#""$set_once":[]"#,
+            r#""$add":[]"#,
+            r#""$append":[]"#,
+            r#""$union":[]"#,
+            r#""$remove":[]"#,
+            r#""$merge":[]"#,
+        ],
+        Some("{}"),
+    ),
 ];
 
 #[test]
@@ -211,15 +227,21 @@ fn what_is_refused_and_why() {
         (Always, r#""$delete":"","$set":{"a":1}"#, None, "one operator at a time operators=$set,$delete"),
         (Strict, r#""$set":{"a":1},"$add":{"a":1}"#, None, "one operator at a time operators=$set,$add"),
         (Always, r#""$set":[1]"#, Some("$set"), "the operand is an object type=list"),
-        (Always, r#""$set":null"#, Some("$set"), "the operand is an object type=null"),
+        (Always, r#""$set":null"#, None, "the object has no operator"),
         (Always, r#""$set_once":1"#, Some("$set_once"), "the operand is an object type=number"),
         (Always, r#""$add":"n""#, Some("$add"), "the operand is an object type=string"),
         (Always, r#""$append":true"#, Some("$append"), "the operand is an object type=boolean"),
-        (Always, r#""$union":[]"#, Some("$union"), "the operand is an object"),
-        (Always, r#""$remove":[]"#, Some("$remove"), "the operand is an object"),
-        (Always, r#""$merge":[]"#, Some("$merge"), "the operand is an object"),
+        (Always, r#""$set":{"a":1},"$delete":null"#, None, "one operator at a time operators=$set,$delete"),
+        (Always, r#""$set":null,"$delete":null"#, None, "one operator at a time operators=$set,$delete"),
+        (Strict, r#""$set":{"a":1},"$sett":{"b":1}"#, Some("$sett"), "unknown operator operator=\"$sett\""),
+        (Strict, r#""$set":{"a":1},"plan":"pro""#, Some("plan"), "not a key of an update key=\"plan\""),
+        (Strict, r#""$set":{"a":1},"$properties":{"b":1}"#, Some("$properties"), "without an operator"),
+        (Strict, r#""$properties":{"b":1},"$time":1"#, Some("$time"), "an export has its time in $last_seen"),
+        (Strict, r#""$set":{"a":1},"$ignore_time":"yes""#, Some("$ignore_time"), "a flag is true or false"),
+        (Strict, r#""$set":{"$token":"t","a":1}"#, Some("$set.$token"), "the name is reserved"),
+        (Strict, r#""$unset":["$ip"]"#, Some("$unset.$ip"), "the name is reserved"),
         (Always, r#""$merge":{"o":1}"#, Some("$merge.o"), "$merge takes an object type=number"),
-        (Always, r#""$unset":null"#, Some("$unset"), "list of names"),
+        (Always, r#""$unset":null"#, None, "the object has no operator"),
         (Always, r#""$unset":["a",1]"#, Some("$unset"), "names that are strings type=number"),
         (Strict, r#""$unset":[]"#, Some("$unset"), "at least one name"),
         (Strict, r#""$union":{"l":[]}"#, Some("$union.l"), "at least one element"),
@@ -230,13 +252,13 @@ fn what_is_refused_and_why() {
         (Always, r#""$set":{"":1}"#, Some("$set."), "name is empty"),
         (Always, r#""$set":{"a":{"b":{"c":{"d":{}}}}}"#, Some("$set.a"), "levels deep"),
         (Always, r#""$time":"soon","$set":{}"#, Some("$time"), "value=\"soon\""),
-        (Always, r#""$time":null,"$set":{}"#, Some("$time"), "type=null"),
-        (Always, r#""$time":1e300,"$delete":"""#, Some("$time"), "not a time"),
+        (Always, r#""$time":1e300,"$delete":"""#, Some("$time"), "of the years 0000 to 9999 value=1e300"),
+        (Strict, r#""$time":"2023-11-14T22:13:20","$set":{}"#, Some("$time"), "a number of seconds"),
         (Strict, r#""$time":"1700000000","$set":{}"#, Some("$time"), "a number of seconds"),
-        (Always, r#""$ignore_time":1,"$set":{"$last_seen":"x"}"#, Some("$set.$last_seen"), "$last_seen has the shape"),
-        (Always, r#""$ignore_time":1,"$set":{"$last_seen":3}"#, Some("$set.$last_seen"), "$last_seen is a string"),
+        (Always, r#""$ignore_time":1,"$set":{"$last_seen":"x"}"#, Some("$set.$last_seen"), "0000 to 9999 value=\"x\""),
+        (Strict, r#""$ignore_time":1,"$set":{"$last_seen":3}"#, Some("$set.$last_seen"), "$last_seen has the form"),
         (Always, r#""$properties":3"#, Some("$properties"), "$properties is an object"),
-        (Always, r#""$properties":{"$last_seen":"x"}"#, Some("$properties.$last_seen"), "$last_seen has the shape"),
+        (Always, r#""$properties":{"$last_seen":"x"}"#, Some("$properties.$last_seen"), "0000 to 9999"),
     ];
     for (when, body, field, reason) in rows {
         let text = user(body);
@@ -283,7 +305,10 @@ fn ids() {
         ("-3", "-3"),
         ("18446744073709551615", "18446744073709551615"),
         ("1.5", "1.5"),
-        ("1.0", "1.0"),
+        ("1.0", "1"),
+        ("12345.0", "12345"),
+        ("1.2345e4", "12345"),
+        ("-0.0", "0"),
         ("true", "true"),
         ("false", "false"),
     ] {
@@ -292,7 +317,9 @@ fn ids() {
     for wire in ["null", "\"\""] {
         assert_eq!(id(wire).unwrap_err(), "$distinct_id, missing or empty");
     }
-    for wire in ["[]", "{}", "[\"a\"]", "18446744073709551616"] {
+    let beyond = br#"{"$distinct_id":-12345678901234567890123,"$set":{}}"#;
+    assert_eq!(Record::from_slice(beyond, &Rules::new()).unwrap().key.id(), "-12345678901234567890123");
+    for wire in ["[]", "{}", "[\"a\"]", "9007199254740994.0", "1e300"] {
         assert!(id(wire).unwrap_err().starts_with("an id "), "{wire}");
     }
     assert!(id(&format!("\"{}\"", "x".repeat(65_536))).unwrap_err().contains("at most"));
@@ -347,7 +374,7 @@ fn times() {
     const SET: &str = r#""$set":{"a":1},"$time":1700000000"#;
     let first = Some("2023-11-14T22:13:20".to_owned());
     assert_eq!(seen(&[SET]), first);
-    for time in ["1700000000000", "1700000000.25", "\"1700000000\"", "\"1700000000000\""] {
+    for time in ["1700000000000", "1700000000.25", "\"1700000000\"", "\"1700000000000\"", "\"2023-11-14T22:13:20Z\""] {
         assert_eq!(seen(&[&format!(r#""$set":{{"a":1}},"$time":{time}"#)]), first);
     }
     for on in ["true", "1", "1.0", "\"1\"", "\"true\""] {
@@ -368,6 +395,14 @@ fn limits_stand_at_the_door() {
     let record = read(&user(&format!(r#""$set":{{"{long}":"{long}"}}"#)), &Rules::new()).unwrap();
     let Change::Update(update) = record.change else { panic!() };
     assert_eq!(update.ops()[0].0.len(), 255);
+    let fields: Vec<_> = record.notes.iter().map(|note| note.field.clone()).collect();
+    assert_eq!(fields, vec![format!("$set.{}", "n".repeat(255)); 2]);
+    let reject = |body: &str| read(&user(body), &Rules::new().strict(true)).unwrap_err();
+    let refused = reject(&format!(r#""$union":{{"u":["a","{long}"]}}"#));
+    assert_eq!(refused.field.as_deref(), Some("$union.u[1]"));
+    assert!(refused.reason.starts_with("a string has at most 255 characters chars=300 value=\"nnn"), "{refused}");
+    let exported = read(&user(&format!(r#""$properties":{{"p":"{long}"}}"#)), &Rules::new()).unwrap();
+    assert_eq!(exported.notes[0].field, "$properties.p");
     let mut limits = Limits::mixpanel();
     limits.update_bytes_max = 100;
     let rules = Rules::new().limits(limits);

@@ -29,7 +29,10 @@ fn read(text: &str, rules: &Rules) -> Outcome<EventRecord> {
 
 /// An event with these properties, which replace what an event needs where they have its name.
 fn event(properties: &str) -> String {
-    format!(r#"{{"event":"e","properties":{{"time":1700000000,"distinct_id":"d","$insert_id":"i-1",{properties}}}}}"#)
+    let needed = [("time", "1700000000"), ("distinct_id", "\"d\""), ("$insert_id", "\"i-1\"")];
+    let others = needed.iter().filter(|(name, _)| !properties.contains(&format!("\"{name}\":")));
+    let others: String = others.map(|(name, value)| format!("\"{name}\":{value},")).collect();
+    format!(r#"{{"event":"e","properties":{{{others}{properties}}}}}"#)
 }
 
 fn lenient() -> Rules {
@@ -56,19 +59,19 @@ const REJECTED: &[(When, &str, &str, &str)] = &[
     (Always, r#""distinct_id":null"#, WHO, "distinct_id, missing or empty"),
     (Always, r#""distinct_id":["d"]"#, WHO, "a string, a number or a boolean type=list"),
     (Always, r#""distinct_id":{}"#, WHO, "a string, a number or a boolean type=object"),
-    (Always, r#""distinct_id":18446744073709551616"#, WHO, "beyond 64 bits"),
+    (Always, r#""distinct_id":1e300"#, WHO, "beyond 2^53 has to be a string or an integer"),
     (Always, r#""distinct_id":"anon""#, WHO, "for all users value=\"anon\""),
     (Always, r#""distinct_id":"NULL""#, WHO, "for all users value=\"NULL\""),
     (Always, r#""distinct_id":"00000000-0000-0000-0000-000000000000""#, WHO, "for all users"),
     (Always, r#""distinct_id":0"#, WHO, "for all users value=\"0\""),
     (Always, r#""distinct_id":-1"#, WHO, "for all users value=\"-1\""),
     (Always, r#""distinct_id":true"#, WHO, "for all users value=\"true\""),
-    (Always, r#""time":null"#, TIME, "time, missing or empty"),
-    (Always, r#""time":"soon""#, TIME, "a number of seconds or milliseconds value=\"soon\""),
-    (Always, r#""time":"""#, TIME, "a number of seconds or milliseconds value=\"\""),
-    (Always, r#""time":[1]"#, TIME, "a number of seconds or milliseconds type=list"),
-    (Always, r#""time":true"#, TIME, "a number of seconds or milliseconds type=boolean"),
-    (Always, r#""time":1e300"#, TIME, "not a time"),
+    (Strict, r#""time":null"#, TIME, "time, missing or empty"),
+    (Always, r#""time":"soon""#, TIME, "of the years 0000 to 9999 value=\"soon\""),
+    (Always, r#""time":"""#, TIME, "of the years 0000 to 9999 value=\"\""),
+    (Always, r#""time":[1]"#, TIME, "of the years 0000 to 9999 type=list"),
+    (Always, r#""time":true"#, TIME, "of the years 0000 to 9999 type=boolean"),
+    (Always, r#""time":1e300"#, TIME, "of the years 0000 to 9999 value=1e300"),
     (Always, r#""time":31535999"#, TIME, "before 1971-01-01T00:00:00 value=1970-12-31T23:59:59"),
     (Always, r#""time":-1700000000000"#, TIME, "before 1971-01-01T00:00:00"),
     (Always, r#""time":"1970-12-31""#, TIME, "a number of seconds"),
@@ -77,7 +80,7 @@ const REJECTED: &[(When, &str, &str, &str)] = &[
     (Strict, r#""time":1700003601"#, TIME, "more than 3600 s in the future value=2023-11-14T23:13:21"),
     (Strict, r#""time":1700003601000"#, TIME, "in the future"),
     (Always, r#""$insert_id":["i"]"#, ID, "a string, a number or a boolean type=list"),
-    (Always, r#""$insert_id":1e30"#, ID, "beyond 64 bits"),
+    (Always, r#""$insert_id":1e30"#, ID, "beyond 2^53"),
     (Strict, r#""$insert_id":null"#, ID, "$insert_id, missing or empty"),
     (Strict, r#""$insert_id":"""#, ID, "$insert_id, missing or empty"),
     (Strict, r#""$insert_id":"null""#, ID, "for all users value=\"null\""),
@@ -141,7 +144,6 @@ fn what_is_no_event() {
         (r#"{"event":"e","properties":null}"#, Some("properties"), "properties, missing or empty"),
         (r#"{"event":"e","properties":[]}"#, Some("properties"), "properties is an object type=list"),
         (r#"{"event":"e","properties":{}}"#, Some(WHO), "distinct_id, missing or empty"),
-        (r#"{"event":"e","properties":{"distinct_id":"d"}}"#, Some(TIME), "time, missing or empty"),
         ("[1]", None, "a record is a json object type=list"),
         ("7", None, "a record is a json object type=number"),
         ("\"e\"", None, "a record is a json object type=string"),
@@ -167,7 +169,10 @@ fn users() {
         ("3", "3"),
         ("18446744073709551615", "18446744073709551615"),
         ("1.5", "1.5"),
-        ("1.0", "1.0"),
+        ("1.0", "1"),
+        ("12345.0", "12345"),
+        ("1.2345e4", "12345"),
+        ("9007199254740992.0", "9007199254740992"),
     ] {
         for rules in [lenient(), strict()] {
             let record = read(&event(&format!("\"distinct_id\":{wire}")), &rules).unwrap();
@@ -202,7 +207,18 @@ fn times() {
         ("\"2023-11-14T23:13:20+01:00\"", 1_700_000_000_000),
     ] {
         let record = time(wire, &lenient());
-        assert_eq!((record.event.time().millis(), record.notes), (millis, vec![]), "{wire}");
+        assert_eq!(record.event.time().millis(), millis, "{wire}");
+        let [note] = &record.notes[..] else { panic!("{:?}", record.notes) };
+        assert_eq!((note.field.as_str(), &note.before), (TIME, &Some(json(wire))));
+    }
+    for missing in ["null", "{}"] {
+        let text = event(&format!("\"time\":{missing}")).replace("\"time\":{},", "").replace("\"time\":{}", "\"a\":1");
+        let record = read(&text, &lenient()).unwrap();
+        assert_eq!(record.event.time(), NOW, "{text}");
+        assert_eq!(record.notes[0].reason, "set to now: time, missing or empty");
+        for refused in [Rules::new(), strict(), lenient().endpoint(Endpoint::Import)] {
+            assert_eq!(read(&text, &refused).unwrap_err().reason, "time, missing or empty");
+        }
     }
     let ahead = time("1700003601", &lenient());
     assert_eq!(ahead.event.time(), NOW);
@@ -232,7 +248,8 @@ fn insert_ids() {
             assert_eq!(id(wire, &rules), (some(expected), None));
         }
     }
-    for wire in ["null", "\"\"", "\"null\"", "\"Undefined\"", "0", "true"] {
+    assert_eq!(id("null", &lenient()), (None, None), "null is absent");
+    for wire in ["\"\"", "\"null\"", "\"Undefined\"", "0", "true"] {
         assert_eq!(id(wire, &lenient()), (None, some("left out")), "{wire}");
     }
     for (wire, expected) in [("\"a b\"", "a b"), ("1.5", "1.5"), (&format!("\"{}\"", "x".repeat(37)), &"x".repeat(37))]
@@ -253,8 +270,7 @@ fn properties() {
     };
     let kept = r#""$city":"X","$device_id":1,"$ignore":false,"Time":1,"a":null,"l":[1,"1"],"o":{"token":1}"#;
     assert_eq!(properties(kept), format!("{{{kept}}}"));
-    assert_eq!(properties(r#""token":"t","ip":0,"a":1,"ip":"x","token":[]"#), r#"{"a":1}"#);
-    assert_eq!(properties(r#""a":1,"a":2"#), r#"{"a":2}"#);
+    assert_eq!(properties(r#""token":[],"ip":"x","a":1"#), r#"{"a":1}"#);
     let extra = r#"{"$token":"t","properties":{"time":1700000000,"distinct_id":"d"},"event":"e","x":{"y":[]}}"#;
     assert_eq!(read(extra, &lenient()).unwrap().event, Event::new("e", "d", Timestamp::from_seconds(1_700_000_000)));
 }
@@ -270,8 +286,16 @@ fn limits_stand_at_the_door() {
     read(&list(254), &strict()).unwrap();
     assert_eq!(read(&list(255), &lenient()).unwrap_err().field.as_deref(), Some("properties.l"));
     let (long, short) = ("n".repeat(300), "n".repeat(255));
-    let cut = read(&event(&format!(r#""{long}":"{long}""#)), &strict()).unwrap();
-    assert_eq!(cut.event.get(&short), Some(&short.clone().into()));
+    let cut = event(&format!(r#""{long}":"{long}""#));
+    assert_eq!(read(&cut, &strict()).unwrap_err().kind, crate::error::ErrorKind::LimitExceeded);
+    let cut = read(&cut, &lenient()).unwrap();
+    assert_eq!((cut.event.get(&short), cut.notes.len()), (Some(&short.clone().into()), 2));
+    assert!(cut.notes.iter().all(|note| note.field == format!("properties.{short}")));
+    assert!(cut.notes.iter().all(|note| note.before == Some(long.as_str().into())));
+    let named = format!(r#"{{"event":"{long}","properties":{{"time":1,"distinct_id":"d","$insert_id":"i"}}}}"#);
+    let rules = Rules::new().limits(Limits { event_seconds_min: 0, ..Limits::mixpanel() });
+    assert_eq!(read(&named, &rules).unwrap().notes[0].field, "event");
+    assert_eq!(read(&named, &rules.strict(true)).unwrap_err().field.as_deref(), Some("event"));
     // Events have a length of their own.
     let mut limits = Limits::mixpanel();
     (limits.update_bytes_max, limits.event_bytes_max) = (10, 1_000);

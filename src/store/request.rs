@@ -191,3 +191,35 @@ impl fmt::Debug for Commit {
         f.debug_tuple("Commit").field(&self.outcome()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn the_task_that_polled_last_is_woken() {
+        let ticket = Arc::<Ticket>::default();
+        let mut commit = pin!(Commit::of(&ticket));
+        let tasks = [(); 2].map(|()| Arc::new(Woken(AtomicUsize::new(0))));
+        for task in &tasks {
+            let waker = Waker::from(Arc::clone(task));
+            assert!(commit.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        ticket.finish(Ok(()));
+        assert_eq!(tasks.each_ref().map(|task| task.0.load(Ordering::Relaxed)), [0, 1]);
+        let outcome = commit.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(outcome.is_ready());
+    }
+}

@@ -19,8 +19,11 @@ use crate::codec::{self, EventBytes, Malformed, ValueBytes};
 use crate::error::{Error, Result};
 use crate::model::{Event, Timestamp, Value};
 
-/// Bytes of a block, roughly.
+/// Bytes of the events of a block, roughly: an event that exceeds them is its last.
 const BYTES_MAX: usize = 512 << 10;
+
+/// Bytes of what is joined onto a block from one table by key, roughly: a row that exceeds them is its last.
+pub(super) const JOINED_BYTES_MAX: usize = 2 << 20;
 
 /// Distinct names that a block remembers when it is filled again.
 const NAMES_MAX: usize = 1_024;
@@ -42,6 +45,17 @@ impl Joined {
         self.codes.clear();
         self.ends.clear();
         self.ids.clear();
+    }
+
+    /// Keeps what belongs to the first events, or runs.
+    fn truncate(&mut self, places: usize, is_group: bool) {
+        if !is_group {
+            return self.codes.truncate(places);
+        }
+        self.ends.truncate(places);
+        let end = self.ends.last().map_or(0, |end| *end as usize);
+        self.codes.truncate(end);
+        self.ids.truncate(end);
     }
 
     /// Which codes belong to an event or run.
@@ -159,7 +173,7 @@ impl Block {
         self.runs.clear();
         self.times.clear();
         self.names.clear();
-        if self.name_dictionary.len() > NAMES_MAX {
+        if self.name_dictionary.len() > NAMES_MAX || self.name_dictionary.size_bytes() > BYTES_MAX / 2 {
             self.name_dictionary.clear();
         }
         self.insert_ids.clear();
@@ -185,7 +199,8 @@ impl Block {
     #[inline]
     pub(super) fn is_full(&self, max: usize) -> bool {
         let properties = self.properties.iter().map(Arena::size_bytes).sum::<usize>();
-        self.len() >= max || self.ids.size_bytes() + properties + self.events.size_bytes() >= BYTES_MAX
+        let texts = self.ids.size_bytes() + self.name_dictionary.size_bytes() + self.insert_ids.size_bytes();
+        self.len() >= max || texts + properties + self.events.size_bytes() >= BYTES_MAX
     }
 
     /// Appends an event from the bytes of its row.
@@ -281,6 +296,45 @@ impl Block {
                 self.ids.truncate(self.firsts.len());
             }
         }
+    }
+
+    /// Moves the events from one on to a new block, onto which nothing is joined yet.
+    pub(super) fn split_off(&mut self, event: usize) -> Result<Self> {
+        let mut rest = Self::new(&self.layout);
+        for at in event..self.len() {
+            rest.push(self.id_bytes(at), self.time(at), self.name(at).as_bytes())?;
+            let texts = [(&self.insert_ids, &mut rest.insert_ids), (&self.events, &mut rest.events)];
+            let properties = self.properties.iter().zip(&mut rest.properties);
+            for (from, to) in texts.into_iter().chain(properties) {
+                from.get(at).map_or(Ok(()), |bytes| to.push(bytes))?;
+            }
+        }
+        self.runs.truncate(event);
+        self.times.truncate(event);
+        self.names.truncate(event);
+        self.insert_ids.truncate(event);
+        self.properties.iter_mut().for_each(|property| property.truncate(event));
+        self.events.truncate(event);
+        let runs = self.firsts.partition_point(|first| (*first as usize) < event);
+        self.firsts.truncate(runs);
+        self.ids.truncate(runs);
+        for (joined, dim) in self.joined.iter_mut().zip(&self.layout.dims) {
+            joined.truncate(if matches!(dim.ids, Some(Column::Event(_))) { event } else { runs }, dim.ids.is_some());
+        }
+        Ok(rest)
+    }
+
+    /// How many of the first events are joined with a table, of which fewer than all were.
+    pub(super) fn joined_events(&self, dim: usize) -> usize {
+        let (Some(joined), Some(spec)) = (self.joined.get(dim), self.layout.dims.get(dim)) else { return self.len() };
+        let places = match spec.ids {
+            None => joined.codes.len(),
+            Some(_) => joined.ends.partition_point(|end| *end as usize <= joined.codes.len()),
+        };
+        if matches!(spec.ids, Some(Column::Event(_))) {
+            return places.min(self.len());
+        }
+        self.firsts.get(places).map_or(self.len(), |first| *first as usize)
     }
 
     /// The run of an event.
@@ -383,11 +437,14 @@ impl Block {
         &self.ids
     }
 
-    /// Collects the ids of the groups that each event lists, or each user where `by_run`. An id that is listed twice
-    /// counts once.
+    /// Collects the ids of the groups that each event lists, or each user where `by_run`, until they are many bytes. An
+    /// id that is listed twice counts once.
     pub(super) fn group_ids(&self, column: Column, by_run: bool, joined: &mut Joined) -> Result<()> {
         let count = if by_run { self.runs() } else { self.len() };
         for at in 0..count {
+            if joined.ids.size_bytes() >= JOINED_BYTES_MAX {
+                break;
+            }
             let event = if by_run { self.firsts.get(at).map(|first| *first as usize) } else { Some(at) };
             let first = joined.ids.len();
             let mut pushed = Ok(());

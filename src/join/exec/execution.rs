@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::join::cancel::Interrupt;
 use crate::join::layout::{JoinLayout, Via};
 use crate::join::plan::{Plan, Strategy};
-use crate::join::probe::{BuildSide, NO_ROW, Prober, RuntimeFilter, TableCursor};
+use crate::join::probe::{BuildSide, LookupBatch, NO_ROW, Prober, RuntimeFilter, TableCursor};
 use crate::join::scan::{EventPredicate, EventTable, ScanSpec, UserRange};
 use crate::join::stats::Counters;
 use crate::join::tables::{JoinTable, ProfileTables};
@@ -63,7 +63,7 @@ impl Execution {
         match (strategy, self.builds.get(dim)) {
             (_, Some(Some(build))) => Prober::Hash(Arc::clone(build), 0),
             (Some(Strategy::Merge), _) => Prober::Merge(TableCursor::default()),
-            _ => Prober::Lookup,
+            _ => Prober::Lookup(LookupBatch::default()),
         }
     }
 

@@ -18,6 +18,8 @@ pub(in crate::join) struct Worker {
     /// The task of the last block, or failure.
     number: usize,
     probers: Vec<Prober>,
+    /// Events that were scanned and did not fit into a block with what is joined onto them. The next ones are the last.
+    pending: Vec<Block>,
     /// Events of the next block. It grows, so that the first rows come soon.
     events_max: usize,
     verdicts: Verdicts,
@@ -40,12 +42,13 @@ impl Worker {
         let probers = (0..execution.layout.dims.len()).map(|dim| execution.prober(dim)).collect();
         let verdicts = execution.predicate.filter.verdicts();
         let execution = Arc::clone(execution);
-        Self { execution, task: None, number: 0, probers, events_max: EVENTS_FIRST, verdicts }
+        let (pending, events_max) = (Vec::new(), EVENTS_FIRST);
+        Self { execution, task: None, number: 0, probers, pending, events_max, verdicts }
     }
 
     /// The task of the last block, or failure.
     pub(in crate::join) fn task(&self) -> Task {
-        Task { number: self.number, has_ended: self.task.is_none() }
+        Task { number: self.number, has_ended: self.task.is_none() && self.pending.is_empty() }
     }
 
     /// Works until there is nothing more to do. Every block is handed to a function, and what that gives back is filled
@@ -74,6 +77,22 @@ impl Worker {
             return Ok(false);
         }
         execution.interrupt.check()?;
+        if let Some(pending) = self.pending.pop() {
+            *block = pending;
+        } else if !self.scan(&execution, block)? {
+            return Ok(false);
+        }
+        if block.len() > 0 {
+            self.probe(&execution, block)?;
+            execution.predicate.filter.keep(block, execution.inner, &mut self.verdicts)?;
+            execution.counters.blocks.add(1);
+            execution.counters.rows.add(block.kept.len() as u64);
+        }
+        Ok(true)
+    }
+
+    /// Fills a block with events of this task, or of the next one.
+    fn scan(&mut self, execution: &Execution, block: &mut Block) -> Result<bool> {
         let mut task = match self.task.take() {
             Some(task) => task,
             None => match execution.next_task(&mut self.probers)? {
@@ -92,29 +111,30 @@ impl Worker {
         execution.counters.events_read.add(block.scanned.events);
         execution.counters.seeks.add(block.scanned.seeks);
         self.events_max = (self.events_max * 2).min(EVENTS_MAX);
-        if block.len() > 0 {
-            self.probe(&execution, block)?;
-            execution.predicate.filter.keep(block, execution.inner, &mut self.verdicts)?;
-            execution.counters.blocks.add(1);
-            execution.counters.rows.add(block.kept.len() as u64);
-        }
         Ok(true)
     }
 
-    /// Joins every table onto a block.
+    /// Joins every table onto a block, or onto its first events where all together would be many bytes.
     fn probe(&mut self, execution: &Execution, block: &mut Block) -> Result<()> {
         for (at, (dim, prober)) in execution.layout.dims.iter().zip(&mut self.probers).enumerate() {
             let (tables, counters) = (&*execution.tables, &execution.counters);
             let Some(joined) = block.joined.get_mut(at) else { continue };
             let mut joined = std::mem::take(joined);
             joined.dictionary = match dim.ids {
-                None => prober.probe(tables, dim, block.run_ids(), &mut joined.codes, counters)?,
+                None => prober.probe(tables, dim, block.run_ids(), 1, &mut joined.codes, counters)?,
                 Some(column) => {
                     block.group_ids(column, matches!(dim.via, Via::UserGroup(_)), &mut joined)?;
-                    prober.probe(tables, dim, &joined.ids, &mut joined.codes, counters)?
+                    // At least those of the first event.
+                    let least = joined.ends.first().map_or(0, |end| *end as usize);
+                    prober.probe(tables, dim, &joined.ids, least, &mut joined.codes, counters)?
                 }
             };
             block.joined.get_mut(at).into_iter().for_each(|place| *place = std::mem::take(&mut joined));
+            let done = block.joined_events(at);
+            if done < block.len() {
+                self.pending.push(block.split_off(done)?);
+                self.events_max = done.max(1);
+            }
         }
         Ok(())
     }

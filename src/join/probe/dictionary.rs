@@ -99,6 +99,11 @@ impl DictionaryBuilder {
             + self.combinations.capacity() * size_of::<u32>()
     }
 
+    /// Bytes of all values together.
+    pub(in crate::join) fn size_bytes(&self) -> usize {
+        self.tuples.size_bytes() + self.properties.iter().map(Interner::size_bytes).sum::<usize>()
+    }
+
     pub(in crate::join) fn finish(self) -> Arc<Dictionary> {
         let len = match self.properties.as_slice() {
             [] => usize::from(self.any),

@@ -31,6 +31,11 @@ impl Interner {
         self.strings.len()
     }
 
+    /// Bytes of all strings together.
+    pub(in crate::join) fn size_bytes(&self) -> usize {
+        self.strings.size_bytes()
+    }
+
     /// One whose memory is reserved before it is allocated.
     pub(in crate::join) fn within(reservation: Reservation) -> Self {
         Self { reservation, ..Self::default() }

@@ -7,6 +7,7 @@ use super::arena::Arena;
 use super::build_rows::project;
 use super::dictionary::{Dictionary, DictionaryBuilder, NO_ROW};
 use crate::error::Result;
+use crate::join::block::JOINED_BYTES_MAX;
 use crate::join::layout::Dim;
 use crate::join::stats::Counters;
 use crate::join::tables::{ProfileTables, RowCursor};
@@ -27,18 +28,23 @@ pub(in crate::join) struct TableCursor {
 }
 
 impl TableCursor {
-    /// Appends the dictionary codes of ids, of which those that ascend are fast. The empty id has no row.
+    /// Appends the dictionary codes of ids, of which those that ascend are fast. The empty id has no row. After `least`
+    /// of them it stops when what was joined is many bytes.
     pub(super) fn probe(
         &mut self,
         tables: &dyn ProfileTables,
         dim: &Dim,
         ids: &Arena,
+        least: usize,
         codes: &mut Vec<u32>,
         counters: &Counters,
     ) -> Result<Arc<Dictionary>> {
         let mut dictionary = DictionaryBuilder::new(dim.names.len());
         let mut tuple = Vec::new();
-        for id in ids.iter() {
+        for (at, id) in ids.iter().enumerate() {
+            if at >= least && dictionary.size_bytes() >= JOINED_BYTES_MAX {
+                break;
+            }
             tuple.clear();
             let row = if id.is_empty() { None } else { self.find(tables, dim, id, counters)? };
             let exists = row.map_or(Ok(false), |row| project(dim, id, row, &mut tuple))?;

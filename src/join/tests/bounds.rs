@@ -268,3 +268,51 @@ fn errors_are_of_their_kind() {
     let answer = Join::new(world(1)).events_from(events).measure(Measure::Count).answer();
     assert!(answer.unwrap_err().is_corrupt());
 }
+
+/// What is joined onto a block by key is bounded, so blocks are cut where profiles are large: no event is lost, none
+/// comes twice, and the order is that of the log.
+#[test]
+fn large_profiles_are_joined_in_smaller_blocks() {
+    const USERS: usize = 90;
+    let text = |n: usize| format!("{n:03}{}", "x".repeat(if n.is_multiple_of(3) { 400_000 } else { 9 }));
+    let mut memory = Memory::new();
+    for n in 0..USERS {
+        for at in 0..3 {
+            memory.event(
+                &event(n * 3 + at, &user(n)).set("n", n as u64).set("team", list(4, |at| format!("t{}", n + at))),
+            );
+        }
+        let update = Update::new().set("big", text(n)).set("club", list(3, |at| format!("t{}", n + 2 * at)));
+        memory.row(&ProfileKey::user(user(n)).unwrap(), merge::full(None, &[&merge::operand(&update)]));
+    }
+    for n in 0..USERS + 8 {
+        for key in ["team", "club"] {
+            let row = merge::full(None, &[&merge::operand(&Update::new().set("big", text(n)))]);
+            memory.row(&ProfileKey::group(key, format!("t{n}")).unwrap(), row);
+        }
+    }
+    let tables = Arc::new(memory);
+    for strategy in [Strategy::Lookup, Strategy::Merge] {
+        for threads in [1, 2] {
+            let join = Join::new(tables.clone()).strategy(strategy).threads(threads).memory_bytes(1 << 20).ordered();
+            let mut rows = join.select(["user.big", "group:team.big", "user:club.big", "event.n"]).rows().unwrap();
+            let mut seen = Vec::new();
+            for row in rows.by_ref() {
+                let row = row.unwrap();
+                let n = row.get(3).and_then(|n| n.as_number().and_then(crate::Number::as_i64)).unwrap();
+                let n = usize::try_from(n).unwrap();
+                assert_eq!(row.text(0), Some(text(n).as_str()));
+                assert_eq!(row.get(1), Some(list(4, |at| text(n + at))));
+                assert_eq!(row.get(2), Some(list(3, |at| text(n + 2 * at))));
+                seen.push((n, row.time()));
+            }
+            assert_eq!((seen.len(), seen.is_sorted_by(|a, b| a < b)), (USERS * 3, true));
+            // It would be four of up to 1,024 events.
+            assert!(rows.stats().blocks > 8, "{:?}", rows.stats());
+        }
+        let by = Join::new(tables.clone()).strategy(strategy).group_by(["user.big", "user:club.big"]);
+        let answer = by.measure(Measure::Uniques).measure(Measure::Count).answer().unwrap();
+        assert_eq!(answer.total(), USERS * 3);
+        assert!(answer.buckets().iter().all(|bucket| bucket.measures == [1.into(), 3.into()]));
+    }
+}

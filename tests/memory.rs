@@ -1,0 +1,162 @@
+//! What `memory_bytes` promises, measured: how much more than before is allocated at most while a query runs.
+
+#![cfg(feature = "rocksdb")]
+
+use std::alloc::System;
+use std::sync::Mutex;
+
+use peakmem_alloc::{INSTRUMENTED_SYSTEM, PeakMemAlloc, PeakMemAllocTrait};
+use profiledb::join::{Field, Join, Measure, Row, Strategy};
+use profiledb::{Batch, Db, Durability, Event, Limits, Result, Timestamp, Update, Value};
+
+#[global_allocator]
+static ALLOCATOR: &PeakMemAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const MB: usize = 1 << 20;
+
+/// What a query may take besides its budget, for each thread and the caller: blocks of events and what is joined onto
+/// them by key. docs/JOIN.md states it.
+const PER_THREAD: usize = 16 * MB;
+
+/// Of the largest value, some copies are made on the way.
+const COPIES: usize = 8;
+
+/// Tests take turns, because all allocations count.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Runs a query, and checks that the memory of the process grows by no more than it may.
+#[track_caller]
+fn within<T>(budget: usize, threads: usize, largest: usize, what: &str, query: impl FnOnce() -> T) -> T {
+    ALLOCATOR.reset_peak_memory();
+    let done = query();
+    let (peak, most) = (ALLOCATOR.get_peak_memory(), budget + (threads + 1) * PER_THREAD + COPIES * largest);
+    println!("{what}: {:.1} MB of {:.1} MB", peak as f64 / MB as f64, most as f64 / MB as f64);
+    assert!(peak <= most, "{what}: {peak} bytes, at most {most}");
+    done
+}
+
+fn store(dir: &std::path::Path) -> Db {
+    let builder = Db::builder().durability(Durability::Buffered).limits(Limits::unbounded()).block_cache_bytes(8 * MB);
+    builder.memtable_bytes(8 * MB).open(dir.join("store")).unwrap()
+}
+
+fn visit(n: usize) -> Event {
+    Event::new("visit", format!("user-{n:07}"), Timestamp::from_seconds(1_700_000_000))
+}
+
+fn text(n: usize, len: usize) -> String {
+    format!("{n:09}{}", "x".repeat(len.saturating_sub(9)))
+}
+
+/// A join of events that are made as they are read.
+fn of(db: &Db, count: usize, event: impl Fn(usize) -> Event + Send + 'static) -> Join {
+    db.snapshot().join().events_from((0..count).map(move |n| Ok(event(n))))
+}
+
+#[test]
+fn build_sides_and_blocks_stay_within_their_memory() {
+    const USERS: usize = 3_000;
+    const LEN: usize = 60_000;
+    let _turn = TURN.lock();
+    let dir = tempfile::tempdir().unwrap();
+    let db = store(dir.path());
+    for first in (0..USERS).step_by(100) {
+        let mut batch = Batch::new();
+        for n in first..first + 100 {
+            let update = Update::new().set("big", text(n, LEN)).set("n", n as u64).set("club", format!("c{}", n % 40));
+            batch.update(&db.users(), format!("user-{n:07}"), update).unwrap();
+            batch.append(visit(n));
+        }
+        for n in first..(first + 100).min(40) {
+            batch.update(&db.groups("club").unwrap(), format!("c{n}"), Update::new().set("big", text(n, LEN))).unwrap();
+        }
+        db.write(batch).unwrap();
+    }
+    db.compact().unwrap();
+    for strategy in [Strategy::Hash, Strategy::Merge, Strategy::Lookup] {
+        for (threads, budget) in [(1, 4 * MB), (2, 32 * MB)] {
+            for fields in [&["user.big"][..], &["user.big", "user.n"], &["user.n", "user:club.big"]] {
+                let join = db.snapshot().join().memory_bytes(budget).threads(threads).strategy(strategy);
+                let what = format!("{strategy} threads={threads} {fields:?}");
+                let count = |(rows, bytes): &mut (usize, usize), row: &Row| {
+                    (*rows, *bytes) =
+                        (*rows + 1, *bytes + (0..2).filter_map(|at| row.text(at)).map(str::len).sum::<usize>());
+                    Ok(())
+                };
+                let join = join.select(fields.iter().copied());
+                let sums = within(budget, threads, LEN, &what, || join.fold(|| (0, 0), count).unwrap());
+                let sums = sums.iter().fold((0, 0), |sum, more| (sum.0 + more.0, sum.1 + more.1));
+                let texts = if fields[0] == "user.big" { USERS * LEN } else { 0 };
+                assert_eq!(sums, (USERS, texts), "{what}");
+                let rows =
+                    within(budget, threads, LEN, &what, || join.ordered().rows().unwrap().map(Result::unwrap).count());
+                assert_eq!(rows, USERS, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn buckets_values_and_distinct_users_stay_within_their_memory() {
+    let _turn = TURN.lock();
+    let dir = tempfile::tempdir().unwrap();
+    let db = store(dir.path());
+    // A million distinct texts do not fit; two hundred thousand do, and their answer with them or, of the top, without.
+    let texts =
+        |count| of(&db, count, |n| visit(n).set("text", text(n * 7_919 % 1_000_003, 30))).group_by(["event.text"]);
+    let error = within(64 * MB, 1, 0, "a million texts", || texts(1_000_000).memory_bytes(64 * MB).answer());
+    assert!(error.unwrap_err().is_limit_exceeded());
+    let answer = within(128 * MB, 1, 0, "texts", || texts(200_000).memory_bytes(128 * MB).answer().unwrap());
+    assert_eq!(answer.total(), 200_000);
+    drop(answer);
+    let answer = within(64 * MB, 1, 0, "top texts", || texts(200_000).memory_bytes(64 * MB).top(10).answer().unwrap());
+    assert_eq!((answer.total(), answer.buckets().len()), (200_000, 10));
+    assert!(texts(200_000).memory_bytes(64 * MB).answer().unwrap_err().is_limit_exceeded(), "the answer counts");
+
+    let uniques = |count| of(&db, count, visit).measure(Measure::Uniques);
+    assert!(within(16 * MB, 1, 0, "uniques", || uniques(400_000).memory_bytes(16 * MB).answer()).is_err());
+    let answer = within(64 * MB, 1, 0, "uniques", || uniques(400_000).memory_bytes(64 * MB).answer()).unwrap();
+    assert_eq!(answer.buckets()[0].measures, [400_000.into()]);
+}
+
+#[test]
+fn large_values_stay_within_their_memory() {
+    const LARGE: usize = 4 * MB;
+    let _turn = TURN.lock();
+    let dir = tempfile::tempdir().unwrap();
+    let db = store(dir.path());
+    let large = |n: usize| visit(n).set("n", (n % 20) as u64).set("text", text(n, LARGE));
+    let max = || of(&db, 40, large).group_by(["event.n"]).measure(Measure::Max(Field::event("text")));
+    let error = within(32 * MB, 1, LARGE, "max of large texts", || max().memory_bytes(32 * MB).answer());
+    assert!(error.unwrap_err().is_limit_exceeded(), "20 times 4 MB");
+    let answer = within(256 * MB, 1, LARGE, "max of large texts", || max().memory_bytes(256 * MB).answer()).unwrap();
+    assert_eq!(answer.total(), 20);
+    drop(answer);
+    let by = || of(&db, 40, large).group_by(["event.text"]).memory_bytes(32 * MB).answer();
+    assert!(within(32 * MB, 1, LARGE, "by large texts", by).unwrap_err().is_limit_exceeded());
+    let rows = || {
+        of(&db, 40, large)
+            .select(["event.text"])
+            .rows()
+            .unwrap()
+            .map(|row| row.unwrap().text(0).unwrap().len())
+            .sum::<usize>()
+    };
+    assert_eq!(within(0, 1, LARGE, "rows of large texts", rows), 40 * LARGE);
+
+    // Lists whose combinations are 900 million, and one whose elements are repeated.
+    let list = |prefix: &'static str, len: usize, of: usize| {
+        Value::List((0..len).map(|n| format!("{prefix}{}", n % of).into()).collect())
+    };
+    let lists = move |n: usize| visit(n).set("a", list("a", 30_000, 30_000)).set("b", list("b", 30_000, 30_000));
+    let both = || of(&db, 1, lists).group_by(["event.a", "event.b"]).answer();
+    assert!(within(0, 1, MB, "two lists", both).unwrap_err().is_limit_exceeded());
+    let both =
+        || of(&db, 1, lists).group_by(["event.a", "event.b"]).buckets_max(1_000_000_000).memory_bytes(64 * MB).answer();
+    assert!(within(64 * MB, 1, MB, "two lists", both).unwrap_err().is_limit_exceeded());
+    let repeated = move |n: usize| visit(n).set("a", list("a", 300_000, 150_000));
+    let answer = within(64 * MB, 1, 4 * MB, "one list", || {
+        of(&db, 2, repeated).group_by(["event.a"]).memory_bytes(128 * MB).answer()
+    });
+    assert_eq!(answer.unwrap().total(), 150_000);
+}

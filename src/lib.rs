@@ -92,6 +92,8 @@
 )]
 // The same updates give the same bytes, everywhere and always. clippy.toml has the list and the reasons.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::host_endian_bytes)]
+// A cast that may change a number does so silently: `try_from` where it can happen, `expect` with the proof where not.
+#![cfg_attr(not(test), deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss))]
 // A library speaks through its results.
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 // Exceptions explain themselves.

@@ -95,7 +95,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn signed(&mut self) -> Read<i128> {
         let zigzag = self.varint()?;
         // After the shift the value fits an i128.
-        Ok((zigzag >> 1) as i128 ^ -((zigzag & 1) as i128))
+        Ok((zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed())
     }
 
     /// Length-prefixed bytes.
@@ -143,7 +143,7 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, value: u64) {
 
 pub(crate) fn put_signed(out: &mut Vec<u8>, value: i64) {
     // Zigzag: the cast reinterprets the bits.
-    put_varint(out, ((value << 1) ^ (value >> 63)) as u64);
+    put_varint(out, ((value << 1) ^ (value >> 63)).cast_unsigned());
 }
 
 pub(crate) fn put_slice(out: &mut Vec<u8>, bytes: &[u8]) {

@@ -115,12 +115,12 @@ pub(crate) fn escape(out: &mut Vec<u8>, id: &[u8]) {
 /// The key prefix of a day.
 pub(crate) fn day_prefix(day: i32) -> [u8; DAY] {
     // The cast reinterprets the bits; the flipped sign bit makes days sort as unsigned integers.
-    (day as u32 ^ (1 << 31)).to_be_bytes()
+    (day.cast_unsigned() ^ (1 << 31)).to_be_bytes()
 }
 
 /// The day of a key prefix, the inverse of [`day_prefix`].
 pub(crate) fn day_of(prefix: [u8; DAY]) -> i32 {
-    (u32::from_be_bytes(prefix) ^ (1 << 31)) as i32
+    (u32::from_be_bytes(prefix) ^ (1 << 31)).cast_signed()
 }
 
 /// The key prefix of a user on a day.

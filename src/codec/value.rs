@@ -117,7 +117,7 @@ pub(crate) fn read_number(reader: &mut Reader<'_>) -> Read<Number> {
 pub(crate) fn small_integer(bytes: &[u8]) -> Option<i8> {
     match bytes {
         // At most 250 >> 1, which fits.
-        [INTEGER, zigzag @ 0..=250] => Some((zigzag >> 1) as i8 ^ -((zigzag & 1) as i8)),
+        [INTEGER, zigzag @ 0..=250] => Some((zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed()),
         _ => None,
     }
 }

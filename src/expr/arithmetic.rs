@@ -31,7 +31,7 @@ pub(super) fn product(a: &Number, b: &Number) -> Option<Number> {
             let strip = product.trailing_zeros().min(exponent.unsigned_abs());
             product >>= strip;
             // At most 127.
-            exponent += strip as i32;
+            exponent = exponent.saturating_add_unsigned(strip);
         }
         Number::from_small_parts(product, i16::try_from(exponent).ok()?, a.is_float() || b.is_float())
     };

@@ -442,7 +442,7 @@ impl<'a> Aggregator<'a> {
         let mut numbers = self.budget.reservation();
         numbers.resize(other.keys.len() * size_of::<u32>())?;
         let mut buckets = Vec::with_capacity(other.keys.len());
-        for bucket in 0..other.keys.len() as u32 {
+        for bucket in other.keys.codes() {
             let mut codes = Vec::with_capacity(width);
             for code in codes_of_key(other.keys.get(bucket)) {
                 codes.push(self.values.intern(other.values.get(code))?);
@@ -465,7 +465,7 @@ impl<'a> Aggregator<'a> {
                 self.reserve(0)?;
             }
         }
-        for pair in 0..other.bucket_users.len() as u32 {
+        for pair in other.bucket_users.codes() {
             let mut parts = codes_of_key(other.bucket_users.get(pair));
             let (Some(bucket), Some(user)) = (parts.next(), parts.next()) else { continue };
             let Some(bucket) = buckets.get(bucket as usize).copied() else { continue };
@@ -494,14 +494,14 @@ impl<'a> Aggregator<'a> {
         let mut bytes = room.saturating_mul(size_of::<Bucket>());
         memory.resize(bytes)?;
         let mut buckets: Vec<Bucket> = Vec::with_capacity(room);
-        for (number, measures) in self.accumulators.chunks(self.measures.len()).enumerate() {
+        for (number, measures) in self.keys.codes().zip(self.accumulators.chunks(self.measures.len())) {
             if buckets.len() == room {
                 buckets.sort_unstable_by(by_first_measure);
                 bytes -= buckets.iter().skip(top).map(held_bytes).sum::<usize>();
                 buckets.truncate(top);
             }
             let mut values = Vec::with_capacity(by.len());
-            values.extend(codes_of_key(self.keys.get(number as u32)).map(decode));
+            values.extend(codes_of_key(self.keys.get(number)).map(decode));
             buckets.push(Bucket { by: values, measures: measures.iter().map(Accumulator::value).collect() });
             bytes += buckets.last().map_or(0, held_bytes);
             memory.resize(bytes)?;

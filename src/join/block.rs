@@ -258,7 +258,7 @@ impl Block {
     #[inline]
     fn push(&mut self, id: &[u8], time: Timestamp, name: &[u8]) -> Result<()> {
         const NO_TEXT: Malformed = Malformed("text that is not UTF-8");
-        let event = self.runs.len() as u32;
+        let event = position(self.runs.len());
         let is_same_user = self.ids.len().checked_sub(1).and_then(|last| self.ids.get(last));
         if !is_same_user.is_some_and(|last| are_equal(last, id)) {
             if !is_text(id) {
@@ -277,7 +277,7 @@ impl Block {
         if !is_checked {
             return Err(codec::corrupt_event_of(time, id, NO_TEXT));
         }
-        self.runs.push((self.firsts.len() as u32).wrapping_sub(1));
+        self.runs.push(position(self.firsts.len()).wrapping_sub(1));
         self.times.push(time);
         Ok(())
     }
@@ -457,11 +457,16 @@ impl Block {
                 });
             }
             pushed?;
-            // There are no more ids than bytes in an arena.
-            joined.ends.push(joined.ids.len() as u32);
+            joined.ends.push(position(joined.ids.len()));
         }
         Ok(())
     }
+}
+
+/// A position in a block, which has at most 1,024 events, and fewer group ids than an arena has bytes.
+#[inline]
+pub(super) fn position(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 /// Whether bytes are UTF-8. Most are ASCII, which is checked many bytes at a time.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::probe::{Dictionary, are_equal, hash};
+use super::probe::{Dictionary, are_equal, hash, place};
 use crate::error::Result;
 
 /// What the codes of one dictionary were found to mean.
@@ -90,7 +90,7 @@ impl LossyCache {
     const LIST_MAX: usize = 16;
 
     fn place(bytes: &[u8]) -> usize {
-        hash(bytes) as usize % Self::PLACES
+        place(hash(bytes)) % Self::PLACES
     }
 
     #[inline]

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::block::{Block, decoded};
+use super::block::{Block, decoded, position};
 use super::cache::CodeCache;
 use super::field::Field;
 use super::layout::{Column, JoinLayout};
@@ -146,13 +146,13 @@ impl Filter {
     pub(super) fn keep(&self, block: &mut Block, inner: bool, verdicts: &mut Verdicts) -> Result<()> {
         let mut kept = std::mem::take(&mut block.kept);
         if !inner && self.conjuncts.iter().all(|conjunct| conjunct.stage == Stage::Event) {
-            kept.extend(0..block.len() as u32);
+            kept.extend(0..position(block.len()));
             block.kept = kept;
             return Ok(());
         }
         for event in 0..block.len() {
             if (!inner || has_rows(block, event)) && self.keeps(block, event, verdicts)? {
-                kept.push(event as u32);
+                kept.push(position(event));
             }
         }
         block.kept = kept;

@@ -66,6 +66,9 @@ const PIECES_MAX: u64 = 8_192;
 /// What a seek in the log costs, in events read sequentially.
 const EVENTS_PER_SEEK: f64 = 64.0;
 
+/// Events that are skipped one by one before a seek: what four seeks cost.
+const SKIPS_BEFORE_SEEK: u32 = 256;
+
 /// How one table is joined.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -177,7 +180,7 @@ impl Plan {
         };
         let tables = (0..layout.dims.len()).filter_map(plan).collect();
         let PlannerHints { threads, ordered, seek_threshold, .. } = hints;
-        let partition_bytes = memory as usize / (threads + 1);
+        let partition_bytes = hints.memory / layout.dims.len().max(1) / (threads + 1);
         Self { estimates, tables, threads, ordered, partition_rows, partition_bytes, seek_threshold }
     }
 
@@ -188,7 +191,7 @@ impl Plan {
     /// less, only long runs of other users are worth a seek; otherwise it pays at once.
     pub(super) fn seek_threshold(&self, kept: f64) -> u32 {
         let events = self.estimates.events as f64 / self.estimates.days.max(1) as f64;
-        let threshold = if events > kept * EVENTS_PER_SEEK { 8 } else { EVENTS_PER_SEEK as u32 * 4 };
+        let threshold = if events > kept * EVENTS_PER_SEEK { 8 } else { SKIPS_BEFORE_SEEK };
         self.seek_threshold.unwrap_or(threshold)
     }
 }

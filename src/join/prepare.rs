@@ -36,8 +36,9 @@ pub(super) fn tasks(
         let tasks = if plan.threads == 1 { 1 } else { (plan.threads * TASKS_PER_THREAD) as u64 };
         let step = count.div_ceil(tasks).max(1);
         starts.push(from);
-        let days =
-            (1..count.div_ceil(step)).filter_map(|task| i32::try_from(i64::from(first) + (task * step) as i64).ok());
+        // Within the range of days that both ends are in.
+        let day = |task: u64| i32::try_from(i64::from(first).checked_add_unsigned(task.checked_mul(step)?)?).ok();
+        let days = (1..count.div_ceil(step)).filter_map(day);
         starts.extend(days.map(Some));
     }
     let ends = starts.iter().skip(1).copied().chain([end]);

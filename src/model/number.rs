@@ -67,12 +67,13 @@ pub(crate) enum Mantissa<'a> {
 }
 
 impl Number {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "splits it into halves for join()")]
     fn small(mantissa: i128, exponent: i16, float: bool) -> Self {
-        // The casts split the two's complement into halves; `mantissa()` joins them again.
         Self(Repr::Small { high: (mantissa >> 64) as i64, low: mantissa as u64, exponent, float })
     }
 
     /// Brings `mantissa * 2^exponent` into canonical form.
+    #[expect(clippy::cast_possible_truncation, reason = "at most the magnitude of a negative exponent, 1074")]
     fn normal_small(mut mantissa: i128, mut exponent: i16, float: bool) -> Self {
         if exponent < 0 {
             if mantissa == 0 {
@@ -80,19 +81,18 @@ impl Number {
             } else {
                 let strip = mantissa.trailing_zeros().min(u32::from(exponent.unsigned_abs()));
                 mantissa >>= strip;
-                // At most the magnitude of a negative exponent, 1074.
                 exponent += strip as i16;
             }
         }
         Self::small(mantissa, exponent, float)
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "at most the magnitude of a negative exponent, 1074")]
     fn normal_big(mut mantissa: BigInt, mut exponent: i16, float: bool) -> Self {
         if exponent < 0 {
             let zeros = mantissa.trailing_zeros().unwrap_or(u64::from(exponent.unsigned_abs()));
             let strip = zeros.min(u64::from(exponent.unsigned_abs()));
             mantissa >>= strip;
-            // At most the magnitude of a negative exponent, 1074.
             exponent += strip as i16;
         }
         match i128::try_from(&mantissa) {
@@ -218,10 +218,10 @@ impl Number {
             return 0.0;
         }
         // 66 bits of the quotient are the 53 of a double and the bits to round by. The remainder is the sticky bit.
-        let shift = (66 + u64::from(u64::BITS - divisor.leading_zeros())).saturating_sub(mantissa.bits());
+        let bits = u32::try_from(mantissa.bits()).unwrap_or(u32::MAX);
+        let shift = (66 + u64::BITS - divisor.leading_zeros()).saturating_sub(bits);
         let divisor = BigInt::from(divisor);
-        // The shift is at most 66 + 64.
-        let (dividend, exponent) = (mantissa << shift, i32::from(exponent) - shift as i32);
+        let (dividend, exponent) = (mantissa << shift, i32::from(exponent).saturating_sub_unsigned(shift));
         let quotient = &dividend / &divisor;
         let has_rest = &quotient * divisor != dividend;
         round_big(&quotient, has_rest, exponent)
@@ -249,8 +249,8 @@ fn round(negative: bool, magnitude: u128, sticky: bool, exponent: i32) -> f64 {
     if magnitude == 0 {
         return 0.0;
     }
-    // The casts below are exact: at most 128 leading zeros, and at most 53 bits of the significand.
-    let bits = 128 - magnitude.leading_zeros() as i32;
+    // The cast of the significand below is exact: it has at most 53 bits.
+    let bits = 128 - magnitude.leading_zeros().cast_signed();
     // A double has at most 53 bits and none below 2^-1074. Numbers have none there either, but quotients do.
     let shift = (bits - 53).max(i32::from(EXPONENT_MIN) - exponent);
     if shift > 127 {
@@ -276,7 +276,7 @@ fn scale_by_power_of_two(value: f64, power: i32) -> f64 {
     }
     let factor = if power >= -1022 {
         // The biased exponent, from 1 to 2046.
-        f64::from_bits(((power + 1023) as u64) << 52)
+        f64::from_bits(u64::from((power + 1023).cast_unsigned()) << 52)
     } else {
         f64::from_bits(1_u64 << (power + 1074).max(0))
     };
@@ -297,8 +297,8 @@ impl std::ops::Add for &Number {
             return Number::small(sum, 0, float);
         }
         let exponent = a.min(b);
-        // At most 1074 each, and not negative: one of them is zero.
-        let (shift_a, shift_b) = ((a - exponent) as u32, (b - exponent) as u32);
+        // At most 1074 each: one of them is zero.
+        let (shift_a, shift_b) = (u32::from(a.abs_diff(exponent)), u32::from(b.abs_diff(exponent)));
         if let (Mantissa::Small(m), Mantissa::Small(n)) = (self.parts().0, other.parts().0)
             && let (Some(m), Some(n)) = (shift_exactly(m, shift_a), shift_exactly(n, shift_b))
             && let Some(sum) = m.checked_add(n)
@@ -346,8 +346,7 @@ impl Ord for Number {
             return m.cmp(&n);
         }
         let exponent = a.min(b);
-        // The differences are not negative.
-        (self.mantissa() << (a - exponent) as u32).cmp(&(other.mantissa() << (b - exponent) as u32))
+        (self.mantissa() << a.abs_diff(exponent)).cmp(&(other.mantissa() << b.abs_diff(exponent)))
     }
 }
 

@@ -54,6 +54,7 @@ impl Timestamp {
     /// # Errors
     ///
     /// [`Invalid`](crate::ErrorKind::Invalid) when the number is not a time within the years 0000 to 9999.
+    #[expect(clippy::cast_possible_truncation, reason = "saturates; what is not within the range is refused")]
     pub fn from_number(number: f64) -> Result<Self> {
         let millis = if number.abs() > SECONDS_MAX { number } else { (number * 1_000.0).round() };
         // The cast saturates, and NaN becomes 0; the condition below excludes both.
@@ -85,9 +86,9 @@ impl Timestamp {
 
     /// The day in UTC, counted from 1970-01-01, and the milliseconds since its start. Saturates at the range of an
     /// `i32` of days, far outside the years 0000 to 9999.
+    #[expect(clippy::cast_possible_truncation, reason = "0 to 86,399,999 milliseconds of a day")]
     pub(crate) fn day_and_millis(self) -> (i32, u32) {
         match i32::try_from(self.0.div_euclid(DAY_MILLIS)) {
-            // Milliseconds of a day fit a u32.
             Ok(day) => (day, self.0.rem_euclid(DAY_MILLIS) as u32),
             Err(_) if self.0 < 0 => (i32::MIN, 0),
             Err(_) => (i32::MAX, (DAY_MILLIS - 1) as u32),

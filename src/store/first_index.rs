@@ -154,9 +154,9 @@ impl FirstEventCache {
         }
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash serve")]
     fn set(&self, family: &str, id: &[u8]) -> Option<(usize, &Mutex<Set>)> {
         let sets = self.sets.get()?;
-        // Any bits of a hash serve.
         let at = self.hasher.hash_one((id, family)) as usize & self.capacity.checked_sub(1)?;
         sets.get(at).map(|set| (at, set))
     }

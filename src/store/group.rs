@@ -175,6 +175,7 @@ impl Leader {
     }
 
     /// Counts the operands of a key, and says whether its row is to be written now.
+    #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash serve")]
     fn counts_as_hot(&mut self, write: &KeyWrite<'_>, fold_after: u16) -> bool {
         if fold_after == 0 {
             return false;
@@ -184,7 +185,6 @@ impl Leader {
             self.counted = 0;
         }
         self.counted += 1;
-        // Any bits of a hash serve.
         let Some(pending) = self.pending.get_mut(write.hash as usize % COUNTERS) else { return false };
         *pending = pending.saturating_add(1);
         let hot = *pending > fold_after;

@@ -124,7 +124,7 @@ pub(crate) fn import<T: WireRecord + 'static>(
     failure = failure.or(rejected.flush().err());
     let seconds = started.elapsed().as_secs_f64();
     sum.seconds = rounded(seconds);
-    sum.per_second = (sum.applied as f64 / seconds.max(1e-6)) as u64;
+    sum.per_second = rate(sum.applied, seconds);
     (sum, failure)
 }
 
@@ -160,11 +160,17 @@ fn import_one<T: WireRecord + 'static>(
             }
         }
         if (sum.applied + sum.rejected).is_multiple_of(BAR_RECORDS) {
-            let rate = sum.applied as f64 / started.elapsed().as_secs_f64();
-            bar.set_message(format!("{} {}, {}/s", HumanCount(sum.applied), T::PLURAL, HumanCount(rate as u64)));
+            let rate = rate(sum.applied, started.elapsed().as_secs_f64());
+            bar.set_message(format!("{} {}, {}/s", HumanCount(sum.applied), T::PLURAL, HumanCount(rate)));
         }
     }
     failure.map_or(Ok(()), Err)
+}
+
+/// Records per second.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates; it is for people")]
+fn rate(records: u64, seconds: f64) -> u64 {
+    (records as f64 / seconds.max(1e-6)) as u64
 }
 
 /// To the millisecond.

@@ -1,5 +1,8 @@
 //! The command line of profiledb. It uses the public API only.
 
+// A cast that may change a number does so silently: `try_from` where it can happen, `expect` with the proof where not.
+#![cfg_attr(not(test), deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss))]
+
 mod args;
 mod backup;
 mod bar;

@@ -189,7 +189,7 @@ fn record(cells: &[Cow<'_, str>]) -> Result<Vec<u8>, Failure> {
 /// A wide cell is cut to this on a terminal, and to less when there are many.
 const CELL_WIDTHS: [usize; 3] = [48, 32, 20];
 
-const GAP: usize = 2;
+const GAP: u16 = 2;
 
 /// An answer as a table, as wide as it is.
 pub(crate) fn table(answer: &Answer) -> String {
@@ -219,7 +219,7 @@ fn draw<'c>(
         widths.fold(console::measure_text_width(head), usize::max)
     };
     let natural: Vec<usize> = heads.iter().enumerate().map(natural).collect();
-    let total = |cap: usize| natural.iter().map(|width| width.min(&cap) + GAP).sum::<usize>();
+    let total = |cap: usize| natural.iter().map(|width| width.min(&cap) + usize::from(GAP)).sum::<usize>();
     let (cap, room) = match width {
         None => (usize::MAX, usize::MAX),
         Some(room) => {
@@ -229,8 +229,8 @@ fn draw<'c>(
     };
     let mut used = 0;
     let fits = |width: &&usize| {
-        used += **width.min(&&cap) + GAP;
-        used <= room.saturating_add(GAP)
+        used += **width.min(&&cap) + usize::from(GAP);
+        used <= room.saturating_add(usize::from(GAP))
     };
     let kept = natural.iter().take_while(fits).count().max(1);
     let mut table = Table::new();
@@ -246,7 +246,7 @@ fn draw<'c>(
         table.add_row(row.iter().take(kept).map(|(text, right)| cell(text, *right)));
     }
     for column in table.column_iter_mut() {
-        column.set_padding((0, GAP as u16));
+        column.set_padding((0, GAP));
     }
     let lines: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
     (lines, columns.iter().skip(kept).map(String::as_str).collect())

@@ -34,6 +34,12 @@ impl Dictionary {
         self.len
     }
 
+    /// The codes of all combinations.
+    pub(in crate::join) fn codes(&self) -> std::ops::Range<u32> {
+        // They are codes of an interner, or one.
+        0..u32::try_from(self.len).unwrap_or(u32::MAX)
+    }
+
     /// A value of a combination, if it is set.
     #[inline]
     pub(in crate::join) fn value(&self, code: u32, at: usize) -> Option<ValueBytes<'_>> {

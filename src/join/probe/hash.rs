@@ -60,7 +60,7 @@ impl BuildSide {
         keeps: impl Fn(&Dictionary, u32) -> bool,
         threshold: impl Fn(f64) -> u32,
     ) -> Result<()> {
-        let kept: Vec<bool> = (0..self.dictionary.len() as u32).map(|code| keeps(&self.dictionary, code)).collect();
+        let kept: Vec<bool> = self.dictionary.codes().map(|code| keeps(&self.dictionary, code)).collect();
         // Every code is one of the dictionary.
         let is_kept = |code: &u32| kept.get(*code as usize).copied().unwrap_or(true);
         let count = self.codes.iter().filter(|code| is_kept(code)).count();
@@ -68,10 +68,10 @@ impl BuildSide {
             return Ok(());
         }
         let mut ids = Arena::default();
-        for (number, _) in self.codes.iter().enumerate().filter(|(_, code)| is_kept(code)) {
+        for (number, _) in (0_u32..).zip(&self.codes).filter(|(_, code)| is_kept(code)) {
             let id = match &self.index {
-                Index::Hashed(known) => Some(known.get(number as u32)),
-                Index::Sorted(known) => known.get(number),
+                Index::Hashed(known) => Some(known.get(number)),
+                Index::Sorted(known) => known.get(number as usize),
             };
             // There are as many ids as codes.
             ids.push(id.unwrap_or_default())?;
@@ -93,7 +93,11 @@ impl BuildSide {
                 // An arena has fewer ids than 32 bits can count, for none is empty.
                 // All are located first and compared afterwards, so that cache misses of the comparisons overlap.
                 let first = codes.len();
-                codes.extend(ids.iter().map(|id| sorted.first_alike(id, cursor).map_or(NO_ROW, |at| at as u32)));
+                codes.extend(
+                    ids.iter().map(|id| {
+                        sorted.first_alike(id, cursor).map_or(NO_ROW, |at| u32::try_from(at).unwrap_or(NO_ROW))
+                    }),
+                );
                 for (found, id) in codes.get_mut(first..).into_iter().flatten().zip(ids.iter()) {
                     if *found != NO_ROW {
                         *found = sorted.find_from(*found as usize, id).map_or(NO_ROW, code);

@@ -67,6 +67,12 @@ impl Interner {
         self.slots.fill(0);
     }
 
+    /// All codes.
+    pub(in crate::join) fn codes(&self) -> std::ops::Range<u32> {
+        // `add` gives out no more codes than 32 bits can count.
+        0..u32::try_from(self.len()).unwrap_or(u32::MAX)
+    }
+
     /// The string of a code.
     #[inline]
     pub(in crate::join) fn get(&self, code: u32) -> &[u8] {
@@ -119,12 +125,12 @@ impl Interner {
     #[inline]
     fn probe(&self, string: &[u8], hash: u64) -> Result<u32, usize> {
         let mask = self.slots.len().wrapping_sub(1);
-        let mut at = hash as usize & mask;
+        let mut at = place(hash) & mask;
         loop {
             match self.slots.get(at) {
                 None | Some(0) => return Err(at),
                 Some(slot) if (slot ^ hash) & TAG == 0 => {
-                    let code = *slot as u32 - 1;
+                    let code = code_in(*slot);
                     if are_equal(self.get(code), string) {
                         return Ok(code);
                     }
@@ -140,9 +146,9 @@ impl Interner {
         self.slots = Vec::new();
         self.slots.resize(slots, 0);
         let mask = slots.wrapping_sub(1);
-        for code in 0..self.strings.len() as u32 {
+        for code in self.codes() {
             let hash = hash(self.get(code));
-            let mut at = hash as usize & mask;
+            let mut at = place(hash) & mask;
             while self.slots.get(at).is_some_and(|slot| *slot != 0) {
                 at = (at + 1) & mask;
             }
@@ -158,6 +164,20 @@ impl Interner {
 pub(in crate::join) fn hash(string: &[u8]) -> u64 {
     static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0));
     xxh3_64_with_seed(string, *SEED)
+}
+
+/// Where a hash is looked for, before it is reduced to the size of a table.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "any bits of a hash serve")]
+pub(in crate::join) fn place(hash: u64) -> usize {
+    hash as usize
+}
+
+/// The code in a slot that is not free.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the lower half of a slot is the code plus one")]
+fn code_in(slot: u64) -> u32 {
+    slot as u32 - 1
 }
 
 /// Whether two strings are equal. Strings of the length of usual ids are compared in two steps, without a call.

@@ -28,7 +28,7 @@ pub(super) use arena::Arena;
 pub(super) use build_rows::BuildRows;
 pub(super) use dictionary::{Dictionary, NO_ROW};
 pub(super) use hash::{BuildSide, read_rows};
-pub(super) use interner::{Interner, are_equal, hash};
+pub(super) use interner::{Interner, are_equal, hash, place};
 pub(super) use lookup::LookupBatch;
 pub(super) use merge::TableCursor;
 pub(super) use prober::Prober;

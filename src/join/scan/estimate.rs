@@ -53,8 +53,8 @@ pub(crate) fn estimate(rows: &impl EventRows, spec: &ScanSpec) -> Result<(Estima
     if let Some((first, last)) = days.filter(|_| has_more) {
         let range_start = codec::day_prefix(first);
         let range_end = last.checked_add(1).map_or([u8::MAX; 4], codec::day_prefix);
-        for place in 1..PLACES {
-            let target = (known as f64 * place as f64 / PLACES as f64) as u64;
+        for place in 1..PLACES as u64 {
+            let target = known.saturating_mul(place) / PLACES as u64;
             let before = |key: &[u8]| rows.estimate_rows(&from, Some(key));
             sample(&key_at((&range_start, &range_end), target, known / TOLERANCE, before))?;
         }

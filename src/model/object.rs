@@ -118,11 +118,39 @@ impl Object {
             *self = other;
             return;
         }
-        for (name, value) in other.0 {
-            self.insert(name, value);
+        if other.len() <= INSERTED_MAX {
+            for (name, value) in other.0 {
+                self.insert(name, value);
+            }
+            return;
         }
+        let mut theirs = other.0.into_iter().peekable();
+        let mut merged = Vec::with_capacity(self.0.len() + theirs.len());
+        for ours in std::mem::take(&mut self.0) {
+            while let Some(entry) = theirs.next_if(|(name, _)| *name < ours.0) {
+                merged.push(entry);
+            }
+            merged.push(theirs.next_if(|(name, _)| *name == ours.0).unwrap_or(ours));
+        }
+        merged.extend(theirs);
+        self.0 = merged;
+    }
+
+    /// An object of entries in any order, of which the last of each name is kept, in `n log n`.
+    fn from_entries(mut entries: Vec<(String, Value)>) -> Self {
+        if !entries.is_sorted_by(|(a, _), (b, _)| a < b) {
+            // The sort is stable.
+            entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+            entries.reverse();
+            entries.dedup_by(|(a, _), (b, _)| a == b);
+            entries.reverse();
+        }
+        Self(entries)
     }
 }
+
+/// As many entries are inserted one by one. More are merged as sorted lists, which is linear.
+const INSERTED_MAX: usize = 8;
 
 impl IntoIterator for Object {
     type Item = (String, Value);
@@ -170,17 +198,13 @@ impl FusedIterator for ObjectIter<'_> {}
 
 impl<N: Into<String>, V: Into<Value>> Extend<(N, V)> for Object {
     fn extend<I: IntoIterator<Item = (N, V)>>(&mut self, entries: I) {
-        for (name, value) in entries {
-            self.insert(name, value);
-        }
+        self.merge(entries.into_iter().collect());
     }
 }
 
 impl<N: Into<String>, V: Into<Value>> FromIterator<(N, V)> for Object {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(entries: I) -> Self {
-        let mut object = Self::new();
-        object.extend(entries);
-        object
+        Self::from_entries(entries.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
     }
 }
 
@@ -228,16 +252,33 @@ impl Object {
             entries.push((name, map.next_value_seed(seed)?));
         }
         let count = entries.len();
-        if !entries.is_sorted_by(|(a, _), (b, _)| a < b) {
-            // The sort is stable, so the last of equal names is kept.
-            entries.sort_by(|(a, _), (b, _)| a.cmp(b));
-            entries.reverse();
-            entries.dedup_by(|(a, _), (b, _)| a == b);
-            entries.reverse();
-            if entries.len() < count {
-                seed.0.set(true);
-            }
+        let object = Self::from_entries(entries);
+        if object.len() < count {
+            seed.0.set(true);
         }
-        Ok(Self(entries))
+        Ok(object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    proptest! {
+        #[test]
+        fn objects_merge_as_maps_do(
+            ours in prop::collection::vec(("[a-d]{1,2}", any::<i64>()), 0..30),
+            theirs in prop::collection::vec(("[a-d]{1,2}", any::<i64>()), 0..30),
+        ) {
+            let mut model: BTreeMap<String, Value> = BTreeMap::new();
+            let mut object = Object::from_iter(ours.clone());
+            model.extend(ours.into_iter().map(|(name, value)| (name, value.into())));
+            prop_assert!(object.iter().eq(model.iter().map(|(name, value)| (name.as_str(), value))));
+            object.merge(Object::from_iter(theirs.clone()));
+            model.extend(theirs.into_iter().map(|(name, value)| (name, value.into())));
+            prop_assert!(object.iter().eq(model.iter().map(|(name, value)| (name.as_str(), value))));
+        }
     }
 }

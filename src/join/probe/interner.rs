@@ -223,6 +223,38 @@ mod tests {
         }
     }
 
+    /// The eight bytes whose hash without a seed is this: XXH3 of so few bytes is a bijection.
+    fn preimage(hash: u64, flip: u64) -> [u8; 8] {
+        const PRIME: u64 = 0x9fb2_1c65_1e98_df25;
+        // Newton's iteration doubles the digits that are right.
+        let inverse = (0..6).fold(PRIME, |x, _| x.wrapping_mul(2_u64.wrapping_sub(PRIME.wrapping_mul(x))));
+        let mut h = hash ^ (hash >> 28) ^ (hash >> 56);
+        h = h.wrapping_mul(inverse);
+        h ^= (h >> 35) + 8;
+        h = h.wrapping_mul(inverse);
+        // The polynomial of the first step, raised to its 64th power, is one.
+        h = (0..63).fold(h, |h, _| h ^ h.rotate_left(49) ^ h.rotate_left(24));
+        (h ^ flip).rotate_left(32).to_le_bytes()
+    }
+
+    #[test]
+    fn strings_that_collide_without_a_seed_do_not_collide() {
+        use xxhash_rust::xxh3::xxh3_64;
+
+        const COUNT: u64 = 100_000;
+        // What the zero string is mixed with.
+        let flip = u64::from_le_bytes(preimage(xxh3_64(&[0; 8]), 0)).rotate_left(32);
+        let strings: Vec<[u8; 8]> = (1..=COUNT).map(|n| preimage(n << 32, flip)).collect();
+        assert!(strings.iter().zip(1..).all(|(string, n)| xxh3_64(string) == n << 32), "all in one slot");
+        let mut interner = Interner::default();
+        strings.iter().for_each(|string| assert!(interner.intern(string).is_ok()));
+        let mask = interner.slots.len() - 1;
+        let places: std::collections::BTreeSet<usize> =
+            strings.iter().map(|string| place(hash(string)) & mask).collect();
+        // At random, four in five of them have a slot of their own.
+        assert!(interner.len() as u64 == COUNT && places.len() as u64 > COUNT / 2, "{}", places.len());
+    }
+
     #[test]
     fn many_strings_take_little_more_than_their_bytes() {
         let mut interner = Interner::default();

@@ -14,7 +14,7 @@ use super::budget::{Budget, Reservation, grown};
 use super::cache::{CodeCache, LossyCache};
 use super::exec::{Execution, Tasks, Worker, in_parallel};
 use super::field::{Breakdown, Keep};
-use super::layout::Column;
+use super::layout::{Column, Period};
 use super::measure::{Accumulator, Measure};
 use super::probe::{Dictionary, Interner, NO_ROW};
 use crate::codec::{self, ValueBytes, ValueKind};
@@ -246,8 +246,11 @@ impl<'a> Aggregator<'a> {
             ColumnValue::NotSet => &[][..],
             ColumnValue::Stored(bytes) => bytes.as_bytes(),
             ColumnValue::Text(text) => text.as_bytes(),
-            ColumnValue::Day(time) => {
-                day = time.day_and_millis().0.to_le_bytes();
+            ColumnValue::Period(period, time) => {
+                let (day_of, millis) = time.day_and_millis();
+                let hour = if period == Period::Hour { millis / 3_600_000 } else { 0 };
+                // Every period but an hour is one of whole days.
+                day = (i64::from(day_of) * 24 + i64::from(hour)).to_le_bytes();
                 &day
             }
             // Nearly every event has a time of its own.

@@ -20,8 +20,9 @@ use crate::model::{Kind, Value};
 /// A key ends at the first dot in the text; keys with dots need [`Field::group`] or [`Field::user_group`].
 ///
 /// Computed properties of events: `$event_name`, `$distinct_id`, `$insert_id`, `$time` (text of the shape
-/// `YYYY-MM-DDTHH:MM:SS`) and `$day` (`YYYY-MM-DD`), both in UTC. `distinct_id`, `time` and `event` are accepted as
-/// well. Computed properties of profiles: `$last_seen` and `$mp_first_event_time`; of users, `$distinct_id` as well.
+/// `YYYY-MM-DDTHH:MM:SS`), and of its time `$hour` (`YYYY-MM-DDTHH:00:00`), `$day` (`YYYY-MM-DD`), `$week` (its Monday)
+/// and `$month` (`YYYY-MM`), all in UTC. `distinct_id`, `time` and `event` are accepted as well.
+/// Computed properties of profiles: `$last_seen` and `$mp_first_event_time`; of users, `$distinct_id` as well.
 ///
 /// ```
 /// use profiledb::join::Field;

@@ -44,7 +44,8 @@ pub(super) enum Column {
     DistinctId,
     InsertId,
     Time,
-    Day,
+    /// What the time of the event is cut to.
+    Period(Period),
     /// A property of the event, by its position in the projection.
     Event(usize),
     /// A property of the rows of a table, by its position in their projection.
@@ -54,6 +55,16 @@ pub(super) enum Column {
     },
     /// None: a field that was not among those of the layout.
     Nowhere,
+}
+
+/// A period of time, in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Period {
+    Hour,
+    Day,
+    /// From Monday on.
+    Week,
+    Month,
 }
 
 /// The columns of events that are needed, besides id and time.
@@ -87,7 +98,10 @@ fn computed(name: &str) -> Option<Column> {
         "$distinct_id" | "distinct_id" => Some(Column::DistinctId),
         "$insert_id" => Some(Column::InsertId),
         "$time" | "time" => Some(Column::Time),
-        "$day" => Some(Column::Day),
+        "$hour" => Some(Column::Period(Period::Hour)),
+        "$day" => Some(Column::Period(Period::Day)),
+        "$week" => Some(Column::Period(Period::Week)),
+        "$month" => Some(Column::Period(Period::Month)),
         _ => None,
     }
 }

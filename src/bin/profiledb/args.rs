@@ -248,7 +248,8 @@ pub(crate) struct EventsArgs {
 ///
 /// However old an event is, it is joined with the latest state of its profiles. A field is one of
 ///
-/// event.NAME      a property of the event, also $event_name, $distinct_id, $time or $day;
+/// event.NAME      a property of the event, also $event_name, $distinct_id, $time, $hour, $day,
+///                 $week (from Monday) or $month;
 /// user.NAME       a property of its user's profile, also $last_seen or $mp_first_event_time;
 /// group:KEY.NAME  a property of the groups that the event lists under its property KEY;
 /// user:KEY.NAME   a property of the groups that the user's profile lists there.

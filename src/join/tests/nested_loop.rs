@@ -79,6 +79,12 @@ fn day_of(event: &Event) -> String {
     event.time().to_string().chars().take(10).collect()
 }
 
+/// The Monday of its week.
+fn week_of(event: &Event) -> String {
+    let day: jiff::civil::Date = day_of(event).parse().unwrap();
+    day.checked_sub(jiff::Span::new().days(i64::from(day.weekday().to_monday_zero_offset()))).unwrap().to_string()
+}
+
 /// A row by the nested loop.
 struct Naive<'w> {
     event: &'w Event,
@@ -116,6 +122,9 @@ impl Naive<'_> {
                 "$insert_id" => self.event.insert_id().map(Into::into),
                 "$time" | "time" => Some(self.event.time().to_string().into()),
                 "$day" => Some(day_of(self.event).into()),
+                "$hour" => Some(format!("{:.13}:00:00", self.event.time().to_string()).into()),
+                "$week" => Some(week_of(self.event).into()),
+                "$month" => Some(format!("{:.7}", day_of(self.event)).into()),
                 name => self.event.get(name).cloned(),
             }),
             Field::User(name) => one(Self::of(self.user, name)),
@@ -346,13 +355,16 @@ fn worlds() -> impl Strategy<Value = World> {
     })
 }
 
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 17] = [
     "event.flag",
     "event.amount",
     "event.$event_name",
     "event.$insert_id",
     "event.$time",
+    "event.$hour",
     "event.$day",
+    "event.$week",
+    "event.$month",
     "event.distinct_id",
     "user.plan",
     "user.roles",

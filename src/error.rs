@@ -30,7 +30,7 @@ pub enum ErrorKind {
     NotFound,
     /// Stored bytes are damaged, or of a format that this version does not know.
     Corrupt,
-    /// The store was opened read-only, or its engine rejects writes after a failure.
+    /// The store was opened read-only, or it rejects writes after a failure. Nothing was changed.
     ReadOnly,
     /// Another process has the store open.
     InUse,
@@ -38,6 +38,10 @@ pub enum ErrorKind {
     Io,
     /// The store was closed before the call could finish.
     Closed,
+    /// The disk failed while a write was being committed, so the write may or may not be stored. The store rejects all
+    /// later writes: open it again, and read before writing again, so that nothing is added twice. A write that fails
+    /// with any other kind is not stored, nor is any part of it.
+    OutcomeUnknown,
     /// The commit queue of the store is full. Nothing was changed: try again later.
     Busy,
     /// A query was cancelled or exceeded its deadline. The results that it returned are incomplete.
@@ -55,6 +59,7 @@ impl ErrorKind {
             Self::InUse => "in use",
             Self::Io => "i/o",
             Self::Closed => "closed",
+            Self::OutcomeUnknown => "outcome unknown",
             Self::Busy => "busy",
             Self::Cancelled => "cancelled",
         }
@@ -187,6 +192,25 @@ impl Error {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.kind() == ErrorKind::Closed
+    }
+
+    /// Whether the kind is [`ErrorKind::OutcomeUnknown`]: the write that failed may be stored all the same.
+    ///
+    /// ```
+    /// use profiledb::{Db, Update};
+    ///
+    /// # fn run(db: &Db) -> profiledb::Result<()> {
+    /// match db.users().update("alice", Update::new().add("logins", 1)) {
+    ///     Err(error) if error.is_outcome_unknown() => println!("reopen the store and read alice before adding again"),
+    ///     Err(error) => println!("nothing was stored: {error}"),
+    ///     Ok(()) => println!("stored"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn is_outcome_unknown(&self) -> bool {
+        self.kind() == ErrorKind::OutcomeUnknown
     }
 
     /// Whether the kind is [`ErrorKind::Busy`]: the same call may succeed later.

@@ -222,7 +222,8 @@ impl Serialize for NoteLine<'_> {
 /// `Ok(Ok(_))` is a record that is stored, as durable as requested. `Ok(Err(_))` is a record that was rejected, by
 /// the parser or by the store, and has no effect. `Err(_)` is a failure of the reader, or of the store with a record
 /// that it names. After an error, no more input is read; the outcomes of the records that were in flight follow, so
-/// that it is known of each record that was read whether it is stored.
+/// that it is known of each record that was read whether it is stored, except for those with
+/// [`OutcomeUnknown`](ErrorKind::OutcomeUnknown): reopen the store to see which of these are.
 ///
 /// What was submitted is committed even if the import is dropped.
 #[must_use = "an import makes progress only when its outcomes are read"]
@@ -417,7 +418,8 @@ fn fail(outcome: &mut Result<Outcome<Imported>>, error: &Error, text: &[u8]) {
         Ok(Err(reject.with_text(text)))
     } else {
         let at = line.map_or_else(|| format!("index={index}"), |line| format!("line={line}"));
-        Err(Error::new(error.kind(), format!("the record cannot be stored {at} id={id:?}")).because(error.clone()))
+        let what = if error.is_outcome_unknown() { "may or may not be stored" } else { "is not stored" };
+        Err(Error::new(error.kind(), format!("the record {what} {at} id={id:?}")).because(error.clone()))
     };
 }
 

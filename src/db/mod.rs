@@ -191,7 +191,8 @@ impl Db {
     ///
     /// # Errors
     ///
-    /// As [`Table::update`]; nothing of the batch was stored then.
+    /// As [`Table::update`]. All of the batch is stored, or nothing of it; which of the two is not known after an
+    /// [`OutcomeUnknown`](ErrorKind::OutcomeUnknown), and is visible once the store was reopened.
     pub fn write(&self, batch: Batch) -> Result<()> {
         self.write_with(batch, self.store.shared.options.durability)
     }
@@ -361,7 +362,9 @@ impl Db {
     ///
     /// # Errors
     ///
-    /// [`Io`](ErrorKind::Io) when the log cannot be synced.
+    /// [`Io`](ErrorKind::Io) when the log cannot be synced. What was written since the last sync may then not survive
+    /// power loss until the store was reopened, and the store takes no more writes before that: a second sync could
+    /// succeed without having written anything. [`ReadOnly`](ErrorKind::ReadOnly) when it has stopped before.
     pub fn sync(&self) -> Result<()> {
         self.store.shared.engine().sync()
     }
@@ -370,7 +373,7 @@ impl Db {
     ///
     /// # Errors
     ///
-    /// [`Io`](ErrorKind::Io) when the files cannot be written.
+    /// [`Io`](ErrorKind::Io) when the files cannot be written. Nothing is lost then: it is all in the write-ahead log.
     pub fn flush(&self) -> Result<()> {
         self.store.shared.engine().flush()
     }
@@ -488,7 +491,8 @@ impl Db {
     ///
     /// # Errors
     ///
-    /// [`Io`](ErrorKind::Io) when the log cannot be synced.
+    /// [`Io`](ErrorKind::Io) when the log cannot be synced, [`ReadOnly`](ErrorKind::ReadOnly) when the store has stopped
+    /// after an earlier failure: what was written since the last sync may not survive power loss.
     pub fn close(self) -> Result<()> {
         self.store.close()
     }

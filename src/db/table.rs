@@ -51,7 +51,8 @@ impl Table {
     /// [`LimitExceeded`](ErrorKind::LimitExceeded) for values that are too large, too many properties or too many group
     /// keys;
     /// [`Io`](ErrorKind::Io), [`ReadOnly`](ErrorKind::ReadOnly) or [`Closed`](ErrorKind::Closed) when the engine cannot
-    /// write. The profile is unchanged then.
+    /// write. The profile is unchanged then. [`OutcomeUnknown`](ErrorKind::OutcomeUnknown) when the disk failed during
+    /// the commit: the update may or may not be stored, so reopen the store and read before writing again.
     pub fn update(&self, id: &str, update: Update) -> Result<()> {
         self.db.write(self.batch(id, update)?)
     }

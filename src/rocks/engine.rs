@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use rocksdb::{
@@ -65,6 +65,8 @@ pub(crate) struct Engine {
     dropped: Mutex<BTreeMap<String, u64>>,
     failure: Mutex<Option<Error>>,
     failed: AtomicBool,
+    /// The failure after which no write is accepted until the store is reopened.
+    stopped: OnceLock<Error>,
     closed: AtomicBool,
 }
 
@@ -136,6 +138,7 @@ impl Engine {
             dropped: Mutex::default(),
             failure: Mutex::new(None),
             failed: AtomicBool::new(false),
+            stopped: OnceLock::new(),
             closed: AtomicBool::new(false),
         })
     }
@@ -268,22 +271,25 @@ impl Engine {
             return if sync { self.sync() } else { Ok(()) };
         }
         let options = if sync { &self.synced } else { &self.buffered };
-        match self.db.write_opt(batch, options) {
-            Ok(()) => {
-                if self.failed.load(Ordering::Relaxed) {
-                    self.failed.store(false, Ordering::Relaxed);
-                    *self.failure.lock() = None;
-                }
-                Ok(())
+        let Err(error) = self.db.write_opt(batch, options) else {
+            // RocksDB has resumed by itself.
+            if self.failed.load(Ordering::Relaxed) {
+                self.failed.store(false, Ordering::Relaxed);
+                *self.failure.lock() = None;
             }
-            Err(error) => Err(self.write_failed(error)),
+            return Ok(());
+        };
+        let error = fault::commit(error);
+        if error.is_outcome_unknown() {
+            return Err(self.stop(error));
         }
+        Err(self.fail(error))
     }
 
     /// Syncs the WAL, so that everything written so far survives power loss.
     pub(crate) fn sync(&self) -> Result<()> {
         self.writable()?;
-        self.db.flush_wal(true).map_err(|error| self.write_failed(error))
+        self.db.flush_wal(true).map_err(|error| self.stop(fault::sync(error)))
     }
 
     /// Flushes all memtables to files. Folds and composes operands on the way.
@@ -293,7 +299,7 @@ impl Engine {
         let handles: Vec<Handle> = names.iter().filter_map(|name| self.handle(name)).collect();
         for handle in &handles {
             let flushed = self.db.flush_cf_opt(handle, &FlushOptions::default());
-            flushed.map_err(|error| self.write_failed(error))?;
+            flushed.map_err(|error| self.flush_failed(error))?;
         }
         Ok(())
     }
@@ -304,7 +310,7 @@ impl Engine {
         let Some(handle) = self.handle(family) else { return Ok(()) };
         let before = self.background_errors();
         let flushed = self.db.flush_cf_opt(&handle, &FlushOptions::default());
-        flushed.map_err(|error| self.write_failed(error))?;
+        flushed.map_err(|error| self.flush_failed(error))?;
         let mut options = CompactOptions::default();
         // By default files may be moved to the bottom level unread (trivial move), with all their operands.
         options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
@@ -376,7 +382,8 @@ impl Engine {
         if self.closed.load(Ordering::Acquire) {
             return Ok(());
         }
-        let synced = if self.writable().is_ok() { self.sync() } else { Ok(()) };
+        // A store that has stopped was not synced, and says so again.
+        let synced = if matches!(self.mode, Mode::ReadWrite { .. }) { self.sync() } else { Ok(()) };
         if !self.closed.swap(true, Ordering::AcqRel) {
             self.db.cancel_all_background_work(true);
         }
@@ -401,7 +408,7 @@ impl Engine {
             return Err(Error::new(ErrorKind::Closed, "the store is closed"));
         }
         match self.mode {
-            Mode::ReadWrite { .. } => Ok(()),
+            Mode::ReadWrite { .. } => self.stopped.get().map_or(Ok(()), |failure| Err(fault::stopped(failure))),
             Mode::ReadOnly | Mode::Secondary { .. } => {
                 Err(Error::new(ErrorKind::ReadOnly, "the store was opened for reading"))
             }
@@ -413,12 +420,22 @@ impl Engine {
         self.db.property_int_value(properties::BACKGROUND_ERRORS).ok().flatten().unwrap_or_default()
     }
 
-    fn write_failed(&self, error: rocksdb::Error) -> Error {
-        let halted = self.failed.load(Ordering::Relaxed) || self.background_errors() > 0;
-        let error = fault::write(error, halted);
+    fn flush_failed(&self, error: rocksdb::Error) -> Error {
+        self.fail(fault::engine(error, "the memtables cannot be written to files; they are still in the WAL"))
+    }
+
+    fn fail(&self, error: Error) -> Error {
         self.failure.lock().get_or_insert_with(|| error.clone());
         self.failed.store(true, Ordering::Relaxed);
         error
+    }
+
+    /// Takes no more writes. RocksDB would resume by itself once a full disk has space, and then the failed write would
+    /// be there or not depending on what else happens until the next open. And a sync that succeeds after one that
+    /// failed proves nothing: the operating system may have dropped the pages.
+    fn stop(&self, error: Error) -> Error {
+        self.stopped.get_or_init(|| error.clone());
+        self.fail(error)
     }
 }
 

@@ -24,16 +24,46 @@ pub(super) fn open(error: rocksdb::Error, path: &Path) -> Error {
     engine(error, &message)
 }
 
-/// An error of a write. `halted` says that an earlier write or background job failed: RocksDB then refuses every write
-/// with that first failure until the store is reopened.
-pub(super) fn write(error: rocksdb::Error, halted: bool) -> Error {
+/// An error of a commit.
+///
+/// RocksDB writes a batch to the WAL, syncs it, and then inserts it into the memtables. A failure on the way leaves bytes
+/// in the WAL that the next open may replay. Only two statuses are certainly from before the first byte: a refusal, and
+/// a failure of background work or of the switch to a new WAL, which RocksDB repeats for every write until it has
+/// resumed.
+pub(super) fn commit(error: rocksdb::Error) -> Error {
     match kind(&error) {
-        kind @ (ErrorKind::Closed | ErrorKind::ReadOnly) => Error::new(kind, "write refused").because(error),
-        // RocksDB resumes by itself once there is space.
-        ErrorKind::Io if no_space(&error) => Error::new(ErrorKind::Io, "write failed: no space").because(error),
-        _ if halted => Error::new(ErrorKind::ReadOnly, "the engine refuses writes after a failure").because(error),
-        kind => Error::new(kind, "write failed").because(error),
+        kind @ (ErrorKind::Closed | ErrorKind::ReadOnly) => {
+            Error::new(kind, "the write was refused and nothing of it is stored").because(error)
+        }
+        _ if is_before_the_write(error.as_ref()) => {
+            let refused = "the engine refuses writes after a failure, and nothing of this one is stored";
+            Error::new(ErrorKind::ReadOnly, refused).because(error)
+        }
+        _ => {
+            let unknown = "the write may or may not be stored, and the store takes no more writes: \
+                           reopen it, and read before writing again";
+            Error::new(ErrorKind::OutcomeUnknown, unknown).because(error)
+        }
     }
+}
+
+/// An error of a sync of the WAL. What was written before stays readable.
+pub(super) fn sync(error: rocksdb::Error) -> Error {
+    let unsynced = "the WAL cannot be synced, and the store takes no more writes: what was written since the last sync \
+                    is stored but may not survive power loss until the store is reopened";
+    Error::new(ErrorKind::Io, unsynced).because(error)
+}
+
+/// A write to a store that has stopped.
+pub(super) fn stopped(failure: &Error) -> Error {
+    let refused = "the store takes no writes after a failed one, and nothing of this one is stored: reopen it";
+    Error::new(ErrorKind::ReadOnly, refused).because(failure.clone())
+}
+
+/// A file that could not be opened is a new one, and table files and the MANIFEST are written by background work.
+fn is_before_the_write(message: &str) -> bool {
+    let is_elsewhere = message.contains(".sst") || message.contains("MANIFEST-");
+    message.contains("While open a file") || (is_elsewhere && !message.contains(".log"))
 }
 
 fn kind(error: &rocksdb::Error) -> ErrorKind {
@@ -53,9 +83,4 @@ fn kind(error: &rocksdb::Error) -> ErrorKind {
         // The rest are I/O errors and timeouts.
         _ => ErrorKind::Io,
     }
-}
-
-fn no_space(error: &rocksdb::Error) -> bool {
-    let message = error.as_ref();
-    message.contains("No space left") || message.contains("Space limit reached") || message.contains("NoSpace")
 }

@@ -136,7 +136,8 @@ impl Commit {
     ///
     /// [`LimitExceeded`](ErrorKind::LimitExceeded) when the profile would have too many properties,
     /// [`Io`](ErrorKind::Io) or [`ReadOnly`](ErrorKind::ReadOnly) when the engine could not write. Nothing of the write
-    /// was stored then.
+    /// is stored then. [`OutcomeUnknown`](ErrorKind::OutcomeUnknown) when the disk failed during the commit: the write
+    /// may or may not be stored.
     pub fn wait(self) -> Result<()> {
         self.0.wait()
     }

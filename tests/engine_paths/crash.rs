@@ -48,7 +48,7 @@ fn a_child() {
         #[cfg(target_os = "linux")]
         "power-buffered" => super::power_loss::write_steps(Path::new(&store), Durability::Buffered),
         #[cfg(target_os = "linux")]
-        "failing" => super::power_loss::write_until_it_fails(Path::new(&store)),
+        "failing" => super::power_loss::write_on_a_failing_disk(Path::new(&store)),
         #[cfg(target_os = "linux")]
         "syncs" => super::power_loss::syncs::run_verbs(Path::new(&store)),
         _ => panic!("unknown role {role}"),

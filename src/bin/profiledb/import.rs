@@ -27,8 +27,16 @@ pub(crate) struct Summary {
     pub(crate) applied: u64,
     pub(crate) rejected: u64,
     pub(crate) notes: u64,
+    /// Records of which the disk failed to say whether they are stored.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) unknown: u64,
     pub(crate) seconds: f64,
     pub(crate) per_second: u64,
+}
+
+/// The signature that serde calls.
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Imports files. `rules` adds to the rules of the flags.
@@ -156,6 +164,7 @@ fn import_one<T: WireRecord + 'static>(
                 }
             }
             Err(error) => {
+                sum.unknown += u64::from(error.is_outcome_unknown());
                 failure.get_or_insert_with(|| Failure::from(error).during(format!("cannot import {file}")));
             }
         }

@@ -6,7 +6,8 @@
 //! which the child synced something. Each of these stores is opened, and must equal a plain fold of the first `n` steps
 //! of the child, for an `n` between the last step that was acknowledged as durable and the last that was begun.
 //!
-//! `PROFILEDB_POWER_CUTS=1000` tries more points than the default, `PROFILEDB_POWER_STEPS=1000` writes more.
+//! `PROFILEDB_POWER_CUTS=1000` tries more points than the default, `PROFILEDB_FAILING_CALLS=1000` lets more calls fail,
+//! `PROFILEDB_POWER_STEPS=1000` writes more.
 
 mod disk;
 pub(super) mod syncs;
@@ -191,30 +192,41 @@ pub(super) fn write_steps(store: &Path, durability: Durability) {
     }
 }
 
-/// Runs in the child, on a disk that fails from some point on: until the first error, or to the end.
-pub(super) fn write_until_it_fails(store: &Path) {
-    let Ok(mut file) = File::create(store.with_file_name(ACKNOWLEDGEMENTS)) else { return };
-    let mut say = move |word: &str, n: usize| file.write_all(format!("{word} {n}\n").as_bytes());
-    let mut write = || -> Result<(), Box<dyn std::error::Error>> {
-        let db = builder()
-            .clock(|| NOW)
-            .memtable_bytes(64 << 10)
-            .fold_after(3)
-            .durability(Durability::Synced)
-            .open(store)?;
-        for n in 1..=60 {
-            say("begun", n)?;
-            take(&db, n)?;
-            say("durable", n)?;
-            if n % 7 == 0 {
-                db.flush()?;
-                db.compact()?;
+/// Where the child on a failing disk says what it was told. Outside of the disk.
+const CLAIMS: &str = "claims";
+
+/// Runs in the child, on a disk that fails for a while or from some point on. It says of each step what it was told:
+/// that it is durable, that nothing of it is stored, or that nobody knows. It ends with the first failure, since the steps after one that is
+/// missing lead to no state that the model has.
+pub(super) fn write_on_a_failing_disk(store: &Path) {
+    let mut file = File::create(store.ancestors().nth(2).unwrap().join(CLAIMS)).unwrap();
+    let mut say = move |word: &str, n: usize| file.write_all(format!("{word} {n}\n").as_bytes()).unwrap();
+    let builder = builder().clock(|| NOW).memtable_bytes(64 << 10).fold_after(3);
+    let Ok(db) = builder.durability(Durability::Synced).open(store) else { return };
+    let mut failures = 0;
+    let mut unknown = false;
+    for n in 1..=60 {
+        say("begun", n);
+        match take(&db, n) {
+            Ok(()) => say("durable", n),
+            Err(error) => {
+                unknown = error.is_outcome_unknown();
+                // Such a step takes two verbs, or the later of two events says nothing about the first.
+                let is_one_verb = !matches!(n % 20, 9 | 19) && step(n).erase_before.is_none();
+                say(if error.is_outcome_unknown() || !is_one_verb { "unknown" } else { "refused" }, n);
+                failures += 1;
+                let late = || db.users().update("late", Update::new().add("n", 1));
+                assert!(!unknown || (0..3).all(|_| late().unwrap_err().is_read_only()), "it takes no more writes");
+                break;
             }
         }
-        Ok(db.close()?)
-    };
-    // The error is the expected end. What counts is what was acknowledged before it.
-    let _ = write();
+        // What comes of it shows in the next step.
+        if n % 7 == 0 {
+            let _ = db.flush().and_then(|()| db.compact());
+        }
+    }
+    assert!(db.close().is_err() || !unknown, "a store that has stopped does not close as if all were well");
+    say("ended", failures);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -317,24 +329,35 @@ impl Recorder {
         panic!("no C compiler: the tests of power loss need one, as `cc`, `clang`, `gcc` or $CC");
     }
 
-    /// Runs a child that writes below the root of the directory. With `fail`, every change from one on fails with an
-    /// error number.
-    fn run(&self, role: &str, fail: Option<(usize, i32)>) -> Recorded {
+    /// Runs a child that writes below the root of the directory.
+    fn run(&self, role: &str, fail: Option<Failing>) -> Recorded {
         let dir = tempfile::tempdir().unwrap();
         let (root, trace) = (dir.path().join("root"), dir.path().join("trace"));
         fs::create_dir(&root).unwrap();
-        let mut command = crash::command(role, &root.join("store"), "");
-        command.env("LD_PRELOAD", self.0.path().join("recorder.so"));
-        command.env("RECORDER_ROOT", &root).env("RECORDER_TRACE", &trace);
-        if let Some((from, error)) = fail {
-            command.env("RECORDER_FAIL", format!("{from} {error}"));
-        } else {
-            command.stderr(std::process::Stdio::inherit());
-        }
-        let ended = command.status().unwrap();
+        let ended = self.preload(crash::command(role, &root.join("store"), ""), &root, &trace, fail).status().unwrap();
         assert!(ended.success(), "the child failed: {ended}");
         Recorded { trace: Trace::read(&trace, &root), root, _dir: dir }
     }
+
+    fn preload(&self, mut command: Command, root: &Path, trace: &Path, fail: Option<Failing>) -> Command {
+        command.env("LD_PRELOAD", self.0.path().join("recorder.so"));
+        command.env("RECORDER_ROOT", root).env("RECORDER_TRACE", trace);
+        if let Some(Failing { from, error, count, log_syncs }) = fail {
+            command.env("RECORDER_FAIL", format!("{from} {error} {count} {}", u8::from(log_syncs)));
+        }
+        command.stderr(std::process::Stdio::inherit());
+        command
+    }
+}
+
+/// Which changes of files fail, and the error number.
+#[derive(Clone, Copy, Debug)]
+struct Failing {
+    from: usize,
+    count: usize,
+    error: i32,
+    /// Only syncs of the write-ahead log.
+    log_syncs: bool,
 }
 
 /// What a child did, and the files that it left.
@@ -344,13 +367,15 @@ struct Recorded {
     _dir: tempfile::TempDir,
 }
 
+/// The last step of which a child said this.
+fn acknowledged_as(said: &str, word: &str) -> usize {
+    said.lines().filter_map(|line| line.strip_prefix(word)?.trim().parse().ok()).next_back().unwrap_or(0)
+}
+
 /// The last step that was acknowledged as durable, and the last that was begun.
 fn acknowledged(said: &[u8]) -> (usize, usize) {
-    let last = |word: &str| {
-        let lines = std::str::from_utf8(said).unwrap().lines();
-        lines.filter_map(|line| line.strip_prefix(word)?.trim().parse().ok()).next_back().unwrap_or(0)
-    };
-    (last("durable"), last("begun"))
+    let said = std::str::from_utf8(said).unwrap();
+    (acknowledged_as(said, "durable"), acknowledged_as(said, "begun"))
 }
 
 /// Opens what power loss left, and says how many steps are in it.
@@ -457,25 +482,82 @@ fn what_was_buffered_survives_power_loss_up_to_a_point_and_in_whole_batches() {
     assert!(lossy > 10, "the disk loses nothing, so it shows nothing: {lossy}");
 }
 
-/// From some point on, every change of a file fails, at each of many points in turn: an error is reported, and a store
-/// that is opened on a good disk afterwards has every step that was acknowledged.
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+
+/// What the child said last, how many steps were acknowledged as durable, and how many the store has on a good disk.
+fn claimed(recorder: &Recorder, fail: Failing, states: &[State]) -> (&'static str, usize, usize) {
+    let Recorded { root, _dir, .. } = recorder.run("failing", Some(fail));
+    let claims = fs::read_to_string(root.with_file_name(CLAIMS)).unwrap();
+    let [durable, unknown, refused] = ["durable", "unknown", "refused"].map(|word| acknowledged_as(&claims, word));
+    let (word, most) = match (unknown, refused) {
+        (0, 0) => ("durable", durable),
+        (0, _) => ("refused", durable),
+        _ => ("unknown", unknown),
+    };
+    let found = check(&root, (durable, most), states);
+    (word, durable, found.unwrap_or_else(|what| panic!("{fail:?}: {word} after {durable}: {what}")))
+}
+
+/// Changes of files fail, one alone or all from some point on, at each of many points in turn. What the store said of
+/// each step holds when it is opened on a good disk afterwards: durable is there, refused is not there, and only of a
+/// step of which it said so may either be true.
 #[test]
-fn what_was_acknowledged_survives_a_failing_disk() {
-    const EIO: i32 = 5;
-    const ENOSPC: i32 = 28;
+fn what_was_said_of_each_write_on_a_failing_disk_is_true() {
     let recorder = Recorder::compile();
     let states = states();
     let changes = recorder.run("failing", None).trace.changes();
-    let points = setting("PROFILEDB_POWER_CUTS", 60).min(changes) / 4;
+    let points = setting("PROFILEDB_FAILING_CALLS", 20).min(changes);
     let mut stopped = BTreeSet::new();
+    let mut said = BTreeMap::new();
     for point in 0..points {
-        let fail = (1 + point * changes / points, if point % 2 == 0 { EIO } else { ENOSPC });
-        let Recorded { root, _dir, .. } = recorder.run("failing", Some(fail));
-        let said = acknowledged(&fs::read(root.join(ACKNOWLEDGEMENTS)).unwrap_or_default());
-        let found = check(&root, said, &states).unwrap_or_else(|what| panic!("change {fail:?} of {changes}: {what}"));
+        let error = if point % 2 == 0 { EIO } else { ENOSPC };
+        let count = if point % 3 == 0 { usize::MAX >> 1 } else { 1 };
+        let fail = Failing { from: 1 + point * changes / points, error, count, log_syncs: false };
+        let (word, durable, found) = claimed(&recorder, fail, &states);
         stopped.insert(found);
+        *said.entry((word, found - durable)).or_insert(0) += 1;
     }
-    assert!(stopped.len() > points / 4, "the failures were not spread over the steps: {stopped:?}");
+    println!("{points} of {changes} calls failed; what was said, and how much more was there: {said:?}");
+    assert!(stopped.len() > points / 5, "the failures were not spread over the steps: {stopped:?}");
+    assert!(["unknown", "refused"].iter().all(|word| said.keys().any(|(said, _)| said == word)), "{said:?}");
+}
+
+/// The write is in the log, and only its sync fails. The caller must not be told that nothing was stored.
+#[test]
+fn a_write_whose_sync_failed_is_of_unknown_outcome_and_the_store_stops() {
+    let recorder = Recorder::compile();
+    let states = states();
+    for from in [1, 5, 12, 23] {
+        let fail = Failing { from, error: EIO, count: 1, log_syncs: true };
+        let (word, durable, found) = claimed(&recorder, fail, &states);
+        assert_eq!((word, &states[found]), ("unknown", &states[durable + 1]), "sync {from}");
+    }
+}
+
+/// The command line says how far an import came, and of which records it does not know.
+#[test]
+#[cfg(feature = "cli")]
+fn an_import_on_a_failing_disk_says_what_is_known() {
+    let recorder = Recorder::compile();
+    let dir = tempfile::tempdir().unwrap();
+    let (root, trace, input) = (dir.path().join("root"), dir.path().join("trace"), dir.path().join("input.ndjson"));
+    fs::create_dir(&root).unwrap();
+    let line = |n: usize| format!("{{\"$distinct_id\":\"u{n}\",\"$add\":{{\"n\":1}}}}\n");
+    fs::write(&input, (0..2_000).map(line).collect::<String>()).unwrap();
+    let mut import = Command::new(env!("CARGO_BIN_EXE_profiledb"));
+    import.arg("--db").arg(root.join("store")).args(["import", "--sync"]).arg(&input);
+    let fail = Failing { from: 2, error: EIO, count: 1, log_syncs: true };
+    let ended =
+        recorder.preload(import, &root, &trace, Some(fail)).stderr(std::process::Stdio::piped()).output().unwrap();
+    let (summary, message) = (String::from_utf8(ended.stdout).unwrap(), String::from_utf8(ended.stderr).unwrap());
+    assert_eq!(ended.status.code(), Some(1), "{message}");
+    assert!(message.contains("outcome unknown: the record may or may not be stored line="), "{message}");
+    assert!(message.contains("reopen it, and read before writing again"), "{message}");
+    let summary: Json = serde_json::from_str(&summary).unwrap();
+    let [applied, unknown] = ["applied", "unknown"].map(|name| summary[name].as_u64().unwrap() as usize);
+    let stored = open(&root.join("store"), Durability::Synced).users().iter().count();
+    assert!(applied > 0 && unknown > 0 && (applied..=applied + unknown).contains(&stored), "{summary} {stored}");
 }
 
 /// A page cache may write pages in any order. RocksDB then finds holes in the tail of its log, which it takes for

@@ -5,7 +5,8 @@
  * Built by the test and preloaded (LD_PRELOAD) into the process that writes:
  *     RECORDER_ROOT    the directory, absolute
  *     RECORDER_TRACE   the file that receives the records
- *     RECORDER_FAIL    optional: "N E", every change and sync from the Nth on fails with the error number E
+ *     RECORDER_FAIL    optional: "N E M L", M changes and syncs from the Nth on fail with the error number E; with L
+ *                      not 0, only syncs of the write-ahead log count and fail
  *
  * A record is: kind (1 byte), inode (8), argument (8), length (4), bytes. Numbers are in the byte order of the machine.
  *     C create      path           a new file
@@ -42,7 +43,8 @@ static int trace = -1;
 static char root[4096];
 static size_t root_len;
 static uint64_t syncs;
-static long changes, fail_from = -1;
+static long changes, fail_from = -1, fail_count;
+static int fail_log_syncs;
 static int fail_with;
 
 static void die(const char *why) {
@@ -59,7 +61,7 @@ __attribute__((constructor)) static void start(void) {
     if (root_len + 1 >= sizeof root) die("the path is too long");
     memcpy(root, dir, root_len + 1);
     const char *fail = getenv("RECORDER_FAIL");
-    if (fail && sscanf(fail, "%ld %d", &fail_from, &fail_with) != 2) die("RECORDER_FAIL");
+    if (fail && sscanf(fail, "%ld %d %ld %d", &fail_from, &fail_with, &fail_count, &fail_log_syncs) != 4) die("RECORDER_FAIL");
 }
 
 static int below(const char *path) {
@@ -104,10 +106,19 @@ static void unsupported(const char *call) {
 }
 
 /* Counts a change, and says whether it must fail. Called under the lock. */
-static int fails(void) {
-    if (fail_from < 0 || ++changes < fail_from) return 0;
+static int fails_as(int is_log_sync) {
+    if (fail_log_syncs && !is_log_sync) return 0;
+    if (fail_from < 0 || ++changes < fail_from || changes - fail_from >= fail_count) return 0;
     errno = fail_with;
     return 1;
+}
+static int fails(void) { return fails_as(0); }
+
+static int is_log(int fd) {
+    char link[64], path[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, path, sizeof path - 1);
+    return n > 4 && !memcmp(path + n - 4, ".log", 4);
 }
 
 static int open_at(int dir, const char *path, int flags, mode_t mode) {
@@ -232,7 +243,7 @@ static int sync_fd(int fd, long call) {
     uint64_t ino = inode(fd);
     pthread_mutex_lock(&lock);
     uint64_t number = ++syncs;
-    int failed = fails(), why = errno;
+    int failed = fails_as(is_log(fd)), why = errno;
     record('B', ino, number, "", 0);
     pthread_mutex_unlock(&lock);
     int result = failed ? -1 : (int)syscall(call, fd);

@@ -189,7 +189,7 @@ fn a_store_that_fails_names_the_record_and_what_was_reported_is_stored() {
     let [error] = &failed[..] else { panic!("{failed:?}") };
     let error = error.as_ref().unwrap_err();
     assert_eq!(error.kind(), profiledb::ErrorKind::Closed);
-    assert_eq!(error.message(), r#"the record cannot be stored index=60 id="u60""#);
+    assert_eq!(error.message(), r#"the record is not stored index=60 id="u60""#);
     drop((db, importer));
     let db = temp.open();
     let rows: Vec<_> = db.users().iter().map(Result::unwrap).collect();

@@ -42,6 +42,7 @@ fn a_child() {
     match role.as_str() {
         "abort" => super::write_and_abort(Path::new(&store), argument.parse().unwrap()),
         "synced" => write_numbers(Path::new(&store), Durability::Synced, &argument),
+        "limited" => write_within_limits(Path::new(&store)),
         "buffered" => write_numbers(Path::new(&store), Durability::Buffered, &argument),
         #[cfg(target_os = "linux")]
         "power-synced" => super::power_loss::write_steps(Path::new(&store), Durability::Synced),
@@ -108,11 +109,11 @@ fn acknowledged(lines: &mut Lines<BufReader<ChildStdout>>) -> Option<i64> {
     lines.find_map(|line| line.unwrap().strip_prefix("done ")?.parse().ok())
 }
 
-fn kill_repeatedly(role: &str) {
+fn kill_repeatedly(role: &str, rounds: usize) {
     let temp = temp_store();
     let mut random = Random(0x2545_f491_4f6c_dd1d);
     let mut written = 0;
-    for _ in 0..5 {
+    for _ in 0..rounds {
         let mut child = child(role, &temp.store(), &(written + 1).to_string());
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut last = acknowledged(&mut lines).expect("the child writes");
@@ -141,6 +142,59 @@ fn kill_repeatedly(role: &str) {
 #[test]
 fn acknowledged_batches_survive_kills_of_the_process() {
     for role in ["synced", "buffered"] {
-        kill_repeatedly(role);
+        kill_repeatedly(role, std::env::var("PROFILEDB_KILLS").map_or(10, |kills| kills.parse().unwrap()) / 2);
     }
+}
+
+/// Runs in a child that may open few files or allocate little memory.
+fn write_within_limits(store: &Path) {
+    println!();
+    let run = || {
+        let db = builder().memtable_bytes(64 << 10).fold_after(3).durability(Durability::Synced).open(store)?;
+        for number in 1..=300 {
+            db.write(batch(number))?;
+            println!("done {number}");
+            if number % 20 == 0 {
+                db.flush()?;
+            }
+        }
+        db.close()
+    };
+    match run() {
+        Ok(()) => println!("ended"),
+        Err(error) => {
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            println!("failed {error}: {}", source.unwrap_or_default());
+        }
+    }
+}
+
+/// Whoever runs out of descriptors is told so; who runs out of memory may be ended by it. Nothing is lost either way.
+#[test]
+#[cfg(target_os = "linux")]
+fn few_descriptors_and_little_memory_lose_nothing() {
+    let limits = [("-n", [12, 16, 20, 24, 32, 48].as_slice()), ("-v", &[150_000, 200_000, 260_000, 400_000])];
+    let mut ended = std::collections::BTreeMap::new();
+    for (flag, limit) in limits.iter().flat_map(|(flag, all)| all.iter().map(move |limit| (*flag, *limit))) {
+        let temp = temp_store();
+        let child = command("limited", &temp.store(), "");
+        let mut limited = Command::new("sh");
+        limited.arg("-c").arg(format!("ulimit {flag} {limit}; exec \"$0\" \"$@\"")).arg(child.get_program());
+        limited.args(child.get_args()).stdin(Stdio::null()).stderr(Stdio::null());
+        limited.envs(child.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = limited.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let last = said.lines().filter_map(|line| line.strip_prefix("done ")?.parse::<i64>().ok()).next_back();
+        let failure = said.lines().find(|line| line.starts_with("failed "));
+        if flag == "-n" {
+            let is_clear = failure.is_none_or(|failure| failure.contains("Too many open files"));
+            assert!(output.status.success() && is_clear, "{limit} descriptors: {} {failure:?}", output.status);
+        }
+        *ended.entry((flag, limit)).or_insert_with(Vec::new) =
+            vec![format!("{}, {} acknowledged, {failure:?}", output.status, last.unwrap_or(0))];
+        let found = count(&temp.open());
+        let last = last.unwrap_or(0);
+        assert!(found == last || found == last + 1, "{flag} {limit}: acknowledged {last}, found {found}");
+    }
+    println!("{ended:#?}");
 }

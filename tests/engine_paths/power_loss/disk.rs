@@ -19,6 +19,9 @@ pub(crate) enum Loss {
     Data,
     /// All names, and of the data of each file a prefix, in the order in which it was written.
     Torn(u64),
+    /// All names and data, but of the oldest log with unsynced data only this many bytes of that: the logs after it
+    /// reached the disk first.
+    OldestLog(usize),
     /// All names and lengths, and of the data any pages, as a page cache may write them back.
     Pages(u64),
 }
@@ -175,6 +178,7 @@ impl File {
         let seeded = |seed: u64| Random((seed ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         match loss {
             Loss::Everything | Loss::Data => {}
+            Loss::OldestLog(_) => self.pending.iter().for_each(|change| change.apply(&mut content)),
             Loss::Torn(seed) => {
                 let mut random = seeded(seed);
                 let kept = random.below(self.pending.len() + 1);
@@ -346,6 +350,29 @@ impl Disk {
         content
     }
 
+    /// The logs with unsynced data, oldest first.
+    pub(crate) fn unsynced_logs(&self) -> Vec<&Path> {
+        let is_unsynced = |node: &Node| matches!(node, Node::File(file) if !self.files[*file].pending.is_empty());
+        let is_log = |path: &Path| path.extension().is_some_and(|extension| extension == "log");
+        let names = self.names.iter().filter(|(path, node)| is_log(path) && is_unsynced(node));
+        // The numbers in their names have the same length.
+        names.map(|(path, _)| path.as_path()).collect()
+    }
+
+    /// The unsynced writes to a file, as their ends from where they begin.
+    pub(crate) fn unsynced_ends(&self, path: &Path) -> Vec<usize> {
+        let Some(Node::File(file)) = self.names.get(path) else { return Vec::new() };
+        let lens = self.files[*file].pending.iter().map(|change| match change {
+            Change::Write(_, bytes) => bytes.len(),
+            Change::Truncate(_) => 0,
+        });
+        lens.scan(0, |end, len| {
+            *end += len;
+            Some(*end)
+        })
+        .collect()
+    }
+
     /// How many bytes were written to files like these and not synced.
     pub(crate) fn unsynced(&self, is_file: impl Fn(&Path) -> bool) -> usize {
         let files = self.names.iter().filter(|(path, _)| is_file(path));
@@ -371,6 +398,7 @@ impl Disk {
     /// Writes what power loss at this point leaves of the root into an empty directory.
     pub(crate) fn write_image(&self, to: &Path, loss: Loss) {
         let names = if loss == Loss::Everything { &self.durable_names } else { &self.names };
+        let oldest = self.unsynced_logs().first().map(|path| path.to_path_buf());
         // Parents sort before what is in them. A file whose directory is not durable is lost with it.
         let is_reachable = |path: &Path| {
             path.ancestors().skip(1).any(|parent| parent == self.root)
@@ -380,7 +408,16 @@ impl Disk {
             let target = to.join(path.strip_prefix(&self.root).unwrap());
             match node {
                 Node::Directory => fs::create_dir(target).unwrap(),
-                Node::File(file) => fs::write(target, self.files[*file].content(loss, *file as u64)).unwrap(),
+                Node::File(file) => {
+                    let opened = &self.files[*file];
+                    let mut content = opened.content(loss, *file as u64);
+                    if let Loss::OldestLog(bytes) = loss
+                        && oldest.as_ref() == Some(path)
+                    {
+                        content.truncate(opened.durable.len() + bytes);
+                    }
+                    fs::write(target, content).unwrap();
+                }
             }
         }
     }

@@ -434,7 +434,15 @@ fn cut(trace: &Trace, loss: Loss, states: &[State]) -> Outcome {
                     outcome.cuts += 1;
                     match result {
                         Ok(found) => outcome.lossy += usize::from(found + 1 < said.1),
-                        Err(what) => outcome.failures.push(format!("sync {at} of {points}, {loss:?}: {what}")),
+                        Err(what) => {
+                            if let Some(keep) = std::env::var_os("PROFILEDB_POWER_KEEP") {
+                                let to = Path::new(&keep).join(format!("{at}-{loss:?}"));
+                                fs::create_dir_all(&to).unwrap();
+                                disk.write_image(&to, loss);
+                                fs::write(to.join("said"), format!("{said:?} {what}")).unwrap();
+                            }
+                            outcome.failures.push(format!("sync {at} of {points}, {loss:?}: {what}"))
+                        }
                     }
                 });
             });
@@ -533,6 +541,39 @@ fn a_write_whose_sync_failed_is_of_unknown_outcome_and_the_store_stops() {
         let (word, durable, found) = claimed(&recorder, fail, &states);
         assert_eq!((word, &states[found]), ("unknown", &states[durable + 1]), "sync {from}");
     }
+}
+
+/// RocksDB begins a new log when it is about to flush a table, and syncs the old one only after that. Meanwhile writes go
+/// to the new one, whose pages may reach the disk first. It then replays the new log after the torn old one, and applies
+/// a batch without those before it. Cut at the end of a record, the old log does not even look torn.
+#[test]
+#[ignore = "a log is replayed after a torn one; to be asserted once opening compares where logs end and begin"]
+fn a_log_is_not_replayed_after_one_that_lost_its_end() {
+    let Recorded { trace, .. } = Recorder::compile().run("power-buffered", None);
+    let states = states();
+    let (mut images, mut failures) = (0, Vec::new());
+    trace.replay(|at, disk| {
+        let logs = disk.unsynced_logs();
+        if images >= setting("PROFILEDB_POWER_CUTS", 60) || logs.len() < 2 {
+            return;
+        }
+        let ends = disk.unsynced_ends(logs[0]);
+        let last = ends[ends.len() - 1];
+        // Nothing, half a record, all records but the last, and that one torn.
+        let whole = ends.len().checked_sub(2).map_or(0, |at| ends[at]);
+        for kept in BTreeSet::from([0, ends[0] / 2, whole, (whole + last) / 2]) {
+            let image = tempfile::tempdir().unwrap();
+            disk.write_image(image.path(), Loss::OldestLog(kept));
+            let said = acknowledged(&disk.written(&disk.path(ACKNOWLEDGEMENTS)));
+            images += 1;
+            failures.extend(
+                check(image.path(), said, &states).err().map(|what| format!("sync {at}, {kept} of {last}: {what}")),
+            );
+        }
+    });
+    assert!(images > 10, "hardly a log was begun before the one before it was synced: {images}");
+    let some: Vec<&String> = failures.iter().take(3).collect();
+    assert!(some.is_empty(), "{} of {images} images: {some:#?}", failures.len());
 }
 
 /// The command line says how far an import came, and of which records it does not know.

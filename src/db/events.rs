@@ -49,8 +49,8 @@ impl EventLog {
     ///
     /// As [`Event::admit`]; [`Io`](ErrorKind::Io), [`ReadOnly`](ErrorKind::ReadOnly) or [`Closed`](ErrorKind::Closed)
     /// when the engine cannot write. Nothing was stored then. [`OutcomeUnknown`](ErrorKind::OutcomeUnknown) when the
-    /// disk failed during the commit: the event may or may not be stored. To append it again, with the same `$insert_id`,
-    /// is harmless.
+    /// disk failed during the commit: the event may or may not be stored. To append it again, with the same
+    /// `$insert_id`, is harmless.
     pub fn append(&self, event: Event) -> Result<()> {
         self.0.write(one(event))
     }

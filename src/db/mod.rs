@@ -491,8 +491,8 @@ impl Db {
     ///
     /// # Errors
     ///
-    /// [`Io`](ErrorKind::Io) when the log cannot be synced, [`ReadOnly`](ErrorKind::ReadOnly) when the store has stopped
-    /// after an earlier failure: what was written since the last sync may not survive power loss.
+    /// [`Io`](ErrorKind::Io) when the log cannot be synced, [`ReadOnly`](ErrorKind::ReadOnly) when the store has
+    /// stopped after an earlier failure: what was written since the last sync may not survive power loss.
     pub fn close(self) -> Result<()> {
         self.store.close()
     }

@@ -26,10 +26,10 @@ pub(super) fn open(error: rocksdb::Error, path: &Path) -> Error {
 
 /// An error of a commit.
 ///
-/// RocksDB writes a batch to the WAL, syncs it, and then inserts it into the memtables. A failure on the way leaves bytes
-/// in the WAL that the next open may replay. Only two statuses are certainly from before the first byte: a refusal, and
-/// a failure of background work or of the switch to a new WAL, which RocksDB repeats for every write until it has
-/// resumed.
+/// RocksDB writes a batch to the WAL, syncs it, and then inserts it into the memtables. A failure on the way leaves
+/// bytes in the WAL that the next open may replay. Only two statuses are certainly from before the first byte: a
+/// refusal, and a failure of background work or of the switch to a new WAL, which RocksDB repeats for every write until
+/// it has resumed.
 pub(super) fn commit(error: rocksdb::Error) -> Error {
     match kind(&error) {
         kind @ (ErrorKind::Closed | ErrorKind::ReadOnly) => {

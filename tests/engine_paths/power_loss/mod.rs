@@ -196,8 +196,8 @@ pub(super) fn write_steps(store: &Path, durability: Durability) {
 const CLAIMS: &str = "claims";
 
 /// Runs in the child, on a disk that fails for a while or from some point on. It says of each step what it was told:
-/// that it is durable, that nothing of it is stored, or that nobody knows. It ends with the first failure, since the steps after one that is
-/// missing lead to no state that the model has.
+/// that it is durable, that nothing of it is stored, or that its outcome is unknown. It ends with the first failure,
+/// since the steps after one that is missing lead to no state that the model has.
 pub(super) fn write_on_a_failing_disk(store: &Path) {
     let mut file = File::create(store.ancestors().nth(2).unwrap().join(CLAIMS)).unwrap();
     let mut say = move |word: &str, n: usize| file.write_all(format!("{word} {n}\n").as_bytes()).unwrap();
@@ -543,9 +543,9 @@ fn a_write_whose_sync_failed_is_of_unknown_outcome_and_the_store_stops() {
     }
 }
 
-/// RocksDB begins a new log when it is about to flush a table, and syncs the old one only after that. Meanwhile writes go
-/// to the new one, whose pages may reach the disk first. It then replays the new log after the torn old one, and applies
-/// a batch without those before it. Cut at the end of a record, the old log does not even look torn.
+/// RocksDB begins a new log when it is about to flush a table, and syncs the old one only after that. Meanwhile writes
+/// go to the new one, whose pages may reach the disk first. It then replays the new log after the torn old one, and
+/// applies a batch without those before it. Cut at the end of a record, the old log does not even look torn.
 #[test]
 #[ignore = "a log is replayed after a torn one; to be asserted once opening compares where logs end and begin"]
 fn a_log_is_not_replayed_after_one_that_lost_its_end() {

@@ -169,12 +169,12 @@ fn write_within_limits(store: &Path) {
     }
 }
 
-/// Whoever runs out of descriptors is told so; who runs out of memory may be ended by it. Nothing is lost either way.
+/// Running out of descriptors is an error that says so; running out of memory may end the process. Neither loses
+/// anything.
 #[test]
 #[cfg(target_os = "linux")]
 fn few_descriptors_and_little_memory_lose_nothing() {
     let limits = [("-n", [12, 16, 20, 24, 32, 48].as_slice()), ("-v", &[150_000, 200_000, 260_000, 400_000])];
-    let mut ended = std::collections::BTreeMap::new();
     for (flag, limit) in limits.iter().flat_map(|(flag, all)| all.iter().map(move |limit| (*flag, *limit))) {
         let temp = temp_store();
         let child = command("limited", &temp.store(), "");
@@ -190,11 +190,8 @@ fn few_descriptors_and_little_memory_lose_nothing() {
             let is_clear = failure.is_none_or(|failure| failure.contains("Too many open files"));
             assert!(output.status.success() && is_clear, "{limit} descriptors: {} {failure:?}", output.status);
         }
-        *ended.entry((flag, limit)).or_insert_with(Vec::new) =
-            vec![format!("{}, {} acknowledged, {failure:?}", output.status, last.unwrap_or(0))];
         let found = count(&temp.open());
         let last = last.unwrap_or(0);
         assert!(found == last || found == last + 1, "{flag} {limit}: acknowledged {last}, found {found}");
     }
-    println!("{ended:#?}");
 }

@@ -32,7 +32,7 @@ pub enum ErrorKind {
     Corrupt,
     /// The store was opened read-only, or it rejects writes after a failure. Nothing was changed.
     ReadOnly,
-    /// Another process has the store open.
+    /// The store is open for writing already, in another process or in this one.
     InUse,
     /// The operating system reported a failure: disk full, permission denied, a failing device.
     Io,

@@ -68,9 +68,10 @@ impl Db {
     ///
     /// # Errors
     ///
-    /// [`InUse`](ErrorKind::InUse) when another process has it open, [`Invalid`](ErrorKind::Invalid) when the directory
-    /// holds something else, [`Corrupt`](ErrorKind::Corrupt) when it is damaged or of a newer format,
-    /// [`Io`](ErrorKind::Io) when it cannot be read or written. Nothing in it was changed then.
+    /// [`InUse`](ErrorKind::InUse) when it is open for writing already, by whatever path, in this process or another;
+    /// [`Invalid`](ErrorKind::Invalid) when the directory holds something else, [`Corrupt`](ErrorKind::Corrupt) when it
+    /// is damaged or of a newer format, [`Io`](ErrorKind::Io) when it cannot be read or written. Nothing in it was
+    /// changed then.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::builder().open(path)
     }

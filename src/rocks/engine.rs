@@ -18,6 +18,7 @@ use rocksdb::{
 use super::consistent_open;
 use super::fault;
 use super::format::{self, StoreState};
+use super::lock::StoreLock;
 use super::merge_operator::{MergeCounts, MergeOperator};
 use super::options::{self, DEFAULT_FAMILY, EngineOptions, EngineSettings};
 use crate::error::{Error, ErrorKind, Result};
@@ -68,6 +69,8 @@ pub(crate) struct Engine {
     /// The failure after which no write is accepted until the store is reopened.
     stopped: OnceLock<Error>,
     closed: AtomicBool,
+    /// None in a reader. The last field, so that the store is released after RocksDB has closed it.
+    _lock: Option<StoreLock>,
 }
 
 impl Engine {
@@ -108,7 +111,12 @@ impl Engine {
 
     fn open_once(path: &Path, mode: Mode, options: EngineOptions) -> Result<Self> {
         let create = mode == Mode::ReadWrite { create: true };
-        let found = format::admit(path, create)?;
+        let mut found = format::admit(path, create)?;
+        let mut lock = None;
+        if matches!(mode, Mode::ReadWrite { .. }) {
+            lock = Some(StoreLock::acquire(path)?);
+            found = format::admit(path, create)?;
+        }
         let database = options.database(create && found == StoreState::New);
         // Every family is listed with our options: RocksDB would open a family that is not listed, or listed by name
         // only, without the merge operator.
@@ -140,6 +148,7 @@ impl Engine {
             failed: AtomicBool::new(false),
             stopped: OnceLock::new(),
             closed: AtomicBool::new(false),
+            _lock: lock,
         })
     }
 

@@ -61,7 +61,7 @@ pub(super) enum StoreState {
 }
 
 /// Checks a store directory before RocksDB opens it. With `create`, a missing or empty directory becomes a store;
-/// nothing else is ever changed.
+/// nothing else is ever changed. Once the store is locked it is checked again: another process may have made it.
 pub(super) fn admit(path: &Path, create: bool) -> Result<StoreState> {
     match look(path, DirectoryKind::Store)? {
         Directory::Vacant if create => mark(path, DirectoryKind::Store).map(|()| StoreState::New),
@@ -92,30 +92,45 @@ pub(super) fn vacant(path: &Path) -> Result<bool> {
     Ok(names(path)?.is_none_or(|names| names.iter().all(is_temporary)))
 }
 
-/// Writes the file atomically and durably: temporary file, sync, rename, sync of the directory.
+/// Writes the file atomically and durably: temporary file, sync, link, sync of the directory. A file that another
+/// process wrote first stays: it may be locked already.
 pub(super) fn mark(path: &Path, kind: DirectoryKind) -> Result<()> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let text = format!("{}\nformat {FORMAT}\noperators {OPERATORS}\n", kind.line());
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let temporary = path.join(format!("{FILE}.tmp-{}-{number}", std::process::id()));
     let write = || -> io::Result<()> {
-        let new = !path.exists();
+        // The entry of each new directory must be durable as well.
+        let is_new = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+        let new: Vec<&Path> = path.ancestors().take_while(is_new).collect();
         fs::create_dir_all(path)?;
         let mut file = File::create(&temporary)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&temporary, path.join(FILE))?;
+        publish(&temporary, &path.join(FILE))?;
         sync_directory(path)?;
-        match path.parent().filter(|parent| new && !parent.as_os_str().is_empty()) {
-            Some(parent) => sync_directory(parent),
-            None => Ok(()),
-        }
+        new.into_iter().filter_map(Path::parent).try_for_each(sync_directory)
     };
     write().map_err(|error| {
         // The first error is reported. A temporary file that stays behind is ignored by `is_temporary`.
         let _ = fs::remove_file(&temporary);
         refused("cannot create", path, error)
-    })
+    })?;
+    match look(path, kind)? {
+        Directory::Marked => Ok(()),
+        Directory::Vacant => Err(garbage(path)),
+    }
+}
+
+/// Gives a complete file its name, unless there is one of that name already. A rename would replace it.
+fn publish(temporary: &Path, file: &Path) -> io::Result<()> {
+    match fs::hard_link(temporary, file) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            // A file system without hard links. Two creators at the same time are then told apart by RocksDB's lock.
+            fs::rename(temporary, file)
+        }
+        _ => fs::remove_file(temporary),
+    }
 }
 
 enum Directory {
@@ -225,13 +240,14 @@ fn garbage(path: &Path) -> Error {
     Error::corrupt(format!("unreadable {FILE} file path={path:?}"))
 }
 
-fn refused(what: &str, path: &Path, error: io::Error) -> Error {
+pub(super) fn refused(what: &str, path: &Path, error: io::Error) -> Error {
     Error::new(ErrorKind::Io, format!("{what} path={path:?}")).because(error)
 }
 
 #[cfg(unix)]
 fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+    // The parent of a relative path of one name is the empty path.
+    File::open(if path.as_os_str().is_empty() { Path::new(".") } else { path })?.sync_all()
 }
 
 /// Directories cannot be synced on this platform; the file system decides when the rename is durable.

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! format           which directories are stores, checked before RocksDB opens anything
+//! lock             one writer per directory, by the inode of its format file
 //! options          every option of every column family, for every mode, from one table
 //! merge_operator   the two callbacks of RocksDB, and the unwind boundary around them
 //! engine           open, read, maintain, close
@@ -21,6 +22,7 @@ mod consistent_open;
 mod engine;
 mod fault;
 mod format;
+mod lock;
 mod merge_operator;
 mod options;
 mod scan;

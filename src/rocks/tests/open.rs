@@ -145,7 +145,47 @@ fn a_second_writer_fails_with_in_use() {
     let engine = create(dir.path());
     let error = refused(dir.path(), WRITE);
     assert!(error.is_in_use());
-    assert!(error.message().starts_with("another process has the store open path="), "{error}");
+    assert!(error.message().starts_with("this process has the store open already path="), "{error}");
+    drop(engine);
+    open(dir.path(), WRITE);
+}
+
+/// Every spelling of a path is the same directory, and RocksDB compares spellings.
+#[test]
+fn a_second_writer_fails_whatever_the_directory_is_called() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("store");
+    let engine = create(&path);
+    put(&engine, "ann", "1");
+    let mut spellings = vec![dir.path().join(".").join("store"), dir.path().join("store/../store/")];
+    #[cfg(unix)]
+    {
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        spellings.extend([link.clone(), link.join("."), link.join("../store")]);
+    }
+    for spelling in &spellings {
+        assert!(refused(spelling, WRITE).is_in_use(), "{spelling:?}");
+        assert!(refused(spelling, CREATE).is_in_use(), "{spelling:?}");
+        assert_eq!(get(&open(spelling, Mode::ReadOnly), "ann").unwrap(), "1", "readers need no lock");
+    }
+    drop(engine);
+    for spelling in &spellings {
+        put(&open(spelling, WRITE), "ann", "2");
+    }
+}
+
+/// The lock is on an inode, so a file of the same name and content is another lock.
+#[cfg(unix)]
+#[test]
+fn a_format_file_that_was_replaced_while_it_was_locked_is_locked_again() {
+    let dir = tempdir().unwrap();
+    let engine = create(dir.path());
+    let (file, copy) = (dir.path().join("PROFILEDB"), dir.path().join("copy"));
+    fs::copy(&file, &copy).unwrap();
+    fs::rename(&copy, &file).unwrap();
+    // RocksDB's own lock is left, which excludes by the spelling of the path.
+    assert!(refused(dir.path(), WRITE).is_in_use());
     drop(engine);
     open(dir.path(), WRITE);
 }
@@ -163,19 +203,67 @@ fn a_child_that_opens_a_store() {
     let _ = std::io::stdin().read(&mut [0]);
 }
 
-#[test]
-fn a_killed_process_releases_the_store_and_loses_nothing() {
-    let dir = tempdir().unwrap();
+/// Runs the function above, and returns when it has the store open, or cannot open it.
+fn child_with(path: &Path) -> (std::process::Child, bool) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--nocapture", "--exact", "rocks::tests::open::a_child_that_opens_a_store"])
-        .env(CHILD_STORE, dir.path())
+        .env(CHILD_STORE, path)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().ends_with("open")));
-    assert!(refused(dir.path(), WRITE).is_in_use());
+    let is_open = lines.any(|line| line.unwrap().ends_with("open"));
+    (child, is_open)
+}
+
+/// A lock of `fcntl` is released when the process closes any descriptor of the file.
+#[test]
+fn reading_any_file_of_an_open_store_lets_no_other_process_in() {
+    let dir = tempdir().unwrap();
+    let engine = create(dir.path());
+    put(&engine, "ann", "1");
+    for file in files(dir.path(), "") {
+        fs::read(file).unwrap();
+    }
+    drop(open(dir.path(), Mode::ReadOnly));
+    let (mut child, is_open) = child_with(dir.path());
+    assert!(!is_open, "another process opened it as well");
+    child.wait().unwrap();
+    put(&engine, "bob", "2");
+    drop(engine);
+    assert_eq!(get(&open(dir.path(), WRITE), "bob").unwrap(), "2");
+}
+
+#[test]
+fn one_of_the_processes_that_create_a_store_at_once_has_it() {
+    for _ in 0..5 {
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("deep").join("store");
+        let children: Vec<_> = std::thread::scope(|scope| {
+            let started: Vec<_> = (0..4).map(|_| scope.spawn(|| child_with(&path))).collect();
+            started.into_iter().map(|child| child.join().unwrap()).collect()
+        });
+        let open = children.iter().filter(|(_, is_open)| *is_open).count();
+        for (mut child, _) in children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert_eq!(open, 1);
+        assert_eq!(get(&super::open(&path, WRITE), "ann").unwrap(), "1");
+    }
+}
+
+#[test]
+fn a_killed_process_releases_the_store_and_loses_nothing() {
+    let dir = tempdir().unwrap();
+    let (mut child, is_open) = child_with(dir.path());
+    assert!(is_open);
+    let error = refused(dir.path(), WRITE);
+    assert!(error.is_in_use() && error.message().starts_with("another process has the store open"), "{error}");
+    #[cfg(target_os = "linux")]
+    assert!(error.message().contains(&format!("pid={} ", child.id())), "{error}");
     assert_eq!(get(&open(dir.path(), Mode::ReadOnly), "ann").unwrap(), "1");
     child.kill().unwrap();
     child.wait().unwrap();

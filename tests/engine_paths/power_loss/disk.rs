@@ -33,6 +33,7 @@ enum Call {
     Write(u64, usize, Vec<u8>),
     Truncate(u64, usize),
     Rename(PathBuf, PathBuf),
+    Link(PathBuf, PathBuf),
     Unlink(PathBuf),
     SyncBegins(u64, u64),
     SyncEnded(u64),
@@ -66,9 +67,10 @@ impl Trace {
                 b'M' => Call::MakeDirectory(inode, path(data)),
                 b'W' => Call::Write(inode, argument as usize, data.to_vec()),
                 b'T' => Call::Truncate(inode, argument as usize),
-                b'R' => {
+                kind @ (b'R' | b'L') => {
                     let mut paths = data.splitn(2, |byte| *byte == 0).map(path);
-                    Call::Rename(paths.next().unwrap(), paths.next().unwrap())
+                    let (from, to) = (paths.next().unwrap(), paths.next().unwrap());
+                    if kind == b'R' { Call::Rename(from, to) } else { Call::Link(from, to) }
                 }
                 b'U' => Call::Unlink(path(data)),
                 b'B' => Call::SyncBegins(inode, argument),
@@ -81,8 +83,12 @@ impl Trace {
 
     /// How many changes and syncs there were, each of which could have failed.
     pub(crate) fn changes(&self) -> usize {
-        let could_fail =
-            |call: &&Call| matches!(call, Call::Create(..) | Call::Write(..) | Call::Rename(..) | Call::SyncBegins(..));
+        let could_fail = |call: &&Call| {
+            matches!(
+                call,
+                Call::Create(..) | Call::Write(..) | Call::Rename(..) | Call::Link(..) | Call::SyncBegins(..)
+            )
+        };
         self.calls.iter().filter(could_fail).count()
     }
 
@@ -291,6 +297,11 @@ impl Disk {
                 // RocksDB's text log is written through stdio, which is not recorded.
                 if let Some(node) = self.names.get(from).copied() {
                     self.name(to, NameChange::Rename(from.clone(), to.clone(), node));
+                }
+            }
+            Call::Link(from, to) => {
+                if let Some(node) = self.names.get(from).copied() {
+                    self.name(to, NameChange::Add(to.clone(), node));
                 }
             }
             Call::SyncBegins(inode, number) => {

@@ -14,6 +14,7 @@
  *     W write       bytes          argument: the offset
  *     T truncate                   argument: the length
  *     R rename      from \0 to
+ *     L link        from \0 to
  *     U unlink      path
  *     B sync begins                argument: a number of the call
  *     E sync ended                 argument: the same number
@@ -209,20 +210,33 @@ int mkdir(const char *path, mode_t mode) {
     return result;
 }
 
-int rename(const char *from, const char *to) {
-    if (!below(from) && !below(to)) return (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
+static int two_paths(char kind, const char *from, const char *to) {
     char both[8192];
     size_t first = strlen(from), second = strlen(to);
     if (first + second + 1 > sizeof both) die("the paths are too long");
     memcpy(both, from, first + 1);
     memcpy(both + first + 1, to, second);
     pthread_mutex_lock(&lock);
-    int result = fails() ? -1 : (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0), why = errno;
-    if (!result) record('R', 0, 0, both, first + second + 1);
+    int result = -1, why;
+    if (!fails())
+        result = (int)(kind == 'R' ? syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0)
+                                   : syscall(SYS_linkat, AT_FDCWD, from, AT_FDCWD, to, 0));
+    why = errno;
+    if (!result) record(kind, 0, 0, both, first + second + 1);
     pthread_mutex_unlock(&lock);
     errno = why;
     return result;
 }
+int rename(const char *from, const char *to) {
+    if (!below(from) && !below(to)) return (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
+    return two_paths('R', from, to);
+}
+int linkat(int a, const char *from, int b, const char *to, int flags) {
+    if (!below(to)) return (int)syscall(SYS_linkat, a, from, b, to, flags);
+    if (from[0] != '/' || flags) unsupported("linkat");
+    return two_paths('L', from, to);
+}
+int link(const char *from, const char *to) { return linkat(AT_FDCWD, from, AT_FDCWD, to, 0); }
 
 static int unlink_at(int dir, const char *path, int flags) {
     int seen = path[0] == '/' && below(path);
@@ -297,8 +311,6 @@ UNSUPPORTED_FD(ssize_t, sendfile64, (int fd, int from, off_t *at, size_t len), (
         if (below(path)) unsupported(#name);                                                                           \
         return ((int(*) parameters)dlsym(RTLD_NEXT, #name))arguments;                                                  \
     }
-UNSUPPORTED_PATH(link, (const char *from, const char *to), to, (from, to))
-UNSUPPORTED_PATH(linkat, (int a, const char *from, int b, const char *to, int flags), to, (a, from, b, to, flags))
 UNSUPPORTED_PATH(symlink, (const char *from, const char *to), to, (from, to))
 UNSUPPORTED_PATH(renameat, (int a, const char *from, int b, const char *to), to, (a, from, b, to))
 UNSUPPORTED_PATH(renameat2, (int a, const char *from, int b, const char *to, unsigned flags), to, (a, from, b, to, flags))

@@ -43,6 +43,40 @@ fn a_profile_is_created_updated_and_deleted() {
     assert_eq!(json(users.get("alice").unwrap()), r#"{"b":2}"#);
 }
 
+/// The logs of a store, and how many bytes are in them.
+fn logs(store: &std::path::Path) -> Vec<(std::path::PathBuf, u64)> {
+    let files = std::fs::read_dir(store).unwrap().map(|entry| entry.unwrap());
+    let logs = files.filter(|file| file.path().extension().is_some_and(|extension| extension == "log"));
+    logs.map(|log| (log.path(), log.metadata().unwrap().len())).collect()
+}
+
+#[test]
+fn a_closed_store_does_not_need_its_log() {
+    for close in [|db: Db| db.close().unwrap(), |db: Db| drop(db)] {
+        let temp = TempStore::new(builder);
+        let db = temp.open();
+        for kind in ["company", "team"] {
+            db.groups(kind).unwrap().update("acme", Update::new().set("kind", kind)).unwrap();
+            db.users().update("ann", Update::new().add("n", 1)).unwrap();
+        }
+        close(db);
+        let logs = logs(&temp.store());
+        assert_eq!(logs.iter().map(|(_, bytes)| bytes).sum::<u64>(), 0, "{logs:?}");
+        logs.iter().for_each(|(log, _)| std::fs::remove_file(log).unwrap());
+        let db = temp.open();
+        assert_eq!(db.users().get_property("ann", "n").unwrap(), Some(2.into()));
+        assert_eq!(db.groups("team").unwrap().get_property("acme", "kind").unwrap(), Some("team".into()));
+    }
+}
+
+#[test]
+fn a_store_that_is_closed_without_a_flush_has_its_writes_in_the_log() {
+    let temp = TempStore::new(|| builder().flush_on_close(false));
+    temp.open().users().update("ann", Update::new().add("n", 1)).unwrap();
+    assert!(logs(&temp.store()).iter().any(|(_, bytes)| *bytes > 0));
+    assert_eq!(temp.open().users().get_property("ann", "n").unwrap(), Some(1.into()));
+}
+
 #[test]
 fn tables_are_separate_created_on_first_use_and_persistent() {
     let temp = TempStore::new(builder);

@@ -487,13 +487,15 @@ impl Db {
         self.store.shared.catch_up()
     }
 
-    /// Commits what was submitted, syncs the write-ahead log and accepts no more writes. Dropping the store does the
-    /// same, but cannot report a failure.
+    /// Commits what was submitted, syncs the write-ahead log, flushes memtables to files (unless
+    /// [`flush_on_close`](Builder::flush_on_close) says not to) and accepts no more writes. Dropping the last clone of
+    /// the store does the same, but cannot report a failure.
     ///
     /// # Errors
     ///
-    /// [`Io`](ErrorKind::Io) when the log cannot be synced, [`ReadOnly`](ErrorKind::ReadOnly) when the store has
-    /// stopped after an earlier failure: what was written since the last sync may not survive power loss.
+    /// [`Io`](ErrorKind::Io) when the log cannot be synced or the files cannot be written: after a failed flush the log
+    /// still has every write. [`ReadOnly`](ErrorKind::ReadOnly) when the store has stopped after an earlier failure: what
+    /// was written since the last sync may not survive power loss.
     pub fn close(self) -> Result<()> {
         self.store.close()
     }

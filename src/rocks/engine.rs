@@ -385,18 +385,24 @@ impl Engine {
         self.db.get_approximate_sizes_cf(&handle, &ranges)
     }
 
-    /// Syncs the WAL, then stops writes and background work. Reads and snapshots stay valid until they are dropped;
-    /// dropping the last one releases the directory.
+    /// Syncs the WAL and flushes all memtables, then stops writes and background work. Reads and snapshots stay valid
+    /// until they are dropped; dropping the last one releases the directory.
     pub(crate) fn close(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
             return Ok(());
         }
         // A store that has stopped was not synced, and says so again.
-        let synced = if matches!(self.mode, Mode::ReadWrite { .. }) { self.sync() } else { Ok(()) };
+        let saved = if matches!(self.mode, Mode::ReadWrite { .. }) { self.save() } else { Ok(()) };
         if !self.closed.swap(true, Ordering::AcqRel) {
             self.db.cancel_all_background_work(true);
         }
-        synced
+        saved
+    }
+
+    /// The sync comes first: it is what makes the writes durable, also when there is no space for a flush.
+    fn save(&self) -> Result<()> {
+        self.sync()?;
+        if self.options.settings().flush_on_close { self.flush() } else { Ok(()) }
     }
 
     pub(super) fn raw(&self) -> &Raw {

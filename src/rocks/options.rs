@@ -30,12 +30,19 @@ pub(crate) struct EngineSettings {
     pub(crate) memtable_bytes: usize,
     /// Concurrent flushes and compactions. Default: the number of cores, at least 2; 1 to 256.
     pub(crate) background_jobs: usize,
+    /// Whether closing flushes all memtables, so that no write lives in the WAL alone. Default: true.
+    pub(crate) flush_on_close: bool,
 }
 
 impl Default for EngineSettings {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        Self { block_cache_bytes: 256 << 20, memtable_bytes: 64 << 20, background_jobs: cores.clamp(2, 256) }
+        Self {
+            block_cache_bytes: 256 << 20,
+            memtable_bytes: 64 << 20,
+            background_jobs: cores.clamp(2, 256),
+            flush_on_close: true,
+        }
     }
 }
 
@@ -68,6 +75,10 @@ impl EngineOptions {
     pub(super) fn new(settings: &EngineSettings, operator: MergeOperator) -> Self {
         let cache = Cache::new_lru_cache(settings.block_cache_bytes);
         Self { settings: settings.clone(), operator, counters: Arc::default(), cache }
+    }
+
+    pub(super) fn settings(&self) -> &EngineSettings {
+        &self.settings
     }
 
     pub(super) fn merge_counts(&self) -> MergeCounts {

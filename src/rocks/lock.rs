@@ -18,7 +18,7 @@ pub(super) struct StoreLock {
     #[cfg_attr(not(unix), expect(dead_code, reason = "keeps the file open"))]
     file: File,
     #[cfg(unix)]
-    id: FileId,
+    id: InodeId,
 }
 
 impl StoreLock {
@@ -40,7 +40,7 @@ impl StoreLock {
 }
 
 #[cfg(unix)]
-use unix::{FileId, lock};
+use unix::{InodeId, lock};
 
 #[cfg(unix)]
 mod unix {
@@ -56,10 +56,10 @@ mod unix {
     use crate::rocks::format;
 
     /// Device and inode.
-    pub(super) type FileId = (u64, u64);
+    pub(super) type InodeId = (u64, u64);
 
     /// The stores that this process has locked. It only words the error: the lock is what excludes.
-    static HELD: Mutex<BTreeSet<FileId>> = Mutex::new(BTreeSet::new());
+    static HELD: Mutex<BTreeSet<InodeId>> = Mutex::new(BTreeSet::new());
 
     impl Drop for StoreLock {
         fn drop(&mut self) {
@@ -89,7 +89,7 @@ mod unix {
         Ok(Some(StoreLock { file, id }))
     }
 
-    fn in_use(id: FileId, path: &Path) -> Error {
+    fn in_use(id: InodeId, path: &Path) -> Error {
         let message = if HELD.lock().contains(&id) {
             format!("this process has the store open already path={path:?}")
         } else if let Some(pid) = holder(id) {
@@ -101,7 +101,7 @@ mod unix {
     }
 
     /// The process that holds the lock, where the system says so: Linux lists all locks in one file.
-    fn holder((device, inode): FileId) -> Option<u32> {
+    fn holder((device, inode): InodeId) -> Option<u32> {
         // Best effort: without the file, or when the holder has just ended, the error names no process.
         let locks = fs::read_to_string("/proc/locks").ok()?;
         // `makedev` of Linux: 12 bits of the major number above the low 8 of the minor, whose other bits are above.

@@ -494,8 +494,8 @@ impl Db {
     /// # Errors
     ///
     /// [`Io`](ErrorKind::Io) when the log cannot be synced or the files cannot be written: after a failed flush the log
-    /// still has every write. [`ReadOnly`](ErrorKind::ReadOnly) when the store has stopped after an earlier failure: what
-    /// was written since the last sync may not survive power loss.
+    /// still has every write. [`ReadOnly`](ErrorKind::ReadOnly) when the store has stopped after an earlier failure:
+    /// what was written since the last sync may not survive power loss.
     pub fn close(self) -> Result<()> {
         self.store.close()
     }

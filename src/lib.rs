@@ -160,7 +160,7 @@ pub use ops::{Change, Op, Update};
 /// The law of the algebra as callable code, for tests and fuzzers.
 #[cfg(any(test, feature = "laws"))]
 pub mod laws {
-    pub use crate::ingest::laws::check_event_wire;
+    pub use crate::ingest::laws::{check_event_wire, check_update_wire};
     pub use crate::merge::laws::{Step, check_grouping, check_total};
     pub use crate::ops::laws::{check_compose, edge_ops, edge_values};
 }

@@ -1,5 +1,8 @@
 //! What each operator and modifier has to do, row by row, as observed from outside.
 
+use proptest::prelude::*;
+
+use super::super::laws::check_update_wire;
 use super::super::*;
 use crate::limits::Limits;
 use crate::model::{Kind, Profile, ProfileKey, Value};
@@ -488,5 +491,70 @@ fn every_double_survives_an_export() {
         let line = serde_json::to_string(&Exported::new(&key, &profile)).unwrap();
         let Change::Update(update) = read(&line, &Rules::new()).unwrap().change else { panic!("{line}") };
         assert_eq!(Profile::fold([&update]).unwrap(), profile, "{line}");
+    }
+}
+
+const IDS: &[&str] = &["\"$distinct_id\":\"d\"", "\"$group_key\":\"k\",\"$group_id\":7.0", "\"a\":null"];
+/// Entries of an update object, right and wrong: keys, and the texts of their values.
+const KEYS: &[&str] = &[
+    "$distinct_id",
+    "$group_key",
+    "$group_id",
+    "$time",
+    "$ignore_time",
+    "$properties",
+    "$set",
+    "$set_once",
+    "$add",
+    "$append",
+    "$union",
+    "$remove",
+    "$unset",
+    "$merge",
+    "$delete",
+    "$token",
+    "$ip",
+    "$sett",
+    "plan",
+];
+const VALUES: &[&str] = &[
+    "null",
+    "1",
+    "12345.0",
+    "1.7e9",
+    "1e300",
+    "true",
+    "\"d\"",
+    "\"5\"",
+    "\"2024-01-02\"",
+    "{}",
+    "[]",
+    "[\"a\"]",
+    "{\"a\":1}",
+    "{\"a\":\"5\",\"a\":null}",
+    "{\"a\":[\"LONG1\",\"LONG2\"]}",
+    "{\"LONG\":{\"b\":1}}",
+    "{\"$ip\":1}",
+    "NaN",
+    "{\"$last_seen\":\"2024-01-02\"}",
+    "{\"$last_seen\":3}",
+    "{\"n\":123456789012345678901}",
+    "{\"s\":\"\\ud83d\"}",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    #[test]
+    fn strict_rules_refuse_exactly_what_lenient_rules_note(
+        id in prop::sample::select(IDS),
+        operator in prop::sample::select(&KEYS[5..15]),
+        operand in prop::sample::select(VALUES),
+        others in prop::collection::vec((prop::sample::select(KEYS), prop::sample::select(VALUES)), 0..3),
+    ) {
+        let others = others.into_iter().chain([(operator, operand)]);
+        let others: String = others.map(|(key, value)| format!(",\"{key}\":{value}")).collect();
+        let text = format!("{{{id}{others}}}").replace("LONG", &"x".repeat(255));
+        prop_assert_eq!(check_update_wire(text.as_bytes()), Ok(()));
     }
 }

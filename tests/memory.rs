@@ -113,6 +113,17 @@ fn buckets_values_and_distinct_users_stay_within_their_memory() {
     assert_eq!((answer.total(), answer.buckets().len()), (200_000, 10));
     assert!(texts(200_000).memory_bytes(64 * MB).answer().unwrap_err().is_limit_exceeded(), "the answer counts");
 
+    let median = |max| {
+        of(&db, 400_000, |n| visit(n).set("n", (n * 7_919 % 400_009) as u64))
+            .measure(Measure::Percentile(Field::event("n"), 50))
+            .memory_bytes(max)
+            .answer()
+    };
+    assert!(within(16 * MB, 1, 0, "median", || median(16 * MB)).unwrap_err().is_limit_exceeded());
+    let answer = within(96 * MB, 1, 0, "median", || median(96 * MB)).unwrap();
+    let median = answer.buckets()[0].measures[0].as_i64().unwrap();
+    assert!((199_990..=200_010).contains(&median), "{median}");
+
     let uniques = |count| of(&db, count, visit).measure(Measure::Uniques);
     assert!(within(16 * MB, 1, 0, "uniques", || uniques(400_000).memory_bytes(16 * MB).answer()).is_err());
     let answer = within(64 * MB, 1, 0, "uniques", || uniques(400_000).memory_bytes(64 * MB).answer()).unwrap();

@@ -452,6 +452,12 @@ impl<'a> Aggregator<'a> {
             }
             let number = self.bucket(&codes)?;
             buckets.push(number);
+            let first = bucket as usize * self.measures.len();
+            let theirs = other.accumulators.get(first..first + self.measures.len()).unwrap_or_default();
+            let incoming: usize = theirs.iter().map(Accumulator::held_bytes).sum();
+            if incoming > 0 {
+                self.reserve(incoming)?;
+            }
             for (at, (measure, _)) in self.measures.iter().enumerate() {
                 let place = |bucket: u32| bucket as usize * self.measures.len() + at;
                 // A user in both distinct sets must not count twice.

@@ -82,6 +82,9 @@ impl GroupBy {
             let message = format!("only fields of events and users can be measured, not those of groups field={field}");
             self.join.refuse(Error::invalid(message));
         }
+        if let Measure::Percentile(_, percent @ 101..) = measure {
+            self.join.refuse(Error::invalid(format!("not a percentage from 0 to 100 percent={percent}")));
+        }
         self.aggregation.measures.push(measure);
         self
     }

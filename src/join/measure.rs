@@ -1,5 +1,6 @@
 //! Aggregate functions: the measures of a bucket and their accumulators.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::block::decoded;
@@ -24,13 +25,19 @@ pub enum Measure {
     Max(Field),
     /// The mean of the numbers of a field: their exact sum divided by their count, rounded once.
     Avg(Field),
+    /// A percentile of the numbers of a field, 0 to 100: the least of them that is not less than this percentage of
+    /// them. 50 is the (lower) median. It is exact: the distinct numbers of every bucket are held in memory, and count
+    /// towards [`GroupBy::memory_bytes`](super::GroupBy::memory_bytes).
+    Percentile(Field, u8),
 }
 
 impl Measure {
     pub(super) fn field(&self) -> Option<&Field> {
         match self {
             Self::Count | Self::Uniques => None,
-            Self::Sum(field) | Self::Min(field) | Self::Max(field) | Self::Avg(field) => Some(field),
+            Self::Sum(field) | Self::Min(field) | Self::Max(field) | Self::Avg(field) | Self::Percentile(field, _) => {
+                Some(field)
+            }
         }
     }
 }
@@ -44,6 +51,7 @@ impl fmt::Display for Measure {
             Self::Min(field) => write!(f, "min({field})"),
             Self::Max(field) => write!(f, "max({field})"),
             Self::Avg(field) => write!(f, "avg({field})"),
+            Self::Percentile(field, percent) => write!(f, "p{percent}({field})"),
         }
     }
 }
@@ -56,6 +64,50 @@ pub(super) enum Accumulator {
     Avg(Total),
     Min(Option<Value>),
     Max(Option<Value>),
+    Percentile(Distribution, u8),
+}
+
+/// Distinct numbers, with how often each occurs: a histogram without loss.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Distribution {
+    /// With each number, its count, and whether it was a float every time.
+    numbers: BTreeMap<Number, (u64, bool)>,
+    count: u64,
+    /// What big numbers hold, in bytes.
+    held: usize,
+}
+
+impl Distribution {
+    /// An entry of a tree whose nodes are half full.
+    const ENTRY_BYTES: usize = 2 * size_of::<(Number, (u64, bool))>() + 16;
+
+    fn add(&mut self, number: Number, count: u64, is_float: bool) {
+        let held = number.held_bytes();
+        let (known, always_float) = self.numbers.entry(number).or_insert_with(|| {
+            self.held += held;
+            (0, true)
+        });
+        *known += count;
+        *always_float &= is_float;
+        self.count += count;
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.numbers.len() * Self::ENTRY_BYTES + self.held
+    }
+
+    /// The nearest-rank percentile. The order of events is not seen: of `1` and `1.0` it is the integer.
+    fn percentile(&self, percent: u8) -> Option<Number> {
+        let rank = (u128::from(self.count) * u128::from(percent)).div_ceil(100).max(1);
+        let mut before = 0_u128;
+        for (number, (count, always_float)) in &self.numbers {
+            before += u128::from(*count);
+            if before >= rank {
+                return Some(if *always_float { number.clone() } else { number.clone().without_float() });
+            }
+        }
+        None
+    }
 }
 
 /// The exact sum of some numbers.
@@ -114,6 +166,7 @@ impl Accumulator {
             Measure::Avg(_) => Self::Avg(Total::default()),
             Measure::Min(_) => Self::Min(None),
             Measure::Max(_) => Self::Max(None),
+            Measure::Percentile(_, percent) => Self::Percentile(Distribution::default(), *percent),
         }
     }
 
@@ -135,6 +188,15 @@ impl Accumulator {
                 }
             }
             Self::Min(_) | Self::Max(_) => self.take_value(decoded(value)),
+            Self::Percentile(numbers, _) => {
+                if value.kind() == ValueKind::Number {
+                    // As above.
+                    value.number().into_iter().for_each(|number| {
+                        let is_float = number.is_float();
+                        numbers.add(number, 1, is_float);
+                    });
+                }
+            }
         }
     }
 
@@ -142,6 +204,10 @@ impl Accumulator {
         let plain = !matches!(value, Value::Null | Value::List(_) | Value::Object(_));
         match (self, value) {
             (Self::Sum(total) | Self::Avg(total), Value::Number(number)) => total.add(number),
+            (Self::Percentile(numbers, _), Value::Number(number)) => {
+                let is_float = number.is_float();
+                numbers.add(number, 1, is_float);
+            }
             (Self::Min(least), value)
                 if plain && least.as_ref().is_none_or(|least| value < *least || is_plainer(&value, least)) =>
             {
@@ -160,6 +226,11 @@ impl Accumulator {
         match (self, other) {
             (Self::Count(count), Self::Count(more)) => *count += more,
             (Self::Sum(total), Self::Sum(more)) | (Self::Avg(total), Self::Avg(more)) => total.merge(more),
+            (Self::Percentile(numbers, _), Self::Percentile(more, _)) => {
+                for (number, (count, always_float)) in &more.numbers {
+                    numbers.add(number.clone(), *count, *always_float);
+                }
+            }
             (this @ (Self::Min(_) | Self::Max(_)), Self::Min(value) | Self::Max(value)) => {
                 value.iter().for_each(|value| this.take_value(value.clone()));
             }
@@ -174,6 +245,7 @@ impl Accumulator {
             Self::Count(_) => 0,
             Self::Sum(total) | Self::Avg(total) => total.rest.as_ref().map_or(0, Number::held_bytes),
             Self::Min(value) | Self::Max(value) => value.as_ref().map_or(0, Value::held_bytes),
+            Self::Percentile(numbers, _) => numbers.held_bytes(),
         }
     }
 
@@ -186,6 +258,7 @@ impl Accumulator {
             Self::Avg(total) => Value::try_from(total.sum().divided_by(total.count)).unwrap_or_default(),
             // Null where there was no value.
             Self::Min(value) | Self::Max(value) => value.clone().unwrap_or_default(),
+            Self::Percentile(numbers, percent) => numbers.percentile(*percent).map_or(Value::Null, Value::Number),
         }
     }
 }

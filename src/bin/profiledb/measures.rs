@@ -23,11 +23,15 @@ const PLAIN: [(&str, &str); 2] = [
     ("uniques", "Count distinct users. Anonymous events, without a distinct_id, are not counted"),
 ];
 
-const OF_FIELD: [(&str, &str); 4] = [
+const OF_FIELD: [(&str, &str); 8] = [
     ("sum", "Sum the numbers of a field, exactly"),
     ("min", "The least value of a field"),
     ("max", "The greatest value of a field"),
     ("avg", "The mean of the numbers of a field"),
+    ("median", "The lower median of the numbers of a field, exactly, as --p90, --p95 and --p99"),
+    ("p90", "The 90th percentile of the numbers of a field"),
+    ("p95", "The 95th percentile of the numbers of a field"),
+    ("p99", "The 99th percentile of the numbers of a field"),
 ];
 
 impl Measures {
@@ -52,6 +56,10 @@ impl Measures {
                 "sum" => Measure::Sum(field()?),
                 "min" => Measure::Min(field()?),
                 "max" => Measure::Max(field()?),
+                "median" => Measure::Percentile(field()?, 50),
+                "p90" => Measure::Percentile(field()?, 90),
+                "p95" => Measure::Percentile(field()?, 95),
+                "p99" => Measure::Percentile(field()?, 99),
                 _ => Measure::Avg(field()?),
             };
             if !measures.contains(&measure) {
@@ -117,6 +125,7 @@ mod tests {
             ("", ""),
             ("--count", "count"),
             ("--sum event.b --count --sum event.a --uniques", "sum(event.b) count sum(event.a) uniques"),
+            ("--p99 event.x --median event.x --p99 event.x", "p99(event.x) p50(event.x)"),
             ("--avg user.x --min user.y --max user.x --min user.y", "avg(user.x) min(user.y) max(user.x)"),
         ] {
             assert_eq!(read(typed).unwrap(), expected);

@@ -515,6 +515,8 @@ proptest! {
             Measure::Min(Field::user("plan")),
             Measure::Max(Field::event("$day")),
             Measure::Avg(Field::event("amount")),
+            Measure::Percentile(Field::event("amount"), 50),
+            Measure::Percentile(Field::event("amount"), 90),
         ];
         // What is selected, grouped by or measured is joined, and then an inner join asks for it.
         let query = Query { fields: by.iter().cloned().chain([Field::user("plan")]).collect(), ..query };
@@ -603,6 +605,12 @@ fn naive_measures(rows: &[&Naive<'_>]) -> Vec<Value> {
         plans.filter(|plan| !matches!(plan, Value::Null | Value::List(_))).min_by_key(|plan| (*plan, float(plan)));
     let day = rows.iter().map(|row| day_of(row.event)).max();
     let sum: i64 = amounts.iter().sum();
+    let mut sorted = amounts.clone();
+    sorted.sort_unstable();
+    let percentile = |percent: usize| {
+        let at = (sorted.len() * percent).div_ceil(100).max(1) - 1;
+        sorted.get(at).map_or(Value::Null, |amount| (*amount).into())
+    };
     let mean = (!amounts.is_empty()).then(|| Value::try_from(sum as f64 / amounts.len() as f64).unwrap());
     vec![
         (rows.len() as u64).into(),
@@ -611,5 +619,7 @@ fn naive_measures(rows: &[&Naive<'_>]) -> Vec<Value> {
         plan.cloned().unwrap_or_default(),
         day.map_or(Value::Null, Value::from),
         mean.unwrap_or_default(),
+        percentile(50),
+        percentile(90),
     ]
 }

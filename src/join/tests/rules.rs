@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::memory::Memory;
 use crate::error::{ErrorKind, Result};
 use crate::expr::Expr;
-use crate::join::{Breakdown, Field, Join, JoinTable, Measure, Strategy};
+use crate::join::{Breakdown, Field, GroupBy, Join, JoinTable, Measure, Strategy};
 use crate::merge;
 use crate::model::{Event, ProfileKey, Timestamp, Value};
 use crate::ops::Update;
@@ -301,4 +301,24 @@ fn a_plan_says_why() {
     let text = plan.to_string();
     assert!(text.contains("join      users (about 50 rows): "), "{text}");
     assert!(text.contains("lookup 150 us"), "{text}");
+}
+
+#[test]
+fn percentiles_are_numbers_of_the_field() {
+    let mut memory = Memory::new();
+    let values: [Value; 6] =
+        [3.into(), Value::try_from(1.0).unwrap(), 1.into(), "9".into(), Value::try_from(2.5).unwrap(), Value::Null];
+    for (n, value) in values.into_iter().enumerate() {
+        memory.event(&event("ann").id(n.to_string()).set("x", value));
+    }
+    let tables = Arc::new(memory);
+    let percentile = |percent| Measure::Percentile(Field::event("x"), percent);
+    let measures = [0, 25, 50, 51, 75, 76, 100].map(percentile);
+    let by = measures.into_iter().fold(Join::new(tables.clone()).group_by([] as [Field; 0]), GroupBy::measure);
+    let answer = by.measure(Measure::Percentile(Field::event("y"), 50)).answer().unwrap();
+    let text = serde_json::to_string(&answer.buckets()[0].measures).unwrap();
+    assert_eq!(text, "[1,1,1,2.5,2.5,3,3,null]");
+    assert_eq!(answer.measures()[2], "p50(event.x)");
+    let error = Join::new(tables).measure(percentile(101)).answer().unwrap_err();
+    assert!(error.is_invalid() && error.message().ends_with("percent=101"), "{error}");
 }

@@ -107,9 +107,20 @@ const UPDATES: &[(&str, &[&str])] = &[
     (
         r#"{"$distinct_id":1e300,"$set":{}}"#,
         &[concat!(
-            "refused $distinct_id: an id beyond 2^53 has to be a string or an integer without a point and an exponent ",
-            "value=1e300",
+            "refused $distinct_id: an id of 2^53 or more has to be a string or an integer without a point ",
+            "and an exponent value=1e300",
         )],
+    ),
+    (
+        r#"{"$distinct_id":9007199254740993.0,"$set":{}} {"$distinct_id":9007199254740993,"$set":{"a":1}}"#,
+        &[
+            concat!(
+                "refused $distinct_id: an id of 2^53 or more has to be a string or an integer without a point ",
+                "and an exponent value=9007199254740992.0",
+            ),
+            "users/9007199254740993",
+            r#"= users/9007199254740993 {"a":1}"#,
+        ],
     ),
     // Times are written in three ways.
     (

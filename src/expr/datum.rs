@@ -39,6 +39,15 @@ impl<'a> Datum<'a> {
         }
     }
 
+    /// The member of an object; of anything else, undefined.
+    pub(super) fn member(self, name: &str) -> Option<Self> {
+        match self {
+            Self::Plain(Cow::Borrowed(Value::Object(object))) => object.get(name).map(Self::borrowed),
+            Self::Plain(Cow::Owned(Value::Object(mut object))) => object.remove(name).map(Self::owned),
+            Self::Plain(_) | Self::Time(_) => None,
+        }
+    }
+
     pub(super) fn as_bool(&self) -> Option<bool> {
         self.value().and_then(Value::as_bool)
     }

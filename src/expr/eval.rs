@@ -80,6 +80,7 @@ impl<'a, S: Scope + ?Sized> Evaluator<'a, S> {
                 let bound = (0..*up).fold(self.bound, |bound, _| bound.and_then(|bound| bound.outer));
                 bound.map(|bound| Datum::borrowed(bound.value))
             }
+            Node::Member(inner, name) => self.eval(inner)?.and_then(|value| value.member(name)),
             Node::Not(inner) => match self.eval(inner)? {
                 Some(value) => Some(Datum::owned(!boolean(&value, "not")?)),
                 None => Some(Datum::owned(true)),

@@ -12,8 +12,8 @@
 //!             |  expression (+ | -) expression
 //!             |  expression (* | / | %) expression
 //!             |  - expression                                                  .. to the tightest; or before and
-//! operand     =  (properties | user | event) [ text ]
-//!             |  literal  |  ( expression )  |  variable
+//! operand     =  (properties | user | event) [ text ] { [ text ] }
+//!             |  variable { [ text ] }  |  literal  |  ( expression )
 //!             |  (floor | round | ceil | defined) ( expression )
 //!             |  (string | number | boolean | datetime) ( expression [, expression] )
 //!             |  (any | all) ( variable , expression , expression )
@@ -39,6 +39,10 @@
 //! | `not a` | true for undefined | |
 //! | `defined(a)` | whether there is a value and it is not null; `""` is one | |
 //! | `any(x, list, test)`, `all` | whether the test is true for one element, for all; undefined is not | not lists |
+//!
+//! `user["address"]["city"]` is the member `city` of the object `address`, and undefined if `address` has none or is no
+//! object. The elements of a list of objects have members too: `any(x, properties["items"], x["brand"] == "acme")`. A
+//! name is not split: `user["address.city"]` is a property of that name.
 //!
 //! `and`, `or`, `not` and the tests of `any` and `all` take booleans only: another value, even null, is an error that
 //! names the operator and the type. Nothing else fails on a row, except the [`Scope`].

@@ -64,6 +64,8 @@ pub(super) enum Node {
         name: String,
         up: usize,
     },
+    /// The member of an object by its name.
+    Member(Box<Node>, String),
     Not(Box<Node>),
     Negate(Box<Node>),
     /// Two or more operands, so that a long conjunction is not a deep tree.
@@ -163,9 +165,12 @@ impl Node {
             Self::Not(_) | Self::And(_) | Self::Or(_) | Self::Among(..) | Self::Defined(_) | Self::Each(..) => true,
             Self::Binary(binary, ..) => binary.level() == level::COMPARE,
             Self::Cast(cast, ..) => *cast == Cast::Boolean,
-            Self::Reference(_) | Self::Variable { .. } | Self::Negate(_) | Self::Whole(..) | Self::Datetime(..) => {
-                false
-            }
+            Self::Reference(_)
+            | Self::Variable { .. }
+            | Self::Member(..)
+            | Self::Negate(_)
+            | Self::Whole(..)
+            | Self::Datetime(..) => false,
         }
     }
 
@@ -177,7 +182,9 @@ impl Node {
             Self::Not(a) => takes_any(a),
             Self::And(nodes) | Self::Or(nodes) => nodes.iter().any(takes_any),
             Self::Each(_, _, list, test) => list.may_fail() || takes_any(test),
-            Self::Negate(a) | Self::Among(a, _) | Self::Whole(_, a) | Self::Defined(a) => a.may_fail(),
+            Self::Member(a, _) | Self::Negate(a) | Self::Among(a, _) | Self::Whole(_, a) | Self::Defined(a) => {
+                a.may_fail()
+            }
             Self::Binary(_, a, b) => a.may_fail() || b.may_fail(),
             Self::Cast(_, a, b) => a.may_fail() || b.as_deref().is_some_and(Self::may_fail),
         }
@@ -188,7 +195,12 @@ impl Node {
         match self {
             Self::Reference(index) => visit(index),
             Self::Literal(_) | Self::Variable { .. } | Self::Datetime(..) => {}
-            Self::Not(a) | Self::Negate(a) | Self::Among(a, _) | Self::Whole(_, a) | Self::Defined(a) => {
+            Self::Member(a, _)
+            | Self::Not(a)
+            | Self::Negate(a)
+            | Self::Among(a, _)
+            | Self::Whole(_, a)
+            | Self::Defined(a) => {
                 a.each_reference(visit);
             }
             Self::And(nodes) | Self::Or(nodes) => nodes.iter_mut().for_each(|node| node.each_reference(visit)),

@@ -196,7 +196,7 @@ impl<'t> Parser<'t> {
             }
             Token::Word(word) => self.word(spot.span, word),
             Token::Name(name) => match self.variables.iter().rev().position(|bound| *bound == name) {
-                Some(up) => Ok(Tree::leaf(Node::Variable { name: name.to_owned(), up })),
+                Some(up) => self.members(Tree::leaf(Node::Variable { name: name.to_owned(), up })),
                 None => {
                     Err(self.unexpected_at(spot.span, &format!("a value, such as properties[{name:?}] or {name:?}")))
                 }
@@ -254,18 +254,33 @@ impl<'t> Parser<'t> {
 
     fn reference(&mut self, place: Place) -> Result<Tree> {
         self.expect("[", "`[` and the name of a property")?;
-        let spot = self.advance()?;
-        let Token::Text(name) = spot.token else {
-            return Err(self.unexpected_at(spot.span, "the name of a property in quotes"));
-        };
-        self.expect("]", "`]`")?;
+        let name = self.name()?;
         let reference = Reference { place, name };
         let next = self.references.len();
         let index = *self.positions.entry(reference.clone()).or_insert(next);
         if index == next {
             self.references.push(reference);
         }
-        Ok(Tree::leaf(Node::Reference(index)))
+        self.members(Tree::leaf(Node::Reference(index)))
+    }
+
+    /// The rest of a property in brackets.
+    fn name(&mut self) -> Result<String> {
+        let spot = self.advance()?;
+        let Token::Text(name) = spot.token else {
+            return Err(self.unexpected_at(spot.span, "the name of a property in quotes"));
+        };
+        self.expect("]", "`]`")?;
+        Ok(name)
+    }
+
+    /// The members of objects that follow an operand in brackets.
+    fn members(&mut self, mut tree: Tree) -> Result<Tree> {
+        while self.eat("[")? {
+            let name = self.name()?;
+            tree = self.above(tree.height, Node::Member(Box::new(tree.node), name))?;
+        }
+        Ok(tree)
     }
 
     /// An opening parenthesis and the first argument.

@@ -37,6 +37,7 @@ impl Printed<'_> {
                 None => Err(fmt::Error),
             },
             Node::Variable { name, .. } => f.write_str(name),
+            Node::Member(node, name) => write!(f, "{}[{}]", inner(node), Value::from(name.as_str())),
             Node::Not(node) => write!(f, "not {}", self.at(node, level::NOT)),
             Node::Negate(node) => match &**node {
                 // Without parentheses the number literal would absorb the minus.

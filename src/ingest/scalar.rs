@@ -23,7 +23,7 @@ pub(super) fn id_text(field: &str, value: Option<Value>) -> Result<Option<String
         Some(Value::Number(number)) => match number.as_id() {
             Some(id) => Ok(Some(id)),
             None => {
-                let reason = "an id beyond 2^53 has to be a string or an integer without a point and an exponent";
+                let reason = "an id of 2^53 or more has to be a string or an integer without a point and an exponent";
                 Err(Reject::at(field, format!("{reason} value={number}")))
             }
         },

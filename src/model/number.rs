@@ -387,10 +387,10 @@ impl TryFrom<f64> for Number {
 
 impl Number {
     /// The text of this number as an id, the same for all numbers that are equal: of a whole number its digits. None
-    /// for a float beyond 2^53, which a parser may have rounded, so that it could be the id of another user.
+    /// for a float of 2^53 or more, which a parser may have rounded, so that it could be the id of another user.
     pub(crate) fn as_id(&self) -> Option<String> {
         match self.parts() {
-            (Mantissa::Small(digits), 0) if !self.is_float() || digits.unsigned_abs() <= 1 << f64::MANTISSA_DIGITS => {
+            (Mantissa::Small(digits), 0) if !self.is_float() || digits.unsigned_abs() < 1 << f64::MANTISSA_DIGITS => {
                 Some(digits.to_string())
             }
             (Mantissa::Big(digits), 0) if !self.is_float() => Some(digits.to_string()),
@@ -579,12 +579,13 @@ mod tests {
     #[test]
     fn equal_numbers_are_one_id() {
         let id = |value: f64| number(value).as_id();
-        for (value, text) in [(12345.0, "12345"), (-0.0, "0"), (9_007_199_254_740_992.0, "9007199254740992")] {
+        for (value, text) in [(12345.0, "12345"), (-0.0, "0"), (-9_007_199_254_740_991.0, "-9007199254740991")] {
             assert_eq!(id(value).as_deref(), Some(text));
             assert_eq!(Number::from(value as i64).as_id().as_deref(), Some(text));
         }
         assert_eq!((id(0.5).as_deref(), id(-1e-7).as_deref()), (Some("0.5"), Some("-1e-7")));
-        assert_eq!((id(9_007_199_254_740_994.0), id(1e300)), (None, None));
+        // The first is what 2^53 + 1 is read as.
+        assert_eq!([9_007_199_254_740_992.0, -9_007_199_254_740_992.0, 1e300].map(id), [None, None, None]);
         let beyond = &Number::from(i128::MIN) + &Number::from(-1);
         assert_eq!(beyond.as_id().as_deref(), Some("-170141183460469231731687303715884105729"));
         assert_eq!(Number::from(u64::MAX).as_id(), Some(u64::MAX.to_string()));

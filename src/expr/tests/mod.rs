@@ -34,7 +34,8 @@ fn float(value: f64) -> Value {
 }
 
 pub(super) fn row() -> Sample {
-    let properties: [(&str, Value); 16] = [
+    let nested = Object::from_iter([("k", Value::from(Object::from_iter([("n", 5)]))), ("null", Value::Null)]);
+    let properties: [(&str, Value); 18] = [
         ("account_id", 3.into()),
         ("a", "1".into()),
         ("n", 5.into()),
@@ -51,13 +52,17 @@ pub(super) fn row() -> Sample {
         ("mixed", Value::List(vec![2.into(), Value::Null, "ab".into()])),
         ("object", Object::from_iter([("k", 1)]).into()),
         ("date", "2024-03-01".into()),
+        ("nested", nested.clone().into()),
+        ("objects", Value::List(vec![nested.clone().into(), Object::from_iter([("k", 1)]).into(), 3.into()])),
     ];
-    let user: [(&str, Value); 5] = [
+    let user: [(&str, Value); 7] = [
         ("$email", "ann@example.com".into()),
         ("$last_seen", "2024-03-01T12:00:00".into()),
         ("it's \"it\"", 1.into()),
         ("plan", "pro".into()),
         ("vip", true.into()),
+        ("nested", nested.into()),
+        ("nested.k", "one name".into()),
     ];
     Sample {
         properties: Object::from_iter(properties),
@@ -141,6 +146,35 @@ fn undefined_and_null() {
         (r#"properties["none"]"#, "undefined"),
         (r#"properties["null"]"#, "null"),
     ]);
+}
+
+#[test]
+fn members_of_objects() {
+    check(&[
+        (r#"properties["object"]["k"]"#, "1"),
+        (r#"user["nested"]["k"]["n"] + 1"#, "6"),
+        (r#"user["nested"]["k"]"#, r#"{"n":5}"#),
+        (r#"user["nested"]["null"]"#, "null"),
+        (r#"defined(user["nested"]["null"])"#, "false"),
+        (r#"user["nested"]["null"]["n"]"#, "undefined"),
+        (r#"user["nested"]["none"]"#, "undefined"),
+        (r#"user["nested"]["none"]["n"]"#, "undefined"),
+        (r#"user["none"]["k"]"#, "undefined"),
+        // Only objects have members, and a name is not split.
+        (r#"user["plan"]["0"]"#, "undefined"),
+        (r#"properties["tags"]["0"]"#, "undefined"),
+        (r#"properties["objects"]["k"]"#, "undefined"),
+        (r#"event["$time"]["year"]"#, "undefined"),
+        (r#"user["nested.k"]"#, r#""one name""#),
+        (r#"any(x, properties["objects"], x["k"]["n"] == 5)"#, "true"),
+        (r#"any(x, properties["objects"], x["k"] == 1)"#, "true"),
+        (r#"all(x, properties["objects"], defined(x["k"]))"#, "false"),
+        (r#"-user["nested"]["k"]["n"] in [-5]"#, "true"),
+        (r#"string(user["nested"]["city"], "unknown")"#, r#""unknown""#),
+        (r#"user["nested"]["none"] and true"#, "false"),
+        (r#"user["nested"]["k"] and true"#, "error"),
+    ]);
+    assert_eq!(parsed(r#"user["nested"]["k"] == user["nested"]["n"]"#).references().len(), 1);
 }
 
 #[test]
@@ -401,6 +435,8 @@ fn expressions_are_printed_in_canonical_form() {
         (r#""\u00e9\ud83d\ude00\n\/\u0001""#, "\"\u{e9}\u{1f600}\\n/\\u0001\""),
         ("1 in [ 1 , -2.5,'a' , [ null ] ]", r#"1 in [1,-2.5,"a",[null]]"#),
         ("any(x,[1],x=1)", "any(x, [1], x == 1)"),
+        ("User[ 'a' ] ['b'][\"c\"]", r#"user["a"]["b"]["c"]"#),
+        ("any(x,[],x['a'][ 'b' ])", r#"any(x, [], x["a"]["b"])"#),
         ("string( 1,'a' )", r#"string(1, "a")"#),
         ("datetime( '2024-01-01' )", r#"datetime("2024-01-01")"#),
         ("100000000000000000000", "1e+20"),
@@ -428,6 +464,9 @@ fn errors_name_the_token_the_position_and_what_was_expected() {
         ("properties(1)", 11, "found `(`, expected `[` and the name of a property"),
         ("properties[plan]", 12, "found `plan`, expected the name of a property in quotes"),
         ("properties['plan' == 1", 19, "found `==`, expected `]`"),
+        ("user['a'][0]", 11, "found `0`, expected the name of a property in quotes"),
+        ("user['a']['b'", 14, "found the end, expected `]`"),
+        ("(user['a'])['b']", 12, "found `[`, expected an operator or the end"),
         ("defined user['a']", 9, "found `user`, expected `(`"),
         ("number(1, 2, 3)", 12, "found `,`, expected an operator or `)`"),
         ("string(1 2)", 10, "found `2`, expected an operator, `,` or `)`"),

@@ -15,6 +15,8 @@ enum Sketch {
     Property(&'static str, &'static str),
     /// The variable of that name, if it is bound.
     Variable(&'static str),
+    /// A member of a property or a variable.
+    Member(Box<Sketch>, &'static str),
     Unary(&'static str, Box<Sketch>),
     Binary(&'static str, Box<Sketch>, Box<Sketch>),
     Default(&'static str, Box<Sketch>, Box<Sketch>),
@@ -176,11 +178,23 @@ fn truth(value: Plain) -> Result<bool, Stop> {
 }
 
 impl Sketch {
+    fn is_unbound(&self, env: &Env) -> bool {
+        match self {
+            Self::Variable(name) => env.iter().all(|(bound, _)| bound != name),
+            Self::Member(of, _) => of.is_unbound(env),
+            _ => false,
+        }
+    }
+
     fn text(&self, names: &mut Vec<&'static str>) -> String {
         match self {
             Self::Leaf(text, _) => (*text).into(),
             Self::Property(place, name) => format!("{place}['{name}']"),
             Self::Variable(name) => if names.contains(name) { name } else { "null" }.to_string(),
+            Self::Member(of, name) => match of.text(names).as_str() {
+                "null" => "null".into(),
+                of => format!("{of}['{name}']"),
+            },
             Self::Unary(operator @ ("not" | "-"), a) => format!("({operator} ({}))", a.text(names)),
             Self::Unary(function, a) => format!("{function}({})", a.text(names)),
             Self::Binary(operator, a, b) => format!("({} {operator} {})", a.text(names), b.text(names)),
@@ -205,6 +219,15 @@ impl Sketch {
             Self::Variable(name) => match env.iter().rev().find(|(bound, _)| bound == name) {
                 Some((_, value)) => value.clone(),
                 None => Plain::Null,
+            },
+            Self::Member(of, name) => match of.eval(row, env)? {
+                Plain::Object(entries) => {
+                    let found = entries.into_iter().find(|(other, _)| other == name);
+                    found.map_or(Plain::Undefined, |(_, value)| value)
+                }
+                // That is how a variable that is not bound is written, and its members.
+                Plain::Null if of.is_unbound(env) => Plain::Null,
+                _ => Plain::Undefined,
             },
             Self::Unary(operator, a) => unary(operator, a.eval(row, env)?)?,
             Self::Binary("and", a, b) => Plain::Bool(truth(a.eval(row, env)?)? && truth(b.eval(row, env)?)?),
@@ -263,6 +286,18 @@ fn binary(operator: &str, a: Plain, b: Plain) -> Result<Plain, Stop> {
 
 const PROPERTIES: &[&str] = &["none", "null", "n", "half", "a", "tags", "mixed", "object", "date", "yes", "empty"];
 
+/// Members of members of properties and variables.
+fn member() -> impl Strategy<Value = Sketch> {
+    let of = prop_oneof![
+        prop::sample::select(&["x", "y"]).prop_map(Sketch::Variable),
+        prop::sample::select(&["nested", "object", "objects", "tags", "none"])
+            .prop_map(|name| Sketch::Property("properties", name)),
+        Just(Sketch::Property("user", "nested")),
+    ];
+    (of, prop::collection::vec(prop::sample::select(&["k", "n", "null", "none"]), 1..4))
+        .prop_map(|(of, names)| names.into_iter().fold(of, |of, name| Sketch::Member(Box::new(of), name)))
+}
+
 fn leaf() -> impl Strategy<Value = Sketch> {
     let number = |text, value| Just(Sketch::Leaf(text, Plain::Number(value)));
     let text = |written, text: &str| Just(Sketch::Leaf(written, Plain::Text(text.into())));
@@ -284,6 +319,8 @@ fn leaf() -> impl Strategy<Value = Sketch> {
         ],
         3 => prop::sample::select(vec!["x", "y"]).prop_map(Sketch::Variable),
         4 => prop::sample::select(PROPERTIES).prop_map(|name| Sketch::Property("properties", name)),
+        2 => member(),
+        1 => prop::sample::select(&["objects", "nested"]).prop_map(|name| Sketch::Property("properties", name)),
         1 => prop::sample::select(&["plan", "vip", "$last_seen"]).prop_map(|name| Sketch::Property("user", name)),
     ]
 }
@@ -370,7 +407,7 @@ proptest! {
         words in prop::collection::vec(
             prop::sample::select(vec![
                 "and", "or", "not", "in", "==", "=", "!=", "<", "+", "-", "*", "/", "%", "(", ")", "[", "]", ",", "1",
-                "2.5", "1e5", "'a'", "\"b\"", "true", "null", "properties['n']", "user", "['plan']", "floor(",
+                "2.5", "1e5", "'a'", "\"b\"", "true", "null", "properties['n']", "user", "['plan']", "['k']", "floor(",
                 "string(", "datetime(", "'2024-03-01'", "defined(", "any(x,", "all(y,", "x", "y", "[1,2]", "\\",
                 "\u{e9}",
             ]),

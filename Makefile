@@ -23,7 +23,7 @@ CORE := --no-default-features --features laws
 FULL := --release --features cli,laws
 DENY_WARNINGS := -- --deny warnings
 
-.PHONY: help setup demo test test-core lint features package bench fuzz fuzz-list fuzz-smoke
+.PHONY: help setup demo test test-core crash lint features package bench fuzz fuzz-list fuzz-smoke
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,13 @@ test: setup test-core ## all tests: the pure core with its assertions on, then e
 
 test-core: ## the tests of the pure core alone: seconds, no C++
 	$(CARGO) test $(CORE)
+
+# In memory where there is some: the images are opened, not kept.
+CRASH_TMP ?= $(if $(wildcard /dev/shm/.),/dev/shm,/tmp)
+crash: setup ## every fault of the sweeps, 300 power cuts of each kind, 500 kills, every call failing: an hour or two
+	TMPDIR=$(CRASH_TMP) PROFILEDB_FAULTS=full $(CARGO) test $(FULL) --test faults -- --nocapture
+	TMPDIR=$(CRASH_TMP) PROFILEDB_POWER_CUTS=300 PROFILEDB_FAILING_CALLS=100000 PROFILEDB_KILLS=500 \
+		$(CARGO) test $(FULL) --test engine_paths -- --nocapture crash:: power_loss::
 
 lint: setup ## formatting, the rules of tests/tidy.rs, clippy and rustdoc, warnings denied
 	$(CARGO) fmt --check

@@ -1,0 +1,180 @@
+//! A store as it was left, and what is done to its files.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use profiledb::Update;
+
+use super::contents::{COMMITS, ROUND, SETUP, builder, commit, text};
+
+/// How the attacked store was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// Its process was killed.
+    Killed,
+    /// Its process was killed when a table had been flushed whose log the others still need.
+    TwoLogs,
+    /// It was closed.
+    Closed,
+}
+
+impl Left {
+    pub(crate) const ALL: [Self; 3] = [Self::Killed, Self::TwoLogs, Self::Closed];
+}
+
+/// Files by name.
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// The files of a store, and of the same store at earlier times.
+pub(crate) struct Store {
+    pub(crate) left: Left,
+    pub(crate) files: Files,
+    older: Vec<Files>,
+}
+
+/// What is done to a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Flip {
+        file: String,
+        at: usize,
+        bit: u32,
+    },
+    Cut {
+        file: String,
+        len: usize,
+    },
+    Remove {
+        file: String,
+    },
+    /// The file is as it was at an earlier time. A file that is no more is there again.
+    Older {
+        file: String,
+        copy: usize,
+    },
+    /// Two files have changed their names.
+    Exchange {
+        one: String,
+        other: String,
+    },
+}
+
+impl Fault {
+    fn apply(&self, store: &Store, files: &mut Files) {
+        match self {
+            Self::Flip { file, at, bit } => files.get_mut(file).unwrap()[*at] ^= 1 << bit,
+            Self::Cut { file, len } => files.get_mut(file).unwrap().truncate(*len),
+            Self::Remove { file } => drop(files.remove(file).unwrap()),
+            Self::Older { file, copy } => drop(files.insert(file.clone(), store.older[*copy][file].clone())),
+            Self::Exchange { one, other } => {
+                let [first, second] = [one, other].map(|name| files.remove(name).unwrap());
+                files.extend([(one.clone(), second), (other.clone(), first)]);
+            }
+        }
+    }
+}
+
+impl Store {
+    /// Lets a child process make the store.
+    pub(crate) fn make(left: Left) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let ended = super::command("write", dir.path(), &format!("{left:?}")).status().unwrap();
+        assert_eq!(ended.success(), left == Left::Closed, "the child that writes: {ended}");
+        let files = files(&dir.path().join("store"));
+        let older = (0..).map(|copy| dir.path().join(copy.to_string())).take_while(|copy| copy.exists());
+        Self { left, files, older: older.map(|copy| self::files(&copy)).collect() }
+    }
+
+    /// Files of a kind: `.log`, or `MANIFEST-`.
+    pub(crate) fn named(&self, part: &str) -> Vec<(&String, &Vec<u8>)> {
+        self.files.iter().filter(|(name, _)| name.contains(part)).collect()
+    }
+
+    /// Each file removed, emptied, swapped with an older copy of itself, or with another file of its kind.
+    pub(crate) fn whole_files(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        for (name, content) in &self.files {
+            faults.push(Fault::Remove { file: name.clone() });
+            if !content.is_empty() {
+                faults.push(Fault::Cut { file: name.clone(), len: 0 });
+            }
+            let kind = |name: &str| name.rsplit('.').next().map(str::to_owned);
+            let is_numbered = name.starts_with(|first: char| first.is_ascii_digit());
+            let others = self.files.keys().filter(|other| *other > name && kind(other) == kind(name) && is_numbered);
+            faults.extend(others.map(|other| Fault::Exchange { one: name.clone(), other: other.clone() }));
+        }
+        for (copy, older) in self.older.iter().enumerate() {
+            for (name, content) in older {
+                let is_new = self.files.get(name) != Some(content)
+                    && !self.older[..copy].iter().any(|before| before.get(name) == Some(content));
+                if is_new {
+                    faults.push(Fault::Older { file: name.clone(), copy });
+                }
+            }
+        }
+        faults
+    }
+
+    /// Writes the store with a fault into an image, next to which it has a directory for scratch files.
+    pub(crate) fn write(&self, fault: Option<&Fault>, image: &Path) {
+        let mut files = self.files.clone();
+        if let Some(fault) = fault {
+            fault.apply(self, &mut files);
+        }
+        let store = image.join("store");
+        fs::create_dir(&store).unwrap();
+        for (name, content) in files {
+            fs::write(store.join(name), content).unwrap();
+        }
+    }
+}
+
+fn files(dir: &Path) -> Files {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+    entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
+}
+
+/// Runs in the child: writes the store, copies it now and then, and leaves it as it shall be left.
+pub(crate) fn write(dir: &Path, left: &str) {
+    let left = Left::ALL.into_iter().find(|at| format!("{at:?}") == left).unwrap();
+    let store = dir.join("store");
+    let mut copies = 0;
+    let mut copy = || {
+        let to = dir.join(copies.to_string());
+        fs::create_dir(&to).unwrap();
+        for (name, content) in files(&store) {
+            fs::write(to.join(name), content).unwrap();
+        }
+        copies += 1;
+    };
+    let db = builder().open(&store).unwrap();
+    (1..=SETUP).for_each(|n| db.write(commit(n)).unwrap());
+    db.compact().unwrap();
+    db.close().unwrap();
+    copy();
+    let db = builder().open(&store).unwrap();
+    copy();
+    let rounds: Vec<usize> = (SETUP + 1..=COMMITS).collect();
+    for (round, commits) in rounds.chunks(ROUND).enumerate() {
+        for n in commits {
+            db.write(commit(*n)).unwrap();
+        }
+        match (round, left) {
+            (0, _) => db.flush().unwrap(),
+            (1, Left::TwoLogs) => fill_a_memtable(&db),
+            _ => {}
+        }
+        copy();
+    }
+    match left {
+        Left::Closed => db.close().unwrap(),
+        Left::Killed | Left::TwoLogs => std::process::abort(),
+    }
+}
+
+/// Lets RocksDB flush the users alone, and begin another log.
+fn fill_a_memtable(db: &profiledb::Db) {
+    db.users().update("large", Update::new().set("text", text(3, 70 << 10))).unwrap();
+    db.users().delete("large").unwrap();
+}

@@ -140,6 +140,18 @@ impl Error {
         &self.0.message
     }
 
+    /// The message, followed by those of its sources, on one line.
+    pub(crate) fn with_sources(&self) -> String {
+        let mut text = self.0.message.clone();
+        let mut next = std::error::Error::source(self);
+        while let Some(source) = next {
+            text.push_str(": ");
+            text.push_str(&source.to_string().replace('\n', " "));
+            next = source.source();
+        }
+        text
+    }
+
     /// The property or envelope key that the error is about, when there is one.
     #[must_use]
     pub fn field(&self) -> Option<&str> {

@@ -154,7 +154,9 @@ pub use store::{
 pub use error::{Error, ErrorKind, Result};
 pub use expr::Expr;
 pub use limits::{GROUP_IDS_MAX, ID_BYTES_MAX, Limits, VALUE_DEPTH_MAX};
-pub use model::{Event, Kind, NotFinite, Number, Object, ObjectIter, Profile, ProfileKey, Timestamp, Value};
+pub use model::{
+    Damage, Event, Kind, NotFinite, Number, Object, ObjectIter, Profile, ProfileKey, Salvaged, Timestamp, Value,
+};
 pub use ops::{Change, Op, Update};
 
 /// The law of the algebra as callable code, for tests and fuzzers.

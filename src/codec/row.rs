@@ -62,6 +62,7 @@ fn read_profile(bytes: &[u8], selects: impl Fn(&str) -> bool) -> Read<Option<Pro
         last_seen: life.and_then(|life| life.last_seen).map(Timestamp::from_seconds),
         first_event: None,
         quarantine: row.quarantine.map(<[u8]>::to_vec).collect(),
+        first_event_damaged: false,
     }))
 }
 

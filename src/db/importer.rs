@@ -364,9 +364,7 @@ impl Import<'_> {
         let excess = &mut self.importer.rules.excess(&mut notes, None);
         let shared = &store.shared;
         let admitted = match write {
-            RecordWrite::Change(key, change) => {
-                shared.admit(key, change, now, excess).map(|write| request.profiles.extend(write))
-            }
+            RecordWrite::Change(key, change) => shared.admit(key, change, now, excess).map(|write| request.add(write)),
             RecordWrite::Event(event) => {
                 let (limits, groups) = (&shared.options.limits, shared.group_keys());
                 let encoded = appender.append(event, limits, excess, now, &groups, &mut request.first_events);

@@ -278,7 +278,7 @@ impl Db {
         let now = (shared.options.clock)();
         request.profiles.reserve(batch.changes.len());
         for (key, change) in batch.changes {
-            request.profiles.extend(shared.admit(key, change, now, &mut Excess::Refused)?);
+            request.add(shared.admit(key, change, now, &mut Excess::Refused)?);
         }
         if !batch.events.is_empty() {
             let (groups, limits) = (shared.group_keys(), &shared.options.limits);
@@ -325,6 +325,20 @@ impl Db {
         }
         self.synced_by_default()?;
         Ok(times.events())
+    }
+
+    /// Builds the index of first-event times of a kind anew, after damage: from the times in it that can be read, and
+    /// from all events. The first event of an id that is in a damaged part, and was deleted from the log, is lost.
+    /// Nothing has to be reopened, but do not write meanwhile. It takes memory for all ids.
+    ///
+    /// Returns how many events had an id of this kind.
+    ///
+    /// # Errors
+    ///
+    /// As [`backfill_first_event_times`](Self::backfill_first_event_times). It can be repeated.
+    pub fn rebuild_first_event_times(&self, kind: &Kind) -> Result<u64> {
+        self.store.renew_first_events(kind)?;
+        self.backfill_first_event_times(kind)
     }
 
     /// Rules for reading records in Mixpanel's formats that are going to be written to this store: its limits and its
@@ -411,7 +425,7 @@ impl Db {
         if snapshot.engine().has_family(log::FAMILY) {
             let mut table = TableReport::named(log::FAMILY);
             let checked = log::check(&snapshot, |id, what| table.find_unreadable(id.as_bytes(), what))?;
-            (table.events, table.row_bytes) = (checked.events, checked.bytes);
+            (table.events, table.row_bytes, table.damage) = (checked.events, checked.bytes, checked.damage);
             report.tables.push(table);
         }
         Ok(report)
@@ -457,23 +471,58 @@ impl Db {
         rocks::backup(&self.store.shared.engine(), to.as_ref()).map(Backup::from)
     }
 
-    /// The backups in a directory, oldest first.
+    /// The backups in a directory, oldest first, those included that are damaged. Their files are looked up, but not
+    /// read.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](ErrorKind::NotFound) or [`Invalid`](ErrorKind::Invalid) when it is no directory of backups.
+    /// [`NotFound`](ErrorKind::NotFound) or [`Invalid`](ErrorKind::Invalid) when it is no directory of backups,
+    /// [`Io`](ErrorKind::Io) when it cannot be read.
     pub fn backups(from: impl AsRef<Path>) -> Result<Vec<Backup>> {
         Ok(rocks::backups(from.as_ref())?.into_iter().map(Backup::from).collect())
     }
 
-    /// Restores the latest backup into a new or empty directory.
+    /// Reads every file of one backup, or of all of them, and verifies its checksum. What is wrong is the
+    /// [`damage`](Backup::damage) of a backup.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = profiledb::Db::open(dir.path().join("store"))?;
+    /// # use profiledb::Db;
+    /// let backup = db.backup(dir.path().join("backups"))?;
+    /// let verified = Db::verify_backups(dir.path().join("backups"), None)?;
+    /// assert!(verified.len() == 1 && verified[0].damage.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`backups`](Self::backups), and [`NotFound`](ErrorKind::NotFound) when there is no backup with this id.
+    pub fn verify_backups(from: impl AsRef<Path>, id: Option<u32>) -> Result<Vec<Backup>> {
+        Ok(rocks::verify_backups(from.as_ref(), id)?.into_iter().map(Backup::from).collect())
+    }
+
+    /// Restores the newest backup into a new or empty directory. If that one is damaged it fails: an older backup is
+    /// restored by [`restore_backup`](Self::restore_backup) only.
+    ///
+    /// When it fails, the target is as it was before. If the process dies, the target is no store, and the next restore
+    /// into it starts over.
     ///
     /// # Errors
     ///
     /// [`Invalid`](ErrorKind::Invalid) when the target is not empty, [`Corrupt`](ErrorKind::Corrupt) when the backup is
-    /// damaged or of a newer format.
+    /// damaged or of a newer format, [`NotFound`](ErrorKind::NotFound) when there is no backup.
     pub fn restore(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<Backup> {
         rocks::restore(from.as_ref(), None, to.as_ref()).map(Backup::from)
+    }
+
+    /// As [`restore`](Self::restore), but the backup with this id.
+    ///
+    /// # Errors
+    ///
+    /// As [`restore`](Self::restore).
+    pub fn restore_backup(from: impl AsRef<Path>, id: u32, to: impl AsRef<Path>) -> Result<Backup> {
+        rocks::restore(from.as_ref(), Some(id), to.as_ref()).map(Backup::from)
     }
 
     /// In a store opened with [`Builder::open_secondary`]: makes visible what the writer has written since. Snapshots

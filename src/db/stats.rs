@@ -28,19 +28,23 @@ pub struct Stats {
 }
 
 /// One backup in a directory of backups.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Backup {
     /// Its number, which grows with every backup.
     pub id: u32,
-    /// When it was made, in seconds since the epoch.
-    pub timestamp: i64,
-    /// Its size, in bytes.
-    pub bytes: u64,
+    /// When it was made, in seconds since the epoch. None if its list of files cannot be read.
+    pub timestamp: Option<i64>,
+    /// Its size, in bytes. None if its list of files cannot be read.
+    pub bytes: Option<u64>,
+    /// What is wrong with it. A backup that was only listed may have damaged files all the same:
+    /// [`Db::verify_backups`](crate::Db::verify_backups) reads them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub damage: Option<String>,
 }
 
 impl From<rocks::BackupInfo> for Backup {
-    fn from(backup: rocks::BackupInfo) -> Self {
-        Self { id: backup.id, timestamp: backup.timestamp, bytes: backup.bytes }
+    fn from(rocks::BackupInfo { id, timestamp, bytes, damage }: rocks::BackupInfo) -> Self {
+        Self { id, timestamp, bytes, damage }
     }
 }

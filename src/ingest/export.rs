@@ -26,9 +26,10 @@ use crate::model::{Kind, Profile, ProfileKey};
 /// # Ok::<(), profiledb::Error>(())
 /// ```
 ///
-/// Importing it sets every property, which restores the profile in an empty store. A profile can be larger than the
-/// limits of an update: to restore, import with [`Limits::unbounded`](crate::Limits::unbounded). Numbers beyond what
-/// JSON carries come back as the double they read as, and the [quarantine](Profile::quarantine) is not exported.
+/// Importing it sets every property, `$last_seen` and `$mp_first_event_time`, which restores the profile in an empty
+/// store so that it is exported as the same bytes. A profile can have grown beyond the limits of an update, so none
+/// apply to such a line, unless it is sent to an [endpoint](super::Rules::endpoint). Numbers beyond what JSON carries
+/// come back as the double they read as, and the [quarantine](Profile::quarantine) is not exported.
 #[derive(Clone, Copy, Debug)]
 pub struct Exported<'a> {
     key: &'a ProfileKey,

@@ -90,6 +90,12 @@ impl<R: BufRead> Framer<R> {
         Self { reader, machine: Machine::new(bytes_max), replay: Vec::new(), replayed: 0 }
     }
 
+    /// Keeps all of a longer record if this says so of its beginning.
+    pub(super) fn longer_if(mut self, may_be_longer: fn(&[u8]) -> bool) -> Self {
+        self.machine.may_be_longer = may_be_longer;
+        self
+    }
+
     /// The next frame, or none at the end of the input.
     ///
     /// # Errors
@@ -200,6 +206,10 @@ struct Machine {
     state: FrameState,
     layout: Layout,
     bytes_max: usize,
+    /// Asked once, when a record is longer than that.
+    may_be_longer: fn(&[u8]) -> bool,
+    /// Whether it said yes for the open record.
+    is_longer: bool,
     /// The line of the next byte, its indentation, and whether only whitespace precedes that byte.
     line: u64,
     indent: usize,
@@ -232,6 +242,8 @@ impl Machine {
             state: FrameState::Between,
             layout: Layout::Start(0),
             bytes_max,
+            may_be_longer: |_| false,
+            is_longer: false,
             line: 1,
             indent: 0,
             leading: true,
@@ -287,6 +299,8 @@ impl Machine {
             match byte {
                 b'\n' => self.new_line(),
                 b' ' | b'\t' | b'\r' => self.blank(),
+                // Files that were joined have one each.
+                0xef if matches!(self.layout, Layout::Top) => self.layout = Layout::Start(1),
                 b',' | b']' => {
                     self.leading = false;
                     if let Some(found) = self.separator(byte) {
@@ -522,7 +536,15 @@ impl Machine {
 
     /// Appends to the open record, unless it is too long already.
     fn keep(&mut self, part: &[u8]) {
+        if self.bytes == 0 {
+            self.is_longer = false;
+        }
+        let fitted = !self.too_long();
         self.bytes += part.len() as u64;
+        if fitted && self.too_long() {
+            // The part that is one too many may be the only one.
+            self.is_longer = (self.may_be_longer)(&self.buffer) || (self.may_be_longer)(part);
+        }
         if self.too_long() {
             self.buffer.clear();
             self.may_restart = false;
@@ -533,7 +555,7 @@ impl Machine {
     }
 
     fn too_long(&self) -> bool {
-        self.bytes > self.bytes_max as u64
+        self.bytes > self.bytes_max as u64 && !self.is_longer
     }
 
     fn too_long_error(&self) -> Error {

@@ -83,6 +83,7 @@ mod repair;
 mod request;
 mod rules;
 mod scalar;
+mod sniff;
 #[cfg(test)]
 mod tests;
 

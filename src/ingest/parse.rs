@@ -21,6 +21,11 @@ pub trait Parse: Sized {
     /// The maximum length of the text, in bytes.
     fn bytes_max(limits: &Limits) -> usize;
 
+    /// Whether a text that is longer than that is kept all the same, because it may be that of an exported profile.
+    fn may_be_longer(_text: &[u8]) -> bool {
+        false
+    }
+
     /// Parses the text, whose length was checked.
     fn parse(text: &[u8], rules: &Rules) -> Result<Self, ParseError>;
 
@@ -78,7 +83,7 @@ impl From<Reject> for ParseError {
 /// Parses the text of a single record.
 pub(super) fn from_slice<T: WireRecord>(text: &[u8], rules: &Rules) -> Outcome<T> {
     let bytes_max = T::bytes_max(rules.bounds());
-    if text.len() > bytes_max {
+    if text.len() > bytes_max && !T::may_be_longer(text) {
         return Err(Reject::new(ErrorKind::LimitExceeded, None, too_long(bytes_max, text.len() as u64)));
     }
     Ok(T::parse(text, rules)?)

@@ -1,9 +1,9 @@
 //! Streaming readers: an iterator of records over anything that implements [`Read`].
 
-use std::io::{self, BufRead, BufReader, Chain, Cursor, Read, Take};
+use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
 use std::marker::PhantomData;
 
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
 use super::event::EventRecord;
 use super::frame::{Frame, Framer};
@@ -11,6 +11,7 @@ use super::parse::WireRecord;
 use super::record::Record;
 use super::reject::{Outcome, Reject};
 use super::rules::Rules;
+use super::sniff::foreign;
 use crate::error::Result;
 
 /// The size of the read buffer, in bytes.
@@ -79,7 +80,8 @@ impl<R: Read, T: WireRecord> Records<R, T> {
     /// Parses records of either kind from `reader`, which does not have to be buffered.
     #[must_use]
     pub fn of(reader: R, rules: Rules) -> Self {
-        let framer = Framer::new(Unpacked::Fresh(Some(reader)), T::bytes_max(rules.bounds()));
+        let framer =
+            Framer::new(Unpacked::Fresh(Some(reader)), T::bytes_max(rules.bounds())).longer_if(T::may_be_longer);
         Self { framer, rules, index: 0, done: false, what: PhantomData }
     }
 
@@ -125,7 +127,7 @@ impl<R: Read, T: WireRecord> Iterator for Records<R, T> {
 impl<R: Read, T: WireRecord> std::iter::FusedIterator for Records<R, T> {}
 
 /// The first bytes of a stream, which were read to detect its format, and the rest of it.
-type Peeked<R> = Chain<Take<Cursor<[u8; 2]>>, R>;
+type Peeked<R> = Chain<Cursor<Vec<u8>>, R>;
 
 /// The input, decompressed if it is gzip.
 #[derive(Debug)]
@@ -133,23 +135,77 @@ enum Unpacked<R: Read> {
     /// Nothing was read yet. It has no reader only if opening it failed.
     Fresh(Option<R>),
     Plain(BufReader<Peeked<R>>),
-    Gzip(BufReader<MultiGzDecoder<Peeked<R>>>),
+    Gzip(BufReader<GzipMembers<BufReader<Peeked<R>>>>),
 }
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 impl<R: Read> Unpacked<R> {
     fn open(mut reader: R) -> io::Result<Self> {
-        let mut first = Vec::with_capacity(2);
-        reader.by_ref().take(2).read_to_end(&mut first)?;
-        let mut head = [0; 2];
-        head.iter_mut().zip(&first).for_each(|(to, from)| *to = *from);
-        let peeked = Cursor::new(head).take(first.len() as u64).chain(reader);
-        Ok(if first == GZIP_MAGIC {
-            Self::Gzip(BufReader::with_capacity(CHUNK_BYTES, MultiGzDecoder::new(peeked)))
-        } else {
-            Self::Plain(BufReader::with_capacity(CHUNK_BYTES, peeked))
-        })
+        let mut first = vec![0; CHUNK_BYTES];
+        let mut length = 0;
+        // Live input may have no more than a line yet.
+        while length < GZIP_MAGIC.len() {
+            match reader.read(first.get_mut(length..).unwrap_or_default()) {
+                Ok(0) => break,
+                Ok(read) => length += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        first.truncate(length);
+        if !first.starts_with(&GZIP_MAGIC) {
+            refuse(&first)?;
+            return Ok(Self::Plain(BufReader::with_capacity(CHUNK_BYTES, Cursor::new(first).chain(reader))));
+        }
+        let peeked = BufReader::with_capacity(CHUNK_BYTES, Cursor::new(first).chain(reader));
+        let mut unpacked = BufReader::with_capacity(CHUNK_BYTES, GzipMembers(Some(GzDecoder::new(peeked))));
+        refuse(unpacked.fill_buf()?)?;
+        Ok(Self::Gzip(unpacked))
+    }
+}
+
+/// Fails if the input is of another format.
+fn refuse(first: &[u8]) -> io::Result<()> {
+    match foreign(first) {
+        Some(what) => Err(io::Error::new(io::ErrorKind::InvalidData, format!("the input is not JSON, but {what}"))),
+        None => Ok(()),
+    }
+}
+
+/// The members of a gzip stream, one after the other. Zeros after a member are ignored, as `gzip` does: a tape or a
+/// block device pads with them.
+#[derive(Debug)]
+struct GzipMembers<R>(Option<GzDecoder<R>>);
+
+impl<R: BufRead> Read for GzipMembers<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let Some(member) = &mut self.0 else { return Ok(0) };
+            let read = member.read(into)?;
+            if read > 0 || into.is_empty() {
+                return Ok(read);
+            }
+            let Some(mut rest) = self.0.take().map(GzDecoder::into_inner) else { return Ok(0) };
+            loop {
+                let bytes = rest.fill_buf()?;
+                let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+                if bytes.is_empty() {
+                    return Ok(0);
+                }
+                if zeros == 0 && bytes.first() != GZIP_MAGIC.first() {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "the gzip data is followed by something else",
+                    ));
+                }
+                if zeros == 0 {
+                    break;
+                }
+                rest.consume(zeros);
+            }
+            self.0 = Some(GzDecoder::new(rest));
+        }
     }
 }
 

@@ -2,13 +2,14 @@
 
 use super::envelope::{Envelope, bare};
 use super::operand::{UpdateBuilder, leave_out};
-use super::parse::{Parse, ParseError, RecordParts, RecordWrite, WireRecord, from_slice};
+use super::parse::{Parse, ParseError, RecordParts, RecordWrite, WireRecord, from_slice, too_long};
 use super::reject::{Outcome, Reject};
 use super::rules::{Endpoint, Rules};
 use super::scalar::{flag, id_text, missing, numeric, read_time, time_of};
+use crate::error::ErrorKind;
 use crate::limits::Limits;
 use crate::model::{FIRST_EVENT, Kind, LAST_SEEN, ProfileKey, Timestamp, Value};
-use crate::ops::{Change, Excess, Note, Op, Operator, Update, is_reserved};
+use crate::ops::{Change, Excess, Note, Op, Operator, Restored, Update, is_reserved};
 
 /// An update object that was parsed and admitted.
 ///
@@ -82,8 +83,20 @@ impl Parse for Record {
         limits.update_bytes_max
     }
 
+    fn may_be_longer(text: &[u8]) -> bool {
+        // Inside of a string, the quotes would be escaped.
+        memchr::memmem::find(text, br#""$properties":"#).is_some()
+    }
+
     fn parse(text: &[u8], rules: &Rules) -> Result<Self, ParseError> {
-        Self::from_envelope(Envelope::from_slice(text)?, rules).map_err(ParseError::Invalid)
+        let record = Self::from_envelope(Envelope::from_slice(text)?, rules)?;
+        let is_restored = matches!(&record.change, Change::Update(update) if update.restored().is_some());
+        let bytes_max = rules.bounds().update_bytes_max;
+        if text.len() > bytes_max && !is_restored {
+            let reject = Reject::new(ErrorKind::LimitExceeded, None, too_long(bytes_max, text.len() as u64));
+            return Err(reject.with_id(record.key.id()).into());
+        }
+        Ok(record)
     }
 
     fn set_line(&mut self, line: u64) {
@@ -158,7 +171,7 @@ fn change(mut envelope: Envelope, kind: &Kind, rules: &Rules) -> Result<(Change,
     let mut build = UpdateBuilder { rules, group, ignore_time, update: Update::new(), notes };
     for (operator, operand) in operators {
         if operator == Operator::Set && ignore_time {
-            seen = explicit_last_seen(operator.name(), &operand, rules, &mut build.notes)?;
+            seen = explicit_time(operator.name(), LAST_SEEN, &operand, rules, &mut build.notes)?;
         }
         build.operator(operator, operand)?;
     }
@@ -219,18 +232,24 @@ fn no_operator(envelope: &Envelope) -> Reject {
     }
 }
 
-/// The update that restores an exported profile: sets all properties, and `$last_seen`.
+/// The update that restores an exported profile: sets all properties, `$last_seen` and `$mp_first_event_time`, whatever
+/// the limits.
 fn exported(properties: Value, rules: &Rules, notes: &mut Vec<Note>) -> Result<Update, Reject> {
     const FIELD: &str = "$properties";
-    let seen = explicit_last_seen(FIELD, &properties, rules, notes)?;
+    let seen = explicit_time(FIELD, LAST_SEEN, &properties, rules, notes)?;
+    let first_event = explicit_time(FIELD, FIRST_EVENT, &properties, rules, notes)?;
     let Value::Object(properties) = properties else {
         return Err(Reject::at(FIELD, format!("$properties is an object type={}", bare(&properties))));
     };
     // The profile existed, so it is created even without properties, also that of a group.
     let mut update = Update::new().create();
+    // A client is bound by the limits, whatever it sends.
+    if rules.where_sent() == Endpoint::Any {
+        update = update.restoring(Restored { first_event });
+    }
     for (name, value) in properties {
         match &*name {
-            // The first is read above, the second is computed from the events.
+            // Both are read above.
             LAST_SEEN | FIRST_EVENT => {}
             _ if is_reserved(&name) => leave_out(FIELD, &name, Some(&value), rules, notes)?,
             _ => update.push(name, Op::Set(value)),
@@ -254,19 +273,20 @@ fn admit(update: Update, place: Option<&str>, rules: &Rules, excess: &mut Excess
     })
 }
 
-/// The `$last_seen` among the properties, if there is one. It is a text.
-fn explicit_last_seen(
+/// The time of this name among the properties, if there is one. It is a text.
+fn explicit_time(
     place: &'static str,
+    name: &str,
     properties: &Value,
     rules: &Rules,
     notes: &mut Vec<Note>,
 ) -> Result<Option<Timestamp>, Reject> {
-    let value = properties.as_object().and_then(|object| object.get(LAST_SEEN));
+    let value = properties.as_object().and_then(|object| object.get(name));
     let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(None) };
-    let field = format!("{place}.{LAST_SEEN}");
+    let field = format!("{place}.{name}");
     let time = read_time(&field, value)?;
     if value.as_str().is_none_or(|text| numeric(text).is_some()) {
-        let reason = format!("$last_seen has the form YYYY-MM-DDTHH:MM:SS value={value}");
+        let reason = format!("{name} has the form YYYY-MM-DDTHH:MM:SS value={value}");
         rules.warn_or_reject(notes, Reject::at(field, reason), "converted", Some(value))?;
     }
     Ok(Some(time))

@@ -20,7 +20,7 @@ use crate::model::{Number, Object, Value};
 use crate::ops::{Path, excerpt};
 
 /// The nesting of a text that is read: a value of a property, in an operand, in a record.
-const DEPTH_MAX: usize = VALUE_DEPTH_MAX + 2;
+const DEPTH_MAX: usize = VALUE_DEPTH_MAX + 3;
 
 /// What was changed to read a record.
 #[derive(Debug)]

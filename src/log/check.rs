@@ -1,32 +1,50 @@
 //! The checker of the log: a full scan that verifies every byte of every event.
 
-use super::scan::scan_all;
-use crate::codec::{self, EventKey};
+use crate::codec::{self, EVENTS, EventKey};
 use crate::error::Result;
-use crate::rocks::{EngineSnapshot, ReadHint};
+use crate::model::Damage;
+use crate::rocks::{DamagedKeys, EngineSnapshot, SalvagedRow};
 
 /// The result of a check.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LogCheck {
     /// All events, readable or not.
     pub(crate) events: u64,
     /// The bytes of their values.
     pub(crate) bytes: u64,
     pub(crate) unreadable: u64,
+    /// Ranges that cannot be read.
+    pub(crate) damage: Vec<Damage>,
 }
 
 /// Verifies the log. Calls `found` with the `distinct_id` of each event that cannot be read, and what is wrong with it.
 pub(crate) fn check(snapshot: &EngineSnapshot, mut found: impl FnMut(&str, &str)) -> Result<LogCheck> {
     let mut checked = LogCheck::default();
-    let mut scan = scan_all(snapshot, ReadHint::FullScan);
-    while let Some((key, value)) = scan.next()? {
-        checked.events += 1;
-        checked.bytes += value.len() as u64;
-        if let Err(error) = codec::check_event(key, value) {
-            checked.unreadable += 1;
-            let escaped = EventKey::read(key).map_or(key, |key| key.escaped);
-            found(&String::from_utf8_lossy(escaped), error.message());
+    snapshot.salvage(EVENTS, |item| {
+        match item {
+            SalvagedRow::Row(key, value) => {
+                checked.events += 1;
+                checked.bytes += value.len() as u64;
+                if let Err(error) = codec::check_event(key, value) {
+                    checked.unreadable += 1;
+                    let escaped = EventKey::read(key).map_or(key, |key| key.escaped);
+                    found(&String::from_utf8_lossy(escaped), error.message());
+                }
+            }
+            SalvagedRow::Damage(keys) => checked.damage.push(damage(keys)),
         }
-    }
+        Ok::<_, crate::error::Error>(())
+    })?;
     Ok(checked)
+}
+
+/// A damaged range of the log.
+pub(super) fn damage(DamagedKeys { after, before, error }: DamagedKeys) -> Damage {
+    let text = |key: Option<Vec<u8>>| {
+        key.map(|key| match EventKey::read(&key) {
+            Ok(key) => format!("{} {}", key.time(), String::from_utf8_lossy(key.escaped)),
+            Err(_) => String::from_utf8_lossy(&key).into_owned(),
+        })
+    };
+    Damage { table: EVENTS.to_owned(), after: text(after), before: text(before), reason: error.with_sources() }
 }

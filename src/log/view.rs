@@ -3,12 +3,13 @@
 use std::fmt;
 use std::ops::RangeBounds;
 
+use super::check::damage;
 use super::events::Events;
 use super::scan::{scan_all, scan_days};
-use crate::codec::day_of;
+use crate::codec::{EVENTS, day_of, decode_event};
 use crate::error::{Error, Result};
-use crate::model::Timestamp;
-use crate::rocks::{EngineSnapshot, ReadHint};
+use crate::model::{Event, Salvaged, Timestamp};
+use crate::rocks::{DamagedKeys, EngineSnapshot, ReadHint, SalvagedRow};
 
 /// The read verbs on a snapshot of the event log. [`EventLog`](crate::EventLog) has them on the log as it is at each
 /// call, [`Snapshot`](crate::Snapshot) together with the profiles of the same snapshot.
@@ -26,6 +27,27 @@ impl EventView {
     #[must_use]
     pub fn iter(&self) -> Events {
         Events::all(scan_all(&self.0, ReadHint::FullScan))
+    }
+
+    /// Reads every event that can be read, past damage, in the order of the log. `each` gets the events, and what
+    /// cannot be read, where it is. Ends with its first error.
+    ///
+    /// # Errors
+    ///
+    /// Those of `each`.
+    pub fn salvage<E>(&self, mut each: impl FnMut(Salvaged<Event>) -> Result<(), E>) -> Result<(), E> {
+        self.0.salvage(EVENTS, |item| {
+            each(match item {
+                SalvagedRow::Row(key, value) => match decode_event(key, value) {
+                    Ok(event) => Salvaged::Item(event),
+                    Err(error) => {
+                        let keys = Some(key.to_vec());
+                        Salvaged::Damage(damage(DamagedKeys { after: keys.clone(), before: keys, error }))
+                    }
+                },
+                SalvagedRow::Damage(keys) => Salvaged::Damage(damage(keys)),
+            })
+        })
     }
 
     /// The events in a range of time, in the order of the log. Whole days are read, so a minute costs as much as its

@@ -8,6 +8,7 @@ mod key;
 mod number;
 mod object;
 mod profile;
+mod salvage;
 mod serialize;
 mod time;
 mod value;
@@ -17,6 +18,7 @@ pub use key::{Kind, ProfileKey};
 pub use number::{NotFinite, Number};
 pub use object::{Object, ObjectIter};
 pub use profile::Profile;
+pub use salvage::{Damage, Salvaged};
 pub use time::Timestamp;
 pub use value::Value;
 

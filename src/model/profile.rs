@@ -29,6 +29,7 @@ pub struct Profile {
     pub(crate) last_seen: Option<Timestamp>,
     pub(crate) first_event: Option<Timestamp>,
     pub(crate) quarantine: Vec<Vec<u8>>,
+    pub(crate) first_event_damaged: bool,
 }
 
 impl Profile {
@@ -56,6 +57,13 @@ impl Profile {
     #[must_use]
     pub fn first_event_time(&self) -> Option<Timestamp> {
         self.first_event
+    }
+
+    /// Whether the time of the first event is missing because its table is damaged. The table is derived from events:
+    /// [`Db::rebuild_first_event_times`](crate::Db::rebuild_first_event_times) restores it.
+    #[must_use]
+    pub fn first_event_is_damaged(&self) -> bool {
+        self.first_event_damaged
     }
 
     /// The bytes of operands that could not be read, oldest first. Empty unless operands were damaged before they
@@ -104,7 +112,7 @@ mod tests {
         let (last, first) = (Some(Timestamp::from_seconds(1)), Some(Timestamp::from_millis(999)));
         let json = |names: &[&str], last_seen, first_event| {
             let properties = names.iter().map(|name| (*name, Value::Null)).collect();
-            serde_json::to_string(&Profile { properties, last_seen, first_event, quarantine: Vec::new() }).unwrap()
+            serde_json::to_string(&Profile { properties, last_seen, first_event, ..Profile::default() }).unwrap()
         };
         let (seen, began) =
             (r#""$last_seen":"1970-01-01T00:00:01""#, r#""$mp_first_event_time":"1970-01-01T00:00:00""#);

@@ -72,14 +72,16 @@ impl Update {
         if let Some(error) = self.invalid.take() {
             return Err(error);
         }
-        if self.admitted != Some(id) {
-            self.validate(limits, excess)?;
+        if self.restored.is_some() {
+            self.validate(&Limits::unbounded(), STORED_DEPTH_MAX, excess)?;
+        } else if self.admitted != Some(id) {
+            self.validate(limits, VALUE_DEPTH_MAX, excess)?;
             self.admitted = Some(id);
         }
         Ok(self)
     }
 
-    fn validate(&mut self, limits: &Limits, excess: &mut Excess<'_>) -> Result<()> {
+    fn validate(&mut self, limits: &Limits, levels_max: usize, excess: &mut Excess<'_>) -> Result<()> {
         let mut is_name_cut = false;
         for (name, op) in &mut self.ops {
             if name.is_empty() {
@@ -91,7 +93,7 @@ impl Update {
             }
             let operator = op.name();
             is_name_cut |= truncate_name(name, operator, limits, excess)?;
-            admit_op(op, name, limits, excess)?;
+            admit_op(op, name, limits, levels_max, excess)?;
         }
         if is_name_cut {
             self.note_equal_names(limits, excess);
@@ -113,9 +115,12 @@ impl Update {
     }
 }
 
-fn admit_op(op: &mut Op, name: &str, limits: &Limits, excess: &mut Excess<'_>) -> Result<()> {
+/// The deepest nesting that a stored value has: `$append` puts what was admitted into a list.
+const STORED_DEPTH_MAX: usize = VALUE_DEPTH_MAX + 1;
+
+fn admit_op(op: &mut Op, name: &str, limits: &Limits, levels_max: usize, excess: &mut Excess<'_>) -> Result<()> {
     let operator = op.name();
-    let mut admission = Admission { limits, nested_bytes_max: limits.nested_bytes_max, operator, excess };
+    let mut admission = Admission { limits, nested_bytes_max: limits.nested_bytes_max, levels_max, operator, excess };
     let path = Path::Root(name);
     let admitted = match op {
         Op::Add(_) | Op::Unset => Ok(()),
@@ -170,6 +175,8 @@ pub(super) struct Admission<'a, 'n> {
     pub(super) limits: &'a Limits,
     /// The maximum size of a list or an object as JSON, in bytes.
     pub(super) nested_bytes_max: usize,
+    /// The deepest nesting of lists and objects.
+    pub(super) levels_max: usize,
     pub(super) operator: &'static str,
     pub(super) excess: &'a mut Excess<'n>,
 }
@@ -215,7 +222,7 @@ impl Admission<'_, '_> {
     /// Validates a value and what it contains, and returns an upper bound of its size as compact JSON, in bytes.
     fn nested(&mut self, value: &mut Value, path: &Path<'_>, depth: usize, objects: usize) -> Result<usize> {
         let limits = self.limits;
-        if depth >= VALUE_DEPTH_MAX && matches!(value, Value::List(_) | Value::Object(_)) {
+        if depth >= self.levels_max && matches!(value, Value::List(_) | Value::Object(_)) {
             return Err(Error::limit(format!("a value nests at most {VALUE_DEPTH_MAX} levels deep")));
         }
         match value {
@@ -407,8 +414,9 @@ mod tests {
         #[test]
         fn the_upper_bound_is_never_below_the_size(mut value in any_value()) {
             let bytes = json_bytes(&value);
-            let (limits, excess) = (Limits::unbounded(), &mut Excess::Refused);
-            let mut admission = Admission { limits: &limits, nested_bytes_max: 0, operator: "$set", excess };
+            let (limits, excess) = (&Limits::unbounded(), &mut Excess::Refused);
+            let levels_max = VALUE_DEPTH_MAX;
+            let mut admission = Admission { limits, nested_bytes_max: 0, levels_max, operator: "$set", excess };
             let bound = admission.nested(&mut value, &Path::Root(""), 0, 0).unwrap();
             proptest::prop_assert!(bytes <= bound, "{} > {} of {}", bytes, bound, value);
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::admit::{Admission, end_of, too_long, truncate_name};
 use super::note::{Excess, Note, Path, excerpt};
 use crate::error::{Error, Result};
-use crate::limits::{ID_BYTES_MAX, Limits, LimitsId};
+use crate::limits::{ID_BYTES_MAX, Limits, LimitsId, VALUE_DEPTH_MAX};
 use crate::model::{Event, Object, Timestamp, Value, is_reserved_in_event};
 
 /// Ids that broken clients send for all users. Source: Mixpanel, Import Events.
@@ -162,7 +162,13 @@ fn admit_properties(properties: Object, limits: &Limits, excess: &mut Excess<'_>
         }
         truncate_name(&mut name, PROPERTIES, limits, excess)?;
         let nested_bytes_max = limits.event_nested_bytes_max;
-        let mut admission = Admission { limits, nested_bytes_max, operator: PROPERTIES, excess: &mut *excess };
+        let mut admission = Admission {
+            limits,
+            nested_bytes_max,
+            levels_max: VALUE_DEPTH_MAX,
+            operator: PROPERTIES,
+            excess: &mut *excess,
+        };
         if let Err(error) = admission.value(&mut value, &Path::Root(&name)) {
             return Err(if error.field().is_some() { error } else { error.at(name) });
         }

@@ -59,6 +59,7 @@ mod operator;
 mod presence;
 
 pub use note::Note;
+pub(crate) use op::Restored;
 pub use op::{Change, Op, Update};
 
 pub(crate) use admit::{is_reserved, json_bytes};

@@ -89,6 +89,16 @@ pub struct Update {
     pub(super) invalid: Option<Error>,
     /// The limits that the operators satisfy, if they were validated. A new operator makes it `None`.
     pub(super) admitted: Option<LimitsId>,
+    /// Set if the update restores an exported profile.
+    pub(super) restored: Option<Restored>,
+}
+
+/// What makes an update one that restores an exported profile. The profile was admitted once, and has grown since, so
+/// no limits apply to it, and its time is kept even if it is ahead of the clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Restored {
+    /// `$mp_first_event_time`, if it was exported.
+    pub(crate) first_event: Option<Timestamp>,
 }
 
 impl Update {
@@ -225,6 +235,17 @@ impl Update {
     pub fn ignore_time(mut self) -> Self {
         self.ignore_time = true;
         self
+    }
+
+    /// Makes it an update that restores an exported profile.
+    pub(crate) fn restoring(mut self, restored: Restored) -> Self {
+        self.restored = Some(restored);
+        self
+    }
+
+    /// Whether it restores an exported profile, and what of it is not an operator.
+    pub(crate) fn restored(&self) -> Option<Restored> {
+        self.restored
     }
 
     /// The operators in the order given.

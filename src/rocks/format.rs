@@ -21,6 +21,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// The name of the file in a store or backup directory.
 pub(super) const FILE: &str = "PROFILEDB";
 
+/// A directory in the target of a restore, until it is complete. The target is no store until then.
+pub(super) const RESTORING: &str = "RESTORING";
+
 /// The newest format that this version reads, and the one that it writes.
 const FORMAT: u32 = 1;
 
@@ -140,6 +143,9 @@ enum Directory {
 
 fn look(path: &Path, kind: DirectoryKind) -> Result<Directory> {
     let Some(names) = names(path)? else { return Ok(Directory::Vacant) };
+    if names.iter().any(|name| name == RESTORING) {
+        return Err(Error::corrupt(format!("a restore was interrupted: restore again path={path:?}")));
+    }
     if names.iter().any(|name| name == FILE) {
         let found = check(&read(path)?, path)?;
         return if found == kind {
@@ -245,13 +251,13 @@ pub(super) fn refused(what: &str, path: &Path, error: io::Error) -> Error {
 }
 
 #[cfg(unix)]
-fn sync_directory(path: &Path) -> io::Result<()> {
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     // The parent of a relative path of one name is the empty path.
     File::open(if path.as_os_str().is_empty() { Path::new(".") } else { path })?.sync_all()
 }
 
 /// Directories cannot be synced on this platform; the file system decides when the rename is durable.
 #[cfg(not(unix))]
-fn sync_directory(_path: &Path) -> io::Result<()> {
+pub(super) fn sync_directory(_path: &Path) -> io::Result<()> {
     Ok(())
 }

@@ -11,12 +11,15 @@
 //! merge_operator   the two callbacks of RocksDB, and the unwind boundary around them
 //! engine           open, read, maintain, close
 //! batch            the write batch: the unit of commit
+//! salvage          a scan that goes on after damage
 //! snapshot         a point-in-time view          scan    a cursor that tells its end from a failure
 //! backup           verified copies               fault   what an error of RocksDB means to a caller
+//! backup_files     which backups there are, and whether each is whole
 //! consistent_open  retries an open until the MANIFEST was stable while it was read
 //! ```
 
 mod backup;
+mod backup_files;
 mod batch;
 mod consistent_open;
 mod engine;
@@ -25,16 +28,19 @@ mod format;
 mod lock;
 mod merge_operator;
 mod options;
+mod salvage;
 mod scan;
 mod snapshot;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use backup::{BackupInfo, backup, backups, restore};
+pub(crate) use backup::{backup, backups, restore, verify_backups};
+pub(crate) use backup_files::BackupInfo;
 pub(crate) use batch::WriteBatch;
 pub(crate) use engine::{Engine, Mode, READ_KEYS_MAX};
 pub(crate) use merge_operator::{PendingOperands, probe_folds};
 pub(crate) use options::EngineSettings;
+pub(crate) use salvage::{DamagedKeys, SalvagedRow};
 pub(crate) use scan::{EngineScan, ReadHint};
 pub(crate) use snapshot::EngineSnapshot;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::request::ProfileWrite;
 use super::shared::Shared;
-use crate::codec::family_of;
+use crate::codec::{FirstEvent, family_of, first_family_of};
 use crate::error::{Error, Result};
 use crate::merge;
 use crate::model::{Kind, ProfileKey, Timestamp};
@@ -15,7 +15,8 @@ impl Shared {
     /// Admits a change: validates it against the limits, sets its time and encodes it. An update without operators is
     /// no write.
     ///
-    /// `now` is the time of an update without one, and the upper bound of all others.
+    /// `now` is the time of an update without one, and the upper bound of all others, except for those that restore an
+    /// exported profile.
     pub(crate) fn admit(
         &self,
         key: ProfileKey,
@@ -32,7 +33,9 @@ impl Shared {
                 if update.is_empty() {
                     return Ok(None);
                 }
-                update.clamp_time(now);
+                if update.restored().is_none() {
+                    update.clamp_time(now);
+                }
                 Some(update)
             }
         };
@@ -43,8 +46,11 @@ impl Shared {
         let operand = update.as_ref().map(merge::operand);
         // Read before the names: a drop clears the names first.
         let drops = self.drops.load(Ordering::Acquire);
-        let (key, names) = (key.into_id().into(), Vec::new());
-        let mut write = ProfileWrite { family, key, operand, creates: false, names, drops };
+        let restored = update.as_ref().and_then(Update::restored);
+        let first_event = restored.and_then(|restored| restored.first_event);
+        let first_event = first_event.map(|time| FirstEvent::new(&first_family_of(key.kind()), key.id(), time));
+        let (key, names, restores) = (key.into_id().into(), Vec::new(), restored.is_some());
+        let mut write = ProfileWrite { family, key, operand, creates: false, names, restores, first_event, drops };
         if let Some(update) = update {
             self.note_names(&mut write, &update);
         }
@@ -55,9 +61,10 @@ impl Shared {
     fn note_names(&self, write: &mut ProfileWrite, update: &Update) {
         let names = self.names.read();
         let seen = names.get(&write.family);
+        // Also without operators, as `$set` of nothing does.
+        write.creates = update.creates();
         for (name, op) in update.ops() {
             if !matches!(op, Op::Remove(_) | Op::Unset) {
-                write.creates = true;
                 if !seen.is_some_and(|seen| seen.contains(name)) {
                     write.names.push(name.as_str().into());
                 }

@@ -1,7 +1,6 @@
 //! The checker: a full scan that verifies every row, every pending operand and every first-event time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 
 use serde::Serialize;
 
@@ -9,9 +8,9 @@ use super::shared::Shared;
 use crate::codec::{self, family_of, first_family_of, first_kind_of, kind_of};
 use crate::error::Result;
 use crate::limits::Limits;
-use crate::model::{Kind, Value};
+use crate::model::{Damage, Kind, Value};
 use crate::ops::json_bytes;
-use crate::rocks::{EngineSnapshot, PendingOperands, ReadHint, probe_folds};
+use crate::rocks::{DamagedKeys, EngineSnapshot, PendingOperands, SalvagedRow, probe_folds};
 
 /// At most this many findings are listed per table; all are counted.
 const FINDINGS_MAX: usize = 100;
@@ -31,7 +30,9 @@ impl CheckReport {
     /// wrong; they were admitted under other limits or grew by appending.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        let sound = |table: &TableReport| table.unreadable_rows == 0 && table.quarantined_operands == 0;
+        let sound = |table: &TableReport| {
+            table.unreadable_rows == 0 && table.quarantined_operands == 0 && table.damage.is_empty()
+        };
         self.engine_failure.is_none() && self.tables.iter().all(sound)
     }
 }
@@ -66,6 +67,9 @@ pub struct TableReport {
     pub over_limit: u64,
     /// The first hundred things that are wrong or over a limit.
     pub findings: Vec<Finding>,
+    /// Ranges of rows, events or first-event times that cannot be read, because their blocks are damaged. What they
+    /// contain is not counted.
+    pub damage: Vec<Damage>,
 }
 
 /// One thing that is wrong or over a limit.
@@ -144,14 +148,26 @@ fn over_limit(row: &[u8], properties: usize, limits: &Limits) -> Vec<String> {
 }
 
 fn check_first_events(snapshot: &EngineSnapshot, kind: &Kind, report: &mut TableReport) -> Result<()> {
-    let mut scan = snapshot.scan(&first_family_of(kind), Bound::Unbounded, Bound::Unbounded, ReadHint::FullScan);
-    while let Some((key, stamp)) = scan.next()? {
-        report.events += 1;
-        if let Err(error) = codec::decode_stamp(stamp) {
-            report.find_unreadable(key, error.message());
+    let family = first_family_of(kind);
+    snapshot.salvage(&family, |item| {
+        match item {
+            SalvagedRow::Row(key, stamp) => {
+                report.events += 1;
+                if let Err(error) = codec::decode_stamp(stamp) {
+                    report.find_unreadable(key, error.message());
+                }
+            }
+            SalvagedRow::Damage(keys) => report.damage.push(damage(&family, keys)),
         }
-    }
-    Ok(())
+        Ok(())
+    })
+}
+
+/// A damaged range of ids.
+pub(super) fn damage(table: &str, DamagedKeys { after, before, error }: DamagedKeys) -> Damage {
+    // To be shown, whatever they are.
+    let text = |key: Option<Vec<u8>>| key.map(|key| String::from_utf8_lossy(&key).into_owned());
+    Damage { table: table.to_owned(), after: text(after), before: text(before), reason: error.with_sources() }
 }
 
 impl Shared {
@@ -162,13 +178,17 @@ impl Shared {
             let family = &family_of(kind);
             probe_folds(|probe| {
                 // Opening the scan folds the first row, so the probe has to be there before.
-                let mut scan = snapshot.scan(family, Bound::Unbounded, Bound::Unbounded, ReadHint::FullScan);
-                loop {
-                    let row = scan.next()?;
+                snapshot.salvage(family, |item| {
                     let pending = probe.take();
-                    let Some((key, row)) = row else { return Ok(()) };
-                    report.row(key, row, pending, &self.options.limits);
-                }
+                    match item {
+                        SalvagedRow::Row(key, row) => report.row(key, row, pending, &self.options.limits),
+                        SalvagedRow::Damage(keys) => {
+                            let found = damage(&report.table, keys);
+                            report.damage.push(found);
+                        }
+                    }
+                    Ok(())
+                })
             })
             .and_then(|()| check_first_events(snapshot, kind, &mut report))
             .map(|()| report)

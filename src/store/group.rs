@@ -306,7 +306,9 @@ impl<'r> CommitGroup<'r> {
             self.tables.push(&write.family);
         } else if write.creates {
             let groups = self.created.iter().filter(|family| family.starts_with(GROUP_PREFIX)).count();
-            shared.check_group_keys(&write.family, groups)?;
+            if !write.restores {
+                shared.check_group_keys(&write.family, groups)?;
+            }
             self.created.push(&write.family);
         }
         Ok(())
@@ -341,7 +343,7 @@ impl<'r> CommitGroup<'r> {
         let bounded = shared.options.limits.properties_max < usize::MAX;
         let seen = known.get(&write.family);
         if seen.is_some_and(Seen::is_wide) {
-            return bounded;
+            return bounded && !write.restores;
         }
         let known = seen.map_or(0, Seen::len);
         let max = shared.options.names_max();
@@ -358,6 +360,6 @@ impl<'r> CommitGroup<'r> {
                 }
             });
         }
-        bounded && known + self.fresh.get(&write.family).map_or(0, BTreeSet::len) > max
+        bounded && !write.restores && known + self.fresh.get(&write.family).map_or(0, BTreeSet::len) > max
     }
 }

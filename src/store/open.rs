@@ -11,10 +11,13 @@ use super::group::Leader;
 use super::names::Names;
 use super::request::{Commit, Durability, Request};
 use super::shared::{Access, Options, Shared};
-use crate::codec::{META, family_of};
-use crate::error::Result;
+use crate::codec::{self, FirstEvent, META, family_of, first_family_of};
+use crate::error::{Error, Result};
 use crate::model::Kind;
-use crate::rocks::{Engine, Mode};
+use crate::rocks::{Engine, Mode, SalvagedRow};
+
+/// How many first-event times are written in one batch when their table is built anew.
+const FIRST_EVENTS_MAX: usize = 1 << 14;
 
 /// An open store. Its committer thread ends with it.
 pub(crate) struct Store {
@@ -97,6 +100,32 @@ impl Store {
     pub(crate) fn drop_table(&self, kind: &Kind) -> Result<bool> {
         self.submit(Request::default(), Durability::Buffered)?.wait()?;
         self.committer()?.exclusively(|| self.shared.drop_table(kind))
+    }
+
+    /// Replaces the first-event times of a kind by those of them that can be read.
+    pub(crate) fn renew_first_events(&self, kind: &Kind) -> Result<()> {
+        self.submit(Request::default(), Durability::Buffered)?.wait()?;
+        let family = first_family_of(kind);
+        let mut kept = Vec::new();
+        self.committer()?.exclusively(|| {
+            let engine = self.shared.engine();
+            engine.snapshot().salvage(&family, |item| {
+                if let SalvagedRow::Row(key, stamp) = item
+                    && let Ok((id, time)) = std::str::from_utf8(key).map(|id| (id, codec::decode_stamp(stamp)))
+                    && let Ok(time) = time
+                {
+                    kept.push(FirstEvent::new(&family, id, time));
+                }
+                Ok::<_, Error>(())
+            })?;
+            engine.drop_family(&family)?;
+            self.shared.first_events.forget(&family);
+            engine.create_family(&family)
+        })?;
+        for chunk in kept.chunks(FIRST_EVENTS_MAX) {
+            self.write(Request { first_events: chunk.to_vec(), ..Request::default() }, Durability::Buffered)?;
+        }
+        Ok(())
     }
 
     /// Folds and rewrites every table, the log and the first-event index, so that no operand is pending afterwards.

@@ -35,6 +35,10 @@ pub(crate) struct ProfileWrite {
     pub(super) creates: bool,
     /// Property names that the table had not seen when the update was admitted.
     pub(super) names: Vec<Box<str>>,
+    /// Whether it restores an exported profile, to which no limits apply.
+    pub(super) restores: bool,
+    /// The first event of a profile that is restored.
+    pub(super) first_event: Option<FirstEvent>,
     /// How many tables had been dropped when the update was admitted.
     pub(super) drops: u64,
 }
@@ -49,6 +53,14 @@ pub(crate) struct Request {
 }
 
 impl Request {
+    /// Adds a write, if there is one.
+    pub(crate) fn add(&mut self, write: Option<ProfileWrite>) {
+        if let Some(mut write) = write {
+            self.first_events.extend(write.first_event.take());
+            self.profiles.push(write);
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.profiles.is_empty() && self.erasures.is_empty() && self.events.is_empty() && self.first_events.is_empty()
     }

@@ -90,6 +90,8 @@ struct StoredId<'s> {
     key: &'s [u8],
     row: Option<&'s [u8]>,
     first_event: Option<&'s [u8]>,
+    /// Whether the first-event times cannot be read from here on.
+    damaged: bool,
 }
 
 /// A cursor over the ids of a range that have a row or a first-event time, in one direction.
@@ -97,6 +99,10 @@ struct MergeCursor {
     rows: EngineScan,
     first_events: Option<EngineScan>,
     backwards: bool,
+    /// Whether the scan goes on without the first-event times when they are damaged.
+    tolerant: bool,
+    /// Whether it did.
+    damaged: bool,
     /// Whether the row and the first-event time under the cursors were used, so that their cursors move on.
     used: (bool, bool),
 }
@@ -107,7 +113,13 @@ impl MergeCursor {
             step(&mut self.rows, self.backwards)?;
         }
         if let Some(first_events) = self.first_events.as_mut().filter(|_| self.used.1) {
-            step(first_events, self.backwards)?;
+            match step(first_events, self.backwards) {
+                Err(error) if self.tolerant && error.is_corrupt() => {
+                    self.first_events = None;
+                    self.damaged = true;
+                }
+                stepped => stepped?,
+            }
         }
         let (row, first) = (self.rows.current(), self.first_events.as_ref().and_then(EngineScan::current));
         let order = match (row, first) {
@@ -124,6 +136,7 @@ impl MergeCursor {
             key,
             row: row.map(|(_, row)| row),
             first_event: first.map(|(_, stamp)| stamp),
+            damaged: self.damaged,
         }))
     }
 }
@@ -144,7 +157,12 @@ impl ScanPlan {
             || self.filter.as_ref().is_some_and(|filter| refers(&filter.names));
         let family = &self.families.first_events;
         let first_events = (needed && self.snapshot.engine().has_family(family)).then(|| open(family));
-        MergeCursor { rows: open(&self.families.rows), first_events, backwards, used: (true, true) }
+        // Of a whole profile, the rest is returned. A question about the time has no answer.
+        let tolerant = !self.all_ids
+            && !self.select.as_deref().is_some_and(refers)
+            && !self.filter.as_ref().is_some_and(|filter| refers(&filter.names));
+        let rows = open(&self.families.rows);
+        MergeCursor { rows, first_events, backwards, tolerant, damaged: false, used: (true, true) }
     }
 
     /// Decodes an id with its profile, unless there is neither or the filter drops it.
@@ -171,7 +189,16 @@ impl ScanPlan {
         };
         let selected = |name: &str| self.select.as_deref().is_none_or(|names| has(names, name));
         profile.last_seen = profile.last_seen.filter(|_| selected(LAST_SEEN));
-        profile.first_event = if selected(FIRST_EVENT) { first_event()? } else { None };
+        if selected(FIRST_EVENT) {
+            match first_event() {
+                Ok(time) => profile.first_event = time,
+                Err(error) if self.select.is_none() && !self.all_ids && error.is_corrupt() => {
+                    profile.first_event_damaged = true;
+                }
+                Err(error) => return Err(error),
+            }
+            profile.first_event_damaged |= stored.damaged;
+        }
         Ok(Some(Some(profile)))
     }
 }

@@ -112,7 +112,7 @@ fn unreadable_operands_are_quarantined_without_a_profile() {
 }
 
 #[test]
-fn an_unreadable_first_event_time_is_an_error_of_its_profile_only() {
+fn an_unreadable_first_event_time_is_missing_from_its_profile_only() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), 0);
     store.shared.engine().create_family("first:users").unwrap();
@@ -125,13 +125,18 @@ fn an_unreadable_first_event_time_is_an_error_of_its_profile_only() {
     merge_into(&store, "first:users", "eve", b"");
     for _ in 0..2 {
         let view = View::new(ReadSource::Live(Arc::clone(&store.shared)), Kind::User);
-        let error = view.get("bob").unwrap_err();
+        let error = view.first_event_time("bob").unwrap_err();
         assert!(error.message().ends_with("table=users id=\"bob\""), "{error}");
-        assert!(view.get_many(&["ann", "bob"]).is_err() && view.get_property("bob", "$mp_first_event_time").is_err());
+        let damaged = |profile: &Profile| (profile.first_event_is_damaged(), profile.first_event_time());
+        assert_eq!(damaged(&view.get("bob").unwrap().unwrap()), (true, None));
+        let both = view.get_many(&["ann", "bob"]).unwrap();
+        let both: Vec<_> = both.iter().flatten().map(damaged).collect();
+        assert_eq!(both, [(false, Some(time)), (true, None)]);
+        assert!(view.get_property("bob", "$mp_first_event_time").is_err());
         assert_eq!(view.get_property("bob", "plan").unwrap(), Some("free".into()));
         assert_eq!(view.get("ann").unwrap().unwrap().first_event_time(), Some(time));
-        let rows: Vec<_> = view.iter().collect();
-        assert_eq!(rows.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
+        let rows: Vec<_> = view.iter().map(|row| row.unwrap().1.first_event_is_damaged()).collect();
+        assert_eq!(rows, [false, true, false]);
         let known: Vec<_> = view.known().map(|known| known.map(|(id, profile)| (id, profile.is_some()))).collect();
         let ids: Vec<_> = known.iter().flatten().map(|(id, profile)| (id.as_str(), *profile)).collect();
         assert_eq!((known.len(), ids), (4, vec![("ann", true), ("cid", true), ("eve", false)]));

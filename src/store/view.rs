@@ -4,14 +4,15 @@ use std::fmt;
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
+use super::check::damage;
 use super::families::Families;
 use super::profile_scan::ProfileScan;
 use super::scan::{KnownIds, Profiles};
 use super::shared::Shared;
 use crate::codec;
 use crate::error::Result;
-use crate::model::{FIRST_EVENT, Kind, LAST_SEEN, Profile, Timestamp, Value};
-use crate::rocks::{EngineSnapshot, READ_KEYS_MAX};
+use crate::model::{Damage, FIRST_EVENT, Kind, LAST_SEEN, Profile, Salvaged, Timestamp, Value};
+use crate::rocks::{EngineSnapshot, READ_KEYS_MAX, SalvagedRow};
 
 /// What a view reads.
 #[derive(Clone)]
@@ -91,7 +92,12 @@ impl View {
     pub fn get(&self, id: &str) -> Result<Option<Profile>> {
         let Some(mut profile) = self.read(id, codec::decode_profile)? else { return Ok(None) };
         // After the row: what was committed together with it is seen with it.
-        profile.first_event = self.first_event_time(id)?;
+        match self.first_event_time(id) {
+            Ok(time) => profile.first_event = time,
+            // It is derived from events, and no reason to withhold what is stored.
+            Err(error) if error.is_corrupt() => profile.first_event_damaged = true,
+            Err(error) => return Err(error),
+        }
         Ok(Some(profile))
     }
 
@@ -174,12 +180,21 @@ impl View {
                 let snapshot = source.snapshot();
                 let decode_time = |_, stamp: Option<&[u8]>| stamp.map(codec::decode_stamp).transpose();
                 let profiles = snapshot.read_many(rows, &keys, decode)?;
-                (profiles, snapshot.read_many(first_events, &keys, decode_time)?)
+                let times = match snapshot.read_many(first_events, &keys, decode_time) {
+                    Ok(times) => times,
+                    Err(error) if error.is_corrupt() => keys.iter().map(|_| Err(error.clone())).collect(),
+                    Err(error) => return Err(error),
+                };
+                (profiles, times)
             }
         };
         let times = times.into_iter().chain(std::iter::repeat_with(|| Ok(None)));
         let joined = profiles.into_iter().zip(times).map(|(profile, time)| match profile? {
-            Some(profile) => Ok(Some(Profile { first_event: time?, ..profile })),
+            Some(profile) => Ok(Some(match time {
+                Ok(first_event) => Profile { first_event, ..profile },
+                // As in `get`.
+                Err(_) => Profile { first_event_damaged: true, ..profile },
+            })),
             None => Ok(None),
         });
         let with_context = |error, key: &[u8]| self.families.with_context(&error, key);
@@ -218,6 +233,57 @@ impl View {
     #[must_use]
     pub fn iter(&self) -> Profiles {
         self.scan().iter()
+    }
+
+    /// Reads every profile that can be read, past damage, in the byte order of their ids. `each` gets the profiles, and
+    /// what cannot be read, where it is. Ends with its first error.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let users = profiledb::Db::open(dir.path().join("store"))?.users();
+    /// use profiledb::{Salvaged, Update};
+    ///
+    /// users.update("alice", Update::new().set("plan", "pro"))?;
+    /// users.salvage(|item| -> profiledb::Result<()> {
+    ///     match item {
+    ///         Salvaged::Item((id, profile)) => println!("{id} {profile:?}"),
+    ///         Salvaged::Damage(damage) => eprintln!("{damage:?}"),
+    ///     }
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of `each`.
+    pub fn salvage<E>(&self, mut each: impl FnMut(Salvaged<(String, Profile)>) -> Result<(), E>) -> Result<(), E> {
+        let Families { kind, rows, first_events } = &self.families;
+        let (snapshot, table) = (self.source.snapshot(), kind.to_string());
+        let at_snapshot = Self::new(ReadSource::Snapshot(snapshot.clone()), kind.clone());
+        snapshot.salvage(rows, |item| {
+            let (key, row) = match item {
+                SalvagedRow::Row(key, row) => (key, row),
+                SalvagedRow::Damage(keys) => return each(Salvaged::Damage(damage(&table, keys))),
+            };
+            let read = self.families.id(key).and_then(|id| Ok((id, codec::decode_profile(row)?)));
+            let (id, mut profile) = match read {
+                Ok((id, Some(profile))) => (id, profile),
+                Ok((_, None)) => return Ok(()),
+                Err(error) => {
+                    let id = String::from_utf8_lossy(key);
+                    return each(Salvaged::Damage(Damage::row(&table, &id, error.message())));
+                }
+            };
+            match at_snapshot.first_event_time(id) {
+                Ok(time) => profile.first_event = time,
+                Err(error) => {
+                    profile.first_event_damaged = true;
+                    each(Salvaged::Damage(Damage::row(first_events, id, error.with_sources())))?;
+                }
+            }
+            each(Salvaged::Item((id.to_owned(), profile)))
+        })
     }
 
     /// The profiles whose ids are in a range, in the byte order of their ids.

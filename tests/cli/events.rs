@@ -112,7 +112,6 @@ fn events_are_picked() {
         (&["--user", "b", "--from", "2024-01-02"], "5"),
         (&["--user", "a", "--to", "2024-01-03", "--where", r#"defined(properties["page"])"#], "3"),
         (&["--event", "buy"], "56"),
-        (&["--event", "Buy"], ""),
         (&["--from", "2024-01-02"], "4356"),
         (&["--from", "2024-01-02", "--to", "2024-01-03"], "435"),
         (&["--to", "2024-01-01T01:01:00+01:00"], "1"),
@@ -151,13 +150,29 @@ fn days_are_counted() {
 fn times_and_expressions_say_what_is_wrong() {
     let bench = CliStore::new();
     bench.feed(&["track", "-"], three_days().as_bytes());
-    for bad in ["yesterday", "", "2024-13-01", "20240101", "12:00"] {
+    for bad in ["yesterday", "", "2024-13-01", "2024-13", "12:00"] {
         let value = format!("value={bad:?}");
         bench.run(&["events", "--from", bad]).failed(&["--from: not a time", "2024-01-31T13:00:00+01:00", &value]);
         bench.run(&["join", "--to", bad]).failed(&["--to: not a time", &value]);
         bench.run(&["delete-events", "--before", bad]).failed(&["--before: not a time", &value]);
     }
+    for small in ["0", "202401", "20240101", "99999999"] {
+        for (command, flag) in [("events", "--from"), ("join", "--to"), ("delete-events", "--before")] {
+            let written = ["ambiguous number", "2024-01-31", small];
+            bench.run(&[command, flag, small]).failed(&[&[flag], &written[..]].concat());
+        }
+    }
+    let count = |from: &str, to: &str| bench.run(&["events", "--from", from, "--to", to]).ok().lines().count();
+    assert_eq!((count("2024", "2025"), count("2024-01", "2024-02"), count("2023", "2024")), (6, 6, 0));
     bench.run(&["events", "--from", "2024-01-02", "--to", "2024-01-01"]).failed(&["--from is after --to"]);
+    bench.run(&["join", "--from", "2024-01-02", "--to", "2024-01-02"]).failed(&["--to is excluded"]);
+    for command in
+        [&["events"][..], &["events", "--days"], &["join"], &["join", "--count"], &["join", "--by", "event.x"]]
+    {
+        let with = |args: &[&str]| bench.run(&[command, args].concat());
+        with(&["--event", "Buy"]).failed(&["name=\"Buy\"", "the log has \"buy\", \"signup\", \"visit\""]);
+        assert_eq!(with(&["--event", "buy", "--to", "2024-01-01"]).code, 0, "there are none before, but others");
+    }
     for verb in ["events", "join", "list"] {
         let said = bench.run(&[verb, "--where", r#"properties["plan"] == or"#]);
         said.failed(&["--where", "found `or`, expected a value column=23", r#"near="ties[\"plan\"] == or""#]);

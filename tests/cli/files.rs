@@ -6,7 +6,7 @@ use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::process::{Command, Stdio};
 
-use crate::store::{CliStore, Ended, PROGRAM, lines};
+use crate::store::{CliStore, Ended, PROGRAM, gzip, lines};
 
 const ALICE: &str = "{\"$distinct_id\":\"alice\",\"$set\":{\"x\":1}}\n";
 const BAD: &str = "{\"$distinct_id\":\"bob\",\"$jump\":1}\n";
@@ -103,6 +103,76 @@ fn an_output_replaces_regular_files_only_and_only_when_it_is_complete() {
         bench.run(&["import", "new", "--rejects", name]).failed(&["--rejects", name, why]);
     }
     assert_eq!(bench.export(), exported);
+}
+
+#[test]
+fn notes_have_the_value_before_and_rejects_the_record() {
+    let bench = CliStore::new();
+    let long = "x".repeat(300);
+    let set = |id: &str| format!("{{\"$distinct_id\":\"{id}\",\"$set\":{{\"bio\":\"{long}\"}}}}\n");
+    bench.file("in", [&set("a"), BAD, &set("b")].concat());
+    let ended = bench.run(&["import", "in", "--notes", "notes", "--rejects", "rejects"]);
+    assert_eq!((ended.code, ended.figures(), ended.err.as_str()), (2, (2, 1, 2), ""));
+    let read = |name: &str| lines(&fs::read_to_string(bench.path(name)).unwrap());
+    let notes = read("notes");
+    let seen: Vec<_> = notes.iter().map(|note| (note["line"].as_u64(), note["id"].as_str(), &note["field"])).collect();
+    assert_eq!(seen, [(Some(1), Some("a"), &"$set.bio".into()), (Some(3), Some("b"), &"$set.bio".into())]);
+    assert!(notes.iter().all(|note| note["before"] == *long && note["file"] == "in" && note["table"] == "users"));
+    // The text of a rejected record is that of its line, so it can be corrected and sent again.
+    assert_eq!(read("rejects")[0]["record"].as_str().unwrap(), BAD.trim_end());
+    let mended = read("rejects")[0]["record"].as_str().unwrap().replace("$jump\":1", "$set\":{}");
+    assert_eq!(bench.feed(&["import", "-"], mended.as_bytes()).figures(), (1, 0, 0));
+
+    bench.run(&["import", "in", "--notes", "in"]).failed(&["--notes is also an input"]);
+    bench
+        .run(&["import", "in", "--notes", "x", "--rejects", "./x"])
+        .failed(&["--rejects and --notes are the same file"]);
+    let ended = bench.run(&["track", "in", "--notes", "-", "--rejects", "-"]);
+    assert_eq!((ended.code, ended.out.lines().count()), (2, 4));
+}
+
+#[test]
+fn a_file_of_another_format_is_one_error_and_leaves_no_store() {
+    let bench = CliStore::new();
+    let utf16: Vec<u8> = ALICE.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let parquet = b"PAR1\x15\x04\x15".to_vec();
+    let files: [(Vec<u8>, &str); 9] = [
+        ([&b"\xff\xfe"[..], &utf16].concat(), "UTF-16"),
+        (utf16, "UTF-16"),
+        (b"PK\x03\x04abc".to_vec(), "zip"),
+        (b"\x28\xb5\x2f\xfdabc".to_vec(), "zstd"),
+        (parquet, "Parquet"),
+        (gzip(&gzip(ALICE.as_bytes())), "gzipped twice"),
+        (b"id,plan\na,pro\nb,free\n".to_vec(), "CSV"),
+        (gzip(b"id;plan\na;pro\nb;free\n"), "CSV"),
+        (b"<html><body>502</body></html>\n".to_vec(), "HTML"),
+    ];
+    for (bytes, what) in files {
+        bench.file("in", &bytes);
+        for command in ["import", "track"] {
+            let ended = bench.run(&[command, "in"]).failed(&["not JSON, but", what, "in"]);
+            assert_eq!(ended.figures(), (0, 0, 0));
+        }
+        assert!(bench.feed(&["import", "-", "--db", "other"], &bytes).failed(&[what]).figures() == (0, 0, 0));
+    }
+    bench.file("empty", "");
+    bench.file("bad", BAD);
+    assert_eq!(bench.run(&["import", "empty"]).figures(), (0, 0, 0));
+    assert_eq!(bench.run(&["import", "bad", "empty"]).figures(), (0, 1, 0));
+    assert!(!bench.path("store").exists(), "nothing was stored, so there is no store");
+
+    // Zeros after gzip, as of a tape, and a byte order mark at each of several joined files.
+    let zeros =
+        [gzip(ALICE.as_bytes()), vec![0; 70_000], gzip(b"{\"$distinct_id\":\"c\",\"$set\":{}}"), vec![0; 9]].concat();
+    bench.file("zeros.gz", zeros);
+    let marked = format!("\u{feff}{ALICE}\u{feff}{ALICE}\u{feff}[{}]\n\u{feff}", ALICE.trim_end());
+    bench.file("marked", marked);
+    assert_eq!(bench.run(&["import", "zeros.gz"]).figures(), (2, 0, 0));
+    assert_eq!(bench.run(&["import", "marked"]).figures(), (3, 0, 0));
+    bench.file("garbage.gz", [gzip(ALICE.as_bytes()), b"garbage".to_vec()].concat());
+    bench.run(&["import", "garbage.gz"]).failed(&["garbage.gz", "gzip"]);
+    assert_eq!(bench.run(&["help"]).code, 0);
+    assert!(bench.run(&["help", "import"]).out.contains("--notes"));
 }
 
 #[test]

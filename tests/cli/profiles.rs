@@ -132,13 +132,41 @@ fn lists_have_columns_and_a_limit() {
          b\u{1b}[2J,1970-01-01T00:00:00,,2.5,\nc,,,,z\n"
     );
     assert_eq!(list(&["--columns", "s,n", "--limit", "1"]), "{\"$distinct_id\":\"a\",\"s\":\"x,\\\"y\\\"\",\"n\":1}\n");
-    assert_eq!(list(&["--columns", "nothing", "--prefix", "c"]), "{\"$distinct_id\":\"c\"}\n");
+    assert_eq!(list(&["--columns", "n", "--prefix", "c"]), "{\"$distinct_id\":\"c\"}\n");
     let rows: Vec<Json> = serde_json::from_str(&list(&["--format", "json"])).unwrap();
     assert_eq!((rows.len(), &rows[0]["l"]), (3, &json!([1, {"k": null}])));
     assert_eq!(list(&["--format", "json", "--prefix", "q"]), "[]\n");
     let table = list(&["--format", "table"]);
     assert!(table.contains(r"b\u{1b}[2J") && !table.contains('\u{1b}'), "nothing reaches the terminal raw: {table}");
-    assert_eq!(list(&["--group", "nobody"]), "");
+}
+
+/// A name that does not exist has one answer everywhere, with those that do. Nothing is made of it.
+#[test]
+fn names_that_do_not_exist_are_errors_that_list_those_that_do() {
+    let bench = CliStore::new();
+    bench.feed(&["import", "-"], b"{\"$distinct_id\":\"a\",\"$set\":{\"plan\":1,\"n\":2}}");
+    let every = ["list", "export", "get x", "delete x", "join --on", "join --by"];
+    let run = |command: &str, key: &str| {
+        let mut args: Vec<&str> = command.split(' ').collect();
+        let field = format!("group:{key}.x");
+        match args.last() {
+            Some(&"--on") => args.push(key),
+            Some(&"--by") => args.push(&field),
+            _ => args.extend(["--group", key]),
+        }
+        bench.run(&args)
+    };
+    every.iter().for_each(|command| drop(run(command, "team").failed(&["\"team\"", "the store has no groups at all"])));
+    bench.feed(&["update", "-"], br#"{"$group_key":"company","$group_id":"g","$set":{"x":1}}"#);
+    every.iter().for_each(|command| drop(run(command, "team").failed(&["\"team\"", "groups of \"company\""])));
+    assert_eq!(bench.run(&["tables"]).ok().lines().count(), 2);
+
+    bench.run(&["list", "--columns", "plam"]).failed(&["name=\"plam\"", "users has \"n\", \"plan\""]);
+    bench.run(&["list", "--columns", "n,plam,plan", "--limit", "0"]).failed(&["name=\"plam\""]);
+    bench.run(&["list", "--columns", "$last_seen,$mp_first_event_time", "--prefix", "z"]).ok();
+    let twice = ["list", "--columns", "n,n,$distinct_id,n"];
+    assert_eq!(bench.run(&twice).ok(), "{\"$distinct_id\":\"a\",\"n\":2}\n");
+    assert_eq!(bench.run(&[&twice[..], &["--format", "csv"]].concat()).ok(), "$distinct_id,n\na,2\n");
 }
 
 #[test]
@@ -176,6 +204,45 @@ fn reports_agree_before_and_after_compaction() {
 }
 
 #[test]
+fn a_check_and_a_salvage_go_on_after_damage() {
+    let bench = CliStore::new();
+    let input: String = (0..20_000)
+        .map(|n| format!("{{\"$distinct_id\":\"u{n:05}\",\"$set\":{{\"a\":{n},\"b\":\"{}\"}}}}\n", n * 7919))
+        .collect();
+    assert_eq!(bench.feed(&["import", "-"], input.as_bytes()).code, 0);
+    bench.run(&["compact"]).ok();
+    let tables = fs::read_dir(bench.path("store")).unwrap().map(|entry| entry.unwrap().path());
+    let tables = tables.filter(|path| path.extension().is_some_and(|end| end == "sst"));
+    let largest = tables.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let mut bytes = fs::read(&largest).unwrap();
+    let at = bytes.len() * 3 / 10;
+    bytes[at..at + 64].iter_mut().for_each(|byte| *byte ^= 0xff);
+    fs::write(&largest, bytes).unwrap();
+
+    let file = largest.file_name().unwrap().to_str().unwrap();
+    let checked = bench.run(&["check"]);
+    let report: Json = serde_json::from_str(&checked.out).unwrap();
+    let damage = &report["tables"][0]["damage"];
+    assert_eq!((checked.code, &report["sound"], damage.as_array().map(Vec::len)), (2, &json!(false), Some(1)));
+    assert!(damage[0]["reason"].as_str().unwrap().contains(file) && damage[0]["after"].is_string(), "{damage}");
+    let table = bench.run(&["check", "--format", "table"]);
+    assert!(table.code == 2 && table.out.contains("users cannot be read between \"u"), "{table:?}");
+
+    bench.run(&["export"]).failed(&[file]);
+    let salvaged = bench.run(&["export", "--salvage", "--output", "all.ndjson"]);
+    assert_eq!(
+        (salvaged.code, salvaged.err.lines().count(), &lines(&salvaged.err)[0]["after"]),
+        (2, 1, &damage[0]["after"])
+    );
+    assert_eq!(
+        bench.run(&["import", "all.ndjson", "--db", "other"]).figures(),
+        (report["tables"][0]["profiles"].as_u64().unwrap(), 0, 0)
+    );
+    assert!(report["tables"][0]["profiles"].as_u64() > Some(18_000), "{report}");
+    assert_eq!(bench.run(&["events", "--salvage"]).ok(), "");
+}
+
+#[test]
 fn backups_restore() {
     let bench = CliStore::with_history();
     let exported = bench.export();
@@ -188,14 +255,48 @@ fn backups_restore() {
     bench.run(&["restore", "backups"]).failed(&["must be empty", "store"]);
     bench.run(&["restore", "nothing", "--db", "new"]).failed(&["nothing"]);
     bench.run(&["backups", "nothing"]).failed(&["nothing"]);
-    bench.run(&["backup", "store"]).failed(&["contains a store, not a backup"]);
+    bench.run(&["backup", "store"]).failed(&["lies inside of the store"]);
+    bench.run(&["list", "--db", "backups"]).failed(&["contains a backup, not a store"]);
+}
+
+#[test]
+fn a_damaged_backup_is_never_skipped() {
+    let bench = CliStore::new();
+    bench.run(&["update", ALICE]);
+    bench.run(&["backup", "backups"]).ok();
+    bench.run(&["delete", "alice"]).ok();
+    bench.run(&["backup", "backups"]).ok();
+    let verify = |args: &[&str]| {
+        let ended = bench.run(&[&["backup", "verify", "backups"], args].concat());
+        let damaged = lines(&ended.out).iter().filter(|row| row["damage"].is_string()).count();
+        (ended.code, ended.out.lines().count(), damaged)
+    };
+    assert_eq!((verify(&[]), verify(&["--id", "1"])), ((0, 2, 0), (0, 1, 0)));
+    let mut meta = fs::read(bench.path("backups/meta/2")).unwrap();
+    let middle = meta.len() / 2;
+    meta[middle] ^= 1;
+    fs::write(bench.path("backups/meta/2"), meta).unwrap();
+    assert_eq!((verify(&[]), verify(&["--id", "1"]), verify(&["--id", "2"])), ((2, 2, 1), (0, 1, 0), (2, 1, 1)));
+    let listed = bench.run(&["backups", "backups"]);
+    assert_eq!((listed.code, lines(&listed.out)[1]["id"].as_u64()), (2, Some(2)));
+    for _ in 0..2 {
+        bench.run(&["restore", "backups", "--db", "r"]).failed(&["backup=2", "undamaged backups=[1]"]);
+        assert!(!bench.path("r").exists());
+    }
+    bench.run(&["restore", "backups", "--id", "7", "--db", "r"]).failed(&["backup=7", "backups=[1, 2]"]);
+    bench.run(&["backup", "verify", "backups", "--id", "7"]).failed(&["backup=7"]);
+    let restored = bench.run(&["restore", "backups", "--id", "1", "--db", "r"]).ok();
+    assert!(restored.starts_with("{\"id\":1,"), "{restored}");
+    assert_eq!(bench.run(&["export", "--db", "r"]).ok().trim_end(), ALICE_OUT);
+    assert_eq!(bench.run(&["backup"]).code, 1);
 }
 
 #[test]
 fn without_a_store_nothing_is_made() {
     let bench = CliStore::new();
     let reading = ["get x", "list", "export", "tables", "stats", "check", "events", "events --days", "join"];
-    for verb in reading.iter().chain(&["compact", "delete x", "delete-user x", "delete-events --before 0", "backup b"])
+    for verb in
+        reading.iter().chain(&["compact", "delete x", "delete-user x", "delete-events --before 1970", "backup b"])
     {
         let args: Vec<&str> = verb.split(' ').collect();
         bench.run(&args).failed(&["no store at ", "store; \"profiledb import FILE --db "]);

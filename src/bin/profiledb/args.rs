@@ -17,7 +17,7 @@ use crate::span::BEFORE_HELP;
 ///
 /// Exit status: 0 on success, 2 if records were rejected or a check found something wrong, 1 on any error.
 #[derive(Debug, Parser)]
-#[command(name = "profiledb", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "profiledb", version, max_term_width = 100)]
 #[command(after_help = "\"profiledb demo\" is a guided tour of ten seconds.")]
 pub(crate) struct Args {
     /// The directory of the store.
@@ -100,26 +100,61 @@ pub(crate) enum Command {
     /// Print the sizes of the tables on disk and in memory. Cheap: nothing is read, so counts are estimates.
     Stats(Shape),
     /// Read and verify every row, every pending operand and every event. Exit status 2 if something is wrong.
-    Check(Shape),
+    ///
+    /// Damage does not end it: what can be read is counted, and what cannot is listed, with the ids around it and the
+    /// file.
+    Check {
+        /// First build the tables of first-event times that are damaged anew, from the events.
+        #[arg(long)]
+        rebuild: bool,
+        #[command(flatten)]
+        shape: Shape,
+    },
     /// Fold every profile and rewrite every file, after which reads are fastest.
     Compact,
-    /// Create a backup of the store in a directory of backups.
-    Backup {
-        /// The directory of backups. It is created if it does not exist.
-        #[arg(value_parser = OsStringValueParser::new().try_map(directory))]
-        dir: PathBuf,
-    },
-    /// Restore the latest backup to the directory of --db, which must not exist or be empty.
+    Backup(BackupArgs),
+    /// Restore a backup to the directory of --db, which must not exist or be empty.
+    ///
+    /// If the newest backup is damaged it fails, and names those that are not. A restore that fails leaves nothing.
     Restore {
         /// The directory of backups.
         #[arg(value_parser = OsStringValueParser::new().try_map(directory))]
         dir: PathBuf,
+        /// The backup with this id. Default: the newest.
+        #[arg(long, value_name = "ID")]
+        id: Option<u32>,
     },
-    /// Print the backups in a directory.
+    /// Print the backups in a directory. Exit status 2 if one is damaged, as far as that is seen without reading it.
     Backups {
         /// The directory of backups.
         #[arg(value_parser = OsStringValueParser::new().try_map(directory))]
         dir: PathBuf,
+        #[command(flatten)]
+        shape: Shape,
+    },
+}
+
+/// Create a backup of the store in a directory of backups, or verify those that are there.
+#[derive(Debug, Flags)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct BackupArgs {
+    /// The directory of backups. It is created if it does not exist.
+    #[arg(required = true, value_parser = OsStringValueParser::new().try_map(directory))]
+    pub(crate) dir: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Option<BackupCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackupCommand {
+    /// Read every file of the backups in a directory and verify its checksum. Exit status 2 if one is damaged.
+    Verify {
+        /// The directory of backups.
+        #[arg(value_parser = OsStringValueParser::new().try_map(directory))]
+        dir: PathBuf,
+        /// Only the backup with this id.
+        #[arg(long, value_name = "ID")]
+        id: Option<u32>,
         #[command(flatten)]
         shape: Shape,
     },
@@ -158,10 +193,14 @@ pub(crate) struct ImportOptions {
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) reading: Reading,
-    /// The file for rejected records, one per line with the reason. "-" is the standard output. Default: the standard
-    /// error. It cannot be an input as well.
+    /// The file for rejected records, one per line with the reason and the text of the record, to be corrected and sent
+    /// again. "-" is the standard output. Default: the standard error. It cannot be an input as well.
     #[arg(long, value_name = "FILE")]
     pub(crate) rejects: Option<PathBuf>,
+    /// The file for notes, one per line: what was changed in a record, where, and the value before. "-" is the standard
+    /// output. Without it, notes are only counted.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) notes: Option<PathBuf>,
     /// Sync every commit, not only the last one.
     #[arg(long)]
     pub(crate) sync: bool,
@@ -186,7 +225,7 @@ pub(crate) struct Reading {
     /// Reject records with mistakes that are tolerated otherwise.
     #[arg(long)]
     pub(crate) strict: bool,
-    /// Lift all limits on sizes, numbers of properties and times of events, to restore an export.
+    /// Lift all limits on sizes, numbers of properties and times of events. Not needed for what `export` wrote.
     #[arg(long)]
     pub(crate) unbounded: bool,
 }
@@ -234,6 +273,9 @@ pub(crate) struct EventsArgs {
     /// Only events of this user, with a skip scan. "" selects anonymous events.
     #[arg(long, value_name = "ID")]
     pub(crate) user: Option<String>,
+    /// Print all events that can be read of a damaged store, as lines of JSON. As with `export`.
+    #[arg(long, conflicts_with_all = ["user", "days", "limit", "event", "filter", "from", "to", "format"])]
+    pub(crate) salvage: bool,
     /// Print the number of events of each day instead.
     #[arg(long, conflicts_with = "limit")]
     pub(crate) days: bool,
@@ -317,8 +359,7 @@ pub(crate) enum Way {
 
 /// Print every profile as a line that can be imported, `$last_seen` included.
 ///
-/// Restore with "profiledb import --unbounded", because a profile can exceed the limits of an update. Events are
-/// printed by `events`.
+/// `import` takes every line back as it was, whatever its size: no limits apply to it. Events are printed by `events`.
 #[derive(Debug, Flags)]
 pub(crate) struct ExportArgs {
     /// Only the groups under this key. Default: users, then all groups.
@@ -327,6 +368,10 @@ pub(crate) struct ExportArgs {
     /// Only users.
     #[arg(long)]
     pub(crate) users: bool,
+    /// Export all that can be read of a damaged store. What cannot is listed on the standard error: lines of JSON with
+    /// the table, the ids around it, and the file. Exit status 2 if there is any.
+    #[arg(long)]
+    pub(crate) salvage: bool,
     /// The output file, gzipped if its name ends in .gz. "-" is the standard output, which is the default.
     ///
     /// A regular file, or the target of a link to one, is replaced when the output is complete; without that, it stays

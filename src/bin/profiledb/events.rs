@@ -1,14 +1,18 @@
 //! The command `events`.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::Path;
+use std::process::ExitCode;
 
 use profiledb::join::Join;
-use profiledb::{Event, Snapshot, Value};
+use profiledb::{Event, Salvaged, Snapshot, Value};
 
 use crate::args::EventsArgs;
-use crate::failure::Failure;
+use crate::export;
+use crate::failure::{Failure, SOME_WRONG};
+use crate::known;
 use crate::list::TABLE_ROWS;
 use crate::open;
 use crate::print::{Format, Named, RowPrinter};
@@ -17,13 +21,36 @@ use crate::scope::EventSelection;
 const INSERT_ID: &str = "$insert_id";
 
 /// Prints events in the order of the log, or the number of events of each day.
-pub(crate) fn run(dir: &Path, events: &EventsArgs) -> Result<(), Failure> {
+pub(crate) fn run(dir: &Path, events: &EventsArgs) -> Result<ExitCode, Failure> {
+    let snapshot = open::to_read(dir)?.snapshot();
+    if events.salvage {
+        return salvage(&snapshot);
+    }
+    print(&snapshot, events).map(|()| ExitCode::SUCCESS)
+}
+
+/// Prints every event that can be read.
+fn salvage(snapshot: &Snapshot) -> Result<ExitCode, Failure> {
+    let (mut out, mut code) = (RowPrinter::new(Format::Ndjson, [""; 0])?, ExitCode::SUCCESS);
+    snapshot.events().salvage(|item| match item {
+        Salvaged::Item(event) => out.object(&event),
+        Salvaged::Damage(damage) => {
+            code = ExitCode::from(SOME_WRONG);
+            export::report_damage(&damage)
+        }
+    })?;
+    out.end().map(|()| code)
+}
+
+fn print(snapshot: &Snapshot, events: &EventsArgs) -> Result<(), Failure> {
     let scope = events.scope.read()?;
     let format = events.shape.format();
-    let snapshot = open::to_read(dir)?.snapshot();
     let user = events.user.as_deref();
     if events.days {
-        return days(scope.of(query(&snapshot, user)), format);
+        if days(scope.of(query(snapshot, user)), format)? == 0 {
+            known::event_names(snapshot, scope.names())?;
+        }
+        return Ok(());
     }
     let limit = match events.limit {
         None if format == Format::Table => TABLE_ROWS,
@@ -34,23 +61,25 @@ pub(crate) fn run(dir: &Path, events: &EventsArgs) -> Result<(), Failure> {
     if format.has_header() {
         // The header needs the names of all columns, which takes another scan of the same snapshot.
         let mut names = BTreeSet::new();
-        for event in found(&snapshot, user, &scope)?.take(limit) {
-            names.extend(event?.properties().iter().map(|(name, _)| column(name).to_owned()));
+        for event in found(snapshot, user, &scope)?.take(limit) {
+            names.extend(event?.properties().iter().map(|(name, _)| column(name).into_owned()));
         }
         columns.extend(names);
         columns.push(INSERT_ID.to_owned());
     }
     let mut out = RowPrinter::new(format, columns)?.fit();
-    let mut found = found(&snapshot, user, &scope)?;
+    let mut found = found(snapshot, user, &scope)?;
+    let mut unseen: Vec<String> = scope.names().to_vec();
     for event in found.by_ref().take(limit) {
         let event = event?;
-        if format.has_header() { out.row(&cells(&event))? } else { out.object(&event)? }
+        unseen.retain(|name| name != event.name());
+        if format.has_header() { row(&mut out, &event)? } else { out.object(&event)? }
     }
     out.end()?;
     if events.limit.is_none() && limit < usize::MAX && found.next().is_some() {
         let _ = writeln!(io::stderr(), "the first {limit} events; --limit N prints more, --from TIME selects others");
     }
-    Ok(())
+    known::event_names(snapshot, &unseen)
 }
 
 type EventIter<'s> = Box<dyn Iterator<Item = profiledb::Result<Event>> + 's>;
@@ -72,26 +101,29 @@ fn query(snapshot: &Snapshot, user: Option<&str>) -> Join {
     user.map_or_else(|| snapshot.join(), |id| snapshot.join().users([id]))
 }
 
-/// The name of the column of a property. Only one name is also that of another column.
-fn column(name: &str) -> &str {
-    if name == "event" { "properties.event" } else { name }
+/// The name of the column of a property, which is not that of another column.
+fn column(name: &str) -> Cow<'_, str> {
+    if name == "event" || name.starts_with("properties.") { format!("properties.{name}").into() } else { name.into() }
 }
 
-fn cells(event: &Event) -> Vec<Named<'_>> {
+fn row(out: &mut RowPrinter, event: &Event) -> Result<(), Failure> {
     let time = event.time().to_string();
+    let properties: Vec<_> = event.properties().iter().map(|(name, value)| (column(name), value)).collect();
     let mut cells: Vec<Named<'_>> =
         vec![("event", event.name().into()), ("time", time.into()), ("distinct_id", event.distinct_id().into())];
-    cells.extend(event.properties().iter().map(|(name, value)| (column(name), value.clone())));
+    cells.extend(properties.iter().map(|(name, value)| (name.as_ref(), (*value).clone())));
     cells.extend(event.insert_id().map(|id| (INSERT_ID, Value::from(id))));
-    cells
+    out.row(&cells)
 }
 
-fn days(join: Join, format: Format) -> Result<(), Failure> {
+/// Prints the number of events of each day, and returns how many days there are.
+fn days(join: Join, format: Format) -> Result<usize, Failure> {
     let answer = join.threads(open::cores()).group_by(["event.$day"]).answer()?;
     let mut days: Vec<(&Value, &Value)> =
         answer.buckets().iter().filter_map(|row| Some((row.by.first()?.as_ref()?, row.measures.first()?))).collect();
     days.sort();
+    let count = days.len();
     let mut rows = RowPrinter::new(format, ["day", "events"])?;
     days.into_iter().try_for_each(|(day, events)| rows.row(&[("day", day.clone()), ("events", events.clone())]))?;
-    rows.end()
+    rows.end().map(|()| count)
 }

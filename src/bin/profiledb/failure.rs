@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+use crate::escape::harmless;
+
 /// The exit status when records were rejected, or a check found something wrong.
 pub(crate) const SOME_WRONG: u8 = 2;
 
@@ -32,7 +34,8 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message.replace('\n', " "))
+        // Messages quote what was read, from files and from stores.
+        f.write_str(&harmless(&self.message.replace('\n', " ")))
     }
 }
 

@@ -7,6 +7,7 @@ use profiledb::ingest::Exported;
 use profiledb::{Kind, Profile, ProfileKey, Value};
 
 use crate::failure::Failure;
+use crate::known;
 use crate::open;
 use crate::print::{self, Format, RowPrinter};
 
@@ -18,10 +19,11 @@ pub(crate) const FIRST_EVENT: &str = "$mp_first_event_time";
 pub(crate) fn run(dir: &Path, kind: Kind, id: &str, format: Option<Format>) -> Result<(), Failure> {
     let key = ProfileKey::new(kind, id)?;
     let db = open::to_read(dir)?;
+    known::table(&db, key.kind())?;
     let Some(profile) = db.table(key.kind()).get(id)? else {
         return Err(Failure::new(format!("no profile {id:?} in {}", key.kind())));
     };
-    warn_of_quarantine(&profile, &key);
+    warn_of_damage(&profile, &key);
     match format.unwrap_or(Format::Ndjson) {
         Format::Ndjson => print::line(&Exported::new(&key, &profile)),
         Format::Json => {
@@ -50,11 +52,18 @@ pub(crate) fn properties(profile: &Profile) -> impl Iterator<Item = (&str, Value
         .chain(profile.properties().iter().map(|(name, value)| (name, value.clone())))
 }
 
-/// Warns if a profile has quarantined operands.
-pub(crate) fn warn_of_quarantine(profile: &Profile, key: &ProfileKey) {
+/// Warns if a profile has quarantined operands, or not the time of its first event.
+pub(crate) fn warn_of_damage(profile: &Profile, key: &ProfileKey) {
     let operands = profile.quarantine().len();
     if operands > 0 {
         let (kind, id) = (key.kind(), key.id());
         let _ = writeln!(io::stderr(), "profiledb: warning: {kind} {id:?} has operands in quarantine count={operands}");
+    }
+    if profile.first_event_is_damaged() {
+        let (kind, id) = (key.kind(), key.id());
+        let _ = writeln!(
+            io::stderr(),
+            "profiledb: warning: {kind} {id:?} has an unreadable {FIRST_EVENT}; \"check --rebuild\" restores it"
+        );
     }
 }

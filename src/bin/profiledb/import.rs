@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use indicatif::{HumanCount, ProgressBar};
-use profiledb::ingest::{Reject, Rules, WireRecord};
-use profiledb::{Db, Durability, Importer};
+use profiledb::ingest::{Records, Reject, Rules, WireRecord};
+use profiledb::{Db, Durability, Imported, Importer};
 use serde::Serialize;
 
 use crate::args::ImportOptions;
@@ -15,7 +15,7 @@ use crate::bar;
 use crate::failure::{Failure, SOME_WRONG};
 use crate::input::Input;
 use crate::open;
-use crate::output::{self, OutputFile, OutputPath};
+use crate::output::{self, OutputPath};
 use crate::print;
 
 /// The number of records between two updates of the progress bar.
@@ -43,21 +43,31 @@ fn is_zero(count: &u64) -> bool {
 pub(crate) fn run<T: WireRecord + 'static>(
     dir: &Path,
     feed: &ImportOptions,
-    rules: impl FnOnce(Rules) -> Rules,
+    rules: impl Fn(Rules) -> Rules,
 ) -> Result<ExitCode, Failure> {
-    let ImportOptions { files, reading, rejects, sync } = feed;
+    let ImportOptions { files, reading, rejects, notes, sync } = feed;
     let inputs: Vec<Input> = files.iter().map(|path| Input::named(path)).collect::<Result<_, _>>()?;
-    let rejects = rejects.as_deref().map(|path| OutputPath::named("--rejects", path)).transpose()?;
-    output::check(dir, &inputs, rejects.as_slice())?;
+    let rules_without_store = rules(Rules::new().limits(reading.limits()).strict(reading.strict));
+    let named = [("--rejects", rejects), ("--notes", notes)].into_iter();
+    let outputs: Vec<OutputPath> = named
+        .filter_map(|(flag, path)| path.as_ref().map(|path| OutputPath::named(flag, path)))
+        .collect::<Result<_, _>>()?;
+    output::check(dir, &inputs, &outputs)?;
+    let mut outputs = outputs.into_iter();
+    let rejects = rejects.as_ref().and_then(|_| outputs.next());
+    let notes = outputs.next();
+    if !dir.exists() && !has_record::<T>(&inputs, &rules_without_store)? {
+        // Nothing would be stored, so no store is created.
+        let mut report = RecordReport::to(rejects, notes, &bar::none())?;
+        let (summary, failure) = refuse::<T>(inputs, &rules_without_store, &mut report);
+        return conclude(&summary, failure);
+    }
     let durability = if *sync { Durability::Synced } else { Durability::Buffered };
     let db = open::or_create(Db::builder().limits(reading.limits()), dir)?;
     let importer = db.importer(rules(db.rules().strict(reading.strict))).durability(durability);
     let bar = bar::of(inputs.iter().map(Input::bytes).sum(), T::PLURAL);
-    let mut rejected = match rejects {
-        None => RejectWriter::stderr(&bar),
-        Some(output) => RejectWriter::to(output.stream()?, &bar),
-    };
-    let (summary, failure) = import::<T>(&importer, inputs, &mut rejected, &bar);
+    let mut report = RecordReport::to(rejects, notes, &bar)?;
+    let (summary, failure) = import::<T>(&importer, inputs, &mut report, &bar);
     let synced = if durability == Durability::Buffered { db.sync().map_err(Failure::from) } else { Ok(()) };
     bar.finish_and_clear();
     conclude(&summary, failure.or(synced.err()))
@@ -74,62 +84,80 @@ pub(crate) fn conclude(summary: &Summary, failure: Option<Failure>) -> Result<Ex
     }
 }
 
-/// Where rejected records are written to.
-pub(crate) struct RejectWriter {
-    out: Box<dyn Write>,
+/// Where rejected records and notes are written to, as lines of JSON.
+pub(crate) struct RecordReport {
+    rejects: Box<dyn Write>,
+    /// Notes are only counted without it.
+    notes: Option<Box<dyn Write>>,
     /// Suspended while its terminal may be written to.
     bar: ProgressBar,
 }
 
-impl RejectWriter {
+impl RecordReport {
     pub(crate) fn stderr(bar: &ProgressBar) -> Self {
-        Self { out: Box::new(io::stderr()), bar: bar.clone() }
+        Self { rejects: Box::new(io::stderr()), notes: None, bar: bar.clone() }
     }
 
-    fn to(out: OutputFile, bar: &ProgressBar) -> Self {
-        Self { out: Box::new(out), bar: bar.clone() }
+    fn to(rejects: Option<OutputPath>, notes: Option<OutputPath>, bar: &ProgressBar) -> Result<Self, Failure> {
+        let mut report = Self::stderr(bar);
+        if let Some(output) = rejects {
+            report.rejects = Box::new(output.stream()?);
+        }
+        if let Some(output) = notes {
+            report.notes = Some(Box::new(output.stream()?));
+        }
+        Ok(report)
     }
 
-    fn write(&mut self, file: &str, reject: &Reject) -> Result<(), Failure> {
-        let mut line = serde_json::to_vec(&RejectLine { file, reject })?;
-        line.push(b'\n');
-        self.bar.suspend(|| self.out.write_all(&line)).map_err(unreported)
+    fn reject(&mut self, file: &str, reject: &Reject) -> Result<(), Failure> {
+        let line = print::json_line(&FileLine { file, line: reject })?;
+        self.bar.suspend(|| self.rejects.write_all(&line)).map_err(unreported)
+    }
+
+    fn notes(&mut self, file: &str, imported: &Imported) -> Result<(), Failure> {
+        let Some(notes) = &mut self.notes else { return Ok(()) };
+        for note in imported.note_lines() {
+            let line = print::json_line(&FileLine { file, line: note })?;
+            self.bar.suspend(|| notes.write_all(&line)).map_err(unreported)?;
+        }
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<(), Failure> {
-        self.bar.suspend(|| self.out.flush()).map_err(unreported)
+        let flush = || self.rejects.flush().and_then(|()| self.notes.as_mut().map_or(Ok(()), |notes| notes.flush()));
+        self.bar.suspend(flush).map_err(unreported)
     }
 }
 
-/// Also when the reader of the rejects has closed them: the import has to stop then, which is not a success.
+/// Also when the reader of the output has closed it: the import has to stop then, which is not a success.
 fn unreported(error: io::Error) -> Failure {
-    Failure::new(format!("cannot report a rejected record: {error}"))
+    Failure::new(format!("cannot report a rejected record or a note: {error}"))
 }
 
 #[derive(Serialize)]
-struct RejectLine<'r> {
+struct FileLine<'r, L> {
     file: &'r str,
     #[serde(flatten)]
-    reject: &'r Reject,
+    line: L,
 }
 
 /// Imports all inputs, up to the first failure. The figures include what was stored before and in spite of it.
 pub(crate) fn import<T: WireRecord + 'static>(
     importer: &Importer,
     inputs: Vec<Input>,
-    rejected: &mut RejectWriter,
+    report: &mut RecordReport,
     bar: &ProgressBar,
 ) -> (Summary, Option<Failure>) {
     let started = Instant::now();
     let mut sum = Summary::default();
     let mut failure = None;
     for input in inputs {
-        failure = import_one::<T>(importer, input, rejected, bar, &mut sum, started).err();
+        failure = import_one::<T>(importer, input, report, bar, &mut sum, started).err();
         if failure.is_some() {
             break;
         }
     }
-    failure = failure.or(rejected.flush().err());
+    failure = failure.or(report.flush().err());
     let seconds = started.elapsed().as_secs_f64();
     sum.seconds = rounded(seconds);
     sum.per_second = rate(sum.applied, seconds);
@@ -139,7 +167,7 @@ pub(crate) fn import<T: WireRecord + 'static>(
 fn import_one<T: WireRecord + 'static>(
     importer: &Importer,
     input: Input,
-    rejected: &mut RejectWriter,
+    report: &mut RecordReport,
     bar: &ProgressBar,
     sum: &mut Summary,
     started: Instant,
@@ -149,24 +177,26 @@ fn import_one<T: WireRecord + 'static>(
     let mut failure = None;
     let mut import = importer.read::<T, _>(bar.wrap_read(reader));
     while let Some(outcome) = import.next() {
-        match outcome {
+        let reported = match outcome {
             Ok(Ok(imported)) => {
                 sum.applied += 1;
                 sum.notes += imported.notes.len() as u64;
+                report.notes(&file, &imported)
             }
             Ok(Err(reject)) => {
                 sum.rejected += 1;
-                if failure.is_none()
-                    && let Err(unwritten) = rejected.write(&file, &reject)
-                {
-                    failure = Some(unwritten);
-                    import.stop();
-                }
+                report.reject(&file, &reject)
             }
             Err(error) => {
                 sum.unknown += u64::from(error.is_outcome_unknown());
-                failure.get_or_insert_with(|| Failure::from(error).during(format!("cannot import {file}")));
+                Err(Failure::from(error).during(format!("cannot import {file}")))
             }
+        };
+        if let Err(first) = reported
+            && failure.is_none()
+        {
+            failure = Some(first);
+            import.stop();
         }
         if (sum.applied + sum.rejected).is_multiple_of(BAR_RECORDS) {
             let rate = rate(sum.applied, started.elapsed().as_secs_f64());
@@ -180,6 +210,42 @@ fn import_one<T: WireRecord + 'static>(
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates; it is for people")]
 fn rate(records: u64, seconds: f64) -> u64 {
     (records as f64 / seconds.max(1e-6)) as u64
+}
+
+/// Whether an input has, or may have, a record that is not rejected.
+fn has_record<T: WireRecord>(inputs: &[Input], rules: &Rules) -> Result<bool, Failure> {
+    for input in inputs {
+        // What is not a file can be read only once.
+        let Some(file) = input.regular()? else { return Ok(true) };
+        if Records::<_, T>::of(file, rules.clone()).any(|record| matches!(record, Ok(Ok(_)))) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Reports the records of inputs of which none is stored.
+fn refuse<T: WireRecord>(inputs: Vec<Input>, rules: &Rules, report: &mut RecordReport) -> (Summary, Option<Failure>) {
+    let (mut sum, mut failure) = (Summary::default(), None);
+    for input in inputs {
+        let name = input.name();
+        let cannot = |error: Failure| error.during(format!("cannot import {name}"));
+        let read = input.open().map_err(|error| cannot(error.into())).and_then(|reader| {
+            for record in Records::<_, T>::of(reader, rules.clone()) {
+                if let Err(reject) = record.map_err(|error| cannot(error.into()))? {
+                    sum.rejected += 1;
+                    report.reject(&name, &reject)?;
+                }
+            }
+            Ok(())
+        });
+        if let Err(error) = read {
+            failure = Some(error);
+            break;
+        }
+    }
+    failure = failure.or(report.flush().err());
+    (sum, failure)
 }
 
 /// To the millisecond.

@@ -51,6 +51,15 @@ impl Input {
         }
     }
 
+    /// A reader of it, if it can be read more than once.
+    pub(crate) fn regular(&self) -> io::Result<Option<Box<dyn Read>>> {
+        Ok(match self {
+            Self::File(path) if fs::metadata(path)?.is_file() => Some(Box::new(File::open(path)?)),
+            Self::Bytes(_, bytes) => Some(Box::new(io::Cursor::new(bytes.clone()))),
+            Self::Stdin | Self::File(_) => None,
+        })
+    }
+
     pub(crate) fn open(self) -> io::Result<Box<dyn Read + Send>> {
         Ok(match self {
             Self::Stdin => Box::new(io::stdin()),

@@ -4,10 +4,12 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use profiledb::join::{Answer, Field, GroupBy, Join as Query, Measure, Plan, Strategy};
-use profiledb::{Db, Error};
+use profiledb::{Db, Error, Number, Value};
 
 use crate::args::{JoinArgs, Way};
+use crate::escape::harmless;
 use crate::failure::Failure;
+use crate::known;
 use crate::list::TABLE_ROWS;
 use crate::open;
 use crate::print::{self, Format, Named, RowPrinter};
@@ -39,7 +41,8 @@ pub(crate) fn run(dir: &Path, join: &JoinArgs) -> Result<(), Failure> {
         return Err(Failure::new("--explain is no table: without --format it prints text, with json or ndjson JSON"));
     }
     let db = open::to_read(dir)?;
-    let query = scope.of(joined(db.snapshot().join(), join));
+    let snapshot = db.snapshot();
+    let query = scope.of(joined(snapshot.join(), join));
     let refused = |error: Error| refusal(error, &db);
     match output {
         Output::Rows(fields) => {
@@ -47,7 +50,9 @@ pub(crate) fn run(dir: &Path, join: &JoinArgs) -> Result<(), Failure> {
             if join.explain {
                 return explain(&query.explain().map_err(refused)?, join.shape.given());
             }
-            rows(&query, &fields, join, refused)
+            if rows(&query, &fields, join, refused)? > 0 {
+                return Ok(());
+            }
         }
         Output::Buckets(by, measures) => {
             let query = measures.into_iter().fold(query.group_by(by), GroupBy::measure);
@@ -58,9 +63,16 @@ pub(crate) fn run(dir: &Path, join: &JoinArgs) -> Result<(), Failure> {
             let query = join.buckets_max.into_iter().fold(query, GroupBy::buckets_max);
             let memory = join.memory.map(|memory| usize::from(memory) << 20).filter(|memory| *memory > BUCKETS_MEMORY);
             let query = memory.into_iter().fold(query, GroupBy::memory_bytes);
-            buckets(&query.answer().map_err(refused)?, join.shape.format())
+            let answer = query.answer().map_err(refused)?;
+            buckets(&answer, join.shape.format())?;
+            let is_nothing = |value: &Value| value.is_null() || value.as_number().is_some_and(Number::is_zero);
+            if answer.buckets().iter().any(|bucket| !bucket.measures.iter().all(is_nothing)) {
+                return Ok(());
+            }
         }
     }
+    // Nothing was found, which may be because of a name.
+    known::event_names(&snapshot, scope.names())
 }
 
 /// Fields, each once.
@@ -107,10 +119,7 @@ fn refusal(error: Error, db: &Db) -> Failure {
     if !error.is_not_found() {
         return error.into();
     }
-    let known: Vec<String> =
-        db.kinds().iter().filter_map(|kind| kind.group_key()).map(|key| format!("{key:?}")).collect();
-    let known = if known.is_empty() { "no groups at all".into() } else { format!("groups of {}", known.join(", ")) };
-    Failure::new(format!("{}; the store has {known}", error.message()))
+    Failure::new(format!("{}; {}", error.message(), known::groups(db)))
 }
 
 fn explain(plan: &Plan, format: Option<Format>) -> Result<(), Failure> {
@@ -118,12 +127,14 @@ fn explain(plan: &Plan, format: Option<Format>) -> Result<(), Failure> {
     match format {
         Some(Format::Json) => writeln!(out, "{}", serde_json::to_string_pretty(plan)?)?,
         Some(Format::Ndjson) => writeln!(out, "{}", serde_json::to_string(plan)?)?,
-        _ => writeln!(out, "{plan}")?,
+        _ => plan.to_string().lines().try_for_each(|line| writeln!(out, "{}", harmless(line)))?,
     }
     Ok(out.flush()?)
 }
 
-fn rows(query: &Query, fields: &[Field], join: &JoinArgs, refused: impl Fn(Error) -> Failure) -> Result<(), Failure> {
+/// Prints joined events, and returns how many.
+fn rows(query: &Query, fields: &[Field], join: &JoinArgs, refused: impl Fn(Error) -> Failure) -> Result<u64, Failure> {
+    let mut count = 0;
     let format = join.shape.format();
     let limit = match join.limit {
         None if format == Format::Table => TABLE_ROWS,
@@ -143,12 +154,13 @@ fn rows(query: &Query, fields: &[Field], join: &JoinArgs, refused: impl Fn(Error
         ];
         cells.extend(names.iter().enumerate().map(|(at, name)| (name.as_str(), row.get(at).unwrap_or_default())));
         out.row(&cells)?;
+        count += 1;
     }
     out.end()?;
     if join.limit.is_none() && limit < usize::MAX && rows.next().is_some() {
         let _ = writeln!(io::stderr(), "the first {limit} events; --limit N prints more, --by FIELD groups them");
     }
-    Ok(())
+    Ok(count)
 }
 
 fn buckets(answer: &Answer, format: Format) -> Result<(), Failure> {

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::Path;
 
-use profiledb::{Expr, Profile, Timestamp, Value, View};
+use profiledb::{Expr, Profile, ProfileKey, Timestamp, Value, View};
 
 use crate::args::ListArgs;
 use crate::failure::Failure;
 use crate::get;
+use crate::known;
 use crate::open;
 use crate::print::{Format, Named, RowPrinter};
 use crate::scope;
@@ -27,9 +28,21 @@ pub(crate) fn run(dir: &Path, list: &ListArgs) -> Result<(), Failure> {
         Some(limit) => limit,
     };
     let db = open::to_read(dir)?;
+    known::table(&db, &kind)?;
     let view = db.snapshot().table(&kind);
     let scan = || Listed::new(&view, list, filter.as_ref());
-    let header = match &list.columns {
+    let id_field = kind.id_field();
+    // Each column once, and the id is always the first.
+    let requested = list.columns.as_ref().map(|columns| {
+        let mut once: Vec<String> = Vec::new();
+        for name in columns.iter().filter(|name| *name != id_field) {
+            if !once.contains(name) {
+                once.push(name.clone());
+            }
+        }
+        once
+    });
+    let header = match &requested {
         Some(columns) => columns.clone(),
         None if format.has_header() => {
             // The header needs the names of all columns, which takes another scan of the same snapshot.
@@ -41,18 +54,24 @@ pub(crate) fn run(dir: &Path, list: &ListArgs) -> Result<(), Failure> {
         }
         None => Vec::new(),
     };
-    let id_field = kind.id_field();
     let columns = std::iter::once(id_field.to_owned()).chain(header);
     let mut rows = RowPrinter::new(format, columns)?.fit().hint("--columns picks, --format json prints all");
+    // Those that every id has, or may have.
+    let always = [id_field, get::LAST_SEEN, get::FIRST_EVENT];
+    let mut unseen: BTreeSet<&str> = requested.iter().flatten().map(String::as_str).collect();
+    unseen.retain(|name| !always.contains(name));
     let mut entries = scan();
     for entry in entries.by_ref().take(limit) {
         let entry = entry?;
         let mut cells: Vec<Named<'_>> = vec![(id_field, Value::from(entry.id.as_str()))];
-        match &list.columns {
+        match &requested {
             None => cells.extend(entry.properties()),
             Some(columns) => {
                 for name in columns {
-                    cells.extend(entry.properties().find(|(found, _)| found == name));
+                    if let Some(cell) = entry.properties().find(|(found, _)| found == name) {
+                        unseen.remove(name.as_str());
+                        cells.push(cell);
+                    }
                 }
             }
         }
@@ -67,7 +86,7 @@ pub(crate) fn run(dir: &Path, list: &ListArgs) -> Result<(), Failure> {
     if empty > 0 {
         let _ = writeln!(io::stderr(), "skipped profiles without properties; --all prints them count={empty}");
     }
-    Ok(())
+    if unseen.is_empty() { Ok(()) } else { known::columns(&view, &unseen) }
 }
 
 /// An id with its profile, or one that has events only.
@@ -110,6 +129,9 @@ impl<'l> Listed<'l> {
 
     fn step(&mut self) -> Result<Option<ListedProfile>, Failure> {
         while let Some((id, profile)) = self.ids.next().transpose()? {
+            if let Some(profile) = &profile {
+                get::warn_of_damage(profile, &ProfileKey::new(self.view.kind().clone(), id.as_str())?);
+            }
             let first_event = match &profile {
                 Some(profile) => profile.first_event_time(),
                 None => self.view.first_event_time(&id)?,

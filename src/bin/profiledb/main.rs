@@ -8,6 +8,7 @@ mod backup;
 mod bar;
 mod demo;
 mod erase;
+mod escape;
 mod events;
 mod export;
 mod failure;
@@ -15,6 +16,7 @@ mod get;
 mod import;
 mod input;
 mod join;
+mod known;
 mod list;
 mod measures;
 mod open;
@@ -31,7 +33,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use profiledb::ingest::{EventRecord, Record};
 
-use crate::args::{Args, Command, ImportArgs, TrackArgs};
+use crate::args::{Args, BackupArgs, BackupCommand, Command, ImportArgs, TrackArgs};
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
@@ -68,15 +70,19 @@ fn run(Args { db, command }: Args) -> Result<ExitCode, Failure> {
         Command::DropTable { table, yes } => done(erase::table(&db, &table, yes)),
         Command::Get { id, of, format } => done(get::run(&db, of.kind()?, &id, format)),
         Command::List(list) => done(list::run(&db, &list)),
-        Command::Export(export) => done(export::run(&db, &export)),
-        Command::Events(events) => done(events::run(&db, &events)),
+        Command::Export(export) => export::run(&db, &export),
+        Command::Events(events) => events::run(&db, &events),
         Command::Join(join) => done(join::run(&db, &join)),
         Command::Tables(shape) => done(report::tables(&db, shape.format())),
         Command::Stats(shape) => done(report::stats(&db, shape.format())),
-        Command::Check(shape) => report::check(&db, shape.format()),
+        Command::Check { rebuild, shape } => report::check(&db, rebuild, shape.format()),
         Command::Compact => done(update::compact(&db)),
-        Command::Backup { dir } => done(backup::backup(&db, &dir)),
-        Command::Restore { dir } => done(backup::restore(&db, &dir)),
-        Command::Backups { dir, shape } => done(backup::backups(&dir, shape.format())),
+        Command::Backup(BackupArgs { command: Some(BackupCommand::Verify { dir, id, shape }), .. }) => {
+            backup::verify(&dir, id, shape.format())
+        }
+        // The directory is required without a subcommand.
+        Command::Backup(BackupArgs { dir, command: None }) => done(backup::backup(&db, &dir.unwrap_or_default())),
+        Command::Restore { dir, id } => done(backup::restore(&db, &dir, id)),
+        Command::Backups { dir, shape } => backup::backups(&dir, shape.format()),
     }
 }

@@ -9,6 +9,7 @@ use profiledb::Value;
 use profiledb::join::{Answer, Bucket};
 use serde::{Serialize, Serializer};
 
+use crate::escape::harmless;
 use crate::failure::Failure;
 
 /// How rows are printed.
@@ -162,7 +163,7 @@ impl RowPrinter {
                 self.out.write_all(table.as_bytes())?;
                 self.out.flush()?;
                 if !left_out.is_empty() {
-                    let _ = writeln!(io::stderr(), "too wide for {}; {}", left_out.join(", "), self.hint);
+                    let _ = writeln!(io::stderr(), "too wide for {}; {}", harmless(&left_out.join(", ")), self.hint);
                 }
             }
             Format::Ndjson | Format::Csv => {}
@@ -252,13 +253,14 @@ fn draw<'c>(
     (lines, columns.iter().skip(kept).map(String::as_str).collect())
 }
 
-/// Text without control characters, which could command the terminal.
-fn harmless(text: &str) -> String {
-    let mut safe = String::new();
-    for c in text.chars() {
-        if c.is_control() { safe.extend(c.escape_default()) } else { safe.push(c) }
+/// A line of JSON for a terminal: the control characters that JSON leaves as they are, escaped. It reads as the same.
+pub(crate) fn json_line(value: &impl Serialize) -> Result<Vec<u8>, Failure> {
+    let mut line = String::new();
+    for c in serde_json::to_string(value)?.chars() {
+        if c.is_control() { line.push_str(&format!("\\u{:04x}", u32::from(c))) } else { line.push(c) }
     }
-    safe
+    line.push('\n');
+    Ok(line.into_bytes())
 }
 
 /// The text of a cell, and whether it is aligned to the right.

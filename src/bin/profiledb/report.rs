@@ -4,9 +4,10 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use profiledb::{CheckReport, TableReport};
+use profiledb::{CheckReport, Damage, Kind, TableReport};
 use serde::Serialize;
 
+use crate::escape::harmless;
 use crate::failure::{Failure, SOME_WRONG};
 use crate::open;
 use crate::print::{self, Format, Named, RowPrinter};
@@ -59,9 +60,23 @@ struct Checked<'r> {
     report: &'r CheckReport,
 }
 
-/// Checks the store and prints the findings.
-pub(crate) fn check(dir: &Path, format: Format) -> Result<ExitCode, Failure> {
-    let report = open::to_read(dir)?.check()?;
+/// Checks the store and prints the findings. With `rebuild`, tables of first-event times that are damaged are built
+/// anew before.
+pub(crate) fn check(dir: &Path, rebuild: bool, format: Format) -> Result<ExitCode, Failure> {
+    let db = if rebuild { open::to_write(dir)? } else { open::to_read(dir)? };
+    let mut report = db.check()?;
+    if rebuild {
+        let damage = report.tables.iter().flat_map(|table| &table.damage);
+        let mut derived: Vec<&str> = damage.filter_map(|damage| damage.table.strip_prefix("first:")).collect();
+        derived.dedup();
+        for table in &derived {
+            let kind = table.strip_prefix("group:").map_or(Ok(Kind::User), Kind::group)?;
+            db.rebuild_first_event_times(&kind)?;
+        }
+        if !derived.is_empty() {
+            report = db.check()?;
+        }
+    }
     let sound = report.is_sound();
     let checked = Checked { sound, report: &report };
     let printed = match format {
@@ -85,7 +100,7 @@ fn pretty(value: &impl Serialize) -> Result<(), Failure> {
 }
 
 fn rows(report: &CheckReport, format: Format) -> Result<(), Failure> {
-    let cells = |table: &TableReport| -> [Named<'static>; 10] {
+    let cells = |table: &TableReport| -> [Named<'static>; 11] {
         [
             ("table", table.table.clone().into()),
             ("profiles", table.profiles.into()),
@@ -96,6 +111,7 @@ fn rows(report: &CheckReport, format: Format) -> Result<(), Failure> {
             ("absent rows", table.absent_rows.into()),
             ("quarantined", table.quarantined_operands.into()),
             ("unreadable", table.unreadable_rows.into()),
+            ("damaged ranges", (table.damage.len() as u64).into()),
             ("over limit", table.over_limit.into()),
         ]
     };
@@ -109,7 +125,14 @@ fn findings(report: &CheckReport, sound: bool) -> Result<(), Failure> {
     let mut out = print::stdout();
     for table in &report.tables {
         for finding in &table.findings {
-            writeln!(out, "{} {:?}: {}", table.table, finding.id, finding.what)?;
+            writeln!(out, "{} {:?}: {}", harmless(&table.table), finding.id, harmless(&finding.what))?;
+        }
+        for Damage { table, after, before, reason, .. } in &table.damage {
+            let end =
+                |key: &Option<String>, none: &str| key.as_ref().map_or_else(|| none.to_owned(), |id| format!("{id:?}"));
+            let (after, before) = (end(after, "the beginning"), end(before, "the end"));
+            let (table, reason) = (harmless(table), harmless(reason));
+            writeln!(out, "{table} cannot be read between {after} and {before}: {reason}")?;
         }
     }
     if let Some(failure) = &report.engine_failure {

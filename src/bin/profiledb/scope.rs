@@ -42,6 +42,11 @@ impl EventSelection<'_> {
         self.bounds
     }
 
+    /// The selected names. None is all.
+    pub(crate) fn names(&self) -> &[String] {
+        self.names
+    }
+
     pub(crate) fn has_filter(&self) -> bool {
         self.filter.is_some()
     }

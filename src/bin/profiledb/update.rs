@@ -11,8 +11,9 @@ use serde::Serialize;
 use crate::args::UpdateArgs;
 use crate::bar;
 use crate::failure::Failure;
-use crate::import::{self, RejectWriter};
+use crate::import::{self, RecordReport};
 use crate::input::Input;
+use crate::known;
 use crate::open;
 use crate::output;
 use crate::print;
@@ -29,8 +30,8 @@ pub(crate) fn update(dir: &Path, update: &UpdateArgs) -> Result<ExitCode, Failur
     let rules = db.rules().strict(reading.strict).add_on_groups(*add_on_groups);
     let importer = db.importer(rules).durability(Durability::Synced);
     let bar = bar::none();
-    let mut rejected = RejectWriter::stderr(&bar);
-    let (summary, failure) = import::import::<Record>(&importer, vec![input], &mut rejected, &bar);
+    let mut report = RecordReport::stderr(&bar);
+    let (summary, failure) = import::import::<Record>(&importer, vec![input], &mut report, &bar);
     import::conclude(&summary, failure)
 }
 
@@ -43,7 +44,9 @@ struct Deleted {
 pub(crate) fn delete(dir: &Path, kind: &Kind, ids: &[String]) -> Result<(), Failure> {
     let changes = ids.iter().map(|id| Ok((ProfileKey::new(kind.clone(), id)?, Change::Delete)));
     let batch: Batch = changes.collect::<Result<_, Failure>>()?;
-    open::to_write(dir)?.write(batch)?;
+    let db = open::to_write(dir)?;
+    known::table(&db, kind)?;
+    db.write(batch)?;
     print::line(&Deleted { deleted: ids.len() })
 }
 

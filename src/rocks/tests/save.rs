@@ -139,7 +139,7 @@ fn a_backup_is_restored() {
     let second = backup(&engine, &saved).unwrap();
     merge(&engine, "ann", "4");
     assert_eq!((first.id, second.id), (1, 2));
-    assert!(first.bytes > 0 && first.timestamp > 1_600_000_000);
+    assert!(first.bytes > Some(0) && first.timestamp > Some(1_600_000_000));
     assert_eq!(backups(&saved).unwrap(), [first.clone(), second.clone()]);
 
     assert_eq!(restore(&saved, None, &target).unwrap(), second);
@@ -201,11 +201,11 @@ fn a_damaged_backup_is_not_restored() {
     fs::write(&table, bad).unwrap();
     let error = restore(&saved, None, &target).unwrap_err();
     assert!(error.is_corrupt(), "{error:?}");
-    assert!(try_open(&target, CREATE).err().unwrap().is_invalid(), "an interrupted restore is not a store");
+    assert!(!target.exists(), "a failed restore leaves nothing");
     fs::write(&table, &good[..good.len() - 1]).unwrap();
     let other = dir.path().join("other");
     assert!(restore(&saved, None, &other).unwrap_err().is_corrupt());
-    assert!(try_open(&other, CREATE).err().unwrap().is_invalid());
+    assert!(!other.exists());
     fs::remove_file(&table).unwrap();
     let none = dir.path().join("none");
     assert!(restore(&saved, None, &none).is_err());

@@ -408,6 +408,20 @@ fn one_process_writes_and_others_read() {
     assert_eq!(bench.run(&["list"]).ok(), "{\"$distinct_id\":\"alice\",\"x\":3}\n");
 }
 
+#[test]
+fn a_writer_waits_for_another_if_it_is_told_to() {
+    let bench = CliStore::new();
+    let db = Db::open(bench.path("store")).unwrap();
+    bench.run(&["update", ALICE, "--wait", "0"]).failed(&["in use"]);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| bench.run(&["update", ALICE, "--wait", "60"]));
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(!waiting.is_finished());
+        drop(db);
+        assert_eq!(waiting.join().unwrap().figures(), (1, 0, 0));
+    });
+}
+
 /// Readers come and go while files are written, folded and removed under them, and each sees one whole moment.
 #[test]
 fn readers_beside_a_busy_writer_see_a_store() {

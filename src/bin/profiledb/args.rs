@@ -24,6 +24,9 @@ pub(crate) struct Args {
     #[arg(long, global = true, env = "PROFILEDB_DIR", default_value = "./profiledb-data", value_name = "DIR")]
     #[arg(value_parser = OsStringValueParser::new().try_map(directory))]
     pub(crate) db: PathBuf,
+    /// Wait up to this long for a store that another process has open for writing. Default: fail at once.
+    #[arg(long, global = true, value_name = "SECONDS")]
+    pub(crate) wait: Option<u32>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }

@@ -29,6 +29,7 @@ mod update;
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use profiledb::ingest::{EventRecord, Record};
@@ -55,7 +56,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(Args { db, command }: Args) -> Result<ExitCode, Failure> {
+fn run(Args { db, wait, command }: Args) -> Result<ExitCode, Failure> {
+    open::wait_at_most(Duration::from_secs(wait.unwrap_or_default().into()));
     let done = |outcome: Result<(), Failure>| outcome.map(|()| ExitCode::SUCCESS);
     match command {
         Command::Demo { keep } => done(demo::run(keep)),

@@ -1,10 +1,23 @@
 //! Opens the store of `--db`.
 
 use std::path::Path;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use profiledb::{Builder, Db, Error};
 
 use crate::failure::Failure;
+
+/// How long to wait for a store that another process has open for writing.
+static WAIT: OnceLock<Duration> = OnceLock::new();
+
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Sets how long to wait. Called once, before anything is opened.
+pub(crate) fn wait_at_most(wait: Duration) {
+    WAIT.get_or_init(|| wait);
+}
 
 /// Opens a store for reading. Another process may have it open for writing.
 pub(crate) fn to_read(dir: &Path) -> Result<Db, Failure> {
@@ -13,12 +26,19 @@ pub(crate) fn to_read(dir: &Path) -> Result<Db, Failure> {
 
 /// Opens an existing store for writing.
 pub(crate) fn to_write(dir: &Path) -> Result<Db, Failure> {
-    Db::builder().create(false).open(dir).map_err(|error| explain(error, dir))
+    or_create(Db::builder().create(false), dir)
 }
 
 /// Opens a store for writing. A missing or empty directory becomes a store.
 pub(crate) fn or_create(settings: Builder, dir: &Path) -> Result<Db, Failure> {
-    settings.open(dir).map_err(|error| explain(error, dir))
+    let started = Instant::now();
+    let wait = WAIT.get().copied().unwrap_or_default();
+    loop {
+        match settings.clone().open(dir) {
+            Err(error) if error.is_in_use() && started.elapsed() < wait => std::thread::sleep(PAUSE),
+            opened => return opened.map_err(|error| explain(error, dir)),
+        }
+    }
 }
 
 /// The number of threads for a join.

@@ -87,6 +87,7 @@ use eval::Evaluator;
 use node::Node;
 use parse::Parser;
 use print::Printed;
+use token::{Spot, Token, Tokens};
 
 use crate::error::{Error, Result};
 use crate::model::Value;
@@ -302,6 +303,19 @@ impl TryFrom<&String> for Expr {
 
     fn try_from(text: &String) -> Result<Self> {
         Self::parse(text)
+    }
+}
+
+/// A string in quotes at the beginning of a text, with the escapes of the language, and what follows it.
+///
+/// # Errors
+///
+/// [`Invalid`](crate::ErrorKind::Invalid) when there is none.
+pub(crate) fn quoted(text: &str) -> Result<(String, &str)> {
+    let mut tokens = Tokens::new(text);
+    match tokens.next()? {
+        Spot { token: Token::Text(value), span } => Ok((value, text.get(span.end..).unwrap_or_default())),
+        Spot { span, .. } => Err(tokens.error_at(span.start, "expected a string in quotes")),
     }
 }
 

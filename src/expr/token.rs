@@ -66,7 +66,7 @@ pub(super) enum Token<'t> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
     pub(super) start: usize,
-    end: usize,
+    pub(super) end: usize,
 }
 
 #[derive(Debug)]

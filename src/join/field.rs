@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::expr::quoted;
 use crate::model::{Kind, Value};
 
 /// A property of an event, or of a profile that is joined onto it.
@@ -17,7 +18,8 @@ use crate::model::{Kind, Value};
 /// | `user:KEY.NAME` | a property of the groups that the *user's profile* lists under its property `KEY` |
 ///
 /// The last two are not the same: that a user belongs to a company does not make an event one of that company.
-/// A key ends at the first dot in the text; keys with dots need [`Field::group`] or [`Field::user_group`].
+/// A key ends at the first dot in the text, and a name at the end of the text. A key or a name in double quotes is read
+/// as a string of JSON: `group:"my.key".tier`.
 ///
 /// Computed properties of events: `$event_name`, `$distinct_id`, `$insert_id`, `$time` (text of the shape
 /// `YYYY-MM-DDTHH:MM:SS`), and of its time `$hour` (`YYYY-MM-DDTHH:00:00`), `$day` (`YYYY-MM-DD`), `$week` (its Monday)
@@ -96,11 +98,25 @@ impl Field {
 impl fmt::Display for Field {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Event(name) => write!(f, "event.{name}"),
-            Self::User(name) => write!(f, "user.{name}"),
-            Self::Group { key, name } => write!(f, "group:{key}.{name}"),
-            Self::UserGroup { key, name } => write!(f, "user:{key}.{name}"),
+            Self::Event(name) => write!(f, "event.{}", Quoted(name, "")),
+            Self::User(name) => write!(f, "user.{}", Quoted(name, "")),
+            Self::Group { key, name } => write!(f, "group:{}.{}", Quoted(key, "."), Quoted(name, "")),
+            Self::UserGroup { key, name } => write!(f, "user:{}.{}", Quoted(key, "."), Quoted(name, "")),
         }
+    }
+}
+
+/// A key or a name, in quotes if it would not be read as itself otherwise: if it is empty, begins with a quote, or
+/// contains the text that ends it.
+struct Quoted<'t>(&'t str, &'t str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(text, end) = self;
+        if text.is_empty() || text.starts_with('"') || (!end.is_empty() && text.contains(end)) {
+            return write!(f, "{}", Value::from(*text));
+        }
+        f.write_str(text)
     }
 }
 
@@ -108,19 +124,50 @@ impl FromStr for Field {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let refused = || {
+        let refused = |why: String| {
             let shapes = "event.NAME, user.NAME, group:KEY.NAME or user:KEY.NAME";
-            Error::invalid(format!("not a field: {shapes} value={text:?}"))
+            Error::invalid(format!("not a field: {shapes}{why} value={text:?}"))
         };
-        let (place, name) = text.split_once('.').filter(|(_, name)| !name.is_empty()).ok_or_else(refused)?;
-        match place.split_once(':') {
-            None if place == "event" => Ok(Self::event(name)),
-            None if place == "user" => Ok(Self::user(name)),
-            Some(("group", key)) => Self::group(key, name),
-            Some(("user", key)) => Self::user_group(key, name),
-            _ => Err(refused()),
+        if let Some(rest) = text.strip_prefix("event.") {
+            return name(rest).map(Self::Event).map_err(refused);
         }
+        if let Some(rest) = text.strip_prefix("user.") {
+            return name(rest).map(Self::User).map_err(refused);
+        }
+        if let Some(rest) = text.strip_prefix("group:") {
+            let (key, name) = key_and_name(rest).map_err(refused)?;
+            return Self::group(key, name);
+        }
+        let rest = text.strip_prefix("user:").ok_or_else(|| refused(String::new()))?;
+        let (key, name) = key_and_name(rest).map_err(refused)?;
+        Self::user_group(key, name)
     }
+}
+
+/// What a text begins with in quotes, and the rest; or what is wrong.
+fn in_quotes(text: &str) -> Result<(String, &str), String> {
+    quoted(text).map_err(|error| format!(": {}", error.message()))
+}
+
+fn name(text: &str) -> Result<String, String> {
+    match text.chars().next() {
+        None => Err(String::new()),
+        Some('"') => match in_quotes(text)? {
+            (name, "") => Ok(name),
+            _ => Err(": text after a name in quotes".to_owned()),
+        },
+        Some(_) => Ok(text.to_owned()),
+    }
+}
+
+fn key_and_name(text: &str) -> Result<(String, String), String> {
+    if text.starts_with('"') {
+        let (key, rest) = in_quotes(text)?;
+        let rest = rest.strip_prefix('.').ok_or(": no dot after a key in quotes")?;
+        return Ok((key, name(rest)?));
+    }
+    let (key, rest) = text.split_once('.').ok_or_else(String::new)?;
+    Ok((key.to_owned(), name(rest)?))
 }
 
 /// Parses the text.
@@ -214,6 +261,31 @@ mod tests {
         for text in ["event.amount", "user.$email", "user.a.b", "group:company.tier", "user:company.a.b", "event.$day"]
         {
             assert_eq!(text.parse::<Field>().unwrap().to_string(), text);
+        }
+        let fields = [
+            (r#"event."a,b""#, Field::event("a,b"), "event.a,b"),
+            (r#"user."a.b""#, Field::user("a.b"), "user.a.b"),
+            (r#"user."""#, Field::user(""), r#"user."""#),
+            (r#"user."\"x\"""#, Field::user("\"x\""), r#"user."\"x\"""#),
+            ("user.5\" disk", Field::user("5\" disk"), "user.5\" disk"),
+            (r#"group:"my.key".tier"#, Field::group("my.key", "tier").unwrap(), r#"group:"my.key".tier"#),
+            (r#"user:"k:"."a.b""#, Field::user_group("k:", "a.b").unwrap(), "user:k:.a.b"),
+            (r#"group:"\u006b\n".t"#, Field::group("k\n", "t").unwrap(), "group:k\n.t"),
+        ];
+        for (text, field, printed) in fields {
+            assert_eq!(text.parse::<Field>().unwrap(), field);
+            assert_eq!(field.to_string(), printed);
+            assert_eq!(printed.parse::<Field>().unwrap(), field);
+        }
+        for (bad, why) in [
+            (r#"user."a"#, "unterminated"),
+            (r#"user."a"b"#, "text after a name in quotes"),
+            (r#"group:"k""#, "no dot after a key in quotes"),
+            (r#"group:"k"x.y"#, "no dot after a key in quotes"),
+            (r#"group:"".y"#, "missing or empty"),
+        ] {
+            let error = bad.parse::<Field>().unwrap_err();
+            assert!(error.message().contains(why), "{error}");
         }
         for bad in ["", "plan", "user", "user.", "group:.tier", "group.tier", "profile.x", "group:company", "event:x.y"]
         {

@@ -40,6 +40,34 @@ fn events_have_the_latest_state_of_their_users() {
 }
 
 #[test]
+fn names_with_commas_and_dots_and_members_of_objects() {
+    let bench = CliStore::new();
+    set(&bench, json!({"$distinct_id": "u"}), json!({"a,b": 1, "c.d": 2, "address": {"city": "Bonn"}}));
+    set(&bench, json!({"$group_key": "x.y", "$group_id": 7}), json!({"tier": "gold"}));
+    track(&bench, "u", "1", json!({"p,q": "r", "x.y": 7.0, "items": [{"brand": "acme"}]}));
+    let row = r#"{"event.p,q":"r","user.a,b":1,"user.c.d":2,"group:\"x.y\".tier":"gold","count":1}"#;
+    let fields = r#"event."p,q",user."a,b",user.c.d,group:"x.y".tier"#;
+    assert_eq!(bench.run(&["join", "--by", fields]).ok(), format!("{row}\n"));
+    assert_eq!(
+        bench.run(&["list", "--columns", r#""a,b",c.d"#]).ok(),
+        r#"{"$distinct_id":"u","a,b":1,"c.d":2}"#.to_owned() + "\n"
+    );
+    bench.run(&["join", "--by", r#"event."p,user.x"#]).failed(&["--by", "unterminated", r#"value="event.\"p,user.x""#]);
+
+    for (filter, count) in [
+        (r#"user["address"]["city"] == "Bonn""#, 1),
+        (r#"user["address"]["street"] == "Bonn""#, 0),
+        (r#"any(x, properties["items"], x["brand"] == "acme")"#, 1),
+        (r#"defined(event["items"]["brand"])"#, 0),
+    ] {
+        let answer = lines(&bench.run(&["join", "--count", "--where", filter]).ok());
+        assert_eq!(answer, [json!({"count": count})], "{filter}");
+    }
+    let listed = bench.run(&["list", "--columns", "c.d", "--where", r#"user["address"]["city"] == "Bonn""#]).ok();
+    assert_eq!(listed, "{\"$distinct_id\":\"u\",\"c.d\":2}\n");
+}
+
+#[test]
 fn events_belong_to_the_groups_that_they_name() {
     let bench = CliStore::new();
     let tier = |id: &str, tier: &str| {

@@ -9,6 +9,7 @@ use profiledb::{Kind, Limits};
 
 use crate::failure::Failure;
 use crate::measures::Measures;
+use crate::names;
 use crate::print::Format;
 use crate::scope::ScopeFlags;
 use crate::span::BEFORE_HELP;
@@ -246,7 +247,8 @@ impl Reading {
 pub(crate) struct ListArgs {
     #[command(flatten)]
     pub(crate) of: Of,
-    /// The properties to print, in addition to the id. Default: all.
+    /// The properties to print, in addition to the id. Default: all. A name with a comma is written as in JSON:
+    /// --columns 'plan,"a,b"'.
     #[arg(long, value_delimiter = ',', value_name = "NAME,...")]
     pub(crate) columns: Option<Vec<String>>,
     /// At most N rows. Default: all, and 100 in a table.
@@ -264,6 +266,14 @@ pub(crate) struct ListArgs {
     pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) shape: Shape,
+}
+
+impl ListArgs {
+    /// With the names of columns as they are, without quotes.
+    pub(crate) fn unquoted(self) -> Result<Self, Failure> {
+        let columns = self.columns.as_deref().map(names::columns).transpose()?;
+        Ok(Self { columns, ..self })
+    }
 }
 
 /// Print events in the order of the log: by day in UTC, within a day by user, then by time.
@@ -298,6 +308,9 @@ pub(crate) struct EventsArgs {
 /// user.NAME       a property of its user's profile, also $last_seen or $mp_first_event_time;
 /// group:KEY.NAME  a property of the groups that the event lists under its property KEY;
 /// user:KEY.NAME   a property of the groups that the user's profile lists there.
+///
+/// A NAME with a comma and a KEY with a dot or a comma are written as in JSON: --by 'user."a,b",group:"x.y".tier'.
+/// Dots in a NAME are part of it.
 ///
 /// With --by or a measure, events are grouped into buckets, ordered by the first measure, descending. Without, each
 /// event is printed, with the fields of --select.

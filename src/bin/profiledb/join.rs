@@ -11,6 +11,7 @@ use crate::escape::harmless;
 use crate::failure::Failure;
 use crate::known;
 use crate::list::TABLE_ROWS;
+use crate::names;
 use crate::open;
 use crate::print::{self, Format, Named, RowPrinter};
 
@@ -78,7 +79,7 @@ pub(crate) fn run(dir: &Path, join: &JoinArgs) -> Result<(), Failure> {
 /// Fields, each once.
 fn fields(flag: &str, texts: &[String]) -> Result<Vec<Field>, Failure> {
     let mut fields = Vec::new();
-    for text in texts {
+    for text in names::fields(texts) {
         let field: Field = text.trim().parse().map_err(|error| Failure::from(error).during(flag))?;
         if !fields.contains(&field) {
             fields.push(field);

@@ -19,6 +19,7 @@ mod join;
 mod known;
 mod list;
 mod measures;
+mod names;
 mod open;
 mod output;
 mod print;
@@ -71,7 +72,7 @@ fn run(Args { db, wait, command }: Args) -> Result<ExitCode, Failure> {
         Command::DeleteEvents { before } => done(erase::events(&db, &before)),
         Command::DropTable { table, yes } => done(erase::table(&db, &table, yes)),
         Command::Get { id, of, format } => done(get::run(&db, of.kind()?, &id, format)),
-        Command::List(list) => done(list::run(&db, &list)),
+        Command::List(list) => done(list.unquoted().and_then(|list| list::run(&db, &list))),
         Command::Export(export) => export::run(&db, &export),
         Command::Events(events) => events::run(&db, &events),
         Command::Join(join) => done(join::run(&db, &join)),

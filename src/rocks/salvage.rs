@@ -19,6 +19,10 @@ const RANGE_BYTES_MIN: u64 = 4 << 10;
 /// The deepest halving. Keys with a long common prefix need one step for each bit of it.
 const STEPS_MAX: u32 = 2048;
 
+/// How often a search halves a range. Where the index of a file is damaged, every range has the size of the file, and
+/// halving would not end. What was not searched then is reported as damaged.
+const HALVINGS_MAX: u32 = 20_000;
+
 /// A range of keys that cannot be read. Both ends can be read, and are not part of it.
 #[derive(Clone, Debug)]
 pub(crate) struct DamagedKeys {
@@ -65,7 +69,7 @@ impl EngineSnapshot {
             }
             let Err(error) = rows.status() else { return Ok(()) };
             let bytes = |from: &[u8], to: &[u8]| engine.approximate_bytes(family, &[(from, to)]).into_iter().sum();
-            let search = Search { rows: cursor(options::long_range_reads()), bytes };
+            let search = Search { rows: cursor(options::long_range_reads()), bytes, halvings_left: HALVINGS_MAX };
             let found = search.next_after(last.as_deref(), bounds(engine.raw(), family));
             let damaged = DamagedKeys { after: last.clone(), before: found.clone(), error: unread(error, family) };
             each(SalvagedRow::Damage(damaged))?;
@@ -90,6 +94,7 @@ struct Search<'s, B> {
     rows: Cursor<'s>,
     /// The approximate size of the data in a range of keys.
     bytes: B,
+    halvings_left: u32,
 }
 
 impl<B: Fn(&[u8], &[u8]) -> u64> Search<'_, B> {
@@ -108,9 +113,10 @@ impl<B: Fn(&[u8], &[u8]) -> u64> Search<'_, B> {
     /// The first readable key between two keys.
     fn within(&mut self, from: &[u8], to: &[u8], steps: u32) -> Option<Vec<u8>> {
         let middle = middle(from, to)?;
-        if steps == 0 || (self.bytes)(from, to) < RANGE_BYTES_MIN {
+        if steps == 0 || self.halvings_left == 0 || (self.bytes)(from, to) < RANGE_BYTES_MIN {
             return None;
         }
+        self.halvings_left -= 1;
         self.within(from, &middle, steps - 1)
             .or_else(|| self.at(&middle, Some(from)))
             .or_else(|| self.within(&middle, to, steps - 1))
@@ -158,7 +164,22 @@ fn middle(from: &[u8], to: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::middle;
+    use super::super::engine::{Engine, Mode};
+    use super::super::options::{self, EngineSettings};
+    use super::{HALVINGS_MAX, Search, middle};
+
+    #[test]
+    fn a_search_ends_where_every_range_seems_large() {
+        let dir = tempfile::tempdir().unwrap();
+        let (block_cache_bytes, memtable_bytes) = (8 << 20, 1 << 20);
+        let settings = EngineSettings { block_cache_bytes, memtable_bytes, background_jobs: 2, flush_on_close: true };
+        let engine = Engine::open(dir.path(), Mode::ReadWrite { create: true }, &settings).unwrap();
+        engine.create_family("users").unwrap();
+        let handle = engine.handle("users").unwrap();
+        let rows = engine.raw().raw_iterator_cf_opt(&handle, options::long_range_reads());
+        let search = Search { rows, bytes: |_: &[u8], _: &[u8]| u64::MAX, halvings_left: HALVINGS_MAX };
+        assert_eq!(search.next_after(None, [b"a".to_vec(), b"z".to_vec()].into()), None);
+    }
 
     #[test]
     fn the_middle_of_two_keys_lies_between_them() {

@@ -445,6 +445,7 @@ impl Db {
             merge_panics: merges.panics,
             background_errors: health.background_errors,
             writes_stopped: health.write_stopped,
+            truncated: self.store.shared.engine().truncated().to_vec(),
         }
     }
 

@@ -25,6 +25,10 @@ pub struct Stats {
     pub background_errors: u64,
     /// Whether the engine has stopped writes, because flushes or compactions cannot keep up or failed.
     pub writes_stopped: bool,
+    /// The log files whose end was truncated when the store was opened for writing, and at which byte: a crash or power
+    /// loss had left it torn. Nothing that was acknowledged as synced is among it. The file as it was is next to it, as
+    /// `NAME.torn`.
+    pub truncated: Vec<String>,
 }
 
 /// One backup in a directory of backups.

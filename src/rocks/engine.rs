@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -21,6 +22,8 @@ use super::format::{self, StoreState};
 use super::lock::StoreLock;
 use super::merge_operator::{MergeCounts, MergeOperator};
 use super::options::{self, DEFAULT_FAMILY, EngineOptions, EngineSettings};
+use super::synced::{Found, SyncRecorder};
+use super::verify::{self, Tails};
 use crate::error::{Error, ErrorKind, Result};
 
 pub(super) type Raw = DBWithThreadMode<MultiThreaded>;
@@ -69,6 +72,10 @@ pub(crate) struct Engine {
     /// The failure after which no write is accepted until the store is reopened.
     stopped: OnceLock<Error>,
     closed: AtomicBool,
+    /// None in a reader.
+    synced_lengths: Option<Mutex<SyncRecorder>>,
+    /// What opening truncated.
+    truncated: Vec<String>,
     /// None in a reader. The last field, so that the store is released after RocksDB has closed it.
     _lock: Option<StoreLock>,
 }
@@ -117,6 +124,15 @@ impl Engine {
             lock = Some(StoreLock::acquire(path)?);
             found = format::admit(path, create)?;
         }
+        let writes = matches!(mode, Mode::ReadWrite { .. });
+        let verified = match found {
+            StoreState::New => None,
+            StoreState::Existing => {
+                let tails = if writes { Tails::Truncate } else { Tails::Keep };
+                Some(verify::verify(path, tails, format::expects_synced(path)?)?)
+            }
+        };
+        let (synced, truncated) = verified.map_or((Found::Nothing, Vec::new()), |found| (found.synced, found.truncated));
         let database = options.database(create && found == StoreState::New);
         // Every family is listed with our options: RocksDB would open a family that is not listed, or listed by name
         // only, without the merge operator.
@@ -133,8 +149,16 @@ impl Engine {
                 Raw::open_cf_descriptors_as_secondary(&database, path, scratch, families)
             }
         };
+        let db = db.map_err(|error| fault::open(error, path))?;
+        let recorder = if writes {
+            let recorder = SyncRecorder::open(path, synced).map_err(|error| cannot_record(path, error))?;
+            format::expect_synced(path)?;
+            Some(Mutex::new(recorder))
+        } else {
+            None
+        };
         Ok(Self {
-            db: db.map_err(|error| fault::open(error, path))?,
+            db,
             path: path.to_owned(),
             mode,
             options,
@@ -148,6 +172,8 @@ impl Engine {
             failed: AtomicBool::new(false),
             stopped: OnceLock::new(),
             closed: AtomicBool::new(false),
+            synced_lengths: recorder,
+            truncated,
             _lock: lock,
         })
     }
@@ -185,6 +211,7 @@ impl Engine {
             .create_cf(name, &self.options.family(name))
             .map_err(|error| fault::engine(error, &format!("cannot create the family family={name:?}")))?;
         names.insert(name.to_owned());
+        self.record_manifest();
         Ok(())
     }
 
@@ -280,7 +307,11 @@ impl Engine {
             return if sync { self.sync() } else { Ok(()) };
         }
         let options = if sync { &self.synced } else { &self.buffered };
+        let log_bytes = self.synced_lengths.as_ref().filter(|_| sync).and_then(|recorder| recorder.lock().log_bytes());
         let Err(error) = self.db.write_opt(batch, options) else {
+            if sync {
+                self.record_synced(|recorder| recorder.after_commit(log_bytes));
+            }
             // RocksDB has resumed by itself.
             if self.failed.load(Ordering::Relaxed) {
                 self.failed.store(false, Ordering::Relaxed);
@@ -298,7 +329,32 @@ impl Engine {
     /// Syncs the WAL, so that everything written so far survives power loss.
     pub(crate) fn sync(&self) -> Result<()> {
         self.writable()?;
-        self.db.flush_wal(true).map_err(|error| self.stop(fault::sync(error)))
+        // Before the sync, because others may write meanwhile.
+        let logs = self.synced_lengths.as_ref().map(|recorder| recorder.lock().list());
+        self.db.flush_wal(true).map_err(|error| self.stop(fault::sync(error)))?;
+        if let Some(Ok(logs)) = logs {
+            self.record_synced(|_| Ok(logs));
+        }
+        Ok(())
+    }
+
+    /// Records how far the logs were synced.
+    fn record_synced(&self, logs: impl FnOnce(&mut SyncRecorder) -> io::Result<BTreeMap<u64, u64>>) {
+        let Some(recorder) = &self.synced_lengths else { return };
+        let mut recorder = recorder.lock();
+        // What cannot be recorded is recorded after the next sync: the write is durable nevertheless, and a record that
+        // lags behind only demands less of the next open.
+        let _ = logs(&mut recorder).and_then(|logs| recorder.record(logs));
+    }
+
+    /// Records how long the MANIFEST is, after it grew.
+    fn record_manifest(&self) {
+        self.record_synced(|recorder| Ok(recorder.synced_logs()));
+    }
+
+    /// The files that were truncated when the store was opened, and where.
+    pub(crate) fn truncated(&self) -> &[String] {
+        &self.truncated
     }
 
     /// Flushes all memtables to files. Folds and composes operands on the way.
@@ -310,6 +366,7 @@ impl Engine {
             let flushed = self.db.flush_cf_opt(handle, &FlushOptions::default());
             flushed.map_err(|error| self.flush_failed(error))?;
         }
+        self.record_manifest();
         Ok(())
     }
 
@@ -329,6 +386,7 @@ impl Engine {
         if self.background_errors() > before {
             return Err(Error::new(ErrorKind::Io, format!("compaction failed family={family:?}")));
         }
+        self.record_manifest();
         Ok(())
     }
 
@@ -479,6 +537,10 @@ pub(crate) struct FamilyStats {
 
 pub(super) fn unread(error: rocksdb::Error, family: &str) -> Error {
     fault::engine(error, &format!("read failed family={family:?}"))
+}
+
+fn cannot_record(path: &Path, error: io::Error) -> Error {
+    Error::new(ErrorKind::Io, format!("cannot record what is synced path={path:?}")).because(error)
 }
 
 fn scratch_directory<'a>(scratch: &'a Path, store: &Path) -> Result<&'a Path> {

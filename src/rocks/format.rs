@@ -2,17 +2,18 @@
 //!
 //! It is read before RocksDB opens anything, because RocksDB does not know the meaning of its values: a version that
 //! folds rows differently would open the same files successfully. This module only ever writes the file into an empty
-//! directory, and never changes a directory that belongs to something else.
+//! directory, and never changes a directory that belongs to something else. A store begins with format 1, and gets format
+//! 2 in place, by one byte, once there is a record of what was synced.
 //!
 //! ```text
 //! profiledb            the kind of directory: a store; or "profiledb backup"
-//! format 1             how keys and values are written
+//! format 2             how keys and values are written; with 2, "PROFILEDB.synced" is there
 //! operators 1          how operands fold into rows
 //! ```
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,8 +25,11 @@ pub(super) const FILE: &str = "PROFILEDB";
 /// A directory in the target of a restore, until it is complete. The target is no store until then.
 pub(super) const RESTORING: &str = "RESTORING";
 
-/// The newest format that this version reads, and the one that it writes.
-const FORMAT: u32 = 1;
+/// The newest format that this version reads.
+const FORMAT: u32 = 2;
+
+/// The format of a store without a record of what was synced, and of backups.
+const FIRST_FORMAT: u32 = 1;
 
 /// The newest set of merge operators that this version folds, and the one that it writes.
 const OPERATORS: u32 = 1;
@@ -99,7 +103,7 @@ pub(super) fn vacant(path: &Path) -> Result<bool> {
 /// process wrote first stays: it may be locked already.
 pub(super) fn mark(path: &Path, kind: DirectoryKind) -> Result<()> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    let text = format!("{}\nformat {FORMAT}\noperators {OPERATORS}\n", kind.line());
+    let text = format!("{}\nformat {FIRST_FORMAT}\noperators {OPERATORS}\n", kind.line());
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let temporary = path.join(format!("{FILE}.tmp-{}-{number}", std::process::id()));
     let write = || -> io::Result<()> {
@@ -186,6 +190,28 @@ fn read(path: &Path) -> Result<String> {
     };
     let bytes = read().map_err(|error| refused("cannot read", &path.join(FILE), error))?;
     String::from_utf8(bytes).map_err(|_| garbage(path))
+}
+
+/// Whether a store must have a record of what was synced.
+pub(super) fn expects_synced(path: &Path) -> Result<bool> {
+    let text = read(path)?;
+    let format = text.lines().nth(1).and_then(|line| number(line, "format")).ok_or_else(|| garbage(path))?;
+    Ok(format > FIRST_FORMAT)
+}
+
+/// Makes a store one that must have a record of what was synced, which is durable. In place: the file is locked.
+pub(super) fn expect_synced(path: &Path) -> Result<()> {
+    if expects_synced(path)? {
+        return Ok(());
+    }
+    let name = path.join(FILE);
+    let write = || {
+        let mut file = File::options().write(true).open(&name)?;
+        file.seek(SeekFrom::Start((DirectoryKind::Store.line().len() + "\nformat ".len()) as u64))?;
+        file.write_all(FORMAT.to_string().as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(|error| refused("cannot write", &name, error))
 }
 
 fn check(text: &str, path: &Path) -> Result<DirectoryKind> {

@@ -7,6 +7,9 @@
 //! ```text
 //! format           which directories are stores, checked before RocksDB opens anything
 //! lock             one writer per directory, by the inode of its format file
+//! verify           damage is told from a torn tail before RocksDB reads anything
+//! framing          the records of WAL and MANIFEST         manifest   which files a store consists of
+//! synced           how far both were synced, kept in PROFILEDB.synced
 //! options          every option of every column family, for every mode, from one table
 //! merge_operator   the two callbacks of RocksDB, and the unwind boundary around them
 //! engine           open, read, maintain, close
@@ -25,12 +28,16 @@ mod consistent_open;
 mod engine;
 mod fault;
 mod format;
+mod framing;
 mod lock;
+mod manifest;
 mod merge_operator;
 mod options;
 mod salvage;
 mod scan;
 mod snapshot;
+mod synced;
+mod verify;
 
 #[cfg(test)]
 mod tests;

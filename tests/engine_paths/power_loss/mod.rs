@@ -379,8 +379,26 @@ fn acknowledged(said: &[u8]) -> (usize, usize) {
 }
 
 /// Opens what power loss left, and says how many steps are in it.
+/// Makes the record of what was synced one of an earlier boot of the machine, as power loss does.
+fn reboot(store: &Path) {
+    let name = store.join("PROFILEDB.synced");
+    let Ok(mut bytes) = fs::read(&name) else { return };
+    for slot in bytes.chunks_exact_mut(1_024) {
+        let (text, sum) = slot.split_last_chunk_mut::<4>().unwrap();
+        // A slot that power loss tore stays torn.
+        if crc32c::crc32c(text).to_le_bytes() != *sum {
+            continue;
+        }
+        let boot = text.windows(5).position(|at| at == b"boot ").unwrap() + 5;
+        text[boot] = if text[boot] == b'0' { b'1' } else { b'0' };
+        *sum = crc32c::crc32c(text).to_le_bytes();
+    }
+    fs::write(&name, bytes).unwrap();
+}
+
 fn check(image: &Path, (durable, begun): (usize, usize), states: &[State]) -> Result<usize, String> {
     let store = image.join("store");
+    reboot(&store);
     let open = || builder().clock(|| NOW).open(&store).map_err(|error| format!("it does not open: {error:?}"));
     let db = open()?;
     let found = state(&db)?;
@@ -547,7 +565,6 @@ fn a_write_whose_sync_failed_is_of_unknown_outcome_and_the_store_stops() {
 /// go to the new one, whose pages may reach the disk first. It then replays the new log after the torn old one, and
 /// applies a batch without those before it. Cut at the end of a record, the old log does not even look torn.
 #[test]
-#[ignore = "a log is replayed after a torn one; to be asserted once opening compares where logs end and begin"]
 fn a_log_is_not_replayed_after_one_that_lost_its_end() {
     let Recorded { trace, .. } = Recorder::compile().run("power-buffered", None);
     let states = states();
@@ -604,7 +621,6 @@ fn an_import_on_a_failing_disk_says_what_is_known() {
 /// A page cache may write pages in any order. RocksDB then finds holes in the tail of its log, which it takes for
 /// damage, and refuses to open. To be asserted once opening repairs such a tail.
 #[test]
-#[ignore = "a store whose unsynced pages reached the disk out of order does not always open yet"]
 fn what_was_acknowledged_as_synced_survives_pages_out_of_order() {
     assert_survives("power-synced", &[Loss::Pages(1), Loss::Pages(2)]);
     assert_survives("power-buffered", &[Loss::Torn(1), Loss::Torn(2), Loss::Pages(1), Loss::Pages(2)]);

@@ -1,0 +1,242 @@
+//! How far the WAL and the MANIFEST were synced: a record that is overwritten in place, in two alternating slots.
+//!
+//! RocksDB does not know where a file that it opens should end: a file that was cut at the end of a record looks whole.
+//! So after each sync the lengths are written to `PROFILEDB.synced`, and an open compares. The record itself is not
+//! synced: it is never ahead of the files, and one that lags behind demands less.
+//!
+//! ```text
+//! slot 0: 1,024 bytes | slot 1: 1,024 bytes          a record of odd turn is in slot 1; the greater turn counts
+//!
+//! profiledb synced 1
+//! boot 3f0c1f5e-...             which boot of the machine wrote it; "-" where there is no such id
+//! turn 17
+//! manifest 5 1234               number of the MANIFEST, and its length in bytes
+//! log 12 40960                  the same of each WAL file that has bytes
+//! zeros up to byte 1,020, then the CRC-32C of all before it, little-endian
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::format;
+
+/// The name of the file.
+pub(super) const FILE: &str = "PROFILEDB.synced";
+
+const SLOT: usize = 1_024;
+
+const SUM: usize = 4;
+
+const TITLE: &str = "profiledb synced 1";
+
+/// How far files were synced.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct SyncedLengths {
+    /// The boot of the machine that the record is of. Empty where it is not known.
+    pub(super) boot: String,
+    turn: u64,
+    /// Number of the MANIFEST, and its length in bytes.
+    pub(super) manifest: (u64, u64),
+    /// Number and length of each WAL file. The oldest are left out where there are too many for a slot.
+    pub(super) logs: BTreeMap<u64, u64>,
+}
+
+impl SyncedLengths {
+    fn encode(&self) -> Vec<u8> {
+        let boot = if self.boot.is_empty() { "-" } else { &self.boot };
+        let (manifest, length) = self.manifest;
+        let mut text = format!("{TITLE}\nboot {boot}\nturn {}\nmanifest {manifest} {length}\n", self.turn);
+        for (number, length) in self.logs.iter().rev() {
+            let line = format!("log {number} {length}\n");
+            if text.len() + line.len() > SLOT - SUM {
+                break;
+            }
+            text.push_str(&line);
+        }
+        let mut slot = text.into_bytes();
+        slot.resize(SLOT - SUM, 0);
+        slot.extend(crc32c::crc32c(&slot).to_le_bytes());
+        slot
+    }
+
+    fn decode(slot: &[u8]) -> Option<Self> {
+        let (text, sum) = slot.split_last_chunk::<SUM>()?;
+        if crc32c::crc32c(text) != u32::from_le_bytes(*sum) {
+            return None;
+        }
+        let text = std::str::from_utf8(text).ok()?.trim_end_matches('\0');
+        let mut lines = text.lines();
+        if lines.next()? != TITLE {
+            return None;
+        }
+        let boot = lines.next()?.strip_prefix("boot ")?;
+        let mut found = Self { boot: if boot == "-" { "" } else { boot }.to_owned(), ..Self::default() };
+        found.turn = lines.next()?.strip_prefix("turn ")?.parse().ok()?;
+        found.manifest = pair(lines.next()?.strip_prefix("manifest ")?)?;
+        for line in lines {
+            found.logs.extend([pair(line.strip_prefix("log ")?)?]);
+        }
+        Some(found)
+    }
+}
+
+fn pair(text: &str) -> Option<(u64, u64)> {
+    let (number, length) = text.split_once(' ')?;
+    Some((number.parse().ok()?, length.parse().ok()?))
+}
+
+/// What a store has of the file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// No file, or one without content, which power loss leaves when it was new.
+    Nothing,
+    Lengths(SyncedLengths),
+    /// Content, and no slot that can be read.
+    Damaged,
+}
+
+/// Reads the record of a store.
+pub(super) fn read(path: &Path) -> io::Result<Found> {
+    let bytes = match fs::read(path.join(FILE)) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) => return Err(error),
+    };
+    let latest = bytes.chunks(SLOT).filter_map(SyncedLengths::decode).max_by_key(|found| found.turn);
+    Ok(match latest {
+        Some(lengths) => Found::Lengths(lengths),
+        None if bytes.iter().all(|byte| *byte == 0) => Found::Nothing,
+        None => Found::Damaged,
+    })
+}
+
+/// Which boot of the machine this is. Empty where the system does not say: every open is then one after a power loss.
+pub(super) fn boot() -> String {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    boot.trim().to_owned()
+}
+
+/// Keeps the record of an open store up to date.
+///
+/// A log that grew during a commit is the current log, because RocksDB begins a new one before it writes, so listing
+/// the directory is needed only when it did not.
+pub(super) struct SyncRecorder {
+    path: PathBuf,
+    file: File,
+    /// As it was written last.
+    lengths: SyncedLengths,
+    manifest: Option<File>,
+    /// The newest log.
+    log: Option<(u64, File)>,
+}
+
+impl SyncRecorder {
+    /// Takes over the record of a store that is open for writing, and brings it up to date.
+    pub(super) fn open(path: &Path, before: Found) -> io::Result<Self> {
+        let name = path.join(FILE);
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&name)?;
+        let turn = if let Found::Lengths(lengths) = before { lengths.turn } else { 0 };
+        let lengths = SyncedLengths { boot: boot(), turn, ..SyncedLengths::default() };
+        let mut recorder = Self { path: path.to_owned(), file, lengths, manifest: None, log: None };
+        let listed = recorder.list()?;
+        // They may be of a process that was killed before it synced them.
+        listed.keys().try_for_each(|number| File::open(log(path, *number))?.sync_data())?;
+        recorder.record(listed)?;
+        recorder.file.sync_all()?;
+        format::sync_directory(path)?;
+        Ok(recorder)
+    }
+
+    /// The length of the newest log, to be compared after a commit.
+    pub(super) fn log_bytes(&self) -> Option<u64> {
+        self.log.as_ref().and_then(|(_, file)| file.metadata().ok()).map(|found| found.len())
+    }
+
+    /// The lengths of the logs, after a commit before which the newest log had this length.
+    pub(super) fn after_commit(&mut self, before: Option<u64>) -> io::Result<BTreeMap<u64, u64>> {
+        let after = self.log_bytes();
+        match (&self.log, after) {
+            (Some((number, _)), Some(after)) if before.is_some_and(|before| before < after) => {
+                let mut logs = self.lengths.logs.clone();
+                logs.insert(*number, after);
+                Ok(logs)
+            }
+            _ => self.list(),
+        }
+    }
+
+    /// The lengths of the logs as they were recorded last.
+    pub(super) fn synced_logs(&self) -> BTreeMap<u64, u64> {
+        self.lengths.logs.clone()
+    }
+
+    /// The lengths of all logs.
+    pub(super) fn list(&mut self) -> io::Result<BTreeMap<u64, u64>> {
+        let mut logs = BTreeMap::new();
+        for (number, name) in super::verify::logs(&self.path)? {
+            match fs::metadata(&name) {
+                Ok(found) => drop(logs.insert(number, found.len())),
+                // RocksDB deletes logs that it does not need any more.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let newest = logs.last_key_value().map(|(number, _)| *number);
+        if newest != self.log.as_ref().map(|(number, _)| *number) {
+            self.log = newest.and_then(|number| {
+                // Without it, the directory is listed again.
+                let file = File::open(log(&self.path, number)).ok()?;
+                Some((number, file))
+            });
+        }
+        self.manifest = None;
+        logs.retain(|_, length| *length > 0);
+        Ok(logs)
+    }
+
+    /// Records logs that were synced at these lengths, and syncs the MANIFEST if it grew: RocksDB may have appended an
+    /// edit that it has not synced yet.
+    pub(super) fn record(&mut self, logs: BTreeMap<u64, u64>) -> io::Result<()> {
+        if self.manifest.is_none() {
+            let (number, name) = super::verify::current(&self.path)?;
+            self.manifest = Some(File::open(name)?);
+            if number != self.lengths.manifest.0 {
+                self.lengths.manifest = (number, 0);
+            }
+        }
+        let mut next = SyncedLengths { logs, ..self.lengths.clone() };
+        if let Some(manifest) = &self.manifest {
+            next.manifest.1 = manifest.metadata()?.len();
+            if next.manifest != self.lengths.manifest {
+                manifest.sync_data()?;
+            }
+        }
+        if next == self.lengths {
+            return Ok(());
+        }
+        next.turn += 1;
+        let at = next.turn % 2 * SLOT as u64;
+        write_at(&mut self.file, at, &next.encode())?;
+        self.lengths = next;
+        Ok(())
+    }
+}
+
+fn log(path: &Path, number: u64) -> PathBuf {
+    path.join(format!("{number:06}.log"))
+}
+
+fn write_at(file: &mut File, at: u64, bytes: &[u8]) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::FileExt::write_all_at(file, bytes, at)
+    }
+    #[cfg(not(unix))]
+    {
+        use std::io::{Seek, SeekFrom, Write};
+        file.seek(SeekFrom::Start(at))?;
+        file.write_all(bytes)
+    }
+}

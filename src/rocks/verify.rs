@@ -1,0 +1,265 @@
+//! Verification of a store before RocksDB opens it, so that damage is told from what a crash leaves.
+//!
+//! The MANIFEST and the WAL files are walked record by record, every table file has to be there with its size, and
+//! both logs have to reach as far as they were [synced](super::synced). RocksDB itself would take much of the damage for
+//! a torn tail, and open the store without what lies behind it.
+//!
+//! A torn tail is the end of a log that a crash interrupted. After a crash of the process that is at most the last
+//! record. After power loss it can be any damage beyond what was synced, because pages reach the disk in any order; the
+//! id of the boot tells the two apart. An open for writing truncates the tail, after it has copied the file to
+//! `NAME.torn`: RocksDB would otherwise continue with a later log behind the gap. Readers never change a file.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::format;
+use super::framing::{self, Records, Stop, Walk};
+use super::manifest::Manifest;
+use super::synced::{self, Found, SyncedLengths};
+use crate::error::{Error, ErrorKind, Result};
+
+/// What an open may do with a torn tail.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tails {
+    /// Truncate it, as the only writer.
+    Truncate,
+    /// Leave it to RocksDB, which ignores what a crash of the process leaves.
+    Keep,
+}
+
+/// A verified store.
+pub(super) struct Verified {
+    pub(super) synced: Found,
+    /// The files that were truncated, and where.
+    pub(super) truncated: Vec<String>,
+}
+
+/// Verifies the files of a store.
+///
+/// # Errors
+///
+/// [`Corrupt`](ErrorKind::Corrupt), with the file and the offset, for everything that no crash leaves.
+pub(super) fn verify(path: &Path, tails: Tails, expects_synced: bool) -> Result<Verified> {
+    // Read first: a writer in another process only goes forward from there.
+    let synced = synced::read(path).map_err(|error| cannot(&path.join(synced::FILE), error))?;
+    let none = SyncedLengths::default();
+    let (marked, is_known) = match &synced {
+        Found::Lengths(lengths) => (lengths, true),
+        Found::Nothing if !expects_synced => (&none, false),
+        Found::Nothing => return Err(damaged(&path.join(synced::FILE), "is missing or empty")),
+        Found::Damaged => return Err(damaged(&path.join(synced::FILE), "cannot be read")),
+    };
+    let boot = synced::boot();
+    // Without an id of the boot, every open may be one after power loss.
+    let lost_power = is_known && (boot.is_empty() || marked.boot != boot);
+    let mut verifier = Verifier { path, tails, lost_power, marked, truncated: Vec::new() };
+    let log_min = verifier.manifest()?;
+    verifier.logs(log_min)?;
+    let truncated = verifier.truncated;
+    Ok(Verified { synced, truncated })
+}
+
+struct Verifier<'v> {
+    path: &'v Path,
+    tails: Tails,
+    lost_power: bool,
+    marked: &'v SyncedLengths,
+    truncated: Vec<String>,
+}
+
+impl Verifier<'_> {
+    /// Verifies the MANIFEST and the table files, and returns the least number of the logs that are needed.
+    fn manifest(&mut self) -> Result<u64> {
+        let (number, name) = current(self.path).map_err(|error| {
+            let kind = if error.kind() == io::ErrorKind::InvalidData { ErrorKind::Corrupt } else { ErrorKind::Io };
+            Error::new(kind, format!("cannot read CURRENT path={:?}", self.path)).because(error)
+        })?;
+        let (marked, length) = self.marked.manifest;
+        if marked > number {
+            return Err(damaged(&name, "is older than the MANIFEST that was synced last"));
+        }
+        let length = if marked == number { length } else { 0 };
+        let mut manifest = Manifest::default();
+        let walk = self.walk(&name, &mut manifest)?;
+        require(&name, walk, length)?;
+        match walk.stop {
+            None => {}
+            Some(_) if self.lost_power && self.tails == Tails::Truncate => self.truncate(&name, walk.whole)?,
+            // RocksDB ignores a record that ends with the file.
+            Some(Stop::Torn) => {}
+            Some(Stop::Damaged(why)) => return Err(self.damaged_at(&name, why, walk.whole)),
+        }
+        for (number, bytes) in manifest.tables() {
+            let name = self.path.join(format!("{number:06}.sst"));
+            match fs::metadata(&name) {
+                Ok(found) if found.len() == bytes => {}
+                Ok(found) => {
+                    let why = format!("is not of the size that the MANIFEST has size={} expected={bytes}", found.len());
+                    return Err(damaged(&name, &why));
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(damaged(&name, "is missing")),
+                Err(error) => return Err(cannot(&name, error)),
+            }
+        }
+        Ok(manifest.log_min())
+    }
+
+    /// Verifies the logs from this number on.
+    fn logs(&mut self, log_min: u64) -> Result<()> {
+        let mut logs = logs(self.path).map_err(|error| cannot(self.path, error))?;
+        logs.retain(|(number, _)| *number >= log_min);
+        for number in self.marked.logs.keys().filter(|number| **number >= log_min) {
+            if !logs.iter().any(|(found, _)| found == number) {
+                return Err(damaged(&self.path.join(format!("{number:06}.log")), "is missing"));
+            }
+        }
+        // Once a log lost its end, no later one may be replayed.
+        let mut has_gap = false;
+        let mut sequence = None;
+        for (number, name) in logs {
+            let marked = self.marked.logs.get(&number).copied().unwrap_or(0);
+            let mut records = Sequence::default();
+            let mut walk = self.walk(&name, &mut records)?;
+            // A log that lost all of its last records looks whole. What tells is that the next one does not continue it.
+            let continues = sequence.zip(records.first).is_none_or(|(expected, first)| expected == first);
+            if has_gap || (self.lost_power && !continues) {
+                has_gap = true;
+                walk = Walk { whole: 0, ..walk };
+                walk.stop = (walk.length > 0).then_some(Stop::Torn);
+            }
+            require(&name, walk, marked)?;
+            sequence = records.next.or(sequence);
+            let Some(stop) = walk.stop else { continue };
+            match stop {
+                Stop::Damaged(why) if !self.lost_power => return Err(self.damaged_at(&name, why, walk.whole)),
+                _ if self.tails == Tails::Truncate => self.truncate(&name, walk.whole)?,
+                Stop::Torn if !has_gap => {}
+                Stop::Torn => return Err(self.damaged_at(&name, "follows a log that lost its end", walk.whole)),
+                Stop::Damaged(why) => return Err(self.damaged_at(&name, why, walk.whole)),
+            }
+            has_gap = true;
+        }
+        Ok(())
+    }
+
+    fn walk(&self, name: &Path, records: &mut impl Records) -> Result<Walk> {
+        let walked = File::open(name).and_then(|file| {
+            let length = file.metadata()?.len();
+            framing::walk(file, length, records)
+        });
+        walked.map_err(|error| cannot(name, error))
+    }
+
+    /// Truncates a file, after it was copied. Durable on return.
+    fn truncate(&mut self, name: &Path, whole: u64) -> Result<()> {
+        let truncate = || {
+            let copy = (0..1_000).map(|number| match number {
+                0 => name.with_extension(extension(name, "torn")),
+                number => name.with_extension(extension(name, &format!("torn-{number}"))),
+            });
+            let Some(copy) = copy.into_iter().find(|copy| !copy.exists()) else {
+                return Err(io::Error::other("too many copies of torn files"));
+            };
+            fs::copy(name, &copy)?;
+            File::open(&copy)?.sync_all()?;
+            format::sync_directory(self.path)?;
+            let file = OpenOptions::new().write(true).open(name)?;
+            file.set_len(whole)?;
+            file.sync_all()
+        };
+        truncate().map_err(|error| {
+            Error::new(ErrorKind::Io, format!("cannot truncate a torn log file={name:?}")).because(error)
+        })?;
+        self.truncated.push(format!("{} at byte {whole}", name.file_name().unwrap_or_default().to_string_lossy()));
+        Ok(())
+    }
+
+    fn damaged_at(&self, name: &Path, why: &str, at: u64) -> Error {
+        let hint = match self.tails {
+            Tails::Keep if self.lost_power => "; power loss may have left this: an open for writing truncates it",
+            _ => "",
+        };
+        Error::corrupt(format!("the file is damaged: {why}{hint} file={name:?} offset={at}"))
+    }
+}
+
+/// `000012.log` becomes `000012.log.torn`, which RocksDB takes for none of its files.
+fn extension(name: &Path, with: &str) -> String {
+    let extension = name.extension().and_then(|extension| extension.to_str());
+    extension.map_or_else(|| with.to_owned(), |extension| format!("{extension}.{with}"))
+}
+
+fn require(name: &Path, walk: Walk, synced: u64) -> Result<()> {
+    if walk.whole >= synced {
+        return Ok(());
+    }
+    let (length, whole) = (walk.length, walk.whole);
+    Err(Error::corrupt(format!(
+        "the file does not reach as far as it was synced file={name:?} length={length} intact={whole} synced={synced}"
+    )))
+}
+
+fn damaged(name: &Path, why: &str) -> Error {
+    Error::corrupt(format!("the store is damaged: a file {why} file={name:?}"))
+}
+
+fn cannot(name: &Path, error: io::Error) -> Error {
+    Error::new(ErrorKind::Io, format!("cannot read file={name:?}")).because(error)
+}
+
+/// The number of the current MANIFEST, and its path.
+pub(super) fn current(path: &Path) -> io::Result<(u64, PathBuf)> {
+    let text = fs::read(path.join("CURRENT"))?;
+    let name = std::str::from_utf8(&text).ok().and_then(|text| text.strip_suffix('\n'));
+    let number = name.and_then(|name| name.strip_prefix("MANIFEST-")?.parse().ok());
+    match name.zip(number) {
+        Some((name, number)) => Ok((number, path.join(name))),
+        None => Err(io::Error::new(io::ErrorKind::InvalidData, "CURRENT does not name a MANIFEST")),
+    }
+}
+
+/// The WAL files of a directory, ascending.
+pub(super) fn logs(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut logs = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        // Names of RocksDB's files are ASCII.
+        let Some(number) = name.to_str().and_then(|name| name.strip_suffix(".log")) else { continue };
+        if let Ok(number) = number.parse() {
+            logs.push((number, path.join(&name)));
+        }
+    }
+    logs.sort();
+    Ok(logs)
+}
+
+/// The sequence numbers of the records of a log: each takes as many as it has operations.
+#[derive(Default)]
+struct Sequence {
+    first: Option<u64>,
+    /// What follows the last record.
+    next: Option<u64>,
+    head: Vec<u8>,
+}
+
+/// A write batch begins with its sequence number and the number of its operations, little-endian.
+const BATCH_HEAD: usize = 8 + 4;
+
+impl Records for Sequence {
+    fn fragment(&mut self, bytes: &[u8], ends: bool) -> Result<(), &'static str> {
+        let missing = BATCH_HEAD - self.head.len();
+        self.head.extend_from_slice(bytes.get(..missing.min(bytes.len())).unwrap_or_default());
+        if !ends {
+            return Ok(());
+        }
+        let [s0, s1, s2, s3, s4, s5, s6, s7, c0, c1, c2, c3] = *self.head.as_slice() else {
+            return Err("a record that is no write batch");
+        };
+        self.head.clear();
+        let sequence = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
+        self.first.get_or_insert(sequence);
+        self.next = Some(sequence.saturating_add(u64::from(u32::from_le_bytes([c0, c1, c2, c3]))));
+        Ok(())
+    }
+}

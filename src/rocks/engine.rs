@@ -132,7 +132,8 @@ impl Engine {
                 Some(verify::verify(path, tails, format::expects_synced(path)?)?)
             }
         };
-        let (synced, truncated) = verified.map_or((Found::Nothing, Vec::new()), |found| (found.synced, found.truncated));
+        let (synced, truncated) =
+            verified.map_or((Found::Nothing, Vec::new()), |found| (found.synced, found.truncated));
         let database = options.database(create && found == StoreState::New);
         // Every family is listed with our options: RocksDB would open a family that is not listed, or listed by name
         // only, without the merge operator.

@@ -22,7 +22,7 @@ use super::format::{self, StoreState};
 use super::lock::StoreLock;
 use super::merge_operator::{MergeCounts, MergeOperator};
 use super::options::{self, DEFAULT_FAMILY, EngineOptions, EngineSettings};
-use super::synced::{Found, SyncRecorder};
+use super::synced::{SyncRecorder, SyncedRecord};
 use super::verify::{self, Tails};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -133,7 +133,7 @@ impl Engine {
             }
         };
         let (synced, truncated) =
-            verified.map_or((Found::Nothing, Vec::new()), |found| (found.synced, found.truncated));
+            verified.map_or((SyncedRecord::Nothing, Vec::new()), |found| (found.synced, found.truncated));
         let database = options.database(create && found == StoreState::New);
         // Every family is listed with our options: RocksDB would open a family that is not listed, or listed by name
         // only, without the merge operator.

@@ -2,8 +2,8 @@
 //!
 //! It is read before RocksDB opens anything, because RocksDB does not know the meaning of its values: a version that
 //! folds rows differently would open the same files successfully. This module only ever writes the file into an empty
-//! directory, and never changes a directory that belongs to something else. A store begins with format 1, and gets format
-//! 2 in place, by one byte, once there is a record of what was synced.
+//! directory, and never changes a directory that belongs to something else. A store begins with format 1. It gets
+//! format 2 in place, by one byte, once there is a record of what was synced.
 //!
 //! ```text
 //! profiledb            the kind of directory: a store; or "profiledb backup"

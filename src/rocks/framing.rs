@@ -25,13 +25,13 @@ const HEADER: usize = 7;
 const BLOCKS_READ: usize = 8;
 
 /// Where the fragments of logical records go.
-pub(super) trait Records {
+pub(super) trait FragmentSink {
     /// Takes the next fragment; `ends` says that it is the last of its record. An error says why it cannot be one.
     fn fragment(&mut self, bytes: &[u8], ends: bool) -> Result<(), &'static str>;
 }
 
 /// The content of records is not looked at.
-impl Records for () {
+impl FragmentSink for () {
     fn fragment(&mut self, _: &[u8], _: bool) -> Result<(), &'static str> {
         Ok(())
     }
@@ -57,7 +57,7 @@ pub(super) struct Walk {
 }
 
 /// Walks the first `length` bytes of a file.
-pub(super) fn walk(mut file: impl Read, length: u64, records: &mut impl Records) -> io::Result<Walk> {
+pub(super) fn walk(mut file: impl Read, length: u64, records: &mut impl FragmentSink) -> io::Result<Walk> {
     let mut walker = Walker { records, whole: 0, inside: false };
     let mut buffer = vec![0; BLOCK * BLOCKS_READ];
     let mut start = 0;
@@ -104,7 +104,7 @@ struct Walker<'r, R> {
     inside: bool,
 }
 
-impl<R: Records> Walker<'_, R> {
+impl<R: FragmentSink> Walker<'_, R> {
     /// Walks a block that starts at this offset of the file.
     fn block(&mut self, block: &[u8], start: u64) -> Option<Stop> {
         let mut rest = block;
@@ -141,13 +141,13 @@ const WHOLE: u8 = 1;
 const FIRST: u8 = 2;
 const LAST: u8 = 4;
 
-struct Record<'b> {
+struct Framed<'b> {
     kind: u8,
     payload: &'b [u8],
 }
 
 /// The record at the start of these bytes, which end with their block.
-fn record(bytes: &[u8]) -> Result<Record<'_>, Stop> {
+fn record(bytes: &[u8]) -> Result<Framed<'_>, Stop> {
     let Some((&[c0, c1, c2, c3, l0, l1, kind], rest)) = bytes.split_first_chunk::<HEADER>() else {
         return Err(Stop::Torn);
     };
@@ -162,7 +162,7 @@ fn record(bytes: &[u8]) -> Result<Record<'_>, Stop> {
     if mask(checksum) != u32::from_le_bytes([c0, c1, c2, c3]) {
         return Err(Stop::Damaged("a wrong checksum"));
     }
-    Ok(Record { kind, payload })
+    Ok(Framed { kind, payload })
 }
 
 /// A checksum is stored masked, because the checksum of bytes that contain their checksum is degenerate.

@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 
-use super::framing::Records;
+use super::framing::FragmentSink;
 
 /// Tags with this bit have a length-prefixed field, which an older version may skip.
 const SKIPPABLE: u64 = 1 << 13;
@@ -51,7 +51,7 @@ impl Manifest {
     }
 
     fn apply(&mut self, edit: &[u8]) -> Option<()> {
-        let mut edit = Fields(edit);
+        let mut edit = EditFields(edit);
         let (mut family, mut is_created, mut is_dropped) = (0, false, false);
         let (mut log_number, mut deleted, mut new) = (None, Vec::new(), Vec::new());
         while !edit.0.is_empty() {
@@ -91,7 +91,7 @@ impl Manifest {
     }
 }
 
-impl Records for Manifest {
+impl FragmentSink for Manifest {
     fn fragment(&mut self, bytes: &[u8], ends: bool) -> Result<(), &'static str> {
         self.edit.extend_from_slice(bytes);
         if !ends {
@@ -103,9 +103,9 @@ impl Records for Manifest {
 }
 
 /// The fields of an edit that were not read yet.
-struct Fields<'e>(&'e [u8]);
+struct EditFields<'e>(&'e [u8]);
 
-impl<'e> Fields<'e> {
+impl<'e> EditFields<'e> {
     fn number(&mut self) -> Option<u64> {
         let mut number = 0_u64;
         for shift in (0..64).step_by(7) {

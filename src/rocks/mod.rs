@@ -9,6 +9,7 @@
 //! lock             one writer per directory, by the inode of its format file
 //! verify           damage is told from a torn tail before RocksDB reads anything
 //! framing          the records of WAL and MANIFEST         manifest   which files a store consists of
+//! file_names       which MANIFEST is current, and which WAL files there are
 //! synced           how far both were synced, kept in PROFILEDB.synced
 //! options          every option of every column family, for every mode, from one table
 //! merge_operator   the two callbacks of RocksDB, and the unwind boundary around them
@@ -27,6 +28,7 @@ mod batch;
 mod consistent_open;
 mod engine;
 mod fault;
+mod file_names;
 mod format;
 mod framing;
 mod lock;

@@ -20,6 +20,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::file_names;
 use super::format;
 
 /// The name of the file.
@@ -89,7 +90,7 @@ fn pair(text: &str) -> Option<(u64, u64)> {
 
 /// What a store has of the file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum SyncedRecord {
     /// No file, or one without content, which power loss leaves when it was new.
     Nothing,
     Lengths(SyncedLengths),
@@ -98,17 +99,17 @@ pub(super) enum Found {
 }
 
 /// Reads the record of a store.
-pub(super) fn read(path: &Path) -> io::Result<Found> {
+pub(super) fn read(path: &Path) -> io::Result<SyncedRecord> {
     let bytes = match fs::read(path.join(FILE)) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(SyncedRecord::Nothing),
         Err(error) => return Err(error),
     };
     let latest = bytes.chunks(SLOT).filter_map(SyncedLengths::decode).max_by_key(|found| found.turn);
     Ok(match latest {
-        Some(lengths) => Found::Lengths(lengths),
-        None if bytes.iter().all(|byte| *byte == 0) => Found::Nothing,
-        None => Found::Damaged,
+        Some(lengths) => SyncedRecord::Lengths(lengths),
+        None if bytes.iter().all(|byte| *byte == 0) => SyncedRecord::Nothing,
+        None => SyncedRecord::Damaged,
     })
 }
 
@@ -134,10 +135,10 @@ pub(super) struct SyncRecorder {
 
 impl SyncRecorder {
     /// Takes over the record of a store that is open for writing, and brings it up to date.
-    pub(super) fn open(path: &Path, before: Found) -> io::Result<Self> {
+    pub(super) fn open(path: &Path, before: SyncedRecord) -> io::Result<Self> {
         let name = path.join(FILE);
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&name)?;
-        let turn = if let Found::Lengths(lengths) = before { lengths.turn } else { 0 };
+        let turn = if let SyncedRecord::Lengths(lengths) = before { lengths.turn } else { 0 };
         let lengths = SyncedLengths { boot: boot(), turn, ..SyncedLengths::default() };
         let mut recorder = Self { path: path.to_owned(), file, lengths, manifest: None, log: None };
         let listed = recorder.list()?;
@@ -175,7 +176,7 @@ impl SyncRecorder {
     /// The lengths of all logs.
     pub(super) fn list(&mut self) -> io::Result<BTreeMap<u64, u64>> {
         let mut logs = BTreeMap::new();
-        for (number, name) in super::verify::logs(&self.path)? {
+        for (number, name) in file_names::logs(&self.path)? {
             match fs::metadata(&name) {
                 Ok(found) => drop(logs.insert(number, found.len())),
                 // RocksDB deletes logs that it does not need any more.
@@ -200,7 +201,7 @@ impl SyncRecorder {
     /// edit that it has not synced yet.
     pub(super) fn record(&mut self, logs: BTreeMap<u64, u64>) -> io::Result<()> {
         if self.manifest.is_none() {
-            let (number, name) = super::verify::current(&self.path)?;
+            let (number, name) = file_names::current(&self.path)?;
             self.manifest = Some(File::open(name)?);
             if number != self.lengths.manifest.0 {
                 self.lengths.manifest = (number, 0);

@@ -1,8 +1,8 @@
 //! Verification of a store before RocksDB opens it, so that damage is told from what a crash leaves.
 //!
 //! The MANIFEST and the WAL files are walked record by record, every table file has to be there with its size, and
-//! both logs have to reach as far as they were [synced](super::synced). RocksDB itself would take much of the damage for
-//! a torn tail, and open the store without what lies behind it.
+//! both logs have to reach as far as they were [synced](super::synced). RocksDB itself would take much of the damage
+//! for a torn tail, and open the store without what follows it.
 //!
 //! A torn tail is the end of a log that a crash interrupted. After a crash of the process that is at most the last
 //! record. After power loss it can be any damage beyond what was synced, because pages reach the disk in any order; the
@@ -11,12 +11,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::file_names::{self, current};
 use super::format;
-use super::framing::{self, Records, Stop, Walk};
+use super::framing::{self, FragmentSink, Stop, Walk};
 use super::manifest::Manifest;
-use super::synced::{self, Found, SyncedLengths};
+use super::synced::{self, SyncedLengths, SyncedRecord};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What an open may do with a torn tail.
@@ -30,7 +31,7 @@ pub(super) enum Tails {
 
 /// A verified store.
 pub(super) struct Verified {
-    pub(super) synced: Found,
+    pub(super) synced: SyncedRecord,
     /// The files that were truncated, and where.
     pub(super) truncated: Vec<String>,
 }
@@ -45,10 +46,10 @@ pub(super) fn verify(path: &Path, tails: Tails, expects_synced: bool) -> Result<
     let synced = synced::read(path).map_err(|error| cannot(&path.join(synced::FILE), error))?;
     let none = SyncedLengths::default();
     let (marked, is_known) = match &synced {
-        Found::Lengths(lengths) => (lengths, true),
-        Found::Nothing if !expects_synced => (&none, false),
-        Found::Nothing => return Err(damaged(&path.join(synced::FILE), "is missing or empty")),
-        Found::Damaged => return Err(damaged(&path.join(synced::FILE), "cannot be read")),
+        SyncedRecord::Lengths(lengths) => (lengths, true),
+        SyncedRecord::Nothing if !expects_synced => (&none, false),
+        SyncedRecord::Nothing => return Err(damaged(&path.join(synced::FILE), "is missing or empty")),
+        SyncedRecord::Damaged => return Err(damaged(&path.join(synced::FILE), "cannot be read")),
     };
     let boot = synced::boot();
     // Without an id of the boot, every open may be one after power loss.
@@ -107,7 +108,7 @@ impl Verifier<'_> {
 
     /// Verifies the logs from this number on.
     fn logs(&mut self, log_min: u64) -> Result<()> {
-        let mut logs = logs(self.path).map_err(|error| cannot(self.path, error))?;
+        let mut logs = file_names::logs(self.path).map_err(|error| cannot(self.path, error))?;
         logs.retain(|(number, _)| *number >= log_min);
         for number in self.marked.logs.keys().filter(|number| **number >= log_min) {
             if !logs.iter().any(|(found, _)| found == number) {
@@ -121,7 +122,7 @@ impl Verifier<'_> {
             let marked = self.marked.logs.get(&number).copied().unwrap_or(0);
             let mut records = Sequence::default();
             let mut walk = self.walk(&name, &mut records)?;
-            // A log that lost all of its last records looks whole. What tells is that the next one does not continue it.
+            // A log that lost all of its last records looks whole, but the next one does not continue it.
             let continues = sequence.zip(records.first).is_none_or(|(expected, first)| expected == first);
             if has_gap || (self.lost_power && !continues) {
                 has_gap = true;
@@ -143,7 +144,7 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    fn walk(&self, name: &Path, records: &mut impl Records) -> Result<Walk> {
+    fn walk(&self, name: &Path, records: &mut impl FragmentSink) -> Result<Walk> {
         let walked = File::open(name).and_then(|file| {
             let length = file.metadata()?.len();
             framing::walk(file, length, records)
@@ -208,32 +209,6 @@ fn cannot(name: &Path, error: io::Error) -> Error {
     Error::new(ErrorKind::Io, format!("cannot read file={name:?}")).because(error)
 }
 
-/// The number of the current MANIFEST, and its path.
-pub(super) fn current(path: &Path) -> io::Result<(u64, PathBuf)> {
-    let text = fs::read(path.join("CURRENT"))?;
-    let name = std::str::from_utf8(&text).ok().and_then(|text| text.strip_suffix('\n'));
-    let number = name.and_then(|name| name.strip_prefix("MANIFEST-")?.parse().ok());
-    match name.zip(number) {
-        Some((name, number)) => Ok((number, path.join(name))),
-        None => Err(io::Error::new(io::ErrorKind::InvalidData, "CURRENT does not name a MANIFEST")),
-    }
-}
-
-/// The WAL files of a directory, ascending.
-pub(super) fn logs(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
-    let mut logs = Vec::new();
-    for entry in fs::read_dir(path)? {
-        let name = entry?.file_name();
-        // Names of RocksDB's files are ASCII.
-        let Some(number) = name.to_str().and_then(|name| name.strip_suffix(".log")) else { continue };
-        if let Ok(number) = number.parse() {
-            logs.push((number, path.join(&name)));
-        }
-    }
-    logs.sort();
-    Ok(logs)
-}
-
 /// The sequence numbers of the records of a log: each takes as many as it has operations.
 #[derive(Default)]
 struct Sequence {
@@ -246,7 +221,7 @@ struct Sequence {
 /// A write batch begins with its sequence number and the number of its operations, little-endian.
 const BATCH_HEAD: usize = 8 + 4;
 
-impl Records for Sequence {
+impl FragmentSink for Sequence {
     fn fragment(&mut self, bytes: &[u8], ends: bool) -> Result<(), &'static str> {
         let missing = BATCH_HEAD - self.head.len();
         self.head.extend_from_slice(bytes.get(..missing.min(bytes.len())).unwrap_or_default());

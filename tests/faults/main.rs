@@ -150,13 +150,11 @@ fn header_bits(store: &Store, part: &str) -> Vec<Fault> {
 }
 
 #[test]
-#[ignore = "opening does not verify the files before RocksDB reads them yet"]
 fn no_bit_of_a_record_header_of_the_manifest_is_trusted() {
     assert_holds("header bits of the MANIFEST", &Left::ALL, |store| sample(header_bits(store, "MANIFEST-"), 40));
 }
 
 #[test]
-#[ignore = "opening does not verify the files before RocksDB reads them yet"]
 fn no_bit_of_a_record_header_of_a_log_is_trusted() {
     assert_holds("header bits of logs", &Left::ALL, |store| sample(header_bits(store, ".log"), 40));
 }
@@ -176,19 +174,16 @@ fn cuts(store: &Store, part: &str) -> Vec<Fault> {
 }
 
 #[test]
-#[ignore = "opening does not verify the files before RocksDB reads them yet"]
 fn no_cut_of_the_manifest_is_silent() {
     assert_holds("cuts of the MANIFEST", &Left::ALL, |store| sample(cuts(store, "MANIFEST-"), 40));
 }
 
 #[test]
-#[ignore = "opening does not verify the files before RocksDB reads them yet"]
 fn no_cut_of_a_log_is_silent() {
     assert_holds("cuts of logs", &Left::ALL, |store| sample(cuts(store, ".log"), 40));
 }
 
 #[test]
-#[ignore = "opening does not verify the files before RocksDB reads them yet"]
 fn no_file_is_removed_emptied_or_swapped_silently() {
     assert_holds("whole files", &Left::ALL, |store| sample(store.whole_files(), 40));
 }
@@ -217,7 +212,6 @@ fn flips(store: &Store) -> Vec<Fault> {
 }
 
 #[test]
-#[ignore = "opening does not verify the files before RocksDB reads them yet"]
 fn no_flipped_bit_in_any_file_is_silent() {
     assert_holds("flips in all files", &Left::ALL, flips);
 }

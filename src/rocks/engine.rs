@@ -18,12 +18,13 @@ use rocksdb::{
 
 use super::consistent_open;
 use super::fault;
+use super::file_names;
 use super::format::{self, StoreState};
 use super::lock::StoreLock;
 use super::merge_operator::{MergeCounts, MergeOperator};
 use super::options::{self, DEFAULT_FAMILY, EngineOptions, EngineSettings};
-use super::synced::{SyncRecorder, SyncedRecord};
-use super::verify::{self, Tails};
+use super::synced::SyncRecorder;
+use super::verify::{self, Tails, Verified};
 use crate::error::{Error, ErrorKind, Result};
 
 pub(super) type Raw = DBWithThreadMode<MultiThreaded>;
@@ -132,8 +133,7 @@ impl Engine {
                 Some(verify::verify(path, tails, format::expects_synced(path)?)?)
             }
         };
-        let (synced, truncated) =
-            verified.map_or((SyncedRecord::Nothing, Vec::new()), |found| (found.synced, found.truncated));
+        let Verified { synced, truncated, tables } = verified.unwrap_or_default();
         let database = options.database(create && found == StoreState::New);
         // Every family is listed with our options: RocksDB would open a family that is not listed, or listed by name
         // only, without the merge operator.
@@ -151,6 +151,16 @@ impl Engine {
             }
         };
         let db = db.map_err(|error| fault::open(error, path))?;
+        if matches!(mode, Mode::Secondary { .. }) {
+            // A secondary leaves out tables that it cannot open.
+            let opened = db.live_files().map_err(|error| fault::open(error, path))?;
+            let opened = opened.iter().filter_map(|file| file_names::table(&file.name)).collect();
+            if let Some(number) = tables.difference(&opened).next() {
+                return Err(Error::corrupt(format!(
+                    "a table file cannot be opened file=\"{number:06}.sst\" path={path:?}"
+                )));
+            }
+        }
         let recorder = if writes {
             let recorder = SyncRecorder::open(path, synced).map_err(|error| cannot_record(path, error))?;
             format::expect_synced(path)?;

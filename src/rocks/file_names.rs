@@ -29,3 +29,8 @@ pub(super) fn logs(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     logs.sort();
     Ok(logs)
 }
+
+/// The number in the name of a table file, such as `/000012.sst`.
+pub(super) fn table(name: &str) -> Option<u64> {
+    name.trim_start_matches('/').strip_suffix(".sst")?.parse().ok()
+}

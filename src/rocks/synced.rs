@@ -89,9 +89,10 @@ fn pair(text: &str) -> Option<(u64, u64)> {
 }
 
 /// What a store has of the file.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) enum SyncedRecord {
     /// No file, or one without content, which power loss leaves when it was new.
+    #[default]
     Nothing,
     Lengths(SyncedLengths),
     /// Content, and no slot that can be read.
@@ -143,7 +144,14 @@ impl SyncRecorder {
         let mut recorder = Self { path: path.to_owned(), file, lengths, manifest: None, log: None };
         let listed = recorder.list()?;
         // They may be of a process that was killed before it synced them.
-        listed.keys().try_for_each(|number| File::open(log(path, *number))?.sync_data())?;
+        for number in listed.keys() {
+            match File::open(log(path, *number)) {
+                Ok(log) => log.sync_data()?,
+                // RocksDB deletes logs that it does not need any more.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
         recorder.record(listed)?;
         recorder.file.sync_all()?;
         format::sync_directory(path)?;
@@ -208,6 +216,15 @@ impl SyncRecorder {
             }
         }
         let mut next = SyncedLengths { logs, ..self.lengths.clone() };
+        // These lengths may be from before a commit that was recorded meanwhile.
+        let newest = next.logs.last_key_value().map_or(0, |(number, _)| *number);
+        for (number, length) in &self.lengths.logs {
+            match next.logs.get_mut(number) {
+                Some(listed) => *listed = (*listed).max(*length),
+                None if *number > newest => drop(next.logs.insert(*number, *length)),
+                None => {}
+            }
+        }
         if let Some(manifest) = &self.manifest {
             next.manifest.1 = manifest.metadata()?.len();
             if next.manifest != self.lengths.manifest {

@@ -9,6 +9,7 @@
 //! id of the boot tells the two apart. An open for writing truncates the tail, after it has copied the file to
 //! `NAME.torn`: RocksDB would otherwise continue with a later log behind the gap. Readers never change a file.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
@@ -30,10 +31,13 @@ pub(super) enum Tails {
 }
 
 /// A verified store.
+#[derive(Default)]
 pub(super) struct Verified {
     pub(super) synced: SyncedRecord,
     /// The files that were truncated, and where.
     pub(super) truncated: Vec<String>,
+    /// The numbers of the table files.
+    pub(super) tables: BTreeSet<u64>,
 }
 
 /// Verifies the files of a store.
@@ -54,11 +58,11 @@ pub(super) fn verify(path: &Path, tails: Tails, expects_synced: bool) -> Result<
     let boot = synced::boot();
     // Without an id of the boot, every open may be one after power loss.
     let lost_power = is_known && (boot.is_empty() || marked.boot != boot);
-    let mut verifier = Verifier { path, tails, lost_power, marked, truncated: Vec::new() };
+    let mut verifier = Verifier { path, tails, lost_power, marked, truncated: Vec::new(), tables: BTreeSet::new() };
     let log_min = verifier.manifest()?;
     verifier.logs(log_min)?;
-    let truncated = verifier.truncated;
-    Ok(Verified { synced, truncated })
+    let Verifier { truncated, tables, .. } = verifier;
+    Ok(Verified { synced, truncated, tables })
 }
 
 struct Verifier<'v> {
@@ -67,6 +71,7 @@ struct Verifier<'v> {
     lost_power: bool,
     marked: &'v SyncedLengths,
     truncated: Vec<String>,
+    tables: BTreeSet<u64>,
 }
 
 impl Verifier<'_> {
@@ -92,6 +97,7 @@ impl Verifier<'_> {
             Some(Stop::Damaged(why)) => return Err(self.damaged_at(&name, why, walk.whole)),
         }
         for (number, bytes) in manifest.tables() {
+            self.tables.insert(number);
             let name = self.path.join(format!("{number:06}.sst"));
             match fs::metadata(&name) {
                 Ok(found) if found.len() == bytes => {}
@@ -117,6 +123,7 @@ impl Verifier<'_> {
         }
         // Once a log lost its end, no later one may be replayed.
         let mut has_gap = false;
+        let mut torn = Vec::new();
         let mut sequence = None;
         for (number, name) in logs {
             let marked = self.marked.logs.get(&number).copied().unwrap_or(0);
@@ -124,7 +131,12 @@ impl Verifier<'_> {
             let mut walk = self.walk(&name, &mut records)?;
             // A log that lost all of its last records looks whole, but the next one does not continue it.
             let continues = sequence.zip(records.first).is_none_or(|(expected, first)| expected == first);
-            if has_gap || (self.lost_power && !continues) {
+            if has_gap || !continues {
+                // A crash of the process does not make a gap. A writer in another process may, while this is read, and
+                // then this is read again.
+                if !self.lost_power && walk.length > 0 {
+                    return Err(self.damaged_at(&name, "the log before it lost its end", 0));
+                }
                 has_gap = true;
                 walk = Walk { whole: 0, ..walk };
                 walk.stop = (walk.length > 0).then_some(Stop::Torn);
@@ -134,14 +146,15 @@ impl Verifier<'_> {
             let Some(stop) = walk.stop else { continue };
             match stop {
                 Stop::Damaged(why) if !self.lost_power => return Err(self.damaged_at(&name, why, walk.whole)),
-                _ if self.tails == Tails::Truncate => self.truncate(&name, walk.whole)?,
+                _ if self.tails == Tails::Truncate => torn.push((name, walk.whole)),
                 Stop::Torn if !has_gap => {}
-                Stop::Torn => return Err(self.damaged_at(&name, "follows a log that lost its end", walk.whole)),
+                Stop::Torn => return Err(self.damaged_at(&name, "the log before it lost its end", walk.whole)),
                 Stop::Damaged(why) => return Err(self.damaged_at(&name, why, walk.whole)),
             }
             has_gap = true;
         }
-        Ok(())
+        // Only now: nothing is changed in a store that is refused.
+        torn.iter().try_for_each(|(name, whole)| self.truncate(name, *whole))
     }
 
     fn walk(&self, name: &Path, records: &mut impl FragmentSink) -> Result<Walk> {

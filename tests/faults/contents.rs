@@ -17,6 +17,9 @@ pub(crate) const ROUND: usize = 15;
 /// How many commits a store was acknowledged.
 pub(crate) const COMMITS: usize = SETUP + 3 * ROUND;
 
+/// A user that is written and deleted between commits, to fill a memtable. It is not part of any state.
+pub(crate) const FILLER: &str = "filler";
+
 pub(crate) fn builder() -> Builder {
     Db::builder()
         .durability(Durability::Synced)
@@ -126,6 +129,9 @@ pub(crate) fn read(db: &Db) -> profiledb::Result<State> {
         let view = db.table(&kind);
         for row in view.iter() {
             let (id, profile) = row?;
+            if id == FILLER {
+                continue;
+            }
             let again = view.get(&id)?;
             let is_same = again.is_some_and(|again| again.is_identical(&profile));
             state.insert(format!("{kind} {id}"), serde_json::to_value(profile).unwrap());

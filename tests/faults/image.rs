@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use profiledb::Update;
+use profiledb::{Db, Durability, Update};
 
-use super::contents::{COMMITS, ROUND, SETUP, builder, commit, text};
+use super::contents::{COMMITS, FILLER, ROUND, SETUP, builder, commit, text};
 
 /// How the attacked store was left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,12 +15,21 @@ pub(crate) enum Left {
     Killed,
     /// Its process was killed when a table had been flushed whose log the others still need.
     TwoLogs,
+    /// Its process was killed as well with two logs, and the last two rounds were not synced.
+    Unsynced,
+    /// Its machine lost power, and the disk lost nothing.
+    Rebooted,
     /// It was closed.
     Closed,
 }
 
 impl Left {
-    pub(crate) const ALL: [Self; 3] = [Self::Killed, Self::TwoLogs, Self::Closed];
+    pub(crate) const ALL: [Self; 5] = [Self::Killed, Self::TwoLogs, Self::Unsynced, Self::Rebooted, Self::Closed];
+
+    /// How many commits must be there.
+    pub(crate) fn synced(self) -> usize {
+        if self == Self::Unsynced { COMMITS - 2 * ROUND } else { COMMITS }
+    }
 }
 
 /// Files by name.
@@ -61,6 +70,14 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
+    /// The file, or the first of two.
+    pub(crate) fn file(&self) -> &str {
+        match self {
+            Self::Flip { file, .. } | Self::Cut { file, .. } | Self::Remove { file } | Self::Older { file, .. } => file,
+            Self::Exchange { one, .. } => one,
+        }
+    }
+
     fn apply(&self, store: &Store, files: &mut Files) {
         match self {
             Self::Flip { file, at, bit } => files.get_mut(file).unwrap()[*at] ^= 1 << bit,
@@ -81,7 +98,10 @@ impl Store {
         let dir = tempfile::tempdir().unwrap();
         let ended = super::command("write", dir.path(), &format!("{left:?}")).status().unwrap();
         assert_eq!(ended.success(), left == Left::Closed, "the child that writes: {ended}");
-        let files = files(&dir.path().join("store"));
+        let mut files = files(&dir.path().join("store"));
+        if left == Left::Rebooted {
+            super::support::reboot(files.get_mut("PROFILEDB.synced").unwrap());
+        }
         let older = (0..).map(|copy| dir.path().join(copy.to_string())).take_while(|copy| copy.exists());
         Self { left, files, older: older.map(|copy| self::files(&copy)).collect() }
     }
@@ -114,6 +134,13 @@ impl Store {
             }
         }
         faults
+    }
+
+    /// What the file of a fault contains then. Nothing, if it is gone.
+    pub(crate) fn content(&self, fault: &Fault) -> Vec<u8> {
+        let mut files = self.files.clone();
+        fault.apply(self, &mut files);
+        files.remove(fault.file()).unwrap_or_default()
     }
 
     /// Writes the store with a fault into an image, next to which it has a directory for scratch files.
@@ -158,23 +185,25 @@ pub(crate) fn write(dir: &Path, left: &str) {
     let rounds: Vec<usize> = (SETUP + 1..=COMMITS).collect();
     for (round, commits) in rounds.chunks(ROUND).enumerate() {
         for n in commits {
-            db.write(commit(*n)).unwrap();
+            let durability = if *n > left.synced() { Durability::Buffered } else { Durability::Synced };
+            db.write_with(commit(*n), durability).unwrap();
         }
         match (round, left) {
             (0, _) => db.flush().unwrap(),
-            (1, Left::TwoLogs) => fill_a_memtable(&db),
+            (1, Left::TwoLogs | Left::Unsynced) => fill_a_memtable(&db, left),
             _ => {}
         }
         copy();
     }
     match left {
         Left::Closed => db.close().unwrap(),
-        Left::Killed | Left::TwoLogs => std::process::abort(),
+        Left::Killed | Left::TwoLogs | Left::Unsynced | Left::Rebooted => std::process::abort(),
     }
 }
 
 /// Lets RocksDB flush the users alone, and begin another log.
-fn fill_a_memtable(db: &profiledb::Db) {
-    db.users().update("large", Update::new().set("text", text(3, 70 << 10))).unwrap();
-    db.users().delete("large").unwrap();
+fn fill_a_memtable(db: &Db, left: Left) {
+    let durability = if left == Left::Unsynced { Durability::Buffered } else { Durability::Synced };
+    db.users().update_with(FILLER, Update::new().set("text", text(3, 70 << 10)), durability).unwrap();
+    db.users().delete_with(FILLER, durability).unwrap();
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use profiledb::{Db, Result};
 
 use super::contents::{COMMITS, State, builder, commit, read, states};
+use super::image::Left;
 
 /// How long a child may be silent. The second time is for a machine that was busy.
 const SILENCE: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
@@ -50,6 +51,8 @@ impl fmt::Display for Way {
 pub(crate) enum Outcome {
     /// It has everything that was acknowledged, and nothing else.
     Same,
+    /// What is missing was the last, and not synced.
+    Shorter,
     /// An error, or a report of the checker that it is not sound.
     Refused,
     /// It was opened and read without an error, took another commit, and could then not be opened or read.
@@ -64,12 +67,22 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 8] =
-        [Self::Same, Self::Refused, Self::Late, Self::Silent, Self::Wrong, Self::Panicked, Self::Aborted, Self::Hung];
+    const ALL: [Self; 9] = [
+        Self::Same,
+        Self::Shorter,
+        Self::Refused,
+        Self::Late,
+        Self::Silent,
+        Self::Wrong,
+        Self::Panicked,
+        Self::Aborted,
+        Self::Hung,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Same => "same",
+            Self::Shorter => "shorter",
             Self::Refused => "refused",
             Self::Late => "late",
             Self::Silent => "silent",
@@ -82,60 +95,60 @@ impl Outcome {
 
     /// Whether it is what must hold.
     pub(crate) fn is_right(self) -> bool {
-        matches!(self, Self::Same | Self::Refused)
+        matches!(self, Self::Same | Self::Shorter | Self::Refused)
     }
 }
 
-/// Compares what a store says with what was acknowledged.
-fn compare(states: &[State], commits: usize, found: &State) -> std::result::Result<(), (Outcome, String)> {
+/// Compares what a store says with what was committed, of which a part must be there.
+fn compare(states: &[State], synced: usize, commits: usize, found: &State) -> (Outcome, String) {
     let expected = &states[commits];
     if expected == found {
-        return Ok(());
+        return (Outcome::Same, String::new());
     }
-    if let Some(earlier) = states.iter().position(|state| state == found) {
-        return Err((Outcome::Silent, format!("{earlier} commits of {commits}")));
+    if let Some(earlier) = states.iter().rposition(|state| state == found) {
+        let outcome = if (synced..commits).contains(&earlier) { Outcome::Shorter } else { Outcome::Silent };
+        return (outcome, format!("{earlier} commits of {commits}"));
     }
     let differs = |name: &&String| expected.get(*name) != found.get(*name);
     let name = expected.keys().chain(found.keys()).filter(differs).min().expect("they differ");
-    Err((Outcome::Wrong, format!("{name}: expected {:?}, found {:?}", expected.get(name), found.get(name))))
+    (Outcome::Wrong, format!("{name}: expected {:?}, found {:?}", expected.get(name), found.get(name)))
 }
 
 /// Opens an image and says what came of it.
-fn open(way: Way, image: &Path, states: &[State]) -> (Outcome, String) {
+fn open(way: Way, image: &Path, synced: usize, states: &[State]) -> Result<(Outcome, String)> {
     let store = image.join("store");
-    let refused = |error: profiledb::Error| (Outcome::Refused, format!("{:?}: {error}", error.kind()));
-    let attempt = || -> Result<std::result::Result<(), (Outcome, String)>> {
-        let db: Db = match way {
-            Way::ReadOnly | Way::Check => builder().open_read_only(&store)?,
-            Way::Secondary => builder().open_secondary(&store, image.join("scratch"))?,
-            Way::ReadWrite => builder().open(&store)?,
-        };
-        if way == Way::Check {
+    let db: Db = match way {
+        Way::ReadOnly | Way::Check => builder().open_read_only(&store)?,
+        Way::Secondary => builder().open_secondary(&store, image.join("scratch"))?,
+        Way::ReadWrite => builder().open(&store)?,
+    };
+    match way {
+        Way::ReadOnly => {}
+        Way::Secondary => db.catch_up()?,
+        Way::Check => {
             let report = db.check()?;
             if !report.is_sound() {
-                return Ok(Err((Outcome::Refused, format!("unsound: {report:?}"))));
+                return Ok((Outcome::Refused, format!("unsound: {report:?}")));
             }
         }
-        if way == Way::Secondary {
-            db.catch_up()?;
-        }
-        if let Err(different) = compare(states, COMMITS, &read(&db)?) {
-            return Ok(Err(different));
-        }
-        if way == Way::ReadWrite {
-            db.write(commit(COMMITS + 1))?;
-            db.close()?;
-            let late = |error: profiledb::Error| (Outcome::Late, error.to_string());
-            let again = || read(&builder().open_read_only(&store)?);
-            return Ok(again().map_err(late).and_then(|found| compare(states, COMMITS + 1, &found)));
-        }
-        Ok(Ok(()))
-    };
-    match attempt() {
-        Ok(Ok(())) => (Outcome::Same, String::new()),
-        Ok(Err(different)) => different,
-        Err(error) => refused(error),
+        Way::ReadWrite => return go_on(db, &store, synced, states),
     }
+    Ok(compare(states, synced, COMMITS, &read(&db)?))
+}
+
+/// Reads the store, commits once more if everything is there, and opens it again.
+fn go_on(db: Db, store: &Path, synced: usize, states: &[State]) -> Result<(Outcome, String)> {
+    let found = compare(states, synced, COMMITS, &read(&db)?);
+    if found.0 != Outcome::Same {
+        return Ok(found);
+    }
+    db.write(commit(COMMITS + 1))?;
+    db.close()?;
+    let again = builder().open_read_only(store).and_then(|db| read(&db));
+    Ok(match again {
+        Ok(again) => compare(states, COMMITS + 1, COMMITS + 1, &again),
+        Err(error) => (Outcome::Late, error.to_string()),
+    })
 }
 
 /// Runs in the child: answers each request with a line.
@@ -144,13 +157,18 @@ pub(crate) fn serve() {
     println!();
     for request in std::io::stdin().lines() {
         let request = request.unwrap();
-        let (way, image) = request.split_once(' ').unwrap();
+        let mut words = request.splitn(3, ' ');
+        let [way, synced, image] = std::array::from_fn(|_| words.next().unwrap());
         let way = Way::ALL.into_iter().find(|at| at.name() == way).unwrap();
-        let opened = catch_unwind(AssertUnwindSafe(|| open(way, Path::new(image), &states)));
-        let (outcome, text) = opened.unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().cloned();
-            (Outcome::Panicked, text.unwrap_or_else(|| panic.downcast_ref::<&str>().unwrap_or(&"").to_string()))
-        });
+        let opened = catch_unwind(AssertUnwindSafe(|| open(way, Path::new(image), synced.parse().unwrap(), &states)));
+        let (outcome, text) = match opened {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => (Outcome::Refused, format!("{:?}: {error}", error.kind())),
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().map(String::as_str);
+                (Outcome::Panicked, text.or(panic.downcast_ref().copied()).unwrap_or_default().to_owned())
+            }
+        };
         println!("answer {} {}", outcome.name(), text.replace('\n', " "));
     }
 }
@@ -209,16 +227,16 @@ impl Opener {
     }
 
     /// Opens the image that was written.
-    pub(crate) fn open(&mut self, way: Way) -> (Outcome, String) {
-        let hung = SILENCE.into_iter().find_map(|silence| self.ask(way, silence));
+    pub(crate) fn open(&mut self, way: Way, left: Left) -> (Outcome, String) {
+        let hung = SILENCE.into_iter().find_map(|silence| self.ask(way, left, silence));
         hung.unwrap_or((Outcome::Hung, String::new()))
     }
 
-    fn ask(&mut self, way: Way, silence: Duration) -> Option<(Outcome, String)> {
+    fn ask(&mut self, way: Way, left: Left, silence: Duration) -> Option<(Outcome, String)> {
         let image = self.dir.path().join("image");
         let server = self.server.get_or_insert_with(Server::start);
         // When it has died since the last answer, there is none to this.
-        writeln!(server.requests, "{way} {}", image.display()).ok();
+        writeln!(server.requests, "{way} {} {}", left.synced(), image.display()).ok();
         match server.answers.recv_timeout(silence) {
             Ok(answer) => {
                 let (word, text) = answer.split_once(' ').unwrap();

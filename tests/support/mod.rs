@@ -52,3 +52,18 @@ impl Random {
         of[self.below(of.len())].clone()
     }
 }
+
+/// Makes a record of what was synced (`PROFILEDB.synced`) one of an earlier boot of the machine, as power loss does.
+#[cfg(feature = "rocksdb")]
+pub(crate) fn reboot(record: &mut [u8]) {
+    for slot in record.chunks_exact_mut(1_024) {
+        let (text, sum) = slot.split_last_chunk_mut::<4>().unwrap();
+        // A slot that power loss tore stays torn.
+        if crc32c::crc32c(text).to_le_bytes() != *sum {
+            continue;
+        }
+        let boot = text.windows(5).position(|at| at == b"boot ").unwrap() + 5;
+        text[boot] = if text[boot] == b'0' { b'1' } else { b'0' };
+        *sum = crc32c::crc32c(text).to_le_bytes();
+    }
+}

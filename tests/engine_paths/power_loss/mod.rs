@@ -25,6 +25,7 @@ use disk::{Loss, Trace};
 use profiledb::{Batch, Change, Db, Durability, Event, Kind, Profile, ProfileKey, Timestamp, Update};
 use serde_json::Value as Json;
 
+use super::support::reboot;
 use super::{builder, crash};
 
 /// Milliseconds of a day.
@@ -379,26 +380,13 @@ fn acknowledged(said: &[u8]) -> (usize, usize) {
 }
 
 /// Opens what power loss left, and says how many steps are in it.
-/// Makes the record of what was synced one of an earlier boot of the machine, as power loss does.
-fn reboot(store: &Path) {
-    let name = store.join("PROFILEDB.synced");
-    let Ok(mut bytes) = fs::read(&name) else { return };
-    for slot in bytes.chunks_exact_mut(1_024) {
-        let (text, sum) = slot.split_last_chunk_mut::<4>().unwrap();
-        // A slot that power loss tore stays torn.
-        if crc32c::crc32c(text).to_le_bytes() != *sum {
-            continue;
-        }
-        let boot = text.windows(5).position(|at| at == b"boot ").unwrap() + 5;
-        text[boot] = if text[boot] == b'0' { b'1' } else { b'0' };
-        *sum = crc32c::crc32c(text).to_le_bytes();
-    }
-    fs::write(&name, bytes).unwrap();
-}
-
 fn check(image: &Path, (durable, begun): (usize, usize), states: &[State]) -> Result<usize, String> {
     let store = image.join("store");
-    reboot(&store);
+    let synced = store.join("PROFILEDB.synced");
+    if let Ok(mut record) = fs::read(&synced) {
+        reboot(&mut record);
+        fs::write(&synced, record).unwrap();
+    }
     let open = || builder().clock(|| NOW).open(&store).map_err(|error| format!("it does not open: {error:?}"));
     let db = open()?;
     let found = state(&db)?;

@@ -240,6 +240,7 @@ impl Engine {
             .drop_cf(name)
             .map_err(|error| fault::engine(error, &format!("cannot drop the family family={name:?}")))?;
         names.remove(name);
+        self.record_manifest();
         Ok(())
     }
 

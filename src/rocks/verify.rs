@@ -51,7 +51,8 @@ pub(super) fn verify(path: &Path, tails: Tails, expects_synced: bool) -> Result<
     let none = SyncedLengths::default();
     let (marked, is_known) = match &synced {
         SyncedRecord::Lengths(lengths) => (lengths, true),
-        SyncedRecord::Nothing if !expects_synced => (&none, false),
+        // The first one is written and synced before the store expects one: power loss may leave a part of it.
+        SyncedRecord::Nothing | SyncedRecord::Damaged if !expects_synced => (&none, false),
         SyncedRecord::Nothing => return Err(damaged(&path.join(synced::FILE), "is missing or empty")),
         SyncedRecord::Damaged => return Err(damaged(&path.join(synced::FILE), "cannot be read")),
     };

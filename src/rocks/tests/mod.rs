@@ -5,6 +5,7 @@ mod fold;
 mod open;
 mod read;
 mod save;
+mod synced;
 
 use std::collections::BTreeMap;
 use std::fs;

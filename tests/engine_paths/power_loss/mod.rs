@@ -533,7 +533,7 @@ fn what_was_said_of_each_write_on_a_failing_disk_is_true() {
         *said.entry((word, found - durable)).or_insert(0) += 1;
     }
     println!("{points} of {changes} calls failed; what was said, and how much more was there: {said:?}");
-    assert!(stopped.len() > points / 5, "the failures were not spread over the steps: {stopped:?}");
+    assert!(stopped.len() > points.min(40) / 5, "the failures were not spread over the steps: {stopped:?}");
     assert!(["unknown", "refused"].iter().all(|word| said.keys().any(|(said, _)| said == word)), "{said:?}");
 }
 

@@ -70,12 +70,13 @@ pub struct Importer {
     rules: Rules,
     durability: Durability,
     in_flight_bytes_max: usize,
+    start: u64,
 }
 
 impl Importer {
     pub(super) fn new(db: Db, rules: Rules) -> Self {
         let durability = db.store.shared.options.durability;
-        Self { db, rules, durability, in_flight_bytes_max: IN_FLIGHT_BYTES_MAX }
+        Self { db, rules, durability, in_flight_bytes_max: IN_FLIGHT_BYTES_MAX, start: 0 }
     }
 
     /// What each commit survives. Default: that of the store. With [`Durability::Buffered`], [`Db::sync`] at the end
@@ -90,6 +91,28 @@ impl Importer {
     /// are not included.
     pub fn in_flight_bytes(mut self, bytes: usize) -> Self {
         self.in_flight_bytes_max = bytes;
+        self
+    }
+
+    /// Skips this many records of a reader, to continue an import that was interrupted. An input that has fewer is an
+    /// error. Iterators of [`records`](Self::records) are advanced by their owner, so it does not apply to them.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use profiledb::Db;
+    ///
+    /// let db = Db::open(dir.path().join("store"))?;
+    /// let line = "{\"$distinct_id\":\"alice\",\"$add\":{\"logins\":1}}\n";
+    /// let stored = db.importer(db.rules()).updates(std::io::Cursor::new(line)).count() as u64;
+    /// // The same file, after it has grown.
+    /// for outcome in db.importer(db.rules()).start_at(stored).updates(std::io::Cursor::new(line.repeat(2))) {
+    ///     assert_eq!(outcome??.index, 1);
+    /// }
+    /// assert_eq!(db.users().get_property("alice", "logins")?, Some(2.into()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn start_at(mut self, records: u64) -> Self {
+        self.start = records;
         self
     }
 
@@ -108,12 +131,13 @@ impl Importer {
     /// call of [`Read::read`] that it is in.
     pub fn read<T: WireRecord + 'static, R: Read + Send + 'static>(&self, reader: R) -> Import<'static> {
         let (to, from) = sync_channel(CHUNKS_MAX);
-        let rules = self.rules.clone();
-        let thread = Builder::new().name("profiledb-read".into()).spawn(move || read::<T, R>(reader, rules, to));
-        self.import(match thread {
+        let (rules, start) = (self.rules.clone(), self.start);
+        let thread = Builder::new().name("profiledb-read".into()).spawn(move || read::<T, R>(reader, rules, start, to));
+        let source = match thread {
             Ok(thread) => RecordSource::Thread { from, thread: Some(thread) },
             Err(error) => RecordSource::Iter(Box::new(std::iter::once(Err(error.into())))),
-        })
+        };
+        Import { index: self.start, ..self.import(source) }
     }
 
     /// Imports records from an iterator: a request body that was parsed, or records that were made from another
@@ -511,11 +535,26 @@ impl<R: Read> Read for FlushingReader<R> {
     }
 }
 
-/// Parses all records, on the reader thread.
-fn read<T: WireRecord, R: Read>(reader: R, rules: Rules, to: SyncSender<RecordBatch>) {
+/// Parses all records from this one on, on the reader thread.
+fn read<T: WireRecord, R: Read>(reader: R, rules: Rules, start: u64, to: SyncSender<RecordBatch>) {
     let outbox = Rc::new(RefCell::new(Outbox { batch: RecordBatch::default(), bytes: 0, to }));
     let mut records = Records::<_, T>::of(FlushingReader { reader, outbox: Rc::clone(&outbox) }, rules);
-    while let Some(record) = records.next() {
+    let mut skipped = 0;
+    loop {
+        let record = match records.next() {
+            // What was rejected counts as well.
+            Some(Ok(_)) if skipped < start => {
+                skipped += 1;
+                continue;
+            }
+            Some(record) => record,
+            None if skipped < start => {
+                skipped = start;
+                let message = format!("the input ends before the record at which the import continues start={start}");
+                Err(Error::invalid(message))
+            }
+            None => break,
+        };
         let mut outbox = outbox.borrow_mut();
         // A reject has its text already.
         let text = if matches!(record, Ok(Ok(_))) { records.text() } else { &[] };

@@ -73,6 +73,9 @@ impl EventRecord {
 
     fn from_repaired(value: Value, repairs: Vec<Repair>, rules: &Rules) -> Outcome<Self> {
         let mut object = object_of(value)?;
+        if is_update(&object) {
+            return Err(Reject::at("event", "the object is an update, not an event; \"import\" takes updates"));
+        }
         let name = name_of(object.remove("event"));
         let properties = match object.remove("properties") {
             Some(Value::Object(properties)) => properties,
@@ -260,6 +263,12 @@ fn name_of(value: Option<Value>) -> Result<String, Reject> {
         None | Some(Value::Null | Value::String(_)) => Err(missing(FIELD)),
         Some(other) => Err(Reject::at(FIELD, format!("event is a string type={}", bare(&other)))),
     }
+}
+
+/// Whether an object without the parts of an event has the id of a profile.
+fn is_update(object: &Object) -> bool {
+    let has = |name| object.get(name).is_some();
+    !has("event") && !has("properties") && (has("$distinct_id") || has("$group_id"))
 }
 
 fn no_properties(value: Option<&Value>) -> Reject {

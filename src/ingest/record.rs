@@ -66,6 +66,10 @@ impl Record {
 
     fn from_envelope(envelope: Envelope, rules: &Rules) -> Outcome<Self> {
         let mut envelope = envelope.without_nulls();
+        let has = |name| envelope.unknown.iter().any(|(unknown, _)| unknown == name);
+        if envelope.distinct_id.is_none() && envelope.group_id.is_none() && has("event") && has("properties") {
+            return Err(Reject::at("event", "the object is an event, not an update; \"track\" takes events"));
+        }
         let key = identify(&mut envelope, rules)?;
         match change(envelope, key.kind(), rules) {
             Ok((change, notes)) => Ok(Self { key, change, notes, line: None }),

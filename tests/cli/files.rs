@@ -209,3 +209,54 @@ fn a_reader_that_leaves_hides_no_failure() {
     let ended = shell(&bench, "{ sleep 0.2; \"$0\" import bad --rejects no; echo $? >&2; } | true");
     assert_eq!(ended.err.trim(), "2", "{ended:?}");
 }
+
+/// The shell sends the signal when the first records are stored, while the input is still open.
+#[test]
+fn an_interrupted_import_says_where_to_continue_and_applies_nothing_twice() {
+    let bench = CliStore::new();
+    let add = |id: usize| format!("{{\"$distinct_id\":\"u{}\",\"$add\":{{\"n\":1}}}}\n", id % 7);
+    let input: String = (0..5_000).map(|n| if n % 100 == 3 { BAD.to_owned() } else { add(n) }).collect();
+    bench.file("first", ALICE);
+    bench.file("in", &input);
+    for signal in ["INT", "TERM"] {
+        let start = r#"mkfifo pipe; "$0" import first pipe --db "$1" --rejects no & "#;
+        let feed = "exec 3> pipe; head -n 3000 in >&3; sleep 0.5; ";
+        let script = format!("{start}{feed}kill -{signal} $!; wait $!; echo $? >&2; rm pipe");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, PROGRAM, signal]).current_dir(bench.dir.path()).stdin(Stdio::null());
+        let ended = Ended::from(command.output().unwrap());
+        let figures = lines(&ended.out).pop().unwrap();
+        let records = figures["resume"]["records"].as_u64().unwrap();
+        assert_eq!((&figures["resume"]["file"], records > 0), (&"pipe".into(), true), "{ended:?}");
+        assert!(figures["applied"].as_u64().unwrap() + figures["rejected"].as_u64().unwrap() == records + 1);
+        assert!(ended.err.contains(&format!("--resume {records} with pipe")) && ended.err.ends_with("\n1\n"));
+        let resume = records.to_string();
+        let ended = bench.run(&["import", "in", "first", "--db", signal, "--rejects", "no", "--resume", &resume]);
+        assert_eq!(ended.figures().0 + ended.figures().1, 5_001 - records, "{ended:?}");
+    }
+    bench.run(&["import", "first", "in", "--rejects", "no"]);
+    let counts = |db: &str| bench.run(&["list", "--columns", "n,x", "--db", db]).ok();
+    assert_eq!((counts("INT"), counts("TERM")), (counts("store"), counts("store")));
+    bench.run(&["import", "first", "--resume", "2"]).failed(&["ends before the record", "start=2"]);
+    bench.run(&["import", "first", "--resume", "1", "--db", "none"]).failed(&["no store at"]);
+    assert!(!bench.path("none").exists());
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(bench.run(&["completions", shell]).ok().contains("delete-events"));
+    }
+}
+
+#[test]
+fn events_and_updates_that_are_sent_to_each_other_are_told_apart() {
+    let bench = CliStore::new();
+    let event = r#"{"event":"visit","properties":{"distinct_id":"a","time":1700000000}}"#;
+    let group = r#"{"$group_key":"company","$group_id":"g","$set":{"x":1}}"#;
+    for (command, object, hint) in [
+        ("import", event, "\"track\" takes events"),
+        ("track", ALICE, "\"import\" takes updates"),
+        ("track", group, "\"import\""),
+    ] {
+        let ended = bench.feed(&[command, "-"], object.as_bytes());
+        assert_eq!((ended.code, ended.figures()), (2, (0, 1, 0)), "{ended:?}");
+        assert!(lines(&ended.err)[0]["reason"].as_str().unwrap().contains(hint), "{ended:?}");
+    }
+}

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use profiledb::{Kind, Limits};
 
 use crate::failure::Failure;
@@ -116,6 +117,12 @@ pub(crate) enum Command {
     },
     /// Fold every profile and rewrite every file, after which reads are fastest.
     Compact,
+    /// Print a script of completions for a shell.
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: Shell,
+    },
     Backup(BackupArgs),
     /// Restore a backup to the directory of --db, which must not exist or be empty.
     ///
@@ -169,6 +176,9 @@ pub(crate) enum BackupCommand {
 /// Records are applied in order, each on its own: a rejected one does not affect the others. What is applied survives a
 /// crash of the process immediately, and power loss once the last line is printed, before which everything is synced
 /// (with --sync, every commit is). The last line is a JSON object with the figures.
+///
+/// Ctrl-C ends an import after the records that were read, and says how to continue it with --resume, so that no record
+/// is applied twice. A second Ctrl-C ends it at once.
 #[derive(Debug, Flags)]
 pub(crate) struct ImportArgs {
     #[command(flatten)]
@@ -205,6 +215,9 @@ pub(crate) struct ImportOptions {
     /// output. Without it, notes are only counted.
     #[arg(long, value_name = "FILE")]
     pub(crate) notes: Option<PathBuf>,
+    /// Skip the first N records of the first file: continue an import that Ctrl-C interrupted, as its message says.
+    #[arg(long, value_name = "N")]
+    pub(crate) resume: Option<u64>,
     /// Sync every commit, not only the last one.
     #[arg(long)]
     pub(crate) sync: bool,

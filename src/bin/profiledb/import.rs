@@ -14,6 +14,7 @@ use crate::args::ImportOptions;
 use crate::bar;
 use crate::failure::{Failure, SOME_WRONG};
 use crate::input::Input;
+use crate::interrupt::StopSignal;
 use crate::open;
 use crate::output::{self, OutputPath};
 use crate::print;
@@ -30,8 +31,41 @@ pub(crate) struct Summary {
     /// Records of which the disk failed to say whether they are stored.
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) unknown: u64,
+    /// Where to continue after an interruption.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) resume: Option<ResumeMark>,
     pub(crate) seconds: f64,
     pub(crate) per_second: u64,
+}
+
+/// How far an import came that was interrupted.
+#[derive(Debug, Serialize)]
+pub(crate) struct ResumeMark {
+    file: String,
+    /// The records of this file that are stored or rejected.
+    records: u64,
+}
+
+impl ResumeMark {
+    fn failure(&self) -> Failure {
+        let Self { file, records } = self;
+        Failure::new(format!("interrupted; to continue, pass --resume {records} with {file} and the files after it"))
+    }
+}
+
+/// Inputs of an import, and where it starts and ends in them.
+pub(crate) struct InputQueue {
+    inputs: Vec<Input>,
+    /// The number of records to skip of the first.
+    start: u64,
+    interrupt: Option<StopSignal>,
+}
+
+impl InputQueue {
+    /// All of one input.
+    pub(crate) fn one(input: Input) -> Self {
+        Self { inputs: vec![input], start: 0, interrupt: None }
+    }
 }
 
 /// The signature that serde calls.
@@ -45,7 +79,7 @@ pub(crate) fn run<T: WireRecord + 'static>(
     feed: &ImportOptions,
     rules: impl Fn(Rules) -> Rules,
 ) -> Result<ExitCode, Failure> {
-    let ImportOptions { files, reading, rejects, notes, sync } = feed;
+    let ImportOptions { files, reading, rejects, notes, resume, sync } = feed;
     let inputs: Vec<Input> = files.iter().map(|path| Input::named(path)).collect::<Result<_, _>>()?;
     let rules_without_store = rules(Rules::new().limits(reading.limits()).strict(reading.strict));
     let named = [("--rejects", rejects), ("--notes", notes)].into_iter();
@@ -56,21 +90,25 @@ pub(crate) fn run<T: WireRecord + 'static>(
     let mut outputs = outputs.into_iter();
     let rejects = rejects.as_ref().and_then(|_| outputs.next());
     let notes = outputs.next();
-    if !dir.exists() && !has_record::<T>(&inputs, &rules_without_store)? {
+    if resume.is_none() && !dir.exists() && !has_record::<T>(&inputs, &rules_without_store)? {
         // Nothing would be stored, so no store is created.
         let mut report = RecordReport::to(rejects, notes, &bar::none())?;
         let (summary, failure) = refuse::<T>(inputs, &rules_without_store, &mut report);
         return conclude(&summary, failure);
     }
     let durability = if *sync { Durability::Synced } else { Durability::Buffered };
-    let db = open::or_create(Db::builder().limits(reading.limits()), dir)?;
+    let db = open::or_create(Db::builder().limits(reading.limits()).create(resume.is_none()), dir)?;
     let importer = db.importer(rules(db.rules().strict(reading.strict))).durability(durability);
     let bar = bar::of(inputs.iter().map(Input::bytes).sum(), T::PLURAL);
     let mut report = RecordReport::to(rejects, notes, &bar)?;
-    let (summary, failure) = import::<T>(&importer, inputs, &mut report, &bar);
+    let interrupt = StopSignal::handled()?;
+    let inputs = InputQueue { inputs, start: resume.unwrap_or_default(), interrupt: Some(interrupt) };
+    let (summary, failure) = import::<T>(&importer, inputs, &mut report);
     let synced = if durability == Durability::Buffered { db.sync().map_err(Failure::from) } else { Ok(()) };
     bar.finish_and_clear();
-    conclude(&summary, failure.or(synced.err()))
+    // The mark counts on what is before it.
+    let interrupted = summary.resume.as_ref().filter(|_| synced.is_ok()).map(ResumeMark::failure);
+    conclude(&summary, failure.or(synced.err()).or(interrupted))
 }
 
 /// Prints the figures, also of an import that failed, and decides on the exit status.
@@ -144,16 +182,17 @@ struct FileLine<'r, L> {
 /// Imports all inputs, up to the first failure. The figures include what was stored before and in spite of it.
 pub(crate) fn import<T: WireRecord + 'static>(
     importer: &Importer,
-    inputs: Vec<Input>,
+    queue: InputQueue,
     report: &mut RecordReport,
-    bar: &ProgressBar,
 ) -> (Summary, Option<Failure>) {
     let started = Instant::now();
     let mut sum = Summary::default();
     let mut failure = None;
+    let InputQueue { inputs, mut start, interrupt } = queue;
     for input in inputs {
-        failure = import_one::<T>(importer, input, report, bar, &mut sum, started).err();
-        if failure.is_some() {
+        failure = import_one::<T>(importer, input, start, interrupt.as_ref(), report, &mut sum, started).err();
+        start = 0;
+        if failure.is_some() || sum.resume.is_some() {
             break;
         }
     }
@@ -167,25 +206,39 @@ pub(crate) fn import<T: WireRecord + 'static>(
 fn import_one<T: WireRecord + 'static>(
     importer: &Importer,
     input: Input,
+    start: u64,
+    interrupt: Option<&StopSignal>,
     report: &mut RecordReport,
-    bar: &ProgressBar,
     sum: &mut Summary,
     started: Instant,
 ) -> Result<(), Failure> {
     let file = input.name();
-    let reader = input.open().map_err(|error| Failure::from(error).during(format!("cannot read {file}")))?;
-    let mut failure = None;
-    let mut import = importer.read::<T, _>(bar.wrap_read(reader));
+    let cannot_read = |error| Failure::from(error).during(format!("cannot read {file}"));
+    let may_block = input.bytes().is_none();
+    let mut reader = input.open().map_err(cannot_read)?;
+    if let Some(interrupt) = interrupt {
+        reader = interrupt.reader(reader, may_block);
+    }
+    let bar = report.bar.clone();
+    let (mut records, mut failure) = (start, None);
+    let mut import = importer.clone().start_at(start).read::<T, _>(bar.wrap_read(reader));
     while let Some(outcome) = import.next() {
         let reported = match outcome {
             Ok(Ok(imported)) => {
+                records += 1;
                 sum.applied += 1;
                 sum.notes += imported.notes.len() as u64;
                 report.notes(&file, &imported)
             }
             Ok(Err(reject)) => {
+                records += 1;
                 sum.rejected += 1;
                 report.reject(&file, &reject)
+            }
+            Err(error) if StopSignal::caused(&error) => {
+                // After a failure, records that follow it may be stored, so there is no place to continue at.
+                sum.resume = failure.is_none().then(|| ResumeMark { file: file.clone(), records });
+                Ok(())
             }
             Err(error) => {
                 sum.unknown += u64::from(error.is_outcome_unknown());

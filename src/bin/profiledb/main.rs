@@ -15,6 +15,7 @@ mod failure;
 mod get;
 mod import;
 mod input;
+mod interrupt;
 mod join;
 mod known;
 mod list;
@@ -32,7 +33,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use profiledb::ingest::{EventRecord, Record};
 
 use crate::args::{Args, BackupArgs, BackupCommand, Command, ImportArgs, TrackArgs};
@@ -80,6 +81,7 @@ fn run(Args { db, wait, command }: Args) -> Result<ExitCode, Failure> {
         Command::Stats(shape) => done(report::stats(&db, shape.format())),
         Command::Check { rebuild, shape } => report::check(&db, rebuild, shape.format()),
         Command::Compact => done(update::compact(&db)),
+        Command::Completions { shell } => done(print::completions(Args::command(), shell)),
         Command::Backup(BackupArgs { command: Some(BackupCommand::Verify { dir, id, shape }), .. }) => {
             backup::verify(&dir, id, shape.format())
         }

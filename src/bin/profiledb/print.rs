@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
+use clap::Command;
 use clap::ValueEnum;
+use clap_complete::Shell;
 use comfy_table::{Cell, CellAlignment, Table};
 use profiledb::Value;
 use profiledb::join::{Answer, Bucket};
@@ -261,6 +263,15 @@ pub(crate) fn json_line(value: &impl Serialize) -> Result<Vec<u8>, Failure> {
     }
     line.push('\n');
     Ok(line.into_bytes())
+}
+
+/// Prints the completions of a command for a shell.
+pub(crate) fn completions(mut command: Command, shell: Shell) -> Result<(), Failure> {
+    let (name, mut script) = (command.get_name().to_owned(), Vec::new());
+    clap_complete::generate(shell, &mut command, name, &mut script);
+    let mut out = io::stdout().lock();
+    out.write_all(&script)?;
+    Ok(out.flush()?)
 }
 
 /// The text of a cell, and whether it is aligned to the right.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::args::UpdateArgs;
 use crate::bar;
 use crate::failure::Failure;
-use crate::import::{self, RecordReport};
+use crate::import::{self, InputQueue, RecordReport};
 use crate::input::Input;
 use crate::known;
 use crate::open;
@@ -29,9 +29,8 @@ pub(crate) fn update(dir: &Path, update: &UpdateArgs) -> Result<ExitCode, Failur
     let db = open::or_create(Db::builder().limits(reading.limits()), dir)?;
     let rules = db.rules().strict(reading.strict).add_on_groups(*add_on_groups);
     let importer = db.importer(rules).durability(Durability::Synced);
-    let bar = bar::none();
-    let mut report = RecordReport::stderr(&bar);
-    let (summary, failure) = import::import::<Record>(&importer, vec![input], &mut report, &bar);
+    let mut report = RecordReport::stderr(&bar::none());
+    let (summary, failure) = import::import::<Record>(&importer, InputQueue::one(input), &mut report);
     import::conclude(&summary, failure)
 }
 

@@ -136,7 +136,11 @@ fn what_is_refused_and_why() {
 fn what_is_no_event() {
     let rows: &[(&str, Option<&str>, &str)] = &[
         ("{}", Some("event"), "event, missing or empty"),
-        (r#"{"$distinct_id":"d","$set":{}}"#, Some("event"), "event, missing or empty"),
+        (
+            r#"{"$distinct_id":"d","$set":{}}"#,
+            Some("event"),
+            "the object is an update, not an event; \"import\" takes updates",
+        ),
         (r#"{"event":"","properties":{}}"#, Some("event"), "event, missing or empty"),
         (r#"{"event":null,"properties":{}}"#, Some("event"), "event, missing or empty"),
         (r#"{"event":7,"properties":{}}"#, Some("event"), "event is a string type=number"),

@@ -21,8 +21,8 @@ fn fill(path: &Path) -> Db {
         let mut batch = Batch::new();
         for n in from..from + 500 {
             let update = Update::new().set("a", n as i64).set("b", (n * 7_919).to_string()).ignore_time();
-            batch.update(&db.users(), &id(n), update).unwrap();
-            batch.update(&companies, &id(n), Update::new().set("c", (n * 104_729).to_string()).ignore_time()).unwrap();
+            batch.update(&db.users(), id(n), update).unwrap();
+            batch.update(&companies, id(n), Update::new().set("c", (n * 104_729).to_string()).ignore_time()).unwrap();
             let time = Timestamp::from_seconds(1_700_000_000 + (n * 977 % 900_000) as i64);
             batch.append(Event::new("visit", id(n), time).id(format!("i{n}")).set("x", (n * 31_337).to_string()));
         }

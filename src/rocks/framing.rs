@@ -90,9 +90,11 @@ fn file_has_record_after(buffer: &[u8], whole: u64, start: u64, length: u64) -> 
         return false;
     }
     let block = length.saturating_sub(1) / BLOCK as u64 * BLOCK as u64;
-    let in_buffer = (block / BLOCK as u64 % BLOCKS_READ as u64) as usize * BLOCK;
-    let (from, to) = (whole.saturating_sub(block) as usize, (length - block) as usize);
-    let last = buffer.get(in_buffer..in_buffer + to).unwrap_or_default();
+    // What is within the buffer or a block fits.
+    let fits = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let in_buffer = fits(block % buffer.len() as u64);
+    let (from, to) = (fits(whole.saturating_sub(block)), fits(length - block));
+    let last = buffer.get(in_buffer..in_buffer.saturating_add(to)).unwrap_or_default();
     let is_record = |rest: &[u8]| record(rest).is_ok_and(|record| !record.payload.is_empty());
     (from + 1..to).any(|at| last.get(at..).is_some_and(is_record))
 }

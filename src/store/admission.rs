@@ -64,10 +64,8 @@ impl Shared {
         // Also without operators, as `$set` of nothing does.
         write.creates = update.creates();
         for (name, op) in update.ops() {
-            if !matches!(op, Op::Remove(_) | Op::Unset) {
-                if !seen.is_some_and(|seen| seen.contains(name)) {
-                    write.names.push(name.as_str().into());
-                }
+            if !matches!(op, Op::Remove(_) | Op::Unset) && !seen.is_some_and(|seen| seen.contains(name)) {
+                write.names.push(name.as_str().into());
             }
         }
     }

@@ -208,7 +208,8 @@ impl Error {
 
     /// Whether the kind is [`ErrorKind::OutcomeUnknown`]: the write that failed may be stored all the same.
     ///
-    /// ```
+    #[cfg_attr(feature = "rocksdb", doc = "```")]
+    #[cfg_attr(not(feature = "rocksdb"), doc = "```ignore")]
     /// use profiledb::{Db, Update};
     ///
     /// # fn run(db: &Db) -> profiledb::Result<()> {

@@ -11,7 +11,7 @@
 //! boot 3f0c1f5e-...             which boot of the machine wrote it; "-" where there is no such id
 //! turn 17
 //! manifest 5 1234               number of the MANIFEST, and its length in bytes
-//! log 12 40960                  the same of each WAL file that has bytes
+//! log 12 40960                  the same of each WAL file, 0 for one that was only created
 //! zeros up to byte 1,020, then the CRC-32C of all before it, little-endian
 //! ```
 
@@ -201,7 +201,6 @@ impl SyncRecorder {
             });
         }
         self.manifest = None;
-        logs.retain(|_, length| *length > 0);
         Ok(logs)
     }
 

@@ -117,22 +117,27 @@ impl Verifier<'_> {
     fn logs(&mut self, log_min: u64) -> Result<()> {
         let mut logs = file_names::logs(self.path).map_err(|error| cannot(self.path, error))?;
         logs.retain(|(number, _)| *number >= log_min);
-        for number in self.marked.logs.keys().filter(|number| **number >= log_min) {
-            if !logs.iter().any(|(found, _)| found == number) {
-                return Err(damaged(&self.path.join(format!("{number:06}.log")), "is missing"));
-            }
+        let mut missing =
+            self.marked.logs.range(log_min..).filter(|(number, _)| !logs.iter().any(|(found, _)| found == *number));
+        // Power loss may undo the creation of a log that was not synced.
+        let uncreated = missing.clone().next().map(|(number, _)| *number);
+        if let Some((number, _)) = missing.find(|(_, synced)| !self.lost_power || **synced > 0) {
+            return Err(damaged(&self.path.join(format!("{number:06}.log")), "is missing"));
         }
         // Once a log lost its end, no later one may be replayed.
         let mut has_gap = false;
         let mut torn = Vec::new();
         let mut sequence = None;
+        let mut is_empty = false;
         for (number, name) in logs {
+            is_empty |= uncreated.is_some_and(|uncreated| uncreated < number);
             let marked = self.marked.logs.get(&number).copied().unwrap_or(0);
             let mut records = Sequence::default();
             let mut walk = self.walk(&name, &mut records)?;
-            // A log that lost all of its last records looks whole, but the next one does not continue it.
+            // A log that lost all of its last records looks whole, but the next one does not continue it. RocksDB
+            // begins a new log only when the last one has records, so one that is empty lost them.
             let continues = sequence.zip(records.first).is_none_or(|(expected, first)| expected == first);
-            if has_gap || !continues {
+            if has_gap || !continues || (is_empty && walk.length > 0) {
                 // A crash of the process does not make a gap. A writer in another process may, while this is read, and
                 // then this is read again.
                 if !self.lost_power && walk.length > 0 {
@@ -144,6 +149,7 @@ impl Verifier<'_> {
             }
             require(&name, walk, marked)?;
             sequence = records.next.or(sequence);
+            is_empty |= walk.length == 0;
             let Some(stop) = walk.stop else { continue };
             match stop {
                 Stop::Damaged(why) if !self.lost_power => return Err(self.damaged_at(&name, why, walk.whole)),

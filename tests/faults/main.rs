@@ -186,27 +186,37 @@ fn no_cut_of_a_log_is_silent() {
     assert_holds("cuts of logs", |store| sample(cuts(store, ".log"), 30));
 }
 
-/// Whether an older log has become empty, and a later one that was not synced either has not.
-fn is_emptied_before_another(store: &Store, fault: &Fault) -> bool {
-    store.left == Left::Unsynced && store.named(".log")[0].0 == fault.file() && store.content(fault).is_empty()
+/// Whether the older of two unsynced logs is gone.
+fn is_unrecorded(store: &Store, fault: &Fault) -> bool {
+    let is_first = store.named(".log").first().is_some_and(|(name, _)| *name == fault.file());
+    store.left == Left::Unsynced && is_first && matches!(fault, Fault::Remove { .. })
 }
 
 #[test]
 fn no_file_is_removed_emptied_or_swapped_silently() {
     assert_holds("whole files", |store| {
         let mut faults = store.whole_files();
-        faults.retain(|fault| !is_emptied_before_another(store, fault));
+        faults.retain(|fault| !is_unrecorded(store, fault));
         sample(faults, 30)
     });
 }
 
 /// An emptied log has no sequence number that the next could continue.
 #[test]
-#[ignore = "a log is replayed after an unsynced one that is empty or gone, and the commits in between are missing"]
 fn no_log_is_replayed_after_one_that_is_empty() {
     assert_holds("emptied logs", |store| {
         let mut faults = store.whole_files();
-        faults.retain(|fault| is_emptied_before_another(store, fault));
+        faults.retain(|fault| matches!(fault, Fault::Cut { file, .. } if file.ends_with(".log")));
+        faults
+    });
+}
+
+#[test]
+#[ignore = "a log that was begun and never synced is not recorded, so that it may be missing"]
+fn no_log_is_replayed_after_one_that_is_missing() {
+    assert_holds("missing logs", |store| {
+        let mut faults = store.whole_files();
+        faults.retain(|fault| matches!(fault, Fault::Remove { file } if file.ends_with(".log")));
         faults
     });
 }

@@ -144,7 +144,7 @@ impl SyncRecorder {
         let mut recorder = Self { path: path.to_owned(), file, lengths, manifest: None, log: None };
         let listed = recorder.list()?;
         // They may be of a process that was killed before it synced them.
-        for number in listed.keys() {
+        for (number, _) in listed.iter().filter(|(_, length)| **length > 0) {
             match File::open(log(path, *number)) {
                 Ok(log) => log.sync_data()?,
                 // RocksDB deletes logs that it does not need any more.

@@ -319,11 +319,11 @@ impl Engine {
             return if sync { self.sync() } else { Ok(()) };
         }
         let options = if sync { &self.synced } else { &self.buffered };
-        let log_bytes = self.synced_lengths.as_ref().filter(|_| sync).and_then(|recorder| recorder.lock().log_bytes());
         let Err(error) = self.db.write_opt(batch, options) else {
-            if sync {
-                self.record_synced(|recorder| recorder.after_commit(log_bytes));
-            }
+            self.record(|recorder| match sync {
+                true => recorder.after_commit().and_then(|logs| recorder.record(logs)),
+                false => recorder.after_unsynced_commit(),
+            });
             // RocksDB has resumed by itself.
             if self.failed.load(Ordering::Relaxed) {
                 self.failed.store(false, Ordering::Relaxed);
@@ -345,23 +345,22 @@ impl Engine {
         let logs = self.synced_lengths.as_ref().map(|recorder| recorder.lock().list());
         self.db.flush_wal(true).map_err(|error| self.stop(fault::sync(error)))?;
         if let Some(Ok(logs)) = logs {
-            self.record_synced(|_| Ok(logs));
+            self.record(|recorder| recorder.record(logs));
         }
         Ok(())
     }
 
-    /// Records how far the logs were synced.
-    fn record_synced(&self, logs: impl FnOnce(&mut SyncRecorder) -> io::Result<BTreeMap<u64, u64>>) {
+    /// Records how far files were synced.
+    fn record(&self, record: impl FnOnce(&mut SyncRecorder) -> io::Result<()>) {
         let Some(recorder) = &self.synced_lengths else { return };
-        let mut recorder = recorder.lock();
         // What cannot be recorded is recorded after the next sync: the write is durable nevertheless, and a record that
         // lags behind only demands less of the next open.
-        let _ = logs(&mut recorder).and_then(|logs| recorder.record(logs));
+        let _ = record(&mut recorder.lock());
     }
 
     /// Records how long the MANIFEST is, after it grew.
     fn record_manifest(&self) {
-        self.record_synced(|recorder| Ok(recorder.synced_logs()));
+        self.record(|recorder| recorder.record(recorder.synced_logs()));
     }
 
     /// The files that were truncated when the store was opened, and where.

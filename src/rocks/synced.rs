@@ -122,8 +122,8 @@ pub(super) fn boot() -> String {
 
 /// Keeps the record of an open store up to date.
 ///
-/// A log that grew during a commit is the current log, because RocksDB begins a new one before it writes, so listing
-/// the directory is needed only when it did not.
+/// RocksDB begins a new log before it writes. So the newest log that is known is the current one if it grew since the
+/// last commit, and the directory is listed only if it did not.
 pub(super) struct SyncRecorder {
     path: PathBuf,
     file: File,
@@ -132,6 +132,8 @@ pub(super) struct SyncRecorder {
     manifest: Option<File>,
     /// The newest log.
     log: Option<(u64, File)>,
+    /// Its length after the last commit.
+    log_bytes: u64,
 }
 
 impl SyncRecorder {
@@ -141,7 +143,7 @@ impl SyncRecorder {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&name)?;
         let turn = if let SyncedRecord::Lengths(lengths) = before { lengths.turn } else { 0 };
         let lengths = SyncedLengths { boot: boot(), turn, ..SyncedLengths::default() };
-        let mut recorder = Self { path: path.to_owned(), file, lengths, manifest: None, log: None };
+        let mut recorder = Self { path: path.to_owned(), file, lengths, manifest: None, log: None, log_bytes: 0 };
         let listed = recorder.list()?;
         // They may be of a process that was killed before it synced them.
         for (number, _) in listed.iter().filter(|(_, length)| **length > 0) {
@@ -158,22 +160,34 @@ impl SyncRecorder {
         Ok(recorder)
     }
 
-    /// The length of the newest log, to be compared after a commit.
-    pub(super) fn log_bytes(&self) -> Option<u64> {
-        self.log.as_ref().and_then(|(_, file)| file.metadata().ok()).map(|found| found.len())
-    }
-
-    /// The lengths of the logs, after a commit before which the newest log had this length.
-    pub(super) fn after_commit(&mut self, before: Option<u64>) -> io::Result<BTreeMap<u64, u64>> {
-        let after = self.log_bytes();
-        match (&self.log, after) {
-            (Some((number, _)), Some(after)) if before.is_some_and(|before| before < after) => {
+    /// The lengths of the logs, after a synced commit.
+    pub(super) fn after_commit(&mut self) -> io::Result<BTreeMap<u64, u64>> {
+        match self.grown_log() {
+            Some((number, bytes)) => {
                 let mut logs = self.lengths.logs.clone();
-                logs.insert(*number, after);
+                logs.insert(number, bytes);
                 Ok(logs)
             }
-            _ => self.list(),
+            None => self.list(),
         }
+    }
+
+    /// Records a log that was begun, after a commit that was not synced: a later log must not be replayed without it.
+    pub(super) fn after_unsynced_commit(&mut self) -> io::Result<()> {
+        if self.grown_log().is_some() {
+            return Ok(());
+        }
+        let listed = self.list()?;
+        let synced = listed.into_keys().map(|number| (number, self.lengths.logs.get(&number).copied().unwrap_or(0)));
+        let logs = synced.collect();
+        self.record(logs)
+    }
+
+    /// The newest known log and its length, if it grew since the last commit.
+    fn grown_log(&mut self) -> Option<(u64, u64)> {
+        let (number, file) = self.log.as_ref()?;
+        let bytes = file.metadata().ok()?.len();
+        (bytes > std::mem::replace(&mut self.log_bytes, bytes)).then_some((*number, bytes))
     }
 
     /// The lengths of the logs as they were recorded last.
@@ -200,6 +214,7 @@ impl SyncRecorder {
                 Some((number, file))
             });
         }
+        self.log_bytes = self.log.as_ref().and_then(|(number, _)| logs.get(number)).copied().unwrap_or(0);
         self.manifest = None;
         Ok(logs)
     }

@@ -70,14 +70,6 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    /// The file, or the first of two.
-    pub(crate) fn file(&self) -> &str {
-        match self {
-            Self::Flip { file, .. } | Self::Cut { file, .. } | Self::Remove { file } | Self::Older { file, .. } => file,
-            Self::Exchange { one, .. } => one,
-        }
-    }
-
     fn apply(&self, store: &Store, files: &mut Files) {
         match self {
             Self::Flip { file, at, bit } => files.get_mut(file).unwrap()[*at] ^= 1 << bit,
@@ -134,13 +126,6 @@ impl Store {
             }
         }
         faults
-    }
-
-    /// What the file of a fault contains then. Nothing, if it is gone.
-    pub(crate) fn content(&self, fault: &Fault) -> Vec<u8> {
-        let mut files = self.files.clone();
-        fault.apply(self, &mut files);
-        files.remove(fault.file()).unwrap_or_default()
     }
 
     /// Writes the store with a fault into an image, next to which it has a directory for scratch files.

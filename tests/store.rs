@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
-use profiledb::{Batch, Change, Db, Durability, ErrorKind, Kind, Limits, Profile, ProfileKey, Timestamp, Update};
+use profiledb::{
+    Batch, Change, Db, Durability, ErrorKind, Event, Kind, Limits, Profile, ProfileKey, Timestamp, Update,
+};
 use support::TempStore;
 
 fn builder() -> profiledb::Builder {
@@ -451,4 +453,44 @@ fn the_public_types_are_send_and_sync() {
     anywhere::<profiledb::Error>();
     fn sent<T: Send + 'static>() {}
     sent::<profiledb::Profiles>();
+}
+
+#[test]
+fn a_batch_that_skips_what_is_refused_commits_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut limits = Limits::mixpanel();
+    (limits.properties_max, limits.group_keys_max) = (2, 1);
+    let db = Db::builder().limits(limits).open(dir.path().join("store")).unwrap();
+    let (users, teams) = (db.users(), db.groups("team").unwrap());
+    let wide = || Update::new().set("a", 1).set("b", 2).set("c", 3);
+    let batch = || {
+        let mut batch = Batch::new();
+        batch.update(&users, "alice", Update::new().set("a", 1)).unwrap();
+        batch.update(&users, "bob", wide()).unwrap();
+        // No write at all: the positions are those of the batch.
+        batch.update(&users, "carol", Update::new()).unwrap();
+        batch.update(&db.groups("company").unwrap(), "acme", Update::new().set("a", 1)).unwrap();
+        batch.update(&teams, "eng", Update::new().set("a", 1)).unwrap();
+        batch.update(&users, "alice", wide()).unwrap();
+        // A deletion makes room, and is not undone with the update after it.
+        batch.delete(&users, "alice").unwrap();
+        batch.update(&users, "alice", wide()).unwrap();
+        batch.update(&users, "alice", Update::new().set("z", 1)).unwrap();
+        batch.append(Event::new("visit", "alice", Timestamp::from_seconds(1_700_000_000)));
+        batch
+    };
+    assert!(db.write(batch().skip_refused(true)).unwrap_err().is_limit_exceeded());
+    assert!(db.submit(batch()).unwrap().wait().unwrap_err().is_limit_exceeded());
+    assert_eq!((db.kinds(), db.events().iter().count()), (vec![], 0));
+    for _ in 0..2 {
+        let commit = db.submit(batch().skip_refused(true)).unwrap();
+        commit.wait_timeout(Duration::from_secs(60)).unwrap().unwrap();
+        let refused = commit.refused();
+        assert!(refused.iter().all(|(_, error)| error.is_limit_exceeded()), "{refused:?}");
+        assert_eq!(refused.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [1, 4, 5, 7]);
+    }
+    assert_eq!(users.get("alice").unwrap().unwrap().properties().len(), 1);
+    assert!(!users.contains("bob").unwrap() && teams.get("eng").unwrap().is_none());
+    assert_eq!(db.groups("company").unwrap().get_property("acme", "a").unwrap(), Some(1.into()));
+    assert_eq!(db.stats().writes.changes, 2 * 4);
 }

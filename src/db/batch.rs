@@ -27,6 +27,7 @@ use crate::ops::{Change, Update};
 pub struct Batch {
     pub(super) changes: Vec<(ProfileKey, Change)>,
     pub(super) events: Vec<Event>,
+    pub(super) skips_refused: bool,
 }
 
 impl Batch {
@@ -75,6 +76,35 @@ impl Batch {
         self.events.push(event);
     }
 
+    /// Whether a change that its profile cannot take, because it would have too many properties or because there are
+    /// too many group keys, is left out and reported by [`Commit::refused`](crate::Commit::refused), while the others
+    /// are committed together. Default: no, it fails the batch. For batches of changes by senders that do not know of
+    /// each other, as in a request to a server. [`Db::write`](crate::Db::write) cannot report what is left out, so it
+    /// never skips.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use profiledb::{Batch, Db, Limits, Update};
+    ///
+    /// let mut limits = Limits::mixpanel();
+    /// limits.properties_max = 1;
+    /// let db = Db::builder().limits(limits).open(dir.path().join("store"))?;
+    /// let mut batch = Batch::new().skip_refused(true);
+    /// batch.update(&db.users(), "alice", Update::new().set("a", 1))?;
+    /// batch.update(&db.users(), "bob", Update::new().set("a", 1).set("b", 2))?;
+    /// batch.update(&db.users(), "carol", Update::new().set("b", 2))?;
+    /// let commit = db.submit(batch)?;
+    /// while commit.outcome().is_none() {}
+    /// assert_eq!(commit.refused().iter().map(|(at, _)| *at).collect::<Vec<_>>(), [1]);
+    /// assert!(!db.users().contains("bob")? && db.users().contains("carol")?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn skip_refused(mut self, skip: bool) -> Self {
+        self.skips_refused = skip;
+        self
+    }
+
     /// How many updates, deletions and events there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -90,13 +120,13 @@ impl Batch {
 
 impl FromIterator<(ProfileKey, Change)> for Batch {
     fn from_iter<I: IntoIterator<Item = (ProfileKey, Change)>>(changes: I) -> Self {
-        Self { changes: changes.into_iter().collect(), events: Vec::new() }
+        Self { changes: changes.into_iter().collect(), ..Self::default() }
     }
 }
 
 impl FromIterator<Event> for Batch {
     fn from_iter<I: IntoIterator<Item = Event>>(events: I) -> Self {
-        Self { changes: Vec::new(), events: events.into_iter().collect() }
+        Self { events: events.into_iter().collect(), ..Self::default() }
     }
 }
 

@@ -245,7 +245,7 @@ impl Db {
 }
 
 fn one(event: Event) -> Batch {
-    Batch { changes: Vec::new(), events: vec![event] }
+    Batch { events: vec![event], ..Batch::default() }
 }
 
 impl IntoIterator for &EventLog {

@@ -204,7 +204,7 @@ impl Db {
     ///
     /// As [`write`](Self::write).
     pub fn write_with(&self, batch: Batch, durability: Durability) -> Result<()> {
-        let request = self.admit(batch)?;
+        let request = self.admit(batch.skip_refused(false))?;
         if request.is_empty() { Ok(()) } else { self.store.write(request, durability) }
     }
 
@@ -229,7 +229,7 @@ impl Db {
     /// As [`submit`](Self::submit).
     pub fn submit_with(&self, batch: Batch, durability: Durability) -> Result<Commit> {
         let request = self.admit(batch)?;
-        if request.is_empty() { Ok(Commit::done()) } else { self.store.submit(request, durability) }
+        if request.is_empty() { Ok(Commit::done(request.refused)) } else { self.store.submit(request, durability) }
     }
 
     /// As [`submit`](Self::submit), but it never blocks.
@@ -263,7 +263,7 @@ impl Db {
     /// As [`try_submit`](Self::try_submit).
     pub fn try_submit_with(&self, batch: Batch, durability: Durability) -> Result<Commit> {
         let request = self.admit(batch)?;
-        if request.is_empty() { Ok(Commit::done()) } else { self.store.try_submit(request, durability) }
+        if request.is_empty() { Ok(Commit::done(request.refused)) } else { self.store.try_submit(request, durability) }
     }
 
     /// An importer of updates and events that are parsed by `rules`, which are [`Db::rules`] unless there is a reason
@@ -277,9 +277,18 @@ impl Db {
         let shared = &self.store.shared;
         let now = (shared.options.clock)();
         request.profiles.reserve(batch.changes.len());
-        for (key, change) in batch.changes {
-            request.add(shared.admit(key, change, now, &mut Excess::Refused)?);
+        let mut positions = batch.skips_refused.then(Vec::new);
+        for (position, (key, change)) in batch.changes.into_iter().enumerate() {
+            match (shared.admit(key, change, now, &mut Excess::Refused), &mut positions) {
+                (Ok(write), positions) => {
+                    positions.iter_mut().filter(|_| write.is_some()).for_each(|positions| positions.push(position));
+                    request.add(write);
+                }
+                (Err(error), Some(_)) => request.refused.push((position, error)),
+                (Err(error), None) => return Err(error),
+            }
         }
+        request.positions = positions;
         if !batch.events.is_empty() {
             let (groups, limits) = (shared.group_keys(), &shared.options.limits);
             request.events.reserve(batch.events.len());

@@ -40,7 +40,7 @@ pub struct Table {
 impl Table {
     fn batch(&self, id: &str, change: impl Into<Change>) -> Result<Batch> {
         let key = ProfileKey::new(self.kind().clone(), id)?;
-        Ok(Batch { changes: vec![(key, change.into())], events: Vec::new() })
+        Ok(Batch { changes: vec![(key, change.into())], ..Batch::default() })
     }
 
     /// Applies an update to a profile. It is a blind write: nothing is read.

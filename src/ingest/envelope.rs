@@ -21,6 +21,8 @@ enum EnvelopeKey {
     Time,
     IgnoreTime,
     Properties,
+    Token,
+    Ip,
     Operator(Operator),
     Ignored,
     Unknown(String),
@@ -35,10 +37,10 @@ impl EnvelopeKey {
             "$time" => Self::Time,
             "$ignore_time" => Self::IgnoreTime,
             "$properties" => Self::Properties,
-            // The store has no projects, IP addresses or aliases. The others are added by client libraries.
-            "$token"
-            | "$ip"
-            | "$ignore_alias"
+            "$token" => Self::Token,
+            "$ip" => Self::Ip,
+            // The store has no aliases. The others are added by client libraries.
+            "$ignore_alias"
             | "$latitude"
             | "$longitude"
             | "$device_id"
@@ -61,6 +63,8 @@ pub(super) struct Envelope {
     pub(super) time: Option<Value>,
     pub(super) ignore_time: Option<Value>,
     pub(super) properties: Option<Value>,
+    pub(super) token: Option<Value>,
+    pub(super) ip: Option<Value>,
     /// Ascending by operator, each at most once.
     pub(super) operands: Vec<(Operator, Value)>,
     /// The keys without a meaning.
@@ -98,12 +102,12 @@ fn text_of(bytes: &[u8]) -> Result<&str, ParseError> {
 }
 
 impl Envelope {
-    /// Parses the text of an object.
-    pub(super) fn from_slice(bytes: &[u8]) -> Result<Self, ParseError> {
+    /// Parses the text of an object, the token and the address only if requested: the store has neither.
+    pub(super) fn from_slice(bytes: &[u8], has_origin: bool) -> Result<Self, ParseError> {
         let text = text_of(bytes)?;
         let is_altered = Cell::new(false);
         let mut deserializer = serde_json::Deserializer::from_str(text);
-        let envelope = deserializer.deserialize_map(EnvelopeVisitor(ValueSeed(&is_altered)));
+        let envelope = deserializer.deserialize_map(EnvelopeVisitor { seed: ValueSeed(&is_altered), has_origin });
         match envelope.and_then(|envelope| deserializer.end().map(|()| envelope)) {
             Ok(envelope) if !is_altered.get() => Ok(envelope),
             // It is no object, or no JSON, or not the whole text.
@@ -132,6 +136,8 @@ impl Envelope {
             EnvelopeKey::Time => &mut self.time,
             EnvelopeKey::IgnoreTime => &mut self.ignore_time,
             EnvelopeKey::Properties => &mut self.properties,
+            EnvelopeKey::Token => &mut self.token,
+            EnvelopeKey::Ip => &mut self.ip,
             EnvelopeKey::Operator(operator) => {
                 let count = self.operands.len();
                 self.operands.retain(|(other, _)| *other != operator);
@@ -186,7 +192,10 @@ fn broken(error: &serde_json::Error) -> ParseError {
     ParseError::NotJson(Reject::invalid(reason))
 }
 
-struct EnvelopeVisitor<'c>(ValueSeed<'c>);
+struct EnvelopeVisitor<'c> {
+    seed: ValueSeed<'c>,
+    has_origin: bool,
+}
 
 impl<'de> Visitor<'de> for EnvelopeVisitor<'_> {
     type Value = Envelope;
@@ -198,10 +207,11 @@ impl<'de> Visitor<'de> for EnvelopeVisitor<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope, A::Error> {
         let mut envelope = Envelope::default();
         while let Some(key) = map.next_key_seed(KeySeed)? {
-            if matches!(key, EnvelopeKey::Ignored) {
+            let is_origin = matches!(key, EnvelopeKey::Token | EnvelopeKey::Ip);
+            if matches!(key, EnvelopeKey::Ignored) || (is_origin && !self.has_origin) {
                 map.next_value::<IgnoredAny>()?;
-            } else if !envelope.put(key, map.next_value_seed(self.0)?) {
-                self.0.0.set(true);
+            } else if !envelope.put(key, map.next_value_seed(self.seed)?) {
+                self.seed.0.set(true);
             }
         }
         Ok(envelope)

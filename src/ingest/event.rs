@@ -5,6 +5,7 @@
 //! ```
 
 use super::envelope::{bare, is_on, object_of, value_of};
+use super::origin::Origin;
 use super::parse::{Parse, ParseError, RecordParts, RecordWrite, WireRecord, from_slice};
 use super::reject::{Outcome, Reject};
 use super::repair::Repair;
@@ -43,13 +44,15 @@ pub struct EventRecord {
     /// The line on which the record starts, counted from 1, if it was read by [`Records`](super::Records) or from a
     /// request body.
     pub line: Option<u64>,
+    /// Where it comes from, if the rules say to read that.
+    pub origin: Origin,
 }
 
 impl EventRecord {
     /// A record that was made from another format, for [`Importer::records`](crate::Importer::records).
     #[must_use]
     pub fn new(event: Event) -> Self {
-        Self { event, notes: Vec::new(), line: None }
+        Self { event, notes: Vec::new(), line: None, origin: Origin::default() }
     }
 
     /// Parses the JSON text of an event object.
@@ -114,6 +117,9 @@ impl EventRecord {
             found
         });
         let insert_id = id_text(INSERT_ID, parts.insert_id).map(|id| self.event.insert_id = id);
+        if rules.reads_origin() {
+            self.origin = Origin::new(parts.token, parts.ip);
+        }
         self.event.name = name?;
         rules.take_repairs(repairs, &mut self.notes)?;
         if parts.ignore {
@@ -220,7 +226,7 @@ impl Parse for EventRecord {
     }
 
     fn into_parts(self) -> RecordParts {
-        let Self { event, notes, line } = self;
+        let Self { event, notes, line, origin: _ } = self;
         let (id, insert_id) = (event.distinct_id.clone(), event.insert_id.clone());
         RecordParts { line, id, insert_id, notes, write: RecordWrite::Event(event) }
     }
@@ -232,6 +238,8 @@ struct EventFields {
     time: Option<Value>,
     distinct_id: Option<Value>,
     insert_id: Option<Value>,
+    token: Option<Value>,
+    ip: Option<Value>,
     ignore: bool,
     properties: Object,
 }
@@ -246,8 +254,8 @@ impl EventFields {
                 "time" => parts.time = Some(value),
                 "distinct_id" => parts.distinct_id = Some(value),
                 "$insert_id" => parts.insert_id = Some(value),
-                // The store has no projects and no IP addresses.
-                "token" | "ip" => {}
+                "token" => parts.token = Some(value),
+                "ip" => parts.ip = Some(value),
                 "$ignore" if is_on(&value) => parts.ignore = true,
                 _ => drop(parts.properties.insert(name, value)),
             }

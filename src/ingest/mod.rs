@@ -75,6 +75,7 @@ mod frame;
 #[cfg(any(test, feature = "laws"))]
 pub(crate) mod laws;
 mod operand;
+mod origin;
 mod parse;
 mod reader;
 mod record;
@@ -91,6 +92,7 @@ pub use crate::ops::Note;
 pub use event::EventRecord;
 pub use export::Exported;
 pub use frame::{Frame, Framer};
+pub use origin::Origin;
 pub use parse::WireRecord;
 pub(crate) use parse::{RecordParts, RecordWrite};
 pub use reader::{EventRecords, Records};

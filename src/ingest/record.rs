@@ -2,6 +2,7 @@
 
 use super::envelope::{Envelope, bare};
 use super::operand::{UpdateBuilder, leave_out};
+use super::origin::Origin;
 use super::parse::{Parse, ParseError, RecordParts, RecordWrite, WireRecord, from_slice, too_long};
 use super::reject::{Outcome, Reject};
 use super::rules::{Endpoint, Rules};
@@ -35,13 +36,15 @@ pub struct Record {
     /// The line on which the record starts, counted from 1, if it was read by [`Records`](super::Records) or from a
     /// request body.
     pub line: Option<u64>,
+    /// Where it comes from, if the rules say to read that.
+    pub origin: Origin,
 }
 
 impl Record {
     /// A record that was made from another format, for [`Importer::records`](crate::Importer::records).
     #[must_use]
     pub fn new(key: ProfileKey, change: impl Into<Change>) -> Self {
-        Self { key, change: change.into(), notes: Vec::new(), line: None }
+        Self { key, change: change.into(), notes: Vec::new(), line: None, origin: Origin::default() }
     }
 
     /// Parses the JSON text of an update object.
@@ -71,8 +74,9 @@ impl Record {
             return Err(Reject::at("event", "the object is an event, not an update; \"track\" takes events"));
         }
         let key = identify(&mut envelope, rules)?;
+        let origin = if rules.reads_origin() { origin(&mut envelope) } else { Origin::default() };
         match change(envelope, key.kind(), rules) {
-            Ok((change, notes)) => Ok(Self { key, change, notes, line: None }),
+            Ok((change, notes)) => Ok(Self { key, change, notes, line: None, origin }),
             Err(reject) => Err(reject.with_id(key.id())),
         }
     }
@@ -93,7 +97,7 @@ impl Parse for Record {
     }
 
     fn parse(text: &[u8], rules: &Rules) -> Result<Self, ParseError> {
-        let record = Self::from_envelope(Envelope::from_slice(text)?, rules)?;
+        let record = Self::from_envelope(Envelope::from_slice(text, rules.reads_origin())?, rules)?;
         let is_restored = matches!(&record.change, Change::Update(update) if update.restored().is_some());
         let bytes_max = rules.bounds().update_bytes_max;
         if text.len() > bytes_max && !is_restored {
@@ -108,10 +112,19 @@ impl Parse for Record {
     }
 
     fn into_parts(self) -> RecordParts {
-        let Self { key, change, notes, line } = self;
+        let Self { key, change, notes, line, origin: _ } = self;
         let id = key.id().to_owned();
         RecordParts { line, id, insert_id: None, notes, write: RecordWrite::Change(key, change) }
     }
+}
+
+fn origin(envelope: &mut Envelope) -> Origin {
+    let is_set = |operator: &Operator| matches!(operator, Operator::Set | Operator::SetOnce);
+    let mut sets = envelope.operands.iter().filter(|(operator, _)| is_set(operator)).map(|(_, operand)| operand);
+    // Several client libraries put the address among the properties.
+    let inner = || sets.clone().find_map(|operand| operand.as_object()?.get("$ip").cloned());
+    let ip = envelope.ip.take().or_else(inner);
+    Origin { sets: sets.any(|operand| !operand.is_null()), ..Origin::new(envelope.token.take(), ip) }
 }
 
 /// Determines the key of the profile.

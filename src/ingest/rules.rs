@@ -39,6 +39,7 @@ pub struct Rules {
     strict: bool,
     add_on_groups: bool,
     endpoint: Endpoint,
+    origin: bool,
     limits: Limits,
     /// Of `limits`, computed once.
     limits_id: LimitsId,
@@ -68,7 +69,7 @@ impl Default for Rules {
     fn default() -> Self {
         let limits = Limits::default();
         let (limits_id, endpoint) = (limits.id(), Endpoint::default());
-        Self { strict: false, add_on_groups: false, endpoint, limits, limits_id, now: Now::Unknown }
+        Self { strict: false, add_on_groups: false, endpoint, origin: false, limits, limits_id, now: Now::Unknown }
     }
 }
 
@@ -97,6 +98,23 @@ impl Rules {
     #[must_use]
     pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
         self.endpoint = endpoint;
+        self
+    }
+
+    /// Whether the [`Origin`](super::Origin) of each record is read. Default: no.
+    ///
+    /// ```
+    /// use profiledb::ingest::{Record, Rules};
+    ///
+    /// let text = br#"{"$token":"t","$distinct_id":"alice","$ip":"203.0.113.9","$add":{"logins":1}}"#;
+    /// let origin = Record::from_slice(text, &Rules::new().origin(true))?.origin;
+    /// assert_eq!((origin.token.as_deref(), origin.ip.as_deref()), (Some("t"), Some("203.0.113.9")));
+    /// assert!(!origin.sets);
+    /// # Ok::<(), profiledb::Error>(())
+    /// ```
+    #[must_use]
+    pub fn origin(mut self, read: bool) -> Self {
+        self.origin = read;
         self
     }
 
@@ -143,6 +161,10 @@ impl Rules {
 
     pub(super) fn allows_add_on_groups(&self) -> bool {
         self.add_on_groups
+    }
+
+    pub(super) fn reads_origin(&self) -> bool {
+        self.origin
     }
 
     pub(super) fn where_sent(&self) -> Endpoint {

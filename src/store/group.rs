@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 
 use super::first_index::FirstEventWrites;
 use super::names::{self, Names, Seen};
-use super::request::{ProfileWrite, Request};
+use super::request::{ProfileWrite, Refused, Request};
 use super::shared::Shared;
 use crate::codec::{self, EVENTS, Erasure, GROUP_PREFIX};
 use crate::error::{Error, Result};
@@ -78,6 +78,15 @@ struct CommitGroup<'r> {
     tables: Vec<&'r Arc<str>>,
     /// Tables that this group creates. Only what can create a profile creates a table.
     created: Vec<&'r Arc<str>>,
+    /// Writes that were left out of requests that allow it.
+    refused: usize,
+}
+
+/// What a request has done to its group, to be undone from the end.
+#[derive(Default)]
+struct Undone<'r> {
+    writes: Vec<Undo<'r>>,
+    fresh: Vec<(&'r Arc<str>, &'r str)>,
 }
 
 /// The state of a key before a write, for a request that fails after some of its writes.
@@ -95,7 +104,7 @@ impl Leader {
     }
 
     /// Commits a group. One outcome per request: a request over a limit fails alone, a failing engine fails them all.
-    pub(super) fn commit(&mut self, shared: &Shared, requests: &[&Request], sync: bool) -> Vec<Result<()>> {
+    pub(super) fn commit(&mut self, shared: &Shared, requests: &[&Request], sync: bool) -> Vec<Result<Refused>> {
         let writes = requests.iter().map(|request| request.profiles.len()).sum();
         let mut group = CommitGroup {
             keys: Vec::with_capacity(writes),
@@ -104,6 +113,7 @@ impl Leader {
             fresh: BTreeMap::new(),
             tables: Vec::new(),
             created: Vec::new(),
+            refused: 0,
         };
         let known = shared.names.read();
         let mut outcomes: Vec<_> = requests.iter().map(|request| group.add(shared, &known, request)).collect();
@@ -165,7 +175,7 @@ impl Leader {
             }
         }
         batch.commit(sync)?;
-        shared.counters.count(accepted, group.keys.len() + keys + first_events.keys());
+        shared.counters.count(accepted, group.refused, group.keys.len() + keys + first_events.keys());
         for (family, fresh) in &group.fresh {
             let mut known = shared.names.write();
             let seen = known.entry(family);
@@ -235,28 +245,42 @@ fn write_log(engine: &Engine, requests: &[&Request], batch: &mut WriteBatch<'_>)
 }
 
 impl<'r> CommitGroup<'r> {
-    /// Adds a request, or leaves the group as it was.
-    fn add(&mut self, shared: &Shared, known: &Names, request: &'r Request) -> Result<()> {
-        let mut undo: Vec<Undo<'r>> = Vec::new();
-        let (created, mut fresh) = (self.created.len(), Vec::new());
-        let mut writes = request.profiles.iter();
-        let added = writes.try_for_each(|write| self.add_write(shared, known, write, &mut fresh, &mut undo));
-        if added.is_err() {
-            self.created.truncate(created);
-            for (family, name) in fresh {
-                self.fresh.entry(family).or_default().remove(name);
-            }
-            for Undo { at, deleted, operands, dropped } in undo.into_iter().rev() {
-                if let Some(key) = self.keys.get_mut(at) {
-                    key.deleted = deleted;
-                    match dropped {
-                        Some(dropped) => key.operands = dropped,
-                        None => key.operands.truncate(operands),
-                    }
+    /// Adds a request, or leaves the group as it was. Returns the writes that were left out.
+    fn add(&mut self, shared: &Shared, known: &Names, request: &'r Request) -> Result<Refused> {
+        let mut done = Undone::default();
+        let (mut refused, admitted) = (request.refused.clone(), request.refused.len());
+        let start = self.created.len();
+        for (index, write) in request.profiles.iter().enumerate() {
+            let (created, writes, fresh) = (self.created.len(), done.writes.len(), done.fresh.len());
+            let Err(error) = self.add_write(shared, known, write, &mut done) else { continue };
+            let position = request.positions.as_ref().and_then(|positions| positions.get(index));
+            let Some(position) = position.filter(|_| error.is_limit_exceeded()) else {
+                self.undo(&mut done, start, 0, 0);
+                return Err(error);
+            };
+            self.undo(&mut done, created, writes, fresh);
+            refused.push((*position, error));
+        }
+        self.refused += refused.len() - admitted;
+        refused.sort_unstable_by_key(|(position, _)| *position);
+        Ok(refused)
+    }
+
+    /// Undoes what a request did after it had made this number of tables, of writes and of fresh names.
+    fn undo(&mut self, done: &mut Undone<'r>, created: usize, writes: usize, fresh: usize) {
+        self.created.truncate(created);
+        for (family, name) in done.fresh.drain(fresh..) {
+            self.fresh.entry(family).or_default().remove(name);
+        }
+        for Undo { at, deleted, operands, dropped } in done.writes.drain(writes..).rev() {
+            if let Some(key) = self.keys.get_mut(at) {
+                key.deleted = deleted;
+                match dropped {
+                    Some(dropped) => key.operands = dropped,
+                    None => key.operands.truncate(operands),
                 }
             }
         }
-        added
     }
 
     fn add_write(
@@ -264,11 +288,10 @@ impl<'r> CommitGroup<'r> {
         shared: &Shared,
         known: &Names,
         write: &'r ProfileWrite,
-        fresh: &mut Vec<(&'r Arc<str>, &'r str)>,
-        undo: &mut Vec<Undo<'r>>,
+        done: &mut Undone<'r>,
     ) -> Result<()> {
         self.find_or_create_table(shared, write)?;
-        let counted = self.must_be_counted(shared, known, write, fresh);
+        let counted = self.must_be_counted(shared, known, write, &mut done.fresh);
         let at = self.find_or_add(write);
         let Some(key) = self.keys.get_mut(at) else { return Ok(()) };
         let before = if counted { key.properties(&shared.engine())? } else { 0 };
@@ -283,7 +306,7 @@ impl<'r> CommitGroup<'r> {
                 Some(std::mem::take(&mut key.operands))
             }
         };
-        undo.push(Undo { at, deleted, operands, dropped });
+        done.writes.push(Undo { at, deleted, operands, dropped });
         let max = shared.options.limits.properties_max;
         let after = if counted { key.properties(&shared.engine())? } else { 0 };
         if after > max && after > before {

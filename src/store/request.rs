@@ -13,7 +13,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::codec::{EncodedEvent, Erasure, FirstEvent};
 #[cfg(doc)]
 use crate::error::ErrorKind;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What a write survives once it is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,7 +50,15 @@ pub(crate) struct Request {
     pub(crate) erasures: Vec<Erasure>,
     pub(crate) events: Vec<EncodedEvent>,
     pub(crate) first_events: Vec<FirstEvent>,
+    /// Set if a write that its profile cannot take is left out and reported, rather than failing the request: the
+    /// position of each of `profiles` in the batch.
+    pub(crate) positions: Option<Vec<usize>>,
+    /// What was refused on admission already.
+    pub(crate) refused: Refused,
 }
+
+/// The writes of a request that were left out, each with its position in the batch.
+pub(crate) type Refused = Vec<(usize, Error)>;
 
 impl Request {
     /// Adds a write, if there is one.
@@ -85,14 +93,15 @@ pub(super) struct Ticket {
 #[derive(Default)]
 struct State {
     outcome: Option<Result<()>>,
+    refused: Refused,
     /// Of the task that polled last.
     waker: Option<Waker>,
 }
 
 impl Ticket {
-    pub(super) fn finish(&self, outcome: Result<()>) {
+    pub(super) fn finish(&self, outcome: Result<Refused>) {
         let mut state = self.state.lock();
-        state.outcome = Some(outcome);
+        state.outcome = Some(outcome.map(|refused| state.refused.extend(refused)));
         let waker = state.waker.take();
         drop(state);
         self.done.notify_all();
@@ -136,9 +145,9 @@ impl Commit {
     }
 
     /// Of a request without any writes.
-    pub(crate) fn done() -> Self {
+    pub(crate) fn done(refused: Refused) -> Self {
         let ticket = Ticket::default();
-        ticket.finish(Ok(()));
+        ticket.finish(Ok(refused));
         Self(Arc::new(ticket))
     }
 
@@ -174,6 +183,13 @@ impl Commit {
         let mut state = self.0.state.lock();
         self.0.done.wait_while_for(&mut state, |state| state.outcome.is_none(), timeout);
         state.outcome.clone()
+    }
+
+    /// The changes that were left out of a batch that [skips what is refused](crate::Batch::skip_refused), by their
+    /// positions among its changes, ascending. Empty until the write is no longer in flight.
+    #[must_use]
+    pub fn refused(&self) -> Vec<(usize, Error)> {
+        self.0.state.lock().refused.clone()
     }
 
     /// The outcome, if the write is no longer in flight. It does not block.
@@ -230,7 +246,7 @@ mod tests {
             let waker = Waker::from(Arc::clone(task));
             assert!(commit.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         }
-        ticket.finish(Ok(()));
+        ticket.finish(Ok(Vec::new()));
         assert_eq!(tasks.each_ref().map(|task| task.0.load(Ordering::Relaxed)), [0, 1]);
         let outcome = commit.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         assert!(outcome.is_ready());

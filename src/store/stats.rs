@@ -56,11 +56,11 @@ pub(super) struct WriteCounters {
 }
 
 impl WriteCounters {
-    /// Counts requests that were committed together.
-    pub(super) fn count(&self, requests: &[&Request], keys: usize) {
+    /// Counts requests that were committed together, without `refused` of their changes.
+    pub(super) fn count(&self, requests: &[&Request], refused: usize, keys: usize) {
         let changes: usize = requests.iter().map(|request| request.profiles.len()).sum();
         let events: usize = requests.iter().map(|request| request.events.len()).sum();
-        self.changes.fetch_add(changes as u64, Ordering::Relaxed);
+        self.changes.fetch_add(changes.saturating_sub(refused) as u64, Ordering::Relaxed);
         self.events.fetch_add(events as u64, Ordering::Relaxed);
         self.requests.fetch_add(requests.len() as u64, Ordering::Relaxed);
         self.commits.fetch_add(1, Ordering::Relaxed);

@@ -142,7 +142,10 @@ mod rocks;
 mod store;
 
 #[cfg(feature = "rocksdb")]
-pub use db::{Backup, Batch, Builder, Db, EventLog, Import, Imported, Importer, NoteLine, Snapshot, Stats, Table};
+pub use db::{
+    Backup, Batch, Builder, Db, EventLog, FileRepair, Import, Imported, Importer, NoteLine, RepairReport, Snapshot,
+    Stats, Table, TableRepair,
+};
 #[cfg(feature = "rocksdb")]
 pub use log::{EventView, Events};
 #[cfg(feature = "rocksdb")]

@@ -5,7 +5,7 @@
 //! batch    write batches                        table     the profiles of one kind
 //! events   the event log, erasure of a user     snapshot  a consistent point-in-time view
 //! join     a snapshot as the join reads it      stats     statistics, backups
-//! importer bulk import
+//! importer bulk import                      repair    repair of a damaged store
 //! ```
 
 mod batch;
@@ -13,6 +13,7 @@ mod builder;
 mod events;
 mod importer;
 mod join;
+mod repair;
 mod snapshot;
 mod stats;
 mod table;
@@ -25,6 +26,7 @@ pub use batch::Batch;
 pub use builder::Builder;
 pub use events::EventLog;
 pub use importer::{Import, Imported, Importer, NoteLine};
+pub use repair::{FileRepair, RepairReport, TableRepair};
 pub use snapshot::Snapshot;
 pub use stats::{Backup, Stats};
 pub use table::Table;

@@ -39,7 +39,7 @@ pub(crate) fn check(snapshot: &EngineSnapshot, mut found: impl FnMut(&str, &str)
 }
 
 /// A damaged range of the log.
-pub(super) fn damage(DamagedKeys { after, before, error }: DamagedKeys) -> Damage {
+pub(crate) fn damage(DamagedKeys { after, before, error }: DamagedKeys) -> Damage {
     let text = |key: Option<Vec<u8>>| {
         key.map(|key| match EventKey::read(&key) {
             Ok(key) => format!("{} {}", key.time(), String::from_utf8_lossy(key.escaped)),

@@ -30,7 +30,7 @@ pub use view::EventView;
 
 pub(crate) use crate::codec::EVENTS as FAMILY;
 pub(crate) use append::Appender;
-pub(crate) use check::check;
+pub(crate) use check::{check, damage};
 pub(crate) use erase::{DayErasure, UserErasure, first_event_of, whole_days_before};
 pub(crate) use first::FirstEventBackfill;
 pub(crate) use statistics::{estimate_events, scan_events};

@@ -97,6 +97,12 @@ impl Engine {
         Self::open_options(path, mode, EngineOptions::new(settings, operator))
     }
 
+    /// Opens a directory that no other process writes to, with one attempt.
+    pub(super) fn open_settled(path: &Path, mode: Mode, settings: &EngineSettings) -> Result<Self> {
+        settings.check()?;
+        Self::open_once(path, mode, EngineOptions::new(settings, MergeOperator::PROFILE))
+    }
+
     /// A secondary on the current state of the store, sharing the block cache and the counters of this engine.
     ///
     /// `TryCatchUpWithPrimary` of RocksDB is not usable here: what it replayed from the WAL stays in the memtable after

@@ -25,6 +25,10 @@ pub(super) const FILE: &str = "PROFILEDB";
 /// A directory in the target of a restore, until it is complete. The target is no store until then.
 pub(super) const RESTORING: &str = "RESTORING";
 
+/// As long as one of these is in a store, its files are being replaced by repaired ones, and it is no store.
+pub(super) const REPAIRING: &str = "REPAIRING";
+pub(super) const REPAIRED: &str = "REPAIRED";
+
 /// The newest format that this version reads.
 const FORMAT: u32 = 2;
 
@@ -70,6 +74,10 @@ pub(super) enum StoreState {
 /// Checks a store directory before RocksDB opens it. With `create`, a missing or empty directory becomes a store;
 /// nothing else is ever changed. Once the store is locked it is checked again: another process may have made it.
 pub(super) fn admit(path: &Path, create: bool) -> Result<StoreState> {
+    if path.join(REPAIRING).exists() || path.join(REPAIRED).exists() {
+        let path = path.display();
+        return Err(Error::corrupt(format!("a repair was interrupted: \"profiledb repair --db {path}\" completes it")));
+    }
     match look(path, DirectoryKind::Store)? {
         Directory::Vacant if create => mark(path, DirectoryKind::Store).map(|()| StoreState::New),
         Directory::Vacant => Err(no_store(path)),
@@ -82,6 +90,14 @@ pub(super) fn admit(path: &Path, create: bool) -> Result<StoreState> {
                 Err(Error::corrupt(format!("data files without a CURRENT file file={file:?} path={path:?}")))
             }
         },
+    }
+}
+
+/// Checks the directory of a store that is to be repaired.
+pub(super) fn admit_damaged(path: &Path) -> Result<()> {
+    match look(path, DirectoryKind::Store)? {
+        Directory::Vacant => Err(no_store(path)),
+        Directory::Marked => Ok(()),
     }
 }
 

@@ -19,6 +19,7 @@
 //! snapshot         a point-in-time view          scan    a cursor that tells its end from a failure
 //! backup           verified copies               fault   what an error of RocksDB means to a caller
 //! backup_files     which backups there are, and whether each is whole
+//! repair           the longest prefix of a damaged store that is whole
 //! consistent_open  retries an open until the MANIFEST was stable while it was read
 //! ```
 
@@ -35,6 +36,7 @@ mod lock;
 mod manifest;
 mod merge_operator;
 mod options;
+mod repair;
 mod salvage;
 mod scan;
 mod snapshot;
@@ -50,6 +52,7 @@ pub(crate) use batch::WriteBatch;
 pub(crate) use engine::{Engine, Mode, READ_KEYS_MAX};
 pub(crate) use merge_operator::{PendingOperands, probe_folds};
 pub(crate) use options::EngineSettings;
+pub(crate) use repair::{LostKeys, RepairOutcome, RepairedFamily, RepairedFile, plan_repair, repair};
 pub(crate) use salvage::{DamagedKeys, SalvagedRow};
 pub(crate) use scan::{EngineScan, ReadHint};
 pub(crate) use snapshot::EngineSnapshot;

@@ -164,7 +164,7 @@ fn check_first_events(snapshot: &EngineSnapshot, kind: &Kind, report: &mut Table
 }
 
 /// A damaged range of ids.
-pub(super) fn damage(table: &str, DamagedKeys { after, before, error }: DamagedKeys) -> Damage {
+pub(crate) fn damage(table: &str, DamagedKeys { after, before, error }: DamagedKeys) -> Damage {
     // To be shown, whatever they are.
     let text = |key: Option<Vec<u8>>| key.map(|key| String::from_utf8_lossy(&key).into_owned());
     Damage { table: table.to_owned(), after: text(after), before: text(before), reason: error.with_sources() }

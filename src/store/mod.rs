@@ -42,6 +42,7 @@ pub use scan::{KnownIds, Profiles};
 pub use stats::{TableStats, WriteStats};
 pub use view::View;
 
+pub(crate) use check::damage;
 pub(crate) use open::Store;
 pub(crate) use probe::{estimate_rows, has_table, lookup_rows, scan_rows};
 pub(crate) use request::Request;

@@ -83,6 +83,11 @@ impl Names {
         Ok(names)
     }
 
+    /// Makes a table wide, whose names are not all known.
+    pub(super) fn widen(&mut self, family: &Arc<str>) {
+        self.entry(family).wide = true;
+    }
+
     pub(super) fn get(&self, family: &str) -> Option<&Seen> {
         self.0.get(family)
     }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::commit::Committer;
 use super::group::Leader;
-use super::names::Names;
+use super::names::{self, Names, WIDE};
 use super::request::{Commit, Durability, Request};
 use super::shared::{Access, Options, Shared};
 use crate::codec::{self, FirstEvent, META, family_of, first_family_of};
@@ -126,6 +126,20 @@ impl Store {
             self.write(Request { first_events: chunk.to_vec(), ..Request::default() }, Durability::Buffered)?;
         }
         Ok(())
+    }
+
+    /// Makes every table wide: names that it has seen may be missing from the registry.
+    pub(crate) fn widen_tables(&self) -> Result<()> {
+        self.committer()?.exclusively(|| {
+            let engine = self.shared.engine();
+            let mut batch = engine.batch();
+            for kind in self.shared.kinds() {
+                let family = family_of(&kind);
+                names::remember(&mut batch, &family, WIDE)?;
+                self.shared.names.write().widen(&family);
+            }
+            batch.commit(true)
+        })
     }
 
     /// Folds and rewrites every table, the log and the first-event index, so that no operand is pending afterwards.

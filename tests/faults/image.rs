@@ -54,6 +54,12 @@ pub(crate) enum Fault {
         file: String,
         len: usize,
     },
+    /// These bytes are zeros.
+    Zero {
+        file: String,
+        at: usize,
+        len: usize,
+    },
     Remove {
         file: String,
     },
@@ -74,6 +80,7 @@ impl Fault {
         match self {
             Self::Flip { file, at, bit } => files.get_mut(file).unwrap()[*at] ^= 1 << bit,
             Self::Cut { file, len } => files.get_mut(file).unwrap().truncate(*len),
+            Self::Zero { file, at, len } => files.get_mut(file).unwrap()[*at..][..*len].fill(0),
             Self::Remove { file } => drop(files.remove(file).unwrap()),
             Self::Older { file, copy } => drop(files.insert(file.clone(), store.older[*copy][file].clone())),
             Self::Exchange { one, other } => {

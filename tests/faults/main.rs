@@ -14,6 +14,7 @@ mod contents;
 mod image;
 mod opener;
 mod records;
+mod repair;
 #[path = "../support/mod.rs"]
 mod support;
 

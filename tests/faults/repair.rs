@@ -1,0 +1,255 @@
+//! Repairs: whatever is damaged, a repair gives a store that opens and has exactly what it reported, or says why not.
+//! What it reports is compared with the plain fold of what was written. The files as they were are kept.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use profiledb::{Damage, Db, RepairReport};
+
+use super::contents::{COMMITS, ROUND, SETUP, State, builder, commit, read, states};
+use super::image::{Fault, Left, Store};
+use super::{cuts, header_bits, sample};
+
+/// What of the last commits the logs have: after how many of the numbered commits each commit in them leaves the store.
+fn logged(left: Left) -> Vec<usize> {
+    let rounds = SETUP + ROUND..=COMMITS;
+    match left {
+        Left::Closed => vec![COMMITS],
+        Left::Killed | Left::Rebooted => rounds.collect(),
+        // The filler is written and deleted.
+        Left::TwoLogs | Left::Unsynced => {
+            let second = SETUP + 2 * ROUND;
+            rounds.flat_map(|n| vec![n; if n == second { 3 } else { 1 }]).collect()
+        }
+    }
+}
+
+/// Every file below a directory, except for what only opening makes.
+fn contents(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+    let files = entries.filter(|entry| entry.file_name() != "LOCK" && entry.file_type().unwrap().is_file());
+    files.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
+}
+
+/// The table that a name in a state is of.
+fn table(name: &str) -> &str {
+    let word = name.split(' ').next().unwrap();
+    if word == "event" { "events" } else { word }
+}
+
+/// Whether a report says that this is lost.
+fn is_lost(name: &str, lost: &[Damage]) -> bool {
+    lost.iter().filter(|damage| damage.table == table(name)).any(|damage| {
+        let id = name.splitn(3, ' ').nth(1).unwrap().to_owned();
+        // All events are on one day, where they sort by user and time.
+        let place = |text: &String| match damage.table.as_str() {
+            "events" => text.split_once(' ').map(|(time, id)| (id.to_owned(), time.to_owned())).unwrap(),
+            _ => (text.clone(), String::new()),
+        };
+        let json = name.splitn(3, ' ').nth(2).map(|text| serde_json::from_str::<serde_json::Value>(text).unwrap());
+        let time = json.and_then(|event| {
+            let seconds = event["properties"]["time"].as_i64().or(event["time"].as_i64())?;
+            Some(profiledb::Timestamp::from_seconds(if seconds > 100_000 { seconds / 1_000 } else { seconds }))
+        });
+        let at = (id, time.map(|time| time.to_string()).unwrap_or_default());
+        damage.after.as_ref().is_none_or(|after| place(after) < at)
+            && damage.before.as_ref().is_none_or(|before| place(before) > at)
+    })
+}
+
+/// A state without what is lost, and of some tables only. The times of first events are another table's.
+fn part(state: &State, lost: &[Damage], has: impl Fn(&str) -> bool, times: bool) -> State {
+    let kept = state.iter().filter(|(name, _)| has(table(name)) && !is_lost(name, lost));
+    kept.map(|(name, json)| {
+        let mut json = json.clone();
+        if !times && let Some(json) = json.as_object_mut() {
+            json.remove("$mp_first_event_time");
+        }
+        (name.clone(), json)
+    })
+    .collect()
+}
+
+/// What a repaired store has must be what the report says.
+#[track_caller]
+fn assert_reported(left: Left, states: &[State], report: &RepairReport, found: &State, what: &str) -> usize {
+    let logged = logged(left);
+    let commits = logged[report.commits_kept as usize];
+    let ahead: Vec<&str> =
+        report.tables.iter().filter(|table| table.is_ahead).map(|table| table.table.as_str()).collect();
+    let has = |table: &str| !ahead.contains(&table);
+    let times = ahead.is_empty();
+    let expected = part(&states[commits], &report.lost, has, times);
+    assert_eq!(part(found, &[], has, times), expected, "{what}: {report:#?}");
+    for table in &ahead {
+        let of = |state: &State| part(state, &report.lost, |name| name == *table, false);
+        let is_later = states[commits..].iter().any(|later| of(later) == of(found));
+        assert!(is_later, "{what}: {table} is of no later state: {report:#?}");
+    }
+    if report.is_lossless() {
+        assert_eq!((commits, ahead.len()), (COMMITS, 0), "{what}: nothing is lost: {report:#?}");
+    }
+    assert!(report.commits_dropped as usize <= logged.len() - 1 - report.commits_kept as usize, "{what}: {report:#?}");
+    commits
+}
+
+/// Repairs a store with a fault. How many commits it has then, or why it cannot be repaired.
+#[track_caller]
+fn repair(store: &Store, states: &[State], fault: &Fault) -> Result<(usize, RepairReport), String> {
+    let what = format!("{:?}, {fault:?}", store.left);
+    let image = tempfile::tempdir().unwrap();
+    store.write(Some(fault), image.path());
+    let path = image.path().join("store");
+    let before = contents(&path);
+    let planned = Db::plan_repair(&path);
+    assert_eq!(contents(&path), before, "{what}: a plan changes nothing");
+    let report = match Db::repair(&path) {
+        Ok(report) => report,
+        Err(error) => {
+            assert_eq!(contents(&path), before, "{what}: nothing is changed by a repair that fails");
+            assert_eq!(planned.unwrap_err().to_string(), error.to_string(), "{what}");
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+            return Err(format!("{error}{}", cause.unwrap_or_default()));
+        }
+    };
+    let planned = planned.unwrap();
+    assert_eq!(format!("{:?}", planned.files), format!("{:?}", report.files), "{what}: as planned");
+    assert_eq!(planned.lost.len(), report.lost.len(), "{what}: as planned");
+    if !report.damaged {
+        assert_eq!(contents(&path), before, "{what}: nothing was damaged");
+    } else {
+        let mut originals = contents(report.originals.as_ref().unwrap());
+        originals.remove("PROFILEDB");
+        let expected = before.into_iter().filter(|(name, _)| name != "PROFILEDB");
+        assert_eq!(originals, expected.collect(), "{what}: the originals are kept");
+    }
+    let db = builder().open(&path).unwrap_or_else(|error| panic!("{what}: {error}: {report:#?}"));
+    let found = read(&db).unwrap_or_else(|error| panic!("{what}: {error}: {report:#?}"));
+    let commits = if report.damaged {
+        assert_reported(store.left, states, &report, &found, &what)
+    } else {
+        states.iter().rposition(|state| *state == found).expect("a state")
+    };
+    assert!(db.check().unwrap().is_sound(), "{what}");
+    db.write(commit(COMMITS + 1)).unwrap();
+    db.close().unwrap();
+    read(&builder().open_read_only(&path).unwrap()).unwrap();
+    assert!(!Db::plan_repair(&path).unwrap().damaged, "{what}: it is repaired");
+    Ok((commits, report))
+}
+
+/// Repairs each kind of damage of each store. `expected` says whether the outcome is right.
+#[track_caller]
+fn assert_repaired(
+    faults: impl Fn(&Store) -> Vec<Fault>,
+    expected: impl Fn(&Store, &Fault, &Result<(usize, RepairReport), String>) -> bool,
+) {
+    let states = states();
+    for left in Left::ALL {
+        let store = Store::make(left);
+        let mut kept: BTreeMap<String, usize> = BTreeMap::new();
+        for fault in faults(&store) {
+            let outcome = repair(&store, &states, &fault);
+            let shown = match &outcome {
+                Ok((commits, report)) => format!("{commits} of {COMMITS} commits, {} ranges lost", report.lost.len()),
+                Err(error) => error.split("path=").next().unwrap().to_owned(),
+            };
+            assert!(expected(&store, &fault, &outcome), "{left:?}, {fault:?}: {outcome:#?}");
+            *kept.entry(shown).or_default() += 1;
+        }
+        println!("{left:?}: {kept:#?}");
+    }
+}
+
+fn is_lossless(outcome: &Result<(usize, RepairReport), String>) -> bool {
+    outcome.as_ref().is_ok_and(|(commits, report)| *commits == COMMITS && report.is_lossless())
+}
+
+fn files(store: &Store, part: &str) -> Vec<(String, usize)> {
+    store.named(part).into_iter().map(|(name, content)| (name.clone(), content.len())).collect()
+}
+
+#[test]
+fn a_flipped_bit_of_a_log_or_a_manifest_is_corrected() {
+    assert_repaired(
+        |store| {
+            [header_bits(store, ".log"), header_bits(store, "MANIFEST-")]
+                .into_iter()
+                .flat_map(|all| sample(all, 6))
+                .collect()
+        },
+        |_, _, outcome| is_lossless(outcome),
+    );
+}
+
+#[test]
+fn a_damaged_log_is_kept_up_to_the_damage() {
+    let faults = |store: &Store| {
+        let mut faults = sample(cuts(store, ".log"), 6);
+        for (file, len) in files(store, ".log") {
+            let places = [0, len / 3, len / 2, len - len.min(9)].into_iter().filter(|at| at + 9 <= len);
+            faults.extend(places.map(|at| Fault::Zero { file: file.clone(), at, len: 9 }));
+            faults.extend([Fault::Remove { file: file.clone() }, Fault::Cut { file, len: 0 }]);
+        }
+        faults
+    };
+    assert_repaired(faults, |store, fault, outcome| {
+        let Ok((commits, report)) = outcome else { return false };
+        let least = match fault {
+            // All before the damage is there.
+            Fault::Zero { at, len, .. } if at + len > 9 && *at > 0 => SETUP + ROUND + 1,
+            _ => SETUP + ROUND,
+        };
+        *commits >= least && (*commits >= store.left.synced() || report.files.iter().any(|file| file.loses))
+    });
+}
+
+#[test]
+fn a_record_of_what_was_synced_that_is_gone_or_damaged_is_made_anew() {
+    let faults = |_: &Store| {
+        let file = "PROFILEDB.synced".to_owned();
+        vec![
+            Fault::Remove { file: file.clone() },
+            Fault::Cut { file: file.clone(), len: 0 },
+            Fault::Zero { file: file.clone(), at: 20, len: 1_900 },
+        ]
+    };
+    assert_repaired(faults, |_, _, outcome| is_lossless(outcome));
+}
+
+#[test]
+fn a_damaged_manifest_is_repaired_where_the_logs_have_the_rest_and_refused_otherwise() {
+    let faults = |store: &Store| {
+        let mut faults = sample(cuts(store, "MANIFEST-"), 8);
+        for (file, len) in files(store, "MANIFEST-") {
+            let places = [0, len / 3, len / 2, len - 9].into_iter();
+            faults.extend(places.map(|at| Fault::Zero { file: file.clone(), at, len: 9 }));
+            faults.push(Fault::Remove { file });
+        }
+        faults.extend([0, 3].map(|len| Fault::Cut { file: "CURRENT".to_owned(), len }));
+        faults.push(Fault::Remove { file: "CURRENT".to_owned() });
+        faults
+    };
+    assert_repaired(faults, |_, fault, outcome| match (fault, outcome) {
+        (Fault::Cut { file, .. } | Fault::Remove { file }, _) if file == "CURRENT" => is_lossless(outcome),
+        (_, Ok((commits, _))) => *commits == COMMITS,
+        (_, Err(error)) => error.contains("the store cannot be repaired") && error.contains("restore a backup"),
+    });
+}
+
+#[test]
+fn all_of_a_damaged_table_file_is_kept_that_can_be_read() {
+    let faults = |store: &Store| {
+        let mut faults = Vec::new();
+        for (file, len) in files(store, ".sst") {
+            // In the first block; in the blocks of the index and the properties; in the footer.
+            let places = [10, len / 2, len - 500.min(len), len - 60].into_iter();
+            faults.extend(places.map(|at| Fault::Zero { file: file.clone(), at, len: 8 }));
+            faults.extend([Fault::Remove { file: file.clone() }, Fault::Cut { file: file.clone(), len: 0 }]);
+            faults.push(Fault::Cut { file, len: len - 1 });
+        }
+        sample(faults, 30)
+    };
+    assert_repaired(faults, |_, _, outcome| outcome.as_ref().is_ok_and(|(commits, _)| *commits == COMMITS));
+}

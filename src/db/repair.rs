@@ -93,8 +93,8 @@ impl Db {
     /// Repairs a store that cannot be opened: keeps the longest prefix of its history of commits that is whole. Nothing
     /// is dropped that the report does not list, and the files as they were are kept in a directory of the store.
     ///
-    /// * **Logs** are truncated at the first damage, and later ones are dropped. If a single bit of a record was flipped,
-    ///   its checksum says which, and it is corrected instead.
+    /// * **Logs** are truncated at the first damage, and later ones are dropped. If a single bit of a record was
+    ///   flipped, its checksum says which, and it is corrected instead.
     /// * **A MANIFEST** that is cut off is used as far as it goes, if the logs have everything that was written since.
     /// * **Table files** that are damaged are read block by block. Ids in ranges that cannot be read are dropped, also
     ///   if other files have a part of them. All that can be read is written anew, which takes as much space again.

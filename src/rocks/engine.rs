@@ -162,8 +162,9 @@ impl Engine {
             let opened = db.live_files().map_err(|error| fault::open(error, path))?;
             let opened = opened.iter().filter_map(|file| file_names::table(&file.name)).collect();
             if let Some(number) = tables.difference(&opened).next() {
+                let remedy = fault::remedy(path);
                 return Err(Error::corrupt(format!(
-                    "a table file cannot be opened file=\"{number:06}.sst\" path={path:?}"
+                    "a table file cannot be opened{remedy} file=\"{number:06}.sst\" path={path:?}"
                 )));
             }
         }

@@ -18,10 +18,15 @@ pub(super) fn engine(error: rocksdb::Error, doing: &str) -> Error {
 pub(super) fn open(error: rocksdb::Error, path: &Path) -> Error {
     let message = match kind(&error) {
         ErrorKind::InUse => format!("another process has the store open path={path:?}"),
-        ErrorKind::Corrupt => format!("the store is damaged path={path:?}"),
+        ErrorKind::Corrupt => format!("the store is damaged{} path={path:?}", remedy(path)),
         _ => format!("cannot open the store path={path:?}"),
     };
     engine(error, &message)
+}
+
+/// What there is to do about a damaged store.
+pub(super) fn remedy(path: &Path) -> String {
+    format!("; \"profiledb repair --db {}\" keeps what is whole", path.display())
 }
 
 /// An error of a commit.

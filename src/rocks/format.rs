@@ -17,6 +17,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::fault;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The name of the file in a store or backup directory.
@@ -87,7 +88,8 @@ pub(super) fn admit(path: &Path, create: bool) -> Result<StoreState> {
             Database::Absent => Err(no_store(path)),
             // RocksDB would take the directory for a new database, and delete these files as obsolete.
             Database::Orphaned(file) => {
-                Err(Error::corrupt(format!("data files without a CURRENT file file={file:?} path={path:?}")))
+                let remedy = fault::remedy(path);
+                Err(Error::corrupt(format!("data files without a CURRENT file{remedy} file={file:?} path={path:?}")))
             }
         },
     }

@@ -290,7 +290,7 @@ mod tests {
     /// Two records after some others, the last of which fills its block but for a few bytes.
     fn log() -> Vec<u8> {
         let mut log = Vec::new();
-        for (n, length) in [100, 30_000, BLOCK - 7 - 107 - 30_007 - 3 - 7, 40_000, 20].into_iter().enumerate() {
+        for (n, length) in [100, 30_000, BLOCK - 107 - 30_007 - 7 - 3, 40_000, 20].into_iter().enumerate() {
             let payload: Vec<u8> = (0..length).map(|at| (at * 7 + n) as u8).collect();
             let record = framed(log.len() as u64, &payload);
             log.extend(record);

@@ -14,6 +14,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
 
+use super::fault;
 use super::file_names::{self, current};
 use super::format;
 use super::framing::{self, FragmentSink, Stop, Walk};
@@ -80,7 +81,8 @@ impl Verifier<'_> {
     fn manifest(&mut self) -> Result<u64> {
         let (number, name) = current(self.path).map_err(|error| {
             let kind = if error.kind() == io::ErrorKind::InvalidData { ErrorKind::Corrupt } else { ErrorKind::Io };
-            Error::new(kind, format!("cannot read CURRENT path={:?}", self.path)).because(error)
+            let remedy = if kind == ErrorKind::Corrupt { fault::remedy(self.path) } else { String::new() };
+            Error::new(kind, format!("cannot read CURRENT{remedy} path={:?}", self.path)).because(error)
         })?;
         let (marked, length) = self.marked.manifest;
         if marked > number {
@@ -198,8 +200,10 @@ impl Verifier<'_> {
 
     fn damaged_at(&self, name: &Path, why: &str, at: u64) -> Error {
         let hint = match self.tails {
-            Tails::Keep if self.lost_power => "; power loss may have left this: an open for writing truncates it",
-            _ => "",
+            Tails::Keep if self.lost_power => {
+                "; power loss may have left this: an open for writing truncates it".to_owned()
+            }
+            _ => fault::remedy(self.path),
         };
         Error::corrupt(format!("the file is damaged: {why}{hint} file={name:?} offset={at}"))
     }
@@ -216,13 +220,20 @@ fn require(name: &Path, walk: Walk, synced: u64) -> Result<()> {
         return Ok(());
     }
     let (length, whole) = (walk.length, walk.whole);
+    let remedy = fault::remedy(directory(name));
     Err(Error::corrupt(format!(
-        "the file does not reach as far as it was synced file={name:?} length={length} intact={whole} synced={synced}"
+        "the file does not reach as far as it was synced{remedy} file={name:?} length={length} intact={whole} \
+         synced={synced}"
     )))
 }
 
 fn damaged(name: &Path, why: &str) -> Error {
-    Error::corrupt(format!("the store is damaged: a file {why} file={name:?}"))
+    Error::corrupt(format!("the store is damaged: a file {why}{} file={name:?}", fault::remedy(directory(name))))
+}
+
+/// The store that a file is in.
+fn directory(name: &Path) -> &Path {
+    name.parent().unwrap_or(name)
 }
 
 fn cannot(name: &Path, error: io::Error) -> Error {

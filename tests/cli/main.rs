@@ -5,5 +5,6 @@ mod events;
 mod files;
 mod join;
 mod profiles;
+mod repair;
 mod store;
 mod tour;

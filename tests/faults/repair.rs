@@ -176,7 +176,7 @@ fn a_flipped_bit_of_a_log_or_a_manifest_is_corrected() {
         |store| {
             [header_bits(store, ".log"), header_bits(store, "MANIFEST-")]
                 .into_iter()
-                .flat_map(|all| sample(all, 6))
+                .flat_map(|all| sample(all, 3))
                 .collect()
         },
         |_, _, outcome| is_lossless(outcome),
@@ -186,7 +186,7 @@ fn a_flipped_bit_of_a_log_or_a_manifest_is_corrected() {
 #[test]
 fn a_damaged_log_is_kept_up_to_the_damage() {
     let faults = |store: &Store| {
-        let mut faults = sample(cuts(store, ".log"), 6);
+        let mut faults = sample(cuts(store, ".log"), 4);
         for (file, len) in files(store, ".log") {
             let places = [0, len / 3, len / 2, len - len.min(9)].into_iter().filter(|at| at + 9 <= len);
             faults.extend(places.map(|at| Fault::Zero { file: file.clone(), at, len: 9 }));
@@ -221,7 +221,7 @@ fn a_record_of_what_was_synced_that_is_gone_or_damaged_is_made_anew() {
 #[test]
 fn a_damaged_manifest_is_repaired_where_the_logs_have_the_rest_and_refused_otherwise() {
     let faults = |store: &Store| {
-        let mut faults = sample(cuts(store, "MANIFEST-"), 8);
+        let mut faults = sample(cuts(store, "MANIFEST-"), 4);
         for (file, len) in files(store, "MANIFEST-") {
             let places = [0, len / 3, len / 2, len - 9].into_iter();
             faults.extend(places.map(|at| Fault::Zero { file: file.clone(), at, len: 9 }));
@@ -249,7 +249,75 @@ fn all_of_a_damaged_table_file_is_kept_that_can_be_read() {
             faults.extend([Fault::Remove { file: file.clone() }, Fault::Cut { file: file.clone(), len: 0 }]);
             faults.push(Fault::Cut { file, len: len - 1 });
         }
-        sample(faults, 30)
+        sample(faults, 12)
     };
     assert_repaired(faults, |_, _, outcome| outcome.as_ref().is_ok_and(|(commits, _)| *commits == COMMITS));
+}
+
+/// Writes files into a directory that may be there already.
+fn write<'f>(dir: &Path, files: impl Iterator<Item = (&'f String, &'f Vec<u8>)>) {
+    fs::create_dir_all(dir).unwrap();
+    files.for_each(|(name, content)| fs::write(dir.join(name), content).unwrap());
+}
+
+/// Files are replaced one by one. After any number of them, a repair that was interrupted is completed by the next, and
+/// until then nothing opens the store.
+#[test]
+fn an_interrupted_repair_is_completed_by_the_next() {
+    let states = states();
+    let store = Store::make(Left::Killed);
+    let file = "PROFILEDB.synced".to_owned();
+    let image = tempfile::tempdir().unwrap();
+    store.write(Some(&Fault::Remove { file }), image.path());
+    let path = image.path().join("store");
+    let mark = (String::from("PROFILEDB"), fs::read(path.join("PROFILEDB")).unwrap());
+    let mut old = contents(&path);
+    Db::repair(&path).unwrap();
+    let mut new = contents(&path);
+    old.remove("PROFILEDB");
+    new.remove("PROFILEDB");
+    let complete = |write_state: &dyn Fn(&Path), what: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), [(&mark.0, &mark.1)].into_iter());
+        write_state(dir.path());
+        for opened in [builder().open(dir.path()), builder().open_read_only(dir.path())] {
+            assert!(opened.unwrap_err().to_string().contains("a repair was interrupted"), "{what}");
+        }
+        assert!(Db::plan_repair(dir.path()).is_err(), "{what}");
+        let report = Db::repair(dir.path()).unwrap();
+        let mut originals = contents(&report.originals.unwrap());
+        originals.remove("PROFILEDB");
+        assert!(report.damaged && originals == old, "{what}: {:?}", originals.keys());
+        assert_eq!(read(&builder().open(dir.path()).unwrap()).unwrap(), states[COMMITS], "{what}");
+    };
+    for moved in 0..=old.len() {
+        let state = |dir: &Path| {
+            write(&dir.join("REPAIRING/originals"), old.iter().take(moved));
+            write(dir, old.iter().skip(moved));
+            write(&dir.join("REPAIRING/new"), new.iter());
+        };
+        complete(&state, &format!("{moved} originals are moved"));
+    }
+    for moved in 0..=new.len() {
+        let state = |dir: &Path| {
+            write(&dir.join("REPAIRED/originals"), old.iter());
+            write(dir, new.iter().take(moved));
+            write(&dir.join("REPAIRED/new"), new.iter().skip(moved));
+        };
+        complete(&state, &format!("{moved} new files are moved"));
+    }
+}
+
+/// What a repair that was killed had made so far does no harm.
+#[test]
+fn a_repair_that_was_killed_earlier_has_changed_nothing() {
+    let states = states();
+    let store = Store::make(Left::Killed);
+    let image = tempfile::tempdir().unwrap();
+    store.write(None, image.path());
+    let path = image.path().join("store");
+    write(&path.join("REPAIR.tmp/image"), [(&"000001.sst".to_owned(), &vec![1])].into_iter());
+    assert_eq!(read(&builder().open_read_only(&path).unwrap()).unwrap(), states[COMMITS]);
+    assert!(!Db::repair(&path).unwrap().damaged);
+    assert!(!path.join("REPAIR.tmp").exists());
 }

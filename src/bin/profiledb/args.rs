@@ -115,6 +115,17 @@ pub(crate) enum Command {
         #[command(flatten)]
         shape: Shape,
     },
+    /// Repair a store that cannot be opened, or in which "check" finds damage: keep what is whole. Try --dry-run first.
+    ///
+    /// Logs are kept up to the first damage, and table files but for the blocks that cannot be read. What is dropped is
+    /// listed, and the files as they were are kept in DIR/damaged-N. Exit status 2 if anything is dropped.
+    Repair {
+        /// Say what is damaged and what a repair would keep. Change nothing.
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        shape: Shape,
+    },
     /// Fold every profile and rewrite every file, after which reads are fastest.
     Compact,
     /// Print a script of completions for a shell.

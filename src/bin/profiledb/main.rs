@@ -24,6 +24,7 @@ mod names;
 mod open;
 mod output;
 mod print;
+mod repair;
 mod report;
 mod scope;
 mod span;
@@ -80,6 +81,7 @@ fn run(Args { db, wait, command }: Args) -> Result<ExitCode, Failure> {
         Command::Tables(shape) => done(report::tables(&db, shape.format())),
         Command::Stats(shape) => done(report::stats(&db, shape.format())),
         Command::Check { rebuild, shape } => report::check(&db, rebuild, shape.format()),
+        Command::Repair { dry_run, shape } => repair::run(&db, dry_run, shape.format()),
         Command::Compact => done(update::compact(&db)),
         Command::Completions { shell } => done(print::completions(Args::command(), shell)),
         Command::Backup(BackupArgs { command: Some(BackupCommand::Verify { dir, id, shape }), .. }) => {

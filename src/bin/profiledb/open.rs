@@ -1,5 +1,6 @@
 //! Opens the store of `--db`.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -36,8 +37,23 @@ pub(crate) fn or_create(settings: Builder, dir: &Path) -> Result<Db, Failure> {
     loop {
         match settings.clone().open(dir) {
             Err(error) if error.is_in_use() && started.elapsed() < wait => std::thread::sleep(PAUSE),
-            opened => return opened.map_err(|error| explain(error, dir)),
+            Ok(db) => {
+                warn_of_truncated(&db);
+                return Ok(db);
+            }
+            Err(error) => return Err(explain(error, dir)),
         }
+    }
+}
+
+/// Says what opening a store has cut off.
+fn warn_of_truncated(db: &Db) {
+    for file in db.stats().truncated {
+        // If the standard error is closed, there is no way to report that.
+        let _ = writeln!(
+            std::io::stderr(),
+            "profiledb: warning: what a crash left unfinished was cut off: {file}; a copy of the file ends in .torn"
+        );
     }
 }
 

@@ -83,7 +83,7 @@ pub(crate) fn check(dir: &Path, rebuild: bool, format: Format) -> Result<ExitCod
         Format::Ndjson => print::line(&checked),
         Format::Json => pretty(&checked),
         Format::Csv => rows(&report, format),
-        Format::Table => rows(&report, format).and_then(|()| findings(&report, sound)),
+        Format::Table => rows(&report, format).and_then(|()| findings(&report, sound, dir)),
     };
     match printed {
         Ok(()) if sound => Ok(ExitCode::SUCCESS),
@@ -93,7 +93,7 @@ pub(crate) fn check(dir: &Path, rebuild: bool, format: Format) -> Result<ExitCod
     }
 }
 
-fn pretty(value: &impl Serialize) -> Result<(), Failure> {
+pub(crate) fn pretty(value: &impl Serialize) -> Result<(), Failure> {
     let mut out = print::stdout();
     writeln!(out, "{}", serde_json::to_string_pretty(value)?)?;
     Ok(out.flush()?)
@@ -121,23 +121,27 @@ fn rows(report: &CheckReport, format: Format) -> Result<(), Failure> {
     rows.end()
 }
 
-fn findings(report: &CheckReport, sound: bool) -> Result<(), Failure> {
+fn findings(report: &CheckReport, sound: bool, dir: &Path) -> Result<(), Failure> {
     let mut out = print::stdout();
     for table in &report.tables {
         for finding in &table.findings {
             writeln!(out, "{} {:?}: {}", harmless(&table.table), finding.id, harmless(&finding.what))?;
         }
-        for Damage { table, after, before, reason, .. } in &table.damage {
-            let end =
-                |key: &Option<String>, none: &str| key.as_ref().map_or_else(|| none.to_owned(), |id| format!("{id:?}"));
-            let (after, before) = (end(after, "the beginning"), end(before, "the end"));
-            let (table, reason) = (harmless(table), harmless(reason));
-            writeln!(out, "{table} cannot be read between {after} and {before}: {reason}")?;
-        }
+        table.damage.iter().try_for_each(|damage| writeln!(out, "{}", damaged_range(damage)))?;
     }
     if let Some(failure) = &report.engine_failure {
         writeln!(out, "the engine reported: {failure}")?;
     }
     writeln!(out, "{}", if sound { "sound" } else { "NOT SOUND" })?;
+    if report.tables.iter().any(|table| !table.damage.is_empty()) {
+        writeln!(out, "to keep what can be read: profiledb repair --db {}", dir.display())?;
+    }
     Ok(out.flush()?)
+}
+
+/// A range that cannot be read, in words.
+pub(crate) fn damaged_range(Damage { table, after, before, reason, .. }: &Damage) -> String {
+    let end = |key: &Option<String>, none: &str| key.as_ref().map_or_else(|| none.to_owned(), |id| format!("{id:?}"));
+    let (after, before) = (end(after, "the beginning"), end(before, "the end"));
+    format!("{} cannot be read between {after} and {before}: {}", harmless(table), harmless(reason))
 }

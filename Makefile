@@ -20,7 +20,7 @@ endif
 
 CARGO ?= cargo
 CORE := --no-default-features --features laws
-FULL := --release --features cli,laws
+FULL := --release --features cli,laws,server
 DENY_WARNINGS := -- --deny warnings
 
 .PHONY: help setup demo test test-core crash lint features package bench fuzz fuzz-list fuzz-smoke
@@ -61,6 +61,7 @@ features: setup ## each set of features alone, and that all of them share one Ro
 	$(CARGO) clippy --no-default-features --features laws --all-targets $(DENY_WARNINGS)
 	$(CARGO) clippy --release --no-default-features --features rocksdb --all-targets $(DENY_WARNINGS)
 	$(CARGO) clippy --release --features cli --all-targets $(DENY_WARNINGS)
+	$(CARGO) clippy --release --features server $(DENY_WARNINGS)
 
 # Not by `cargo package` itself, which builds in the dev profile: that would be another RocksDB.
 PACKED = $(or $(CARGO_TARGET_DIR),target)/package

@@ -65,6 +65,7 @@
 //! * Fastest loading: [`Durability::Buffered`], and [`Db::sync`] at the end.
 //! * Update objects and events as Mixpanel's clients send them: [`ingest`], with [`Db::rules`].
 //! * Bulk import of files, streams and request bodies, with an outcome for each record: [`Db::importer`].
+//! * Over HTTP, for the official clients of Mixpanel: `server`, behind a feature.
 //! * Events that are kept elsewhere: [`Join::events_from`](join::Join::events_from) an iterator.
 //! * Erasure of a user, as data protection laws require: [`Db::delete_user`].
 //! * The same folds without RocksDB, for harnesses and other engines: [`merge`].
@@ -74,6 +75,7 @@
 //!
 //! * `rocksdb` (default): the store. Without it the crate is the pure core, which needs no C++ compiler.
 //! * `cli`: the `profiledb` binary.
+//! * `server`: the HTTP server as a library, and with `cli` the command `profiledb serve`.
 //! * `laws`: the law of the algebra as callable code, with generators of updates.
 
 // Nothing here panics on input or on data: RocksDB calls the merge from its own threads, where a panic would end the
@@ -138,6 +140,8 @@ mod model;
 mod ops;
 #[cfg(feature = "rocksdb")]
 mod rocks;
+#[cfg(feature = "server")]
+pub mod server;
 #[cfg(feature = "rocksdb")]
 mod store;
 

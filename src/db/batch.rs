@@ -111,6 +111,12 @@ impl Batch {
         self.changes.len() + self.events.len()
     }
 
+    /// How many changes of profiles, and how many events.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        (self.changes.len(), self.events.len())
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

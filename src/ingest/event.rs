@@ -81,7 +81,7 @@ impl EventRecord {
         }
         let name = name_of(object.remove("event"));
         let properties = match object.remove("properties") {
-            Some(Value::Object(properties)) => properties,
+            Some(Value::Object(properties)) => with_user(name.as_deref().unwrap_or_default(), properties),
             // Without properties and without a name, the missing name is reported.
             other => return Err(name.err().unwrap_or_else(|| no_properties(other.as_ref()))),
         };
@@ -262,6 +262,23 @@ impl EventFields {
         }
         parts
     }
+}
+
+/// The events of identity may come without a user: theirs is the one that they identify.
+fn with_user(name: &str, mut properties: Object) -> Object {
+    const USER: &str = "distinct_id";
+    if properties.get(USER).is_some_and(|id| !id.is_null()) {
+        return properties;
+    }
+    let user = match name {
+        "$identify" => properties.get("$identified_id"),
+        "$merge" => properties.get("$distinct_ids").and_then(|ids| ids.as_list()?.first()),
+        _ => None,
+    };
+    if let Some(user) = user.cloned() {
+        properties.insert(USER, user);
+    }
+    properties
 }
 
 fn name_of(value: Option<Value>) -> Result<String, Reject> {

@@ -50,6 +50,7 @@
 //! | in an event                                    | lenient (the default)            | strict |
 //! |------------------------------------------------|----------------------------------|--------|
 //! | `distinct_id` is a number or a boolean         | its text                         | same   |
+//! | no `distinct_id`, of `$identify`, `$merge`     | `$identified_id`, the first of `$distinct_ids` | same |
 //! | `distinct_id` is `""`                          | an anonymous event               | same   |
 //! | `distinct_id` of broken clients: `"anon"`, `0` | error                            | same   |
 //! | `time` as text: a number, ISO 8601             | that time, with a note           | error  |

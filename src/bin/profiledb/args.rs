@@ -13,6 +13,7 @@ use crate::measures::Measures;
 use crate::names;
 use crate::print::Format;
 use crate::scope::ScopeFlags;
+use crate::serve_args::ServeArgs;
 use crate::span::BEFORE_HELP;
 
 /// An embedded store of user and group profiles, and of events that are joined with them.
@@ -100,6 +101,7 @@ pub(crate) enum Command {
     Export(ExportArgs),
     Events(EventsArgs),
     Join(JoinArgs),
+    Serve(Box<ServeArgs>),
     /// Print the tables, with the number of profiles or events in each.
     Tables(Shape),
     /// Print the sizes of the tables on disk and in memory. Cheap: nothing is read, so counts are estimates.

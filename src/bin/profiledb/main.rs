@@ -27,6 +27,9 @@ mod print;
 mod repair;
 mod report;
 mod scope;
+#[cfg(feature = "server")]
+mod serve;
+mod serve_args;
 mod span;
 mod update;
 
@@ -78,6 +81,12 @@ fn run(Args { db, wait, command }: Args) -> Result<ExitCode, Failure> {
         Command::Export(export) => export::run(&db, &export),
         Command::Events(events) => events::run(&db, &events),
         Command::Join(join) => done(join::run(&db, &join)),
+        #[cfg(feature = "server")]
+        Command::Serve(serve) => done(serve::run(&db, &serve)),
+        #[cfg(not(feature = "server"))]
+        Command::Serve(_) => Err(Failure::new(
+            "this profiledb was built without the feature \"server\"; \"cargo install --features cli,server\" has it",
+        )),
         Command::Tables(shape) => done(report::tables(&db, shape.format())),
         Command::Stats(shape) => done(report::stats(&db, shape.format())),
         Command::Check { rebuild, shape } => report::check(&db, rebuild, shape.format()),

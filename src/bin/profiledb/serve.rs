@@ -1,0 +1,137 @@
+//! The command `serve`.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use profiledb::server::{Project, ProjectConfig, Server, ServerLimits};
+use profiledb::{Db, Durability};
+use tokio::net::TcpListener;
+use tokio::runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::level_filters::LevelFilter;
+
+use crate::failure::Failure;
+use crate::open;
+use crate::serve_args::{DurabilityName, LimitFlags, LogLevel, ServeArgs};
+
+/// The exit status after the second signal, as shells have it for Ctrl-C.
+const AT_ONCE: i32 = 130;
+
+/// Serves until a signal.
+pub(crate) fn run(dir: &Path, args: &ServeArgs) -> Result<(), Failure> {
+    log_from(args.log);
+    let durability = match args.durability {
+        DurabilityName::Synced => Durability::Synced,
+        DurabilityName::Buffered => Durability::Buffered,
+    };
+    let mut server = Server::builder().limits(limits(&args.limits));
+    if let (Some(certificates), Some(key)) = (&args.tls_cert, &args.tls_key) {
+        server = server.tls(&read(certificates)?, &read(key)?)?;
+    }
+    for network in &args.trusted_proxy {
+        server = server.trusted_proxy(network.parse()?);
+    }
+    let mut stores = Vec::new();
+    for (project, db) in projects(dir, args)? {
+        server = server.project(project.durability(durability));
+        stores.push(db);
+    }
+    let (server, is_tls) = (server.build()?, args.tls_cert.is_some());
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
+    let served = runtime.block_on(serve(server, args, is_tls));
+    // Tasks whose clients have left still hold requests that are being committed.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    stores.into_iter().try_for_each(Db::close)?;
+    served
+}
+
+async fn serve(server: Server, args: &ServeArgs, is_tls: bool) -> Result<(), Failure> {
+    let listen = |error: io::Error| Failure::from(error).during(format!("cannot listen on {}", args.listen));
+    let listener = TcpListener::bind(args.listen).await.map_err(listen)?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let scheme = if is_tls { "https" } else { "http" };
+    // Programs that start it read this line.
+    writeln!(io::stdout(), "listening on {scheme}://{}", listener.local_addr()?)?;
+    io::stdout().flush()?;
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("ending");
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            std::process::exit(AT_ONCE);
+        });
+    };
+    server.serve(listener, stop).await;
+    Ok(())
+}
+
+/// The projects, with their stores open.
+fn projects(dir: &Path, args: &ServeArgs) -> Result<Vec<(Project, Db)>, Failure> {
+    let mut configs = Vec::new();
+    if let Some(file) = &args.projects {
+        let text = String::from_utf8(read(file)?)?;
+        let beside = file.parent().unwrap_or_else(|| Path::new(""));
+        for mut config in ProjectConfig::parse_file(&text)? {
+            config.dir = beside.join(&config.dir);
+            configs.push(config);
+        }
+    }
+    for parts in &args.project {
+        configs.push(ProjectConfig::parse_flag(parts)?);
+    }
+    if configs.is_empty() && args.projects.is_none() {
+        let db = open::or_create(Db::builder(), dir)?;
+        return Ok(vec![(Project::new(db.clone()), db)]);
+    }
+    let opened = configs.into_iter().map(|config| {
+        let db = open::or_create(Db::builder(), &config.dir)?;
+        Ok((config.project(db.clone()), db))
+    });
+    opened.collect()
+}
+
+fn limits(flags: &LimitFlags) -> ServerLimits {
+    fn set<T: Copy>(limit: &mut T, flag: Option<T>) {
+        *limit = flag.unwrap_or(*limit);
+    }
+    let seconds = |flag: Option<u64>| flag.map(Duration::from_secs);
+    let mut limits = ServerLimits::default();
+    set(&mut limits.body_bytes_max, flags.body_bytes_max);
+    set(&mut limits.inflated_bytes_max, flags.inflated_bytes_max);
+    set(&mut limits.buffered_bytes_max, flags.buffered_bytes_max);
+    set(&mut limits.uncommitted_bytes_max, flags.uncommitted_bytes_max);
+    set(&mut limits.head_bytes_max, flags.head_bytes_max);
+    set(&mut limits.connections_max, flags.connections_max);
+    set(&mut limits.head_deadline, seconds(flags.head_deadline));
+    set(&mut limits.body_deadline, seconds(flags.body_deadline));
+    set(&mut limits.write_deadline, seconds(flags.write_deadline));
+    set(&mut limits.work_deadline, seconds(flags.work_deadline));
+    set(&mut limits.shutdown_deadline, seconds(flags.shutdown_deadline));
+    set(&mut limits.queries_max, flags.queries_max);
+    set(&mut limits.sessions_max, flags.sessions_max);
+    set(&mut limits.session_lifetime, seconds(flags.session_lifetime));
+    limits
+}
+
+fn log_from(level: LogLevel) {
+    let level = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr).with_ansi(false).init();
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    fs::read(file).map_err(|error| Failure::from(error).during(format!("cannot read {}", file.display())))
+}

@@ -1,0 +1,34 @@
+//! `/healthz` and `/metrics`, for those who operate the server.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::json;
+
+use super::refusal::json_response;
+use super::reply;
+use super::serving::Serving;
+
+/// Whether the stores take writes.
+pub(super) async fn healthz(State(serving): State<Arc<Serving>>) -> Response {
+    let stopped = serving.projects.iter().any(|project| project.db.stats().writes_stopped);
+    let (status, text) =
+        if stopped { (StatusCode::SERVICE_UNAVAILABLE, "writes stopped") } else { (StatusCode::OK, "ok") };
+    json_response(status, &json!({"status": text}))
+}
+
+/// The counters of the server and of its stores.
+pub(super) async fn metrics(State(serving): State<Arc<Serving>>) -> Response {
+    let stats: Vec<_> = serving.projects.iter().map(|project| project.db.stats()).collect();
+    let sum = |count: fn(&crate::Stats) -> u64| stats.iter().map(count).sum::<u64>();
+    let gauges = [
+        ("uncommitted_bytes", "Bytes of bodies that are being parsed and committed.", serving.uncommitted_bytes()),
+        ("sessions_held", "Queries that are held for their further pages.", serving.sessions.len() as u64),
+        ("store_commits", "Batches that the stores have committed since they were opened.", sum(|s| s.writes.commits)),
+        ("store_background_errors", "Failed flushes and compactions.", sum(|s| s.background_errors)),
+        ("store_writes_stopped", "Stores that take no writes.", sum(|s| u64::from(s.writes_stopped))),
+    ];
+    reply::text("text/plain; version=0.0.4; charset=utf-8", serving.metrics.text(&gauges).into_bytes())
+}

@@ -1,0 +1,8 @@
+//! The HTTP server against plain requests. Test names with a number hold that case of docs/CONTRACT.md.
+
+mod bench;
+mod connections;
+mod encodings;
+mod ingestion;
+mod queries;
+mod refusals;

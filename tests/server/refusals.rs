@@ -1,0 +1,157 @@
+//! What is refused as a whole: paths, methods, sizes. Every refusal is JSON, and a page of any origin can read it.
+
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use profiledb::server::ServerLimits;
+
+use crate::bench::{Reply, TestServer};
+
+#[track_caller]
+fn is_readable(reply: &Reply, origin: &str) {
+    assert_eq!(reply.header("access-control-allow-origin").as_deref(), Some(origin), "{reply:?}");
+    assert_eq!(reply.header("access-control-allow-credentials").as_deref(), Some("true"), "{reply:?}");
+    assert!(reply.header("vary").unwrap().contains("origin"), "{reply:?}");
+    assert!(reply.header("access-control-expose-headers").unwrap().contains("retry-after"), "{reply:?}");
+}
+
+#[test]
+fn k85_pages_of_other_origins() {
+    let server = TestServer::start();
+    for path in ["/engage", "/groups/", "/track", "/import", "/record/", "/nothing", "/v1/p"] {
+        let headers = [
+            ("origin", "https://a.example"),
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", "content-type, x-own"),
+        ];
+        let preflight = server.request("OPTIONS", path, &headers, "");
+        assert_eq!(preflight.status, 200, "{path}");
+        assert_eq!(preflight.header("access-control-allow-headers").unwrap(), "content-type, x-own");
+        assert_eq!(preflight.header("access-control-allow-origin").unwrap(), "https://a.example");
+        assert_eq!(preflight.header("access-control-allow-credentials").unwrap(), "true");
+        assert!(preflight.header("access-control-allow-methods").unwrap().contains("POST"));
+        let answer = server.request("POST", path, &[("origin", "https://a.example")], "data=x");
+        is_readable(&answer, "https://a.example");
+    }
+    is_readable(&server.request("DELETE", "/engage", &[("origin", "null")], ""), "null");
+}
+
+#[test]
+fn refusals_are_json_in_the_shape_of_their_path() {
+    let server = TestServer::start();
+    let not_found = server.get("/decide?v=1");
+    assert_eq!(not_found.with(404), r#"{"status":0,"error":"there is no such path path=\"/decide\""}"#);
+    let method = server.request("PUT", "/engage", &[], "x");
+    assert_eq!(
+        method.with(405),
+        r#"{"status":0,"error":"the path does not take this method method=PUT path=\"/engage\""}"#
+    );
+    let import = server.request("PUT", "/import", &[], "x").value();
+    assert_eq!((import["code"].as_u64(), import["status"].as_str()), (Some(405), Some("Method Not Allowed")));
+    for path in ["/api/2.0/jql", "/api/2.0/funnels", "/api/app/nothing"] {
+        let value = server.get(path).value();
+        assert_eq!(value["status"], "error");
+        assert!(value["error"].as_str().unwrap().contains(path), "{value}");
+    }
+}
+
+#[test]
+fn clients_with_flags_settings_and_recordings_stay_quiet() {
+    let server = TestServer::start();
+    assert_eq!(server.get("/flags?context=x").with(200), r#"{"flags":{}}"#);
+    assert_eq!(server.get("/flags/").with(200), r#"{"flags":{}}"#);
+    assert_eq!(server.get("/flags/definitions").with(200), r#"{"flags":[]}"#);
+    assert_eq!(server.get("/settings/").with(200), "{}");
+    let headers = [("content-type", "application/octet-stream"), ("content-encoding", "gzip")];
+    assert_eq!(server.request("POST", "/record/?seq=0", &headers, b"\x1f\x8b\x00\x01".repeat(1_000)).with(200), "{}");
+}
+
+fn small() -> TestServer {
+    TestServer::with(|server| {
+        let mut limits = ServerLimits::default();
+        (limits.body_bytes_max, limits.inflated_bytes_max, limits.buffered_bytes_max) = (10_000, 20_000, 200_000);
+        server.limits(limits)
+    })
+}
+
+fn update(bytes: usize) -> String {
+    let start = r#"{"$distinct_id":"d","$add":{"n":1},"x":""#;
+    format!("{start}{}\"}}", "x".repeat(bytes - start.len() - 2))
+}
+
+fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(body).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn bodies_that_are_too_long_are_refused() {
+    let server = small();
+    assert_eq!(server.json("/engage", update(10_000)).with(200), "1");
+    let refused = r#"{"status":0,"error":"request exceeds max limit of 10000 bytes"}"#;
+    // Read to its end, and not.
+    for bytes in [10_001, 39_000, 3_000_000] {
+        let answer = server.json("/engage?verbose=1", update(bytes));
+        assert_eq!(answer.with(413), refused, "{bytes}");
+    }
+    let import = server.request("POST", "/import", &[("origin", "https://a.example")], update(12_000));
+    let expected =
+        r#"{"code":413,"error":"request exceeds max limit of 10000 bytes","status":"Request Entity Too Large"}"#;
+    assert_eq!(import.with(413), expected);
+    is_readable(&import, "https://a.example");
+    // Its length is not known before.
+    let body = update(11_000);
+    let head = "POST /engage HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
+    assert_eq!(server.raw(format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len())).with(413), refused);
+    // A client that asks first need not send it.
+    let head = "POST /engage HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 99999999\r\n\r\n";
+    assert_eq!(server.raw(head).with(413), refused);
+    assert_eq!(server.metric(r#"profiledb_requests_refused_total{reason="too_large"}"#), 6);
+    assert_eq!(server.metric("profiledb_buffered_bytes"), 0);
+    assert_eq!(server.user("d"), serde_json::json!({"n": 1}));
+}
+
+#[test]
+fn a_body_that_inflates_to_too_much_is_refused() {
+    let server = small();
+    let headers = [("content-encoding", "gzip")];
+    let refused = r#"{"status":0,"error":"request exceeds max limit of 20000 bytes after decompression"}"#;
+    assert_eq!(server.request("POST", "/engage", &headers, gzip(update(20_000).as_bytes())).with(200), "1");
+    for bytes in [20_001, 9_000_000] {
+        let bomb = gzip(update(bytes).as_bytes());
+        assert!(bomb.len() < 10_000);
+        assert_eq!(server.request("POST", "/engage", &headers, bomb).with(413), refused);
+    }
+    assert_eq!(server.metric("profiledb_buffered_bytes"), 0);
+    assert_eq!(server.user("d"), serde_json::json!({"n": 1}));
+}
+
+#[test]
+fn heads_that_are_too_long_are_refused() {
+    let server = TestServer::start();
+    let data = |length: usize| format!("/engage?data={}", "x".repeat(length));
+    assert_eq!(server.get(&data(60_000)).status, 200);
+    let refused = server.raw(format!("GET {} HTTP/1.1\r\n\r\n", data(66_000))).status;
+    assert!([414, 431].contains(&refused), "{refused}");
+    let many = "x: y\r\n".repeat(200);
+    assert_eq!(server.raw(format!("GET /healthz HTTP/1.1\r\n{many}\r\n")).status, 431);
+    for request in ["x\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "GET  / HTTP/1.1\r\n\r\n", "\0\0\0\0\r\n\r\n"] {
+        assert_eq!(server.raw(request).status, 400, "{request:?}");
+    }
+}
+
+/// The answer that asks the client to come back.
+#[test]
+fn bodies_wait_for_no_memory() {
+    let server = TestServer::with(|server| {
+        let mut limits = ServerLimits::default();
+        limits.buffered_bytes_max = 1_000;
+        server.limits(limits)
+    });
+    let busy = server.json("/engage", update(2_000));
+    assert_eq!(busy.with(503), r#"{"status":0,"error":"the bodies of all requests have more than 1000 bytes"}"#);
+    assert_eq!(busy.header("retry-after").as_deref(), Some("1"));
+    assert_eq!(server.json("/engage", update(900)).with(200), "1");
+}

@@ -40,6 +40,7 @@
 //! * [`Snapshot`] is a consistent point-in-time view of all of it.
 //! * [`Join`](join::Join) is a query over events and the latest state of their users and groups, [`Snapshot::join`]. It
 //!   returns rows, or [buckets](join::Bucket) with measures. `docs/JOIN.md` works an example by hand.
+//! * [`ProfileAggregate`](join::ProfileAggregate) counts and measures profiles alone, [`Snapshot::profiles`].
 //! * [`Expr`] is a predicate in Mixpanel's expression language, for scans, joins and rows of anything.
 //!
 //! # What a profile is

@@ -1,10 +1,13 @@
-//! Joins of a store: the event log and the profile tables of one snapshot, as a join reads them.
+//! Queries of a store: the event log and the profile tables of one snapshot, as joins and scans read them.
 
 use std::sync::Arc;
 
 use super::Snapshot;
 use crate::error::Result;
-use crate::join::{Days, Each, Estimates, EventScan, EventTable, Join, JoinTable, ProfileTables, RowCursor, ScanSpec};
+use crate::join::{
+    Days, Each, Estimates, EventScan, EventTable, Join, JoinTable, ProfileAggregate, ProfileTables, RowCursor, ScanSpec,
+};
+use crate::model::Kind;
 use crate::rocks::EngineSnapshot;
 use crate::{log, store};
 
@@ -28,6 +31,24 @@ impl Snapshot {
     /// ```
     pub fn join(&self) -> Join {
         Join::new(Arc::new(SnapshotTables(self.engine.clone())))
+    }
+
+    /// Counts and measures the profiles of a kind, as of this snapshot, without events.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use profiledb::{Db, Kind, Update};
+    ///
+    /// let db = Db::open(dir.path().join("store"))?;
+    /// db.groups("company")?.update("acme", Update::new().set("tier", "gold"))?;
+    ///
+    /// let companies = db.snapshot().profiles(&Kind::group("company")?);
+    /// let by_tier = companies.group_by(["group:company.tier"]).answer()?;
+    /// assert_eq!(by_tier.get(&[Some("gold".into())]), Some(&[1.into()][..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn profiles(&self, kind: &Kind) -> ProfileAggregate {
+        ProfileAggregate::new(Arc::new(SnapshotTables(self.engine.clone())), kind.clone())
     }
 }
 

@@ -252,6 +252,18 @@ impl Expr {
         self.root.may_fail()
     }
 
+    /// This expression, unless it refers to an event.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid) when it does.
+    pub(crate) fn about_profiles(self) -> Result<Self> {
+        match self.references.iter().find(|reference| reference.place == Place::Event) {
+            Some(reference) => Err(Error::invalid(format!("a profile has no event to refer to: {reference}"))),
+            None => Ok(self),
+        }
+    }
+
     /// A part of this expression as a separate expression.
     fn part(&self, node: &Node) -> Self {
         let mut root = node.clone();

@@ -254,6 +254,12 @@ impl Block {
         Ok(())
     }
 
+    /// Appends a profile in place of an event, with the values of the requested properties. Its id is text.
+    pub(super) fn push_profile<'t>(&mut self, id: &[u8], values: impl Iterator<Item = &'t [u8]>) -> Result<()> {
+        self.push(id, Timestamp::from_millis(0), b"")?;
+        self.properties.iter_mut().zip(values).try_for_each(|(to, value)| to.push(value))
+    }
+
     /// Appends an event without its properties.
     #[inline]
     fn push(&mut self, id: &[u8], time: Timestamp, name: &[u8]) -> Result<()> {

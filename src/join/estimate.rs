@@ -35,6 +35,11 @@ impl Estimates {
         Self { events: UNKNOWN_EVENTS, days: 1, selectivity: 1.0, probes_per_event: 1.0, sample: 0 }
     }
 
+    /// For a scan of all profiles of a table with about this many, each of which is probed once.
+    pub(super) fn of_profiles(rows: u64) -> Self {
+        Self { events: rows, days: 1, selectivity: 1.0, probes_per_event: 1.0, sample: 0 }
+    }
+
     /// Estimated cardinality of the probe side. A sample that happens to be of a few busy users must not make lookups
     /// look free.
     pub(super) fn probes(&self) -> f64 {

@@ -93,6 +93,14 @@ impl Field {
         Kind::group(key.as_str())?;
         Ok(Self::UserGroup { key, name: name.into() })
     }
+
+    /// The name of the property.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Event(name) | Self::User(name) | Self::Group { name, .. } | Self::UserGroup { name, .. } => name,
+        }
+    }
 }
 
 impl fmt::Display for Field {

@@ -62,6 +62,11 @@ impl Join {
                 Err(error) => self.refuse(error.into()),
             }
         }
+        for breakdown in &by {
+            if let Err(error) = self.driver().has(&breakdown.field) {
+                self.refuse(error);
+            }
+        }
         let (buckets_max, memory_bytes) = (BUCKETS, MEMORY);
         GroupBy {
             join: self,
@@ -78,9 +83,8 @@ impl Join {
 impl GroupBy {
     /// Adds a measure. Buckets are ordered by the first one.
     pub fn measure(mut self, measure: Measure) -> Self {
-        if let Some(field @ (Field::Group { .. } | Field::UserGroup { .. })) = measure.field() {
-            let message = format!("only fields of events and users can be measured, not those of groups field={field}");
-            self.join.refuse(Error::invalid(message));
+        if let Err(error) = measure.field().map_or(Ok(()), |field| self.join.driver().can_measure(field)) {
+            self.join.refuse(error);
         }
         if let Measure::Percentile(_, percent @ 101..) = measure {
             self.join.refuse(Error::invalid(format!("not a percentage from 0 to 100 percent={percent}")));
@@ -144,7 +148,7 @@ impl GroupBy {
         let measured = measures.iter().filter_map(Measure::field);
         let mut fields: Vec<Field> = by.iter().map(|breakdown| &breakdown.field).chain(measured).cloned().collect();
         if measures.contains(&Measure::Uniques) {
-            fields.push(Field::event("distinct_id"));
+            fields.push(Field::user("$distinct_id"));
         }
         fields
     }

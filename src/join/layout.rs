@@ -4,7 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::field::Field;
 use super::tables::JoinTable;
+use crate::error::{Error, Result};
 use crate::model::{FIRST_EVENT, Kind};
+
+/// What the rows of a query are made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Driver {
+    /// One row for each event.
+    #[default]
+    Events,
+    /// One row for each profile of a kind. It takes the place of the event: its properties are those of the row, and
+    /// its id is the `distinct_id`.
+    Profiles(Kind),
+}
 
 /// The key by which a table is joined.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,6 +93,7 @@ pub(super) struct EventColumns {
 /// All of it.
 #[derive(Debug, Default)]
 pub(super) struct JoinLayout {
+    pub(super) driver: Driver,
     pub(super) events: EventColumns,
     /// Users before the groups that they lead to.
     pub(super) dims: Vec<Dim>,
@@ -111,9 +124,67 @@ fn table_of(via: &Via, name: &str) -> JoinTable {
     if name == FIRST_EVENT { JoinTable::FirstEvents(via.kind()) } else { JoinTable::Profiles(via.kind()) }
 }
 
+/// Where the value of a field comes from.
+enum Placement<'f> {
+    Computed(Column),
+    /// A property of the row itself.
+    Row(&'f str),
+    /// A property of the rows of a table that is joined.
+    Joined(Via, JoinTable, &'f str),
+}
+
+impl Driver {
+    /// Whether the rows have a field.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid) when it is that of something else than the profiles.
+    pub(super) fn has(&self, field: &Field) -> Result<()> {
+        let shape = match (self, field) {
+            (Self::Events, _) | (Self::Profiles(Kind::User), Field::User(_)) => return Ok(()),
+            (Self::Profiles(Kind::Group(own)), Field::Group { key, .. }) if own == key => return Ok(()),
+            (Self::Profiles(Kind::User), _) => "user.NAME".to_owned(),
+            (Self::Profiles(Kind::Group(key)), _) => Field::Group { key: key.clone(), name: "NAME".into() }.to_string(),
+        };
+        Err(Error::invalid(format!("a query of profiles alone has fields {shape} only field={field}")))
+    }
+
+    /// Whether a field has at most one value in a row, which can be measured.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid) when it has not, or is no field of the rows.
+    pub(super) fn can_measure(&self, field: &Field) -> Result<()> {
+        if matches!((self, field), (Self::Events, Field::Group { .. } | Field::UserGroup { .. })) {
+            let message = "only fields of events and users can be measured, not those of groups";
+            return Err(Error::invalid(format!("{message} field={field}")));
+        }
+        self.has(field)
+    }
+
+    fn placement<'f>(&self, field: &'f Field) -> Placement<'f> {
+        let joined = |via: Via, name: &'f str| Placement::Joined(via.clone(), table_of(&via, name), name);
+        match (self, field) {
+            // Times of first events are in a table of their own.
+            (Self::Profiles(kind), field) => match field.name() {
+                FIRST_EVENT => Placement::Joined(Via::User, JoinTable::FirstEvents(kind.clone()), FIRST_EVENT),
+                name if name == USER_ID || name == kind.id_field() => Placement::Computed(Column::DistinctId),
+                name => Placement::Row(name),
+            },
+            (Self::Events, Field::Event(name)) => computed(name).map_or(Placement::Row(name), Placement::Computed),
+            // The id of the user is that of the event, profile or not.
+            (Self::Events, Field::User(name)) if name == USER_ID => Placement::Computed(Column::DistinctId),
+            (Self::Events, Field::User(name)) => joined(Via::User, name),
+            (Self::Events, Field::Group { key, name }) => joined(Via::Group(key.clone()), name),
+            (Self::Events, Field::UserGroup { key, name }) => joined(Via::UserGroup(key.clone()), name),
+        }
+    }
+}
+
 impl JoinLayout {
     /// What these fields need, besides tables that are joined and columns of events that are read in any case.
     pub(super) fn new<'f>(
+        driver: Driver,
         fields: impl IntoIterator<Item = &'f Field>,
         on: &[Via],
         select: &'f [Field],
@@ -125,25 +196,14 @@ impl JoinLayout {
             dims.entry((via.clone(), JoinTable::Profiles(via.kind()))).or_default();
         }
         for field in fields.into_iter().chain(select) {
-            let (via, name) = match field {
-                Field::Event(name) => {
-                    match computed(name) {
-                        None => drop(events.insert(name.as_str().into())),
-                        Some(column) => {
-                            columns.name |= column == Column::Name;
-                            columns.insert_id |= column == Column::InsertId;
-                        }
-                    }
-                    continue;
+            match driver.placement(field) {
+                Placement::Row(name) => drop(events.insert(name.into())),
+                Placement::Computed(column) => {
+                    columns.name |= column == Column::Name;
+                    columns.insert_id |= column == Column::InsertId;
                 }
-                // The id of the user is that of the event, profile or not.
-                Field::User(name) if name == USER_ID => continue,
-                Field::User(name) => (Via::User, name),
-                Field::Group { key, name } => (Via::Group(key.clone()), name),
-                Field::UserGroup { key, name } => (Via::UserGroup(key.clone()), name),
-            };
-            let table = table_of(&via, name);
-            dims.entry((via, table)).or_default().insert(name.as_str().into());
+                Placement::Joined(via, table, name) => drop(dims.entry((via, table)).or_default().insert(name.into())),
+            }
         }
         let vias: BTreeSet<Via> = dims.keys().map(|(via, _)| via.clone()).collect();
         for via in vias {
@@ -156,7 +216,7 @@ impl JoinLayout {
             }
         }
         columns.properties = events.into_iter().collect();
-        let mut layout = Self { events: columns, ..Self::default() };
+        let mut layout = Self { driver, events: columns, ..Self::default() };
         // `Via::User` sorts first.
         for ((via, table), names) in dims {
             let ids = match &via {
@@ -179,19 +239,16 @@ impl JoinLayout {
 
     /// The column of a field.
     pub(super) fn column(&self, field: &Field) -> Column {
-        let (via, name) = match field {
-            Field::Event(name) => return computed(name).unwrap_or_else(|| self.event_column(name)),
-            Field::User(name) if name == USER_ID => return Column::DistinctId,
-            Field::User(name) => (Via::User, name),
-            Field::Group { key, name } => (Via::Group(key.clone()), name),
-            Field::UserGroup { key, name } => (Via::UserGroup(key.clone()), name),
-        };
-        self.dim_column(&via, name)
+        match self.driver.placement(field) {
+            Placement::Computed(column) => column,
+            Placement::Row(name) => self.event_column(name),
+            Placement::Joined(via, table, name) => self.dim_column(&via, &table, name),
+        }
     }
 
     /// The column of a property of the rows of a table.
-    pub(super) fn dim_column(&self, via: &Via, name: &str) -> Column {
-        let Some(dim) = self.dim(via, &table_of(via, name)) else { return Column::Nowhere };
+    fn dim_column(&self, via: &Via, table: &JoinTable, name: &str) -> Column {
+        let Some(dim) = self.dim(via, table) else { return Column::Nowhere };
         let names = self.dims.get(dim).map(|dim| dim.names.as_slice()).unwrap_or_default();
         let at = names.binary_search_by(|known| (**known).cmp(name));
         at.map_or(Column::Nowhere, |at| Column::Dim { dim, at })

@@ -32,7 +32,9 @@ pub enum Measure {
 }
 
 impl Measure {
-    pub(super) fn field(&self) -> Option<&Field> {
+    /// The field that it measures, if it does.
+    #[must_use]
+    pub fn field(&self) -> Option<&Field> {
         match self {
             Self::Count | Self::Uniques => None,
             Self::Sum(field) | Self::Min(field) | Self::Max(field) | Self::Avg(field) | Self::Percentile(field, _) => {

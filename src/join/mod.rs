@@ -15,6 +15,7 @@
 //! aggregate  groups of rows, and measures of them budget    memory reservation
 //! tables     the storage interface               stats      what was done so far
 //! group_by   rows grouped into buckets           cancel     cancellation, deadlines
+//! profiles   the question about profiles alone
 //! ```
 //!
 //! * **It streams.** Nothing waits for the end of anything, blocks are small, and a user with a million events is many
@@ -43,6 +44,7 @@ mod measure;
 mod plan;
 mod prepare;
 mod probe;
+mod profiles;
 mod query;
 mod rows;
 mod scan;
@@ -59,6 +61,7 @@ pub use field::{Breakdown, Field};
 pub use group_by::GroupBy;
 pub use measure::Measure;
 pub use plan::{Plan, Strategy, TablePlan};
+pub use profiles::ProfileAggregate;
 pub use query::Join;
 pub use rows::{Group, Row, Rows};
 pub use stats::JoinStats;

@@ -13,7 +13,7 @@ use super::exec::{Execution, Tables, Tasks};
 use super::field::Field;
 use super::filter::{Filter, field_of};
 use super::fold::fold;
-use super::layout::{EventColumns, JoinLayout, Via};
+use super::layout::{Driver, EventColumns, JoinLayout, Via};
 use super::plan::{MEMORY_MAX, Plan, PlannerHints, Strategy};
 use super::prepare::{build, tasks};
 use super::probe::RuntimeFilter;
@@ -74,6 +74,7 @@ const MEMORY_MIN: usize = 4 << 10;
 #[must_use]
 pub struct Join {
     tables: Arc<dyn Tables>,
+    driver: Driver,
     own_events: Option<OwnEvents>,
     /// From here on, up to there, exclusive.
     times: (Option<Timestamp>, Option<Timestamp>),
@@ -102,6 +103,7 @@ impl Join {
         };
         Self {
             tables,
+            driver: Driver::Events,
             own_events: None,
             times: (None, None),
             names: None,
@@ -115,6 +117,20 @@ impl Join {
             interrupt: Interrupt::default(),
             refused: None,
         }
+    }
+
+    /// The profiles of a kind, each in place of an event.
+    pub(super) fn of_profiles(tables: Arc<dyn Tables>, kind: Kind) -> Self {
+        let mut query = Self::new(tables);
+        query.driver = Driver::Profiles(kind);
+        // They are read from the first id to the last, and so is what is joined onto them.
+        query.hints.single_pass = true;
+        query.hints.strategy = Some(Strategy::Merge);
+        query
+    }
+
+    pub(super) fn driver(&self) -> &Driver {
+        &self.driver
     }
 
     /// Joins these events instead of those of the log.
@@ -359,6 +375,7 @@ impl Join {
         let (mut execution, days) = self.plan(more, for_rows)?;
         execution.tasks = match &self.own_events {
             _ if self.is_empty() => Tasks::none(),
+            None if let Driver::Profiles(kind) = &self.driver => Tasks::Profiles(Mutex::new(Some(kind.clone()))),
             Some(events) => Tasks::OwnEvents(Mutex::new(Some(events.take()?))),
             None => tasks(&*self.tables, &execution.layout, &execution.plan, &execution.predicate, days)?,
         };
@@ -381,9 +398,10 @@ impl Join {
         let filter_fields: Vec<Field> =
             self.filter.iter().flat_map(|expr| expr.references().iter().map(field_of)).collect();
         let events = EventColumns { name: for_rows, whole: for_rows && self.whole_events, ..Default::default() };
-        let layout = JoinLayout::new(filter_fields.iter().chain(more), &self.on, &self.select, events);
-        for dim in &layout.dims {
-            let kind = dim.via.kind();
+        let fields = filter_fields.iter().chain(more);
+        let layout = JoinLayout::new(self.driver.clone(), fields, &self.on, &self.select, events);
+        let own = if let Driver::Profiles(kind) = &self.driver { Some(kind.clone()) } else { None };
+        for kind in layout.dims.iter().map(|dim| dim.via.kind()).chain(own) {
             if let Kind::Group(key) = &kind
                 && !self.tables.has(&JoinTable::Profiles(kind.clone()))
             {
@@ -405,6 +423,10 @@ impl Join {
         let (estimates, days) = match &self.own_events {
             _ if self.is_empty() => (Estimates::default(), None),
             Some(_) => (Estimates::unknown(), None),
+            None if let Driver::Profiles(kind) = &self.driver => {
+                let rows = self.tables.estimate_rows(&JoinTable::Profiles(kind.clone()));
+                (Estimates::of_profiles(rows), None)
+            }
             None => {
                 let (predicate, layout) = (Arc::clone(&predicate), Arc::clone(&layout));
                 let (days, users) =

@@ -239,7 +239,7 @@ fn spawn(execution: &Arc<Execution>) -> Result<BlockFeed> {
             let senders = senders.into_iter().map(|sender| Mutex::new(Some(sender))).collect();
             (Outlet::Tasks(senders), receivers.into_iter().map(|receiver| (receiver, 1)).collect(), threads)
         }
-        Tasks::Days { .. } | Tasks::Partitions(_) | Tasks::OwnEvents(_) => {
+        Tasks::Days { .. } | Tasks::Partitions(_) | Tasks::Profiles(_) | Tasks::OwnEvents(_) => {
             let (sender, receiver) = bounded(BLOCKS_AHEAD * threads);
             (Outlet::One(sender), VecDeque::from([(receiver, threads - 1)]), threads - 1)
         }

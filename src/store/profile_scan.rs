@@ -8,7 +8,7 @@ use super::scan::{KnownIds, ProfileFilter, Profiles, ScanPlan, sorted};
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::error::{Error, Result};
-use crate::expr::{Expr, Place};
+use crate::expr::Expr;
 use crate::rocks::{EngineSnapshot, ReadHint};
 
 /// With a limit of at most this, a scan is expected to be short.
@@ -93,7 +93,7 @@ impl ProfileScan {
     /// that fails on a profile is an error item, of kind [`Invalid`](ErrorKind::Invalid), and the scan continues after
     /// it. When the text is no expression, or refers to `event["x"]`, the scan is a single item, an error of that kind.
     pub fn filter<E: TryInto<Expr, Error: Into<Error>>>(mut self, expr: E) -> Self {
-        match expr.try_into().map_err(Into::into).and_then(about_profiles) {
+        match expr.try_into().map_err(Into::into).and_then(Expr::about_profiles) {
             Ok(expr) => self.filter = Some(ProfileFilter::new(expr)),
             Err(error) => self.refused = Some(self.refused.unwrap_or(error)),
         }
@@ -148,13 +148,6 @@ impl ProfileScan {
             limit: self.limit,
             refused: self.refused.clone(),
         }
-    }
-}
-
-fn about_profiles(expr: Expr) -> Result<Expr> {
-    match expr.references().iter().find(|reference| reference.place == Place::Event) {
-        Some(reference) => Err(Error::invalid(format!("a profile has no event to refer to: {reference}"))),
-        None => Ok(expr),
     }
 }
 

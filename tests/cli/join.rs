@@ -256,3 +256,48 @@ fn bad_questions_are_refused_in_one_line() {
     assert_eq!(empty.run(&["join"]).ok(), "");
     assert_eq!(empty.run(&["events"]).ok(), "");
 }
+
+#[test]
+fn profiles_are_counted_alone() {
+    let bench = CliStore::new();
+    for (id, properties) in [
+        ("a", json!({"plan": "pro", "age": 31, "tags": ["x", "y"]})),
+        ("b", json!({"plan": "free", "age": 27.5})),
+        ("c", json!({"plan": "pro", "age": "n/a"})),
+        ("d", json!({})),
+    ] {
+        set(&bench, json!({"$distinct_id": id}), properties);
+    }
+    set(&bench, json!({"$group_key": "company", "$group_id": 1}), json!({"tier": "gold", "p,q": 2}));
+    let count = |args: &[&str]| lines(&bench.run(&[&["count"], args].concat()).ok());
+    assert_eq!(count(&[]), [json!({"count": 4})]);
+    assert_eq!(
+        count(&["--by", "plan"]),
+        [
+            json!({"user.plan": "pro", "count": 2}),
+            json!({"user.plan": "free", "count": 1}),
+            json!({"user.plan": null, "count": 1}),
+        ]
+    );
+    let age = ["--avg", "age", "--max", "age", "--median", "age", "--count"];
+    let expected = json!({"avg(user.age)": 29.25, "max(user.age)": "n/a", "p50(user.age)": 27.5, "count": 4});
+    assert_eq!(count(&age), [expected]);
+    assert_eq!(count(&["--by", "tags,plan", "--where", r#"user["plan"] == "pro""#, "--top", "1"]).len(), 1);
+    assert_eq!(count(&["--where", r#"properties["$distinct_id"] > "b""#]), [json!({"count": 2})]);
+    let company = ["--group", "company", "--by", r#"tier,"p,q""#, "--sum", r#""p,q""#];
+    let expected = json!({"group:company.tier": "gold", "group:company.p,q": 2, "sum(group:company.p,q)": 2});
+    assert_eq!(count(&company), [expected]);
+    let csv = bench.run(&["count", "--by", "plan", "--format", "csv"]).ok();
+    assert_eq!(csv, "user.plan,count\npro,2\nfree,1\n,1\n");
+
+    // A name that no profile has is an error that lists those there are, also where it is measured.
+    for args in [["--by", "plam"], ["--sum", "plam"], ["--by", "user.plan"]] {
+        bench.run(&[&["count"], &args[..]].concat()).failed(&["no profile has this property", args[1], "plan"]);
+    }
+    bench.run(&["count", "--group", "compny"]).failed(&["compny", "company"]);
+    bench.run(&["count", "--where", r#"event["$day"] == 1"#]).failed(&["no event to refer to"]);
+    bench.run(&["count", "--by", r#""plan"#]).failed(&["--by", "double quotes"]);
+    bench.run(&["count", "--uniques"]).failed(&["--uniques"]);
+    bench.run(&["count", "--by", "$distinct_id", "--buckets-max", "3"]).failed(&["more than 3 buckets"]);
+    assert_eq!(count(&["--by", "$last_seen", "--where", r#"user["plan"] == "none""#]), [Json::Null; 0]);
+}

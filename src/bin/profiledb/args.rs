@@ -9,7 +9,7 @@ use clap_complete::Shell;
 use profiledb::{Kind, Limits};
 
 use crate::failure::Failure;
-use crate::measures::Measures;
+use crate::measures::{self, Measures};
 use crate::names;
 use crate::print::Format;
 use crate::scope::ScopeFlags;
@@ -98,6 +98,7 @@ pub(crate) enum Command {
         format: Option<Format>,
     },
     List(ListArgs),
+    Count(CountArgs),
     Export(ExportArgs),
     Events(EventsArgs),
     Join(JoinArgs),
@@ -297,9 +298,40 @@ pub(crate) struct ListArgs {
 impl ListArgs {
     /// With the names of columns as they are, without quotes.
     pub(crate) fn unquoted(self) -> Result<Self, Failure> {
-        let columns = self.columns.as_deref().map(names::columns).transpose()?;
+        let columns = self.columns.as_deref().map(|pieces| names::properties("--columns", pieces)).transpose()?;
         Ok(Self { columns, ..self })
     }
+}
+
+/// Count profiles, grouped by their properties, or measure those
+///
+/// Without --by there is one bucket. With it, buckets are ordered by the first measure, descending. Profiles without
+/// properties count as well. The properties include the id, $last_seen and $mp_first_event_time. A NAME with a comma is
+/// written as in JSON: --by 'plan,"a,b"'.
+#[derive(Debug, Flags)]
+pub(crate) struct CountArgs {
+    #[command(flatten)]
+    pub(crate) of: Of,
+    /// The properties to group by. A list counts once for each of its elements.
+    #[arg(long, value_delimiter = ',', value_name = "NAME,...")]
+    pub(crate) by: Vec<String>,
+    #[command(flatten)]
+    pub(crate) measures: Measures<true>,
+    /// Only profiles for which this expression is true, for example 'user["plan"] == "pro"'. properties and user both
+    /// refer to the profile, with its id and its times.
+    #[arg(long = "where", value_name = "EXPR")]
+    pub(crate) filter: Option<String>,
+    /// At most N buckets, ordered by the first measure, descending.
+    #[arg(long, value_name = "N", requires = "by")]
+    pub(crate) top: Option<usize>,
+    /// Fail rather than compute more buckets than this, which bounds memory. Default: 2,000,000.
+    #[arg(long, value_name = "N")]
+    pub(crate) buckets_max: Option<usize>,
+    /// Memory for the buckets. Default: 512.
+    #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u16).range(1..=4095))]
+    pub(crate) memory: Option<u16>,
+    #[command(flatten)]
+    pub(crate) shape: Shape,
 }
 
 /// Print events in the order of the log: by day in UTC, within a day by user, then by time.
@@ -346,13 +378,13 @@ pub(crate) struct JoinArgs {
     #[command(flatten)]
     pub(crate) scope: ScopeFlags,
     /// The fields to print of each event, besides its name, time and user.
-    #[arg(long, value_delimiter = ',', value_name = "FIELD,...", conflicts_with_all = ["by", Measures::GROUP])]
+    #[arg(long, value_delimiter = ',', value_name = "FIELD,...", conflicts_with_all = ["by", measures::GROUP])]
     pub(crate) select: Vec<String>,
     /// The fields to group by. A list counts once for each of its elements.
     #[arg(long, value_delimiter = ',', value_name = "FIELD,...")]
     pub(crate) by: Vec<String>,
     #[command(flatten)]
-    pub(crate) measures: Measures,
+    pub(crate) measures: Measures<false>,
     /// At most N buckets, ordered by the first measure, descending.
     #[arg(long, value_name = "N", requires = "by")]
     pub(crate) top: Option<usize>,
@@ -366,10 +398,10 @@ pub(crate) struct JoinArgs {
     #[arg(long)]
     pub(crate) inner: bool,
     /// Print events in the order of the log. By default the order is unspecified.
-    #[arg(long, conflicts_with_all = ["by", Measures::GROUP])]
+    #[arg(long, conflicts_with_all = ["by", measures::GROUP])]
     pub(crate) ordered: bool,
     /// At most N events. Default: all, and 100 in a table.
-    #[arg(long, value_name = "N", conflicts_with_all = ["by", Measures::GROUP])]
+    #[arg(long, value_name = "N", conflicts_with_all = ["by", measures::GROUP])]
     pub(crate) limit: Option<usize>,
     /// Number of threads. Default: the number of cores.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]

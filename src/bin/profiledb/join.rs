@@ -31,7 +31,7 @@ impl Output {
         if join.by.is_empty() && join.measures.is_empty() {
             return Ok(Self::Rows(fields("--select", &join.select)?));
         }
-        Ok(Self::Buckets(fields("--by", &join.by)?, join.measures.read()?))
+        Ok(Self::Buckets(fields("--by", &join.by)?, join.measures.read(|text| Ok(text.parse()?))?))
     }
 }
 
@@ -164,7 +164,8 @@ fn rows(query: &Query, fields: &[Field], join: &JoinArgs, refused: impl Fn(Error
     Ok(count)
 }
 
-fn buckets(answer: &Answer, format: Format) -> Result<(), Failure> {
+/// Prints buckets.
+pub(crate) fn buckets(answer: &Answer, format: Format) -> Result<(), Failure> {
     if format == Format::Table {
         let mut out = print::stdout();
         write!(out, "{}", print::table(answer))?;

@@ -6,6 +6,7 @@
 mod args;
 mod backup;
 mod bar;
+mod count;
 mod demo;
 mod erase;
 mod escape;
@@ -78,6 +79,7 @@ fn run(Args { db, wait, command }: Args) -> Result<ExitCode, Failure> {
         Command::DropTable { table, yes } => done(erase::table(&db, &table, yes)),
         Command::Get { id, of, format } => done(get::run(&db, of.kind()?, &id, format)),
         Command::List(list) => done(list.unquoted().and_then(|list| list::run(&db, &list))),
+        Command::Count(count) => done(count::run(&db, &count)),
         Command::Export(export) => export::run(&db, &export),
         Command::Events(events) => events::run(&db, &events),
         Command::Join(join) => done(join::run(&db, &join)),

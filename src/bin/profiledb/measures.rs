@@ -14,14 +14,17 @@ struct Typed {
     field: Option<String>,
 }
 
-/// The measures of a command line.
+/// The measures of a command line: of events, or of profiles.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Measures(Vec<Typed>);
+pub(crate) struct Measures<const OF_PROFILES: bool>(Vec<Typed>);
 
-const PLAIN: [(&str, &str); 2] = [
+const OF_EVENTS: [(&str, &str); 2] = [
     ("count", "Count events. The default with --by"),
     ("uniques", "Count distinct users. Anonymous events, without a distinct_id, are not counted"),
 ];
+
+/// Every profile is a distinct one.
+const OF_PROFILES: [(&str, &str); 1] = [("count", "Count profiles. The default")];
 
 const OF_FIELD: [(&str, &str); 8] = [
     ("sum", "Sum the numbers of a field, exactly"),
@@ -34,22 +37,23 @@ const OF_FIELD: [(&str, &str); 8] = [
     ("p99", "The 99th percentile of the numbers of a field"),
 ];
 
-impl Measures {
-    /// The name of the group of all their flags.
-    pub(crate) const GROUP: &str = "measures";
+/// The name of the group of all their flags.
+pub(crate) const GROUP: &str = "measures";
+
+impl<const PROFILES: bool> Measures<PROFILES> {
+    const PLAIN: &[(&str, &str)] = if PROFILES { &OF_PROFILES } else { &OF_EVENTS };
 
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Each once, in the order of first mention.
-    pub(crate) fn read(&self) -> Result<Vec<Measure>, Failure> {
+    /// Each once, in the order of first mention. A function reads their fields.
+    pub(crate) fn read(&self, read: impl Fn(&str) -> Result<Field, Failure>) -> Result<Vec<Measure>, Failure> {
         let mut measures = Vec::new();
         for Typed { name, field } in &self.0 {
-            let field = || -> Result<Field, Failure> {
-                let text = field.as_deref().unwrap_or_default();
-                text.parse().map_err(|error| Failure::from(error).during(format!("--{name}")))
-            };
+            // Those of a field have one.
+            let field =
+                || read(field.as_deref().unwrap_or_default()).map_err(|error| error.during(format!("--{name}")));
             let measure = match *name {
                 "count" => Measure::Count,
                 "uniques" => Measure::Uniques,
@@ -70,10 +74,10 @@ impl Measures {
     }
 }
 
-impl FromArgMatches for Measures {
+impl<const PROFILES: bool> FromArgMatches for Measures<PROFILES> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut typed = Vec::new();
-        for (name, _) in PLAIN {
+        for (name, _) in Self::PLAIN.iter().copied() {
             if matches.get_flag(name) {
                 let places = matches.indices_of(name).into_iter().flatten();
                 typed.extend(places.map(|place| (place, Typed { name, field: None })));
@@ -94,13 +98,17 @@ impl FromArgMatches for Measures {
     }
 }
 
-impl Args for Measures {
+impl<const PROFILES: bool> Args for Measures<PROFILES> {
     fn augment_args(command: Command) -> Command {
-        let plain = PLAIN.map(|(name, help)| Arg::new(name).long(name).help(help).action(ArgAction::SetTrue));
-        let of_field = OF_FIELD
-            .map(|(name, help)| Arg::new(name).long(name).help(help).value_name("FIELD").action(ArgAction::Append));
-        let names = PLAIN.into_iter().chain(OF_FIELD).map(|(name, _)| name);
-        let group = ArgGroup::new(Self::GROUP).args(names).multiple(true);
+        let plain = Self::PLAIN.iter().copied();
+        let value = if PROFILES { "NAME" } else { "FIELD" };
+        let of_field = OF_FIELD.map(|(name, help)| {
+            let help = if PROFILES { help.replace("a field", "a property") } else { help.to_owned() };
+            Arg::new(name).long(name).help(help).value_name(value).action(ArgAction::Append)
+        });
+        let names = plain.clone().chain(OF_FIELD).map(|(name, _)| name);
+        let plain = plain.map(|(name, help)| Arg::new(name).long(name).help(help).action(ArgAction::SetTrue));
+        let group = ArgGroup::new(GROUP).args(names).multiple(true);
         command.args(plain).args(of_field).group(group)
     }
 
@@ -116,10 +124,12 @@ mod tests {
     #[test]
     fn measures_keep_their_order() {
         let read = |args: &str| {
-            let command = Measures::augment_args(Command::new("x").no_binary_name(true));
+            let command = Measures::<false>::augment_args(Command::new("x").no_binary_name(true));
             let matches = command.try_get_matches_from(args.split_whitespace()).unwrap();
-            let measures = Measures::from_arg_matches(&matches).unwrap();
-            measures.read().map(|read| read.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+            let measures = Measures::<false>::from_arg_matches(&matches).unwrap();
+            measures
+                .read(|text| Ok(text.parse()?))
+                .map(|read| read.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
         };
         for (typed, expected) in [
             ("", ""),

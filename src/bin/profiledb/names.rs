@@ -4,16 +4,18 @@ use profiledb::Value;
 
 use crate::failure::Failure;
 
-/// The columns of `--columns`, which was split at every comma.
-pub(crate) fn columns(pieces: &[String]) -> Result<Vec<String>, Failure> {
-    let read = |text: String| {
-        if !text.starts_with('"') {
-            return Ok(text);
-        }
-        let refused = || format!("--columns: a name in double quotes is one of JSON, as \"a,b\" value={text}");
-        serde_json::from_str(&text).map_err(|_| Failure::new(refused()))
-    };
-    whole(pieces, |text| text).into_iter().map(read).collect()
+/// The names of a flag, such as those of columns, which was split at every comma.
+pub(crate) fn properties(flag: &str, pieces: &[String]) -> Result<Vec<String>, Failure> {
+    whole(pieces, |text| text).iter().map(|text| property(text).map_err(|failure| failure.during(flag))).collect()
+}
+
+/// A name of a property, which may be in quotes.
+pub(crate) fn property(text: &str) -> Result<String, Failure> {
+    if !text.starts_with('"') {
+        return Ok(text.to_owned());
+    }
+    let refused = || format!("a name in double quotes is one of JSON, as \"a,b\" value={text}");
+    serde_json::from_str(text).map_err(|_| Failure::new(refused()))
 }
 
 /// The fields of a list that was split at every comma.
@@ -74,10 +76,10 @@ mod tests {
             (r#""a,,\"b\",",c"#, &[r#"a,,"b","#, "c"]),
             (r#"5" disk,x.y,"""#, &[r#"5" disk"#, "x.y", ""]),
         ] {
-            assert_eq!(columns(&split(typed)).unwrap(), expected, "{typed}");
+            assert_eq!(properties("--columns", &split(typed)).unwrap(), expected, "{typed}");
         }
         for wrong in [r#""a"#, r#""a,b"#, r#""a"b,c"#] {
-            let said = columns(&split(wrong)).unwrap_err().to_string();
+            let said = properties("--columns", &split(wrong)).unwrap_err().to_string();
             assert!(said.starts_with("--columns: a name in double quotes"), "{said}");
         }
         for (typed, expected) in [

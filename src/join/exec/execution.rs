@@ -10,7 +10,7 @@ use crate::join::cancel::Interrupt;
 use crate::join::layout::{JoinLayout, Via};
 use crate::join::plan::{Plan, Strategy};
 use crate::join::probe::{BuildSide, LookupBatch, NO_ROW, Prober, RuntimeFilter, TableCursor};
-use crate::join::scan::{EventPredicate, EventTable, ScanSpec, UserRange};
+use crate::join::scan::{EventPredicate, EventTable, ProfileRows, ScanSpec, UserRange};
 use crate::join::stats::Counters;
 use crate::join::tables::{JoinTable, ProfileTables};
 
@@ -80,6 +80,12 @@ impl Execution {
                     Some(partition) => self.open(partition.number, self.predicate.days(), partition, probers)?,
                     None => return Ok(None),
                 }
+            }
+            Tasks::Profiles(kind) => {
+                let Some(kind) = kind.lock().take() else { return Ok(None) };
+                let rows = self.tables.rows(&JoinTable::Profiles(kind.clone()), b"", None)?;
+                let spec = self.scan_spec((None, None), Vec::new(), None);
+                OpenTask { number: 0, scan: Box::new(ProfileRows::new(rows, kind, spec)) }
             }
             Tasks::OwnEvents(events) => {
                 let Some(events) = events.lock().take() else { return Ok(None) };

@@ -4,6 +4,7 @@
 //! tasks       days             a few days of the log: lookup, merge, and hash with the whole table in memory
 //!             a partition      the users between two ids, over all days: hash with that part of the table in memory
 //!             own events       the caller's, in one pass
+//!             profiles         all of a table, where they are not joined with events
 //!
 //! worker      task -> scan, predicates on events -> probe each table -> all other predicates -> block
 //! ```

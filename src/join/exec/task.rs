@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 
 use super::partition::Partitioner;
 use crate::join::scan::{EventScan, OwnEvents};
+use crate::model::Kind;
 
 /// Where tasks come from.
 pub(in crate::join) enum Tasks {
@@ -13,6 +14,8 @@ pub(in crate::join) enum Tasks {
     Days { ranges: Vec<(Option<i32>, Option<i32>)>, next: AtomicUsize },
     /// Partitions of tables of users.
     Partitions(Mutex<Partitioner>),
+    /// The profiles of a table, all in one task.
+    Profiles(Mutex<Option<Kind>>),
     /// The caller's events, all in one task.
     OwnEvents(Mutex<Option<OwnEvents>>),
 }

@@ -9,7 +9,7 @@ use crate::join::tables::JoinTable;
 use crate::model::Value;
 
 /// Appends the projection of a row, unless it is that of an absent profile.
-pub(super) fn project(dim: &Dim, id: &[u8], row: &[u8], out: &mut Vec<u8>) -> Result<bool> {
+pub(in crate::join) fn project(dim: &Dim, id: &[u8], row: &[u8], out: &mut Vec<u8>) -> Result<bool> {
     let projected = match &dim.table {
         JoinTable::Profiles(_) => codec::project_row(row, &dim.names, out),
         JoinTable::FirstEvents(_) => codec::decode_stamp(row).map(|time| {

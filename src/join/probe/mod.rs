@@ -25,7 +25,7 @@ mod runtime_filter;
 mod sorted;
 
 pub(super) use arena::Arena;
-pub(super) use build_rows::BuildRows;
+pub(super) use build_rows::{BuildRows, project};
 pub(super) use dictionary::{Dictionary, NO_ROW};
 pub(super) use hash::{BuildSide, read_rows};
 pub(super) use interner::{Interner, are_equal, hash, place};

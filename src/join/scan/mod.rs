@@ -4,7 +4,7 @@
 //! two, so a log may keep events as rows, as columns or not at all.
 //!
 //! ```text
-//! row   keys and values of a log of rows     own   an iterator of the caller's events
+//! row   keys and values of a log of rows     own   an iterator of the caller's events     profile   rows of profiles
 //! estimate   cardinality estimation for a log of rows, by sampling
 //! ```
 
@@ -21,10 +21,12 @@ use crate::model::Timestamp;
 
 mod estimate;
 mod own;
+mod profile;
 mod row;
 
 pub(crate) use estimate::{EventRows, estimate};
 pub(super) use own::OwnEvents;
+pub(super) use profile::ProfileRows;
 pub(crate) use row::RowScan;
 
 /// The first and the last day that have events, if there are any.

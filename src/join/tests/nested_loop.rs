@@ -20,9 +20,9 @@ const DAY: i64 = 86_400_000;
 
 /// The events and profiles of a world, decoded.
 #[derive(Clone, Debug, Default)]
-struct World {
-    events: BTreeMap<Vec<u8>, Event>,
-    profiles: BTreeMap<(Kind, String), Profile>,
+pub(super) struct World {
+    pub(super) events: BTreeMap<Vec<u8>, Event>,
+    pub(super) profiles: BTreeMap<(Kind, String), Profile>,
     memory: Memory,
 }
 
@@ -48,7 +48,7 @@ impl World {
         self.memory.row(&key, row);
     }
 
-    fn tables(&self) -> Arc<Memory> {
+    pub(super) fn tables(&self) -> Arc<Memory> {
         Arc::new(self.memory.clone())
     }
 }
@@ -339,7 +339,7 @@ fn updates() -> impl Strategy<Value = Update> {
     })
 }
 
-fn worlds() -> impl Strategy<Value = World> {
+pub(super) fn worlds() -> impl Strategy<Value = World> {
     let users = prop::collection::vec((ids(), updates()), 0..160);
     let groups = prop::collection::vec((select(vec!["acme", "bolt", "core", "3", "true"]), updates()), 0..6);
     (prop::collection::vec(events(), 0..200), users, groups).prop_map(|(events, users, groups)| {
@@ -535,7 +535,7 @@ proptest! {
     }
 }
 
-fn shown_segment(values: &[Option<Value>]) -> String {
+pub(super) fn shown_segment(values: &[Option<Value>]) -> String {
     values
         .iter()
         .map(|value| value.clone().unwrap_or_default().without_floats().to_string())
@@ -544,7 +544,7 @@ fn shown_segment(values: &[Option<Value>]) -> String {
 }
 
 /// Distinct elements of a value, as they are segments.
-fn exploded(value: Option<&Value>) -> Vec<Value> {
+pub(super) fn exploded(value: Option<&Value>) -> Vec<Value> {
     let elements = match value {
         Some(Value::List(elements)) if !elements.is_empty() => elements.clone(),
         Some(Value::List(_)) | None => vec![Value::Null],

@@ -328,7 +328,7 @@ impl Engine {
         let options = if sync { &self.synced } else { &self.buffered };
         let Err(error) = self.db.write_opt(batch, options) else {
             self.record(|recorder| match sync {
-                true => recorder.after_commit().and_then(|logs| recorder.record(logs)),
+                true => recorder.after_commit(),
                 false => recorder.after_unsynced_commit(),
             });
             // RocksDB has resumed by itself.

@@ -17,7 +17,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::file_names;
@@ -45,21 +45,23 @@ pub(super) struct SyncedLengths {
 }
 
 impl SyncedLengths {
-    fn encode(&self) -> Vec<u8> {
+    /// Encodes it into a slot.
+    fn encode(&self, slot: &mut Vec<u8>) -> io::Result<()> {
         let boot = if self.boot.is_empty() { "-" } else { &self.boot };
         let (manifest, length) = self.manifest;
-        let mut text = format!("{TITLE}\nboot {boot}\nturn {}\nmanifest {manifest} {length}\n", self.turn);
+        slot.clear();
+        write!(slot, "{TITLE}\nboot {boot}\nturn {}\nmanifest {manifest} {length}\n", self.turn)?;
         for (number, length) in self.logs.iter().rev() {
-            let line = format!("log {number} {length}\n");
-            if text.len() + line.len() > SLOT - SUM {
+            let end = slot.len();
+            writeln!(slot, "log {number} {length}")?;
+            if slot.len() > SLOT - SUM {
+                slot.truncate(end);
                 break;
             }
-            text.push_str(&line);
         }
-        let mut slot = text.into_bytes();
         slot.resize(SLOT - SUM, 0);
-        slot.extend(crc32c::crc32c(&slot).to_le_bytes());
-        slot
+        slot.extend(crc32c::crc32c(slot).to_le_bytes());
+        Ok(())
     }
 
     fn decode(slot: &[u8]) -> Option<Self> {
@@ -127,13 +129,16 @@ pub(super) fn boot() -> String {
 pub(super) struct SyncRecorder {
     path: PathBuf,
     file: File,
-    /// As it was written last.
     lengths: SyncedLengths,
+    /// Whether the file has these lengths.
+    is_written: bool,
     manifest: Option<File>,
     /// The newest log.
     log: Option<(u64, File)>,
     /// Its length after the last commit.
     log_bytes: u64,
+    /// What is written, kept for its memory.
+    slot: Vec<u8>,
 }
 
 impl SyncRecorder {
@@ -143,7 +148,16 @@ impl SyncRecorder {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&name)?;
         let turn = if let SyncedRecord::Lengths(lengths) = before { lengths.turn } else { 0 };
         let lengths = SyncedLengths { boot: boot(), turn, ..SyncedLengths::default() };
-        let mut recorder = Self { path: path.to_owned(), file, lengths, manifest: None, log: None, log_bytes: 0 };
+        let mut recorder = Self {
+            path: path.to_owned(),
+            file,
+            lengths,
+            is_written: false,
+            manifest: None,
+            log: None,
+            log_bytes: 0,
+            slot: Vec::new(),
+        };
         let listed = recorder.list()?;
         // They may be of a process that was killed before it synced them.
         for (number, _) in listed.iter().filter(|(_, length)| **length > 0) {
@@ -160,16 +174,20 @@ impl SyncRecorder {
         Ok(recorder)
     }
 
-    /// The lengths of the logs, after a synced commit.
-    pub(super) fn after_commit(&mut self) -> io::Result<BTreeMap<u64, u64>> {
-        match self.grown_log() {
-            Some((number, bytes)) => {
-                let mut logs = self.lengths.logs.clone();
-                logs.insert(number, bytes);
-                Ok(logs)
-            }
-            None => self.list(),
+    /// Records the lengths of the logs, after a synced commit.
+    pub(super) fn after_commit(&mut self) -> io::Result<()> {
+        let Some((number, bytes)) = self.grown_log() else {
+            let logs = self.list()?;
+            return self.record(logs);
+        };
+        // Every synced commit waits for this, and nearly always nothing but the newest log grew.
+        if self.manifest_bytes()? == self.lengths.manifest.1 {
+            self.lengths.logs.insert(number, bytes);
+            return self.write();
         }
+        let mut logs = self.lengths.logs.clone();
+        logs.insert(number, bytes);
+        self.record(logs)
     }
 
     /// Records a log that was begun, after a commit that was not synced: a later log must not be replayed without it.
@@ -222,13 +240,7 @@ impl SyncRecorder {
     /// Records logs that were synced at these lengths, and syncs the MANIFEST if it grew: RocksDB may have appended an
     /// edit that it has not synced yet.
     pub(super) fn record(&mut self, logs: BTreeMap<u64, u64>) -> io::Result<()> {
-        if self.manifest.is_none() {
-            let (number, name) = file_names::current(&self.path)?;
-            self.manifest = Some(File::open(name)?);
-            if number != self.lengths.manifest.0 {
-                self.lengths.manifest = (number, 0);
-            }
-        }
+        let manifest_bytes = self.manifest_bytes()?;
         let mut next = SyncedLengths { logs, ..self.lengths.clone() };
         // These lengths may be from before a commit that was recorded meanwhile.
         let newest = next.logs.last_key_value().map_or(0, |(number, _)| *number);
@@ -239,19 +251,41 @@ impl SyncRecorder {
                 None => {}
             }
         }
-        if let Some(manifest) = &self.manifest {
-            next.manifest.1 = manifest.metadata()?.len();
-            if next.manifest != self.lengths.manifest {
-                manifest.sync_data()?;
-            }
+        next.manifest = (self.lengths.manifest.0, manifest_bytes);
+        if next.manifest != self.lengths.manifest
+            && let Some(manifest) = &self.manifest
+        {
+            manifest.sync_data()?;
         }
-        if next == self.lengths {
+        if self.is_written && next == self.lengths {
             return Ok(());
         }
-        next.turn += 1;
-        let at = next.turn % 2 * SLOT as u64;
-        write_at(&mut self.file, at, &next.encode())?;
         self.lengths = next;
+        self.write()
+    }
+
+    /// The length of the MANIFEST.
+    fn manifest_bytes(&mut self) -> io::Result<u64> {
+        if let Some(manifest) = &self.manifest {
+            return Ok(manifest.metadata()?.len());
+        }
+        let (number, name) = file_names::current(&self.path)?;
+        let manifest = File::open(name)?;
+        let bytes = manifest.metadata()?.len();
+        self.manifest = Some(manifest);
+        if number != self.lengths.manifest.0 {
+            self.lengths.manifest = (number, 0);
+        }
+        Ok(bytes)
+    }
+
+    /// Writes the lengths into the slot whose turn it is.
+    fn write(&mut self) -> io::Result<()> {
+        self.is_written = false;
+        self.lengths.turn += 1;
+        self.lengths.encode(&mut self.slot)?;
+        write_at(&mut self.file, self.lengths.turn % 2 * SLOT as u64, &self.slot)?;
+        self.is_written = true;
         Ok(())
     }
 }

@@ -91,9 +91,10 @@ impl Update {
                 let message = "the name is reserved and cannot be stored as a property";
                 return Err(Error::invalid(message).at(name.as_str()));
             }
-            let operator = op.name();
-            is_name_cut |= truncate_name(name, operator, limits, excess)?;
-            admit_op(op, name, limits, levels_max, excess)?;
+            is_name_cut |= truncate_name(name, op.name(), limits, excess)?;
+            if !is_small_scalar(op, limits) {
+                admit_op(op, name, limits, levels_max, excess)?;
+            }
         }
         if is_name_cut {
             self.note_equal_names(limits, excess);
@@ -117,6 +118,20 @@ impl Update {
 
 /// The deepest nesting that a stored value has: `$append` puts what was admitted into a list.
 const STORED_DEPTH_MAX: usize = VALUE_DEPTH_MAX + 1;
+
+/// Whether the operand is a scalar within all limits, as nearly all are.
+fn is_small_scalar(op: &Op, limits: &Limits) -> bool {
+    match op {
+        Op::Add(_) | Op::Unset => true,
+        Op::Set(value) | Op::SetOnce(value) | Op::Append(value) | Op::Remove(value) => match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => true,
+            // A string has at most as many characters as bytes.
+            Value::String(text) => text.len() <= limits.string_chars_max,
+            Value::List(_) | Value::Object(_) => false,
+        },
+        Op::Union(_) | Op::Merge(_) => false,
+    }
+}
 
 fn admit_op(op: &mut Op, name: &str, limits: &Limits, levels_max: usize, excess: &mut Excess<'_>) -> Result<()> {
     let operator = op.name();

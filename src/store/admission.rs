@@ -29,7 +29,7 @@ impl Shared {
             Change::Update(update) => {
                 let with_id = |error: Error| if error.field().is_some() { error } else { error.at(key.id()) };
                 let limits = &self.options.limits;
-                let mut update = update.admit_as(limits, limits.id(), excess).map_err(with_id)?;
+                let mut update = update.admit_as(limits, self.limits_id, excess).map_err(with_id)?;
                 if update.is_empty() {
                     return Ok(None);
                 }
@@ -48,7 +48,8 @@ impl Shared {
         let drops = self.drops.load(Ordering::Acquire);
         let restored = update.as_ref().and_then(Update::restored);
         let first_event = restored.and_then(|restored| restored.first_event);
-        let first_event = first_event.map(|time| FirstEvent::new(&first_family_of(key.kind()), key.id(), time));
+        let first_event =
+            first_event.map(|time| Box::new(FirstEvent::new(&first_family_of(key.kind()), key.id(), time)));
         let (key, names, restores) = (key.into_id().into(), Vec::new(), restored.is_some());
         let mut write = ProfileWrite { family, key, operand, creates: false, names, restores, first_event, drops };
         if let Some(update) = update {

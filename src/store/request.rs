@@ -38,7 +38,7 @@ pub(crate) struct ProfileWrite {
     /// Whether it restores an exported profile, to which no limits apply.
     pub(super) restores: bool,
     /// The first event of a profile that is restored.
-    pub(super) first_event: Option<FirstEvent>,
+    pub(super) first_event: Option<Box<FirstEvent>>,
     /// How many tables had been dropped when the update was admitted.
     pub(super) drops: u64,
 }
@@ -64,7 +64,7 @@ impl Request {
     /// Adds a write, if there is one.
     pub(crate) fn add(&mut self, write: Option<ProfileWrite>) {
         if let Some(mut write) = write {
-            self.first_events.extend(write.first_event.take());
+            self.first_events.extend(write.first_event.take().map(|event| *event));
             self.profiles.push(write);
         }
     }

@@ -14,7 +14,7 @@ use super::request::Durability;
 use super::stats::{TableStats, WriteCounters, WriteStats};
 use crate::codec::{EVENTS, GROUP_PREFIX, GroupKeys, family_of, first_kind_of, kind_of};
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::Limits;
+use crate::limits::{Limits, LimitsId};
 use crate::model::{Kind, Timestamp};
 use crate::rocks::{Engine, EngineSettings};
 
@@ -86,6 +86,7 @@ pub(crate) struct Shared {
     /// A secondary that catches up gets a new one. Readers keep the one that they started with.
     engine: RwLock<Arc<Engine>>,
     pub(crate) options: Options,
+    pub(super) limits_id: LimitsId,
     /// The column family that nearly all writes go to.
     pub(super) users: Arc<str>,
     pub(super) names: RwLock<Names>,
@@ -110,6 +111,7 @@ impl Shared {
             first_events: FirstEventCache::new(cache_bytes),
             drops: AtomicU64::new(0),
             counters: WriteCounters::default(),
+            limits_id: options.limits.id(),
             options,
         }
     }

@@ -17,7 +17,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::file_names;
@@ -204,7 +204,7 @@ impl SyncRecorder {
     /// The newest known log and its length, if it grew since the last commit.
     fn grown_log(&mut self) -> Option<(u64, u64)> {
         let (number, file) = self.log.as_ref()?;
-        let bytes = file.metadata().ok()?.len();
+        let bytes = length(file).ok()?;
         (bytes > std::mem::replace(&mut self.log_bytes, bytes)).then_some((*number, bytes))
     }
 
@@ -267,11 +267,11 @@ impl SyncRecorder {
     /// The length of the MANIFEST.
     fn manifest_bytes(&mut self) -> io::Result<u64> {
         if let Some(manifest) = &self.manifest {
-            return Ok(manifest.metadata()?.len());
+            return length(manifest);
         }
         let (number, name) = file_names::current(&self.path)?;
         let manifest = File::open(name)?;
-        let bytes = manifest.metadata()?.len();
+        let bytes = length(&manifest)?;
         self.manifest = Some(manifest);
         if number != self.lengths.manifest.0 {
             self.lengths.manifest = (number, 0);
@@ -294,6 +294,12 @@ fn log(path: &Path, number: u64) -> PathBuf {
     path.join(format!("{number:06}.log"))
 }
 
+/// The length of a file. By seeking, because Linux gives a file whose times were read a new time with the next write,
+/// which the next sync then has to write as well.
+fn length(mut file: &File) -> io::Result<u64> {
+    file.seek(SeekFrom::End(0))
+}
+
 fn write_at(file: &mut File, at: u64, bytes: &[u8]) -> io::Result<()> {
     #[cfg(unix)]
     {
@@ -301,7 +307,6 @@ fn write_at(file: &mut File, at: u64, bytes: &[u8]) -> io::Result<()> {
     }
     #[cfg(not(unix))]
     {
-        use std::io::{Seek, SeekFrom, Write};
         file.seek(SeekFrom::Start(at))?;
         file.write_all(bytes)
     }

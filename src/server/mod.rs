@@ -5,7 +5,8 @@
 //! connections --> routes --> ingestion --> decode, params --> records --> tally: one commit for each project
 //!  deadlines,      CORS,      stubs         inflate, base64     projects,  reply: the answer after the commit
 //!  tls             metrics    operations                        place
-//!                         '> query, export: filters, sessions
+//!                         |  segment: other messages, as records
+//!                         '> query, export, deletions: filters, sessions
 //! ```
 //!
 //! A request is parsed and committed in a task of its own, which a client that leaves does not end. It is answered once
@@ -16,6 +17,7 @@
 
 mod connections;
 mod decode;
+mod deletions;
 mod export;
 mod filters;
 mod ingestion;
@@ -31,10 +33,12 @@ mod records;
 mod refusal;
 mod reply;
 mod routes;
+mod segment;
 mod serving;
 mod sessions;
 mod stubs;
 mod tally;
+mod tasks;
 mod tls;
 
 use std::fmt;

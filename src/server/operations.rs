@@ -1,4 +1,4 @@
-//! `/healthz` and `/metrics`, for those who operate the server.
+//! `/healthz`, `/metrics` and `/openapi.json`, for those who operate the server.
 
 use std::sync::Arc;
 
@@ -17,6 +17,11 @@ pub(super) async fn healthz(State(serving): State<Arc<Serving>>) -> Response {
     let (status, text) =
         if stopped { (StatusCode::SERVICE_UNAVAILABLE, "writes stopped") } else { (StatusCode::OK, "ok") };
     json_response(status, &json!({"status": text}))
+}
+
+/// The description of all paths.
+pub(super) async fn openapi() -> Response {
+    reply::text("application/json", include_bytes!("openapi.json").to_vec())
 }
 
 /// The counters of the server and of its stores.

@@ -148,6 +148,11 @@ impl Credentials {
     }
 }
 
+/// The user that a client names, without what proves it.
+pub(super) fn user_of(headers: &HeaderMap, params: &Params) -> Option<String> {
+    Credentials::of(headers, params).map(|credentials| credentials.user)
+}
+
 /// All projects of a server, at least one.
 pub(super) struct Projects(Vec<Project>);
 

@@ -29,14 +29,14 @@ impl WireOptions {
     }
 
     fn project(&self, serving: &Serving, token: Option<&str>) -> Result<usize, &'static str> {
+        let token = token.filter(|token| !token.is_empty());
         match (self.project, token) {
             (Some(index), None) => Ok(index),
-            (Some(index), Some(_)) => match serving.projects.named(token) {
-                // A record for another project than that of the credentials is not stored in either.
-                Ok(named) if named != index => Err("token, not that of the credentials"),
-                _ => Ok(index),
-            },
-            (None, token) => serving.projects.named(token),
+            // A record for another project than that of the credentials is not stored in either.
+            (Some(index), token) if serving.projects.named(token)? != index => {
+                Err("token, not that of the credentials")
+            }
+            (_, token) => serving.projects.named(token),
         }
     }
 }

@@ -8,22 +8,24 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{MethodFilter, MethodRouter, get, on};
+use axum::routing::{MethodFilter, MethodRouter, get, on, post};
 use tokio::time::Instant;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
+use super::deletions;
 use super::export;
 use super::ingestion;
 use super::operations;
 use super::query;
 use super::refusal::{AnswerShape, Refusal};
+use super::segment;
 use super::serving::{Peer, Serving};
 use super::stubs;
 
 /// All routes, with and without a slash at the end.
 pub(super) fn router(serving: &Arc<Serving>) -> Router {
     let read_and_write = MethodFilter::GET.or(MethodFilter::POST);
-    let routes: [(&str, MethodRouter<Arc<Serving>>); 15] = [
+    let routes: [(&str, MethodRouter<Arc<Serving>>); 20] = [
         ("/engage", on(read_and_write, ingestion::engage)),
         ("/groups", on(read_and_write, ingestion::groups)),
         ("/track", on(read_and_write, ingestion::track)),
@@ -33,8 +35,13 @@ pub(super) fn router(serving: &Arc<Serving>) -> Router {
         ("/api/2.0/engage/properties", on(read_and_write, query::properties)),
         ("/api/app/projects/{id}/data-groups", on(read_and_write, query::data_groups)),
         ("/api/2.0/export", on(read_and_write, export::export)),
+        ("/api/app/data-deletions/v3.0", post(deletions::begin)),
+        ("/api/app/data-deletions/v3.0/{id}", get(deletions::status).delete(deletions::cancel)),
+        ("/v1/{message}", post(segment::message)),
+        ("/v1/projects/{key}/settings", get(segment::settings)),
         ("/healthz", get(operations::healthz)),
         ("/metrics", get(operations::metrics)),
+        ("/openapi.json", get(operations::openapi)),
         ("/flags", on(read_and_write, stubs::flags)),
         ("/flags/definitions", on(read_and_write, stubs::flag_definitions)),
         ("/settings", on(read_and_write, stubs::empty)),

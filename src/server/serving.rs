@@ -18,6 +18,7 @@ use super::network::Network;
 use super::projects::Projects;
 use super::refusal::{AnswerShape, Refusal};
 use super::sessions::Sessions;
+use super::tasks::Deletions;
 
 /// How much of a body that is too long is read on, as a multiple of the limit, so that the client gets to read the
 /// answer.
@@ -30,6 +31,7 @@ pub(super) struct Serving {
     pub(super) metrics: Metrics,
     pub(super) proxies: Vec<Network>,
     pub(super) sessions: Sessions,
+    pub(super) deletions: Deletions,
     /// In bytes.
     uncommitted: Semaphore,
     queries: Arc<Semaphore>,
@@ -48,6 +50,7 @@ impl Serving {
             metrics: Metrics::default(),
             proxies,
             sessions: Sessions::default(),
+            deletions: Deletions::default(),
             uncommitted,
             queries,
             limits,

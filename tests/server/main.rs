@@ -4,5 +4,8 @@ mod bench;
 mod connections;
 mod encodings;
 mod ingestion;
+#[cfg(feature = "cli")]
+mod process;
 mod queries;
 mod refusals;
+mod segment;

@@ -266,23 +266,23 @@ fn events_are_exported_by_day_as_lines() {
     let server = TestServer::start();
     let at = |time: &str| Timestamp::parse(time).unwrap();
     for (name, time, n) in [
-        ("a", "2024-01-01T23:59:59", 1),
-        ("a", "2024-01-02T00:00:00", 2),
-        ("b", "2024-01-02T12:00:00.5", 3),
-        ("a", "2024-01-03T23:59:59", 4),
-        ("a", "2024-01-04T00:00:00", 5),
+        ("a", "2023-12-01T23:59:59", 1),
+        ("a", "2023-12-02T00:00:00", 2),
+        ("b", "2023-12-02T12:00:00.5", 3),
+        ("a", "2023-12-03T23:59:59", 4),
+        ("a", "2023-12-04T00:00:00", 5),
     ] {
         server.db.events().append(Event::new(name, "alice", at(time)).id(format!("i-{n}")).set("n", n)).unwrap();
     }
     let export = |query: &str| {
-        let text = server.get(&format!("/api/2.0/export?from_date=2024-01-02&to_date=2024-01-03{query}")).with(200);
+        let text = server.get(&format!("/api/2.0/export?from_date=2023-12-02&to_date=2023-12-03{query}")).with(200);
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Json>>()
     };
     let numbers =
         |query: &str| export(query).iter().map(|event| event["properties"]["n"].as_u64().unwrap()).collect::<Vec<_>>();
     assert_eq!(numbers(""), [2, 3, 4]);
     let expected = json!({
-        "event": "b", "properties": {"time": 1_704_196_800, "distinct_id": "alice", "$insert_id": "i-3", "n": 3}
+        "event": "b", "properties": {"time": 1_701_518_400, "distinct_id": "alice", "$insert_id": "i-3", "n": 3}
     });
     assert_eq!(export("")[1], expected);
     assert_eq!(numbers("&event=%5B%22a%22%5D"), [2, 4]);

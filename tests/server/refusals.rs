@@ -91,11 +91,15 @@ fn bodies_that_are_too_long_are_refused() {
     let server = small();
     assert_eq!(server.json("/engage", update(10_000)).with(200), "1");
     let refused = r#"{"status":0,"error":"request exceeds max limit of 10000 bytes"}"#;
-    // Read to its end, and not.
-    for bytes in [10_001, 39_000, 3_000_000] {
+    for bytes in [10_001, 39_000] {
         let answer = server.json("/engage?verbose=1", update(bytes));
         assert_eq!(answer.with(413), refused, "{bytes}");
     }
+    // Far too long: the connection ends in the middle.
+    let mut stream = server.connect();
+    let (head, body) = ("POST /engage HTTP/1.1\r\nhost: x\r\ncontent-length: 3000000\r\n\r\n", update(3_000_000));
+    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
+    drop(stream);
     let import = server.request("POST", "/import", &[("origin", "https://a.example")], update(12_000));
     let expected =
         r#"{"code":413,"error":"request exceeds max limit of 10000 bytes","status":"Request Entity Too Large"}"#;
@@ -154,4 +158,23 @@ fn bodies_wait_for_no_memory() {
     assert_eq!(busy.with(503), r#"{"status":0,"error":"the bodies of all requests have more than 1000 bytes"}"#);
     assert_eq!(busy.header("retry-after").as_deref(), Some("1"));
     assert_eq!(server.json("/engage", update(900)).with(200), "1");
+}
+
+/// What the description of the paths has is there.
+#[test]
+fn the_description_has_paths_that_exist() {
+    let server = TestServer::start();
+    let document = server.get("/openapi.json").value();
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.len() >= 14);
+    for (path, methods) in paths {
+        let own = path.replace("{id}", "1").replace("{message}", "batch");
+        for method in methods.as_object().unwrap().keys() {
+            let answer = server.request(&method.to_uppercase(), &own, &[], "");
+            let is_routed = answer.status != 404 || own.ends_with("/v3.0/1");
+            assert!(is_routed && (answer.status != 405 || method == "delete"), "{method} {own}: {}", answer.text());
+            let known = methods[method]["responses"].as_object().unwrap();
+            assert!(known.contains_key(&answer.status.to_string()), "{method} {own}: {}", answer.status);
+        }
+    }
 }

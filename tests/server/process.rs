@@ -1,0 +1,175 @@
+//! `profiledb serve` as a process: what it prints, and what is left after signals.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use profiledb::Db;
+
+/// Kills of each kind. More by `PROFILEDB_KILLS`.
+const KILLS: u64 = 5;
+
+struct Process {
+    child: Child,
+    address: String,
+}
+
+fn serve(dir: &Path, flags: &[&str]) -> Process {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_profiledb"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--log", "error", "--db"])
+        .arg(dir)
+        .args(flags)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("listening on http://").unwrap_or_else(|| panic!("{line:?}")).to_owned();
+    Process { child, address }
+}
+
+impl Process {
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+}
+
+fn kills() -> u64 {
+    std::env::var("PROFILEDB_KILLS").map_or(KILLS, |kills| kills.parse().unwrap())
+}
+
+/// Sends updates on a connection until it ends, and counts those that were answered.
+fn send(address: &str, id: usize, answered: &AtomicU64, is_over: &AtomicBool) {
+    let update = format!("{{\"$distinct_id\":\"u{id}\",\"$add\":{{\"n\":1}}}}");
+    let body = format!("[{}]", [update.as_str(); 20].join(","));
+    let request = format!("POST /engage HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let Ok(mut stream) = TcpStream::connect(address) else { return };
+    while !is_over.load(Ordering::Relaxed) && stream.write_all(request.as_bytes()).is_ok() {
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n1") {
+            let mut bytes = [0; 1_024];
+            match stream.read(&mut bytes) {
+                Ok(count @ 1..) => answer.extend_from_slice(&bytes[..count]),
+                _ => return,
+            }
+        }
+        answered.fetch_add(20, Ordering::Relaxed);
+    }
+}
+
+/// Loads a process until a signal ends it. Returns how many updates of each user were answered.
+fn load_until(process: &mut Process, signal: &str, delay: Duration) -> [u64; 4] {
+    let (answered, is_over) = ([(); 4].map(|()| AtomicU64::new(0)), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for (id, answered) in answered.iter().enumerate() {
+            let (address, is_over) = (&process.address, &is_over);
+            scope.spawn(move || send(address, id, answered, is_over));
+        }
+        std::thread::sleep(delay);
+        process.signal(signal);
+        let started = Instant::now();
+        let status = process.child.wait().unwrap();
+        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+        assert_eq!(status.code(), if signal == "TERM" { Some(0) } else { None });
+        is_over.store(true, Ordering::Relaxed);
+    });
+    answered.map(AtomicU64::into_inner)
+}
+
+/// Every update that was answered is there, and a request is there as a whole or not at all.
+fn updates_survive(signal: &str, flags: &[&str], is_exact: bool) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let mut sums = [0; 4];
+    for kill in 0..kills() {
+        let mut process = serve(&store, flags);
+        let answered = load_until(&mut process, signal, Duration::from_millis(100 + 37 * (kill % 10)));
+        assert!(answered.iter().sum::<u64>() > 0);
+        let db = Db::open(&store).unwrap();
+        for (id, (sum, answered)) in sums.iter_mut().zip(answered).enumerate() {
+            let found = db.users().get_property(&format!("u{id}"), "n").unwrap();
+            let found = found.map_or(0, |value| value.as_i64().unwrap()).unsigned_abs();
+            let (least, most) = (*sum + answered, *sum + answered + 20);
+            assert!(
+                (least..=most).contains(&found) && found % 20 == 0,
+                "u{id}: {found}, answered {answered} after {sum}"
+            );
+            assert!(!is_exact || found == least, "u{id}: {found}, answered {answered} after {sum}");
+            *sum = found;
+        }
+        db.close().unwrap();
+    }
+}
+
+#[test]
+fn what_was_answered_survives_a_kill() {
+    updates_survive("KILL", &["--durability", "buffered"], false);
+}
+
+#[test]
+fn what_was_answered_survives_a_kill_when_synced() {
+    updates_survive("KILL", &[], false);
+}
+
+/// Whatever is committed is also answered.
+#[test]
+fn sigterm_ends_in_time_and_leaves_nothing_unanswered() {
+    updates_survive("TERM", &["--durability", "buffered"], true);
+}
+
+#[test]
+fn projects_of_a_file_and_of_flags() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("projects.toml");
+    let text = "[[project]]\ntoken = \"one\"\nsecrets = [\"s3cret\"]\ndir = \"first\"\n";
+    std::fs::write(&file, text).unwrap();
+    let other = format!("token=two,dir={}", dir.path().join("second").display());
+    let unused = dir.path().join("unused");
+    let mut process = serve(&unused, &["--projects", file.to_str().unwrap(), "--project", &other]);
+    let body =
+        r#"[{"$token":"one","$distinct_id":"a","$set":{"x":1}},{"$token":"two","$distinct_id":"a","$set":{"x":2}}]"#;
+    let mut stream = TcpStream::connect(&process.address).unwrap();
+    write!(stream, "POST /engage HTTP/1.0\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("\r\n\r\n1"), "{answer}");
+    process.signal("INT");
+    assert!(process.child.wait().unwrap().success());
+    assert!(!unused.exists());
+    for (name, expected) in [("first", 1), ("second", 2)] {
+        let db = Db::open(dir.path().join(name)).unwrap();
+        assert_eq!(db.users().get_property("a", "x").unwrap(), Some(expected.into()));
+    }
+}
+
+/// A wrong setting is one line, without the secret in it.
+#[test]
+fn wrong_settings_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("projects.toml");
+    std::fs::write(&file, "[[project]]\ntoken = \"one\"\nsecret = \"hunter2\"\ndir = \"first\"\n").unwrap();
+    let store = dir.path().join("store");
+    for (flags, part) in [
+        (&["--projects", file.to_str().unwrap()][..], "line="),
+        (&["--project", "token=a"], "has a dir"),
+        (&["--project", "token=a,hunter2,dir=x"], "a project is"),
+        (&["--project", "token=a,password=hunter2,dir=x"], "password"),
+        (&["--trusted-proxy", "10.0.0.0/99"], "10.0.0.0/99"),
+        (&["--tls-cert", "no-file", "--tls-key", "no-file"], "no-file"),
+        (&["--listen", "192.0.2.1:1"], "192.0.2.1:1"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_profiledb"))
+            .args(["serve", "--db", store.to_str().unwrap()])
+            .args(flags)
+            .output()
+            .unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains(part) && !error.contains("hunter2"), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}

@@ -210,3 +210,22 @@ fn stores_and_backups_do_not_lie_in_each_other() {
     assert!(Db::restore(backups.path(), &store).unwrap_err().message().contains("must be empty"));
     assert!(backups.newest_or_error("untouched") && backups.is_verified());
 }
+
+/// A store that was restored and never opened is as well protected as any other.
+#[test]
+fn a_restored_store_notices_that_its_manifest_was_cut() {
+    let backups = Backups::new();
+    let target = backups.target();
+    Db::restore(backups.path(), &target).unwrap();
+    assert_eq!(fs::read_to_string(target.join("PROFILEDB")).unwrap(), "profiledb\nformat 2\noperators 1\n");
+    let current = fs::read_to_string(target.join("CURRENT")).unwrap();
+    let manifest = target.join(current.trim_end());
+    let whole = fs::read(&manifest).unwrap();
+    let refused = (0..whole.len()).step_by(7).chain([whole.len() - 1]).all(|length| {
+        fs::write(&manifest, &whole[..length]).unwrap();
+        Db::builder().open_read_only(&target).is_err_and(|error| error.is_corrupt())
+    });
+    assert!(refused);
+    fs::write(&manifest, &whole).unwrap();
+    assert_eq!(users(&Db::builder().open_read_only(&target).unwrap()), backups.users[1]);
+}

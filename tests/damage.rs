@@ -176,3 +176,33 @@ fn damaged_times_of_first_events_are_shown_and_rebuilt() {
     drop(db);
     assert!(times(&open()) == before);
 }
+
+/// A repair drops the damaged blocks, keeps all others, and builds the times of first events anew.
+#[test]
+fn a_repair_keeps_all_but_what_it_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    fill(&store).close().unwrap();
+    let paths = tables(&store);
+    for path in &paths {
+        let mut bytes = fs::read(path).unwrap();
+        let middle = bytes.len() / 3;
+        bytes[middle..middle + 64].iter_mut().for_each(|byte| *byte ^= 0xff);
+        fs::write(path, bytes).unwrap();
+    }
+    let report = Db::repair(&store).unwrap();
+    let db = Db::open(&store).unwrap();
+    assert!(db.check().unwrap().is_sound());
+    for kind in [Kind::User, Kind::group("company").unwrap()] {
+        let lost: Vec<Damage> = report.lost.iter().filter(|lost| lost.table == kind.to_string()).cloned().collect();
+        let ids: Vec<String> = db.table(&kind).iter().map(|row| row.unwrap().0).collect();
+        assert!(!lost.is_empty());
+        nothing_is_missing_silently(&ids, &lost, paths.len());
+    }
+    assert!(["events", "first:users"].iter().all(|table| report.lost.iter().any(|lost| lost.table == *table)));
+    let events: Vec<Event> = db.events().iter().map(|event| event.unwrap()).collect();
+    assert!(events.len() > USERS / 2);
+    for event in events {
+        assert_eq!(db.users().first_event_time(event.distinct_id()).unwrap(), Some(event.time()));
+    }
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Db;
 #[cfg(doc)]
 use crate::error::ErrorKind;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::log::Appender;
 use crate::model::Timestamp;
@@ -121,6 +121,14 @@ impl Builder {
 
     fn open_as(self, path: &Path, access: Access) -> Result<Db> {
         let store = Arc::new(Store::open(path, access, self.0)?);
-        Ok(Db { store, appender: Arc::new(Appender::new()) })
+        let db = Db { store, appender: Arc::new(Appender::new()) };
+        for kind in db.store.interrupted_rebuilds() {
+            db.rebuild_first_event_times(&kind).map_err(|error| {
+                let message =
+                    "first-event times were being built anew when the process ended, and that cannot be completed";
+                Error::new(error.kind(), format!("{message} table=\"{kind}\" path={path:?}")).because(error)
+            })?;
+        }
+        Ok(db)
     }
 }

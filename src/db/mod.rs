@@ -18,6 +18,9 @@ mod snapshot;
 mod stats;
 mod table;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -340,7 +343,8 @@ impl Db {
 
     /// Builds the index of first-event times of a kind anew, after damage: from the times in it that can be read, and
     /// from all events. The first event of an id that is in a damaged part, and was deleted from the log, is lost.
-    /// Nothing has to be reopened, but do not write meanwhile. It takes memory for all ids.
+    /// Nothing has to be reopened, but do not write meanwhile; opening for reading fails with
+    /// [`Busy`](ErrorKind::Busy). If the process ends meanwhile, the next open for writing completes it.
     ///
     /// Returns how many events had an id of this kind.
     ///
@@ -348,8 +352,12 @@ impl Db {
     ///
     /// As [`backfill_first_event_times`](Self::backfill_first_event_times). It can be repeated.
     pub fn rebuild_first_event_times(&self, kind: &Kind) -> Result<u64> {
+        self.store.keep_first_events(kind)?;
         self.store.renew_first_events(kind)?;
-        self.backfill_first_event_times(kind)
+        let events = self.backfill_first_event_times(kind)?;
+        self.sync()?;
+        self.store.forget_kept_first_events(kind)?;
+        Ok(events)
     }
 
     /// Rules for reading records in Mixpanel's formats that are going to be written to this store: its limits and its

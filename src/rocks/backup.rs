@@ -16,6 +16,7 @@ use rocksdb::backup::{BackupEngine, BackupEngineOptions, RestoreOptions};
 
 use super::backup_files::{self, BackupFiles, BackupInfo};
 use super::engine::Engine;
+use super::synced::{SyncRecorder, SyncedRecord};
 use super::{fault, format};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -101,6 +102,10 @@ fn copy(from: &Path, id: u32, to: &Path) -> Result<()> {
         .restore_from_backup(&partial, &partial, &RestoreOptions::default(), id)
         .map_err(|error| fault::engine(error, &format!("restore failed backup={id} path={to:?}")))?;
     format::mark(&partial, format::DirectoryKind::Store)?;
+    // From the beginning: a file that is cut before the first open for writing is noticed as well.
+    SyncRecorder::open(&partial, SyncedRecord::Nothing)
+        .map_err(|error| format::refused("cannot record what is synced", &partial, error))?;
+    format::expect_synced(&partial)?;
     let move_up = || -> io::Result<()> {
         for entry in fs::read_dir(&partial)? {
             let entry = entry?;

@@ -524,7 +524,7 @@ impl Engine {
     /// Takes no more writes. RocksDB would resume by itself once a full disk has space, and then the failed write would
     /// be there or not depending on what else happens until the next open. And a sync that succeeds after one that
     /// failed proves nothing: the operating system may have dropped the pages.
-    fn stop(&self, error: Error) -> Error {
+    pub(crate) fn stop(&self, error: Error) -> Error {
         self.stopped.get_or_init(|| error.clone());
         self.fail(error)
     }

@@ -311,3 +311,28 @@ fn write_at(file: &mut File, at: u64, bytes: &[u8]) -> io::Result<()> {
         file.write_all(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{SLOT, SUM, SyncedLengths};
+
+    /// The example in docs/FORMAT.md.
+    #[test]
+    fn a_slot_has_the_bytes_of_the_format() {
+        let page = include_str!("../../docs/FORMAT.md");
+        let example = page.split("```synced example\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let lines: Vec<&str> = example.trim_end().lines().map(str::trim_start).collect();
+        let (sum, text) = lines.split_last().unwrap();
+        let sum = u32::from_str_radix(sum.strip_prefix("crc-32c ").unwrap(), 16).unwrap();
+        let mut slot = (text.join("\n") + "\n").into_bytes();
+        slot.resize(SLOT - SUM, 0);
+        slot.extend(sum.to_be_bytes());
+        let boot = "3f0c1f5e-8f2e-4c4a-9a53-0d2b7a1c6e10".to_owned();
+        let logs = [(12, 40_960), (14, 0)].into();
+        let expected = SyncedLengths { boot, turn: 17, manifest: (5, 1_234), logs };
+        assert_eq!(SyncedLengths::decode(&slot), Some(expected.clone()));
+        let mut encoded = Vec::new();
+        expected.encode(&mut encoded).unwrap();
+        assert_eq!(encoded, slot);
+    }
+}

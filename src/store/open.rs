@@ -10,8 +10,8 @@ use super::commit::Committer;
 use super::group::Leader;
 use super::names::{self, Names, WIDE};
 use super::request::{Commit, Durability, Request};
-use super::shared::{Access, Options, Shared};
-use crate::codec::{self, FirstEvent, META, family_of, first_family_of};
+use super::shared::{Access, Options, REBUILD_PREFIX, Shared, not_rebuilding};
+use crate::codec::{self, META, family_of, first_family_of, first_kind_of};
 use crate::error::{Error, Result};
 use crate::model::Kind;
 use crate::rocks::{Engine, Mode, SalvagedRow};
@@ -38,6 +38,7 @@ impl Store {
         };
         let engine = Arc::new(Engine::open(path, mode, &options.engine)?);
         if !writes {
+            not_rebuilding(&engine)?;
             let shared = Arc::new(Shared::new(engine, options, Names::default(), moves));
             return Ok(Self { shared, committer: None, thread: Mutex::default() });
         }
@@ -102,30 +103,61 @@ impl Store {
         self.committer()?.exclusively(|| self.shared.drop_table(kind))
     }
 
-    /// Replaces the first-event times of a kind by those of them that can be read.
-    pub(crate) fn renew_first_events(&self, kind: &Kind) -> Result<()> {
+    /// Copies the first-event times of a kind that can be read to a family of their own, which says that they are being
+    /// built anew. Durable on return.
+    pub(crate) fn keep_first_events(&self, kind: &Kind) -> Result<()> {
         self.submit(Request::default(), Durability::Buffered)?.wait()?;
         let family = first_family_of(kind);
-        let mut kept = Vec::new();
+        let kept = format!("{REBUILD_PREFIX}{family}");
+        self.committer()?.exclusively(|| {
+            self.shared.engine().create_family(&kept)?;
+            self.copy_stamps(&family, &kept)
+        })
+    }
+
+    /// Replaces the first-event times of a kind by those that were kept.
+    pub(crate) fn renew_first_events(&self, kind: &Kind) -> Result<()> {
+        let family = first_family_of(kind);
         self.committer()?.exclusively(|| {
             let engine = self.shared.engine();
-            engine.snapshot().salvage(&family, |item| {
-                if let SalvagedRow::Row(key, stamp) = item
-                    && let Ok((id, time)) = std::str::from_utf8(key).map(|id| (id, codec::decode_stamp(stamp)))
-                    && let Ok(time) = time
-                {
-                    kept.push(FirstEvent::new(&family, id, time));
-                }
-                Ok::<_, Error>(())
-            })?;
             engine.drop_family(&family)?;
             self.shared.first_events.forget(&family);
-            engine.create_family(&family)
+            engine.create_family(&family)?;
+            self.copy_stamps(&format!("{REBUILD_PREFIX}{family}"), &family)
+        })
+    }
+
+    /// Ends the rebuild of the first-event times of a kind, which are durable.
+    pub(crate) fn forget_kept_first_events(&self, kind: &Kind) -> Result<()> {
+        let kept = format!("{REBUILD_PREFIX}{}", first_family_of(kind));
+        self.committer()?.exclusively(|| self.shared.engine().drop_family(&kept))
+    }
+
+    /// The kinds whose first-event times were being built anew when the process ended.
+    pub(crate) fn interrupted_rebuilds(&self) -> Vec<Kind> {
+        let families = self.shared.engine().families_with(REBUILD_PREFIX);
+        families.iter().filter_map(|family| first_kind_of(family.strip_prefix(REBUILD_PREFIX)?)).collect()
+    }
+
+    /// Merges the first-event times of a column family that can be read into another one.
+    fn copy_stamps(&self, from: &str, to: &str) -> Result<()> {
+        let engine = self.shared.engine();
+        let mut batch = engine.batch();
+        let mut count = 0;
+        engine.snapshot().salvage(from, |item| {
+            let SalvagedRow::Row(key, stamp) = item else { return Ok(()) };
+            // What cannot be read is not kept: the rebuild is for that.
+            if std::str::from_utf8(key).is_err() || codec::decode_stamp(stamp).is_err() {
+                return Ok(());
+            }
+            batch.merge(to, key, stamp)?;
+            count += 1;
+            if count % FIRST_EVENTS_MAX == 0 {
+                std::mem::replace(&mut batch, engine.batch()).commit(false)?;
+            }
+            Ok::<_, Error>(())
         })?;
-        for chunk in kept.chunks(FIRST_EVENTS_MAX) {
-            self.write(Request { first_events: chunk.to_vec(), ..Request::default() }, Durability::Buffered)?;
-        }
-        Ok(())
+        batch.commit(true)
     }
 
     /// Makes every table wide: names that it has seen may be missing from the registry.

@@ -21,6 +21,9 @@ use crate::rocks::{Engine, EngineSettings};
 /// The most names that the property-name registry of a table holds, whatever the limits say.
 const NAMES_MAX: usize = 1 << 16;
 
+/// Before the name of a column family of first-event times: those that are kept while it is built anew.
+pub(super) const REBUILD_PREFIX: &str = "rebuild:";
+
 /// Where the time of an update without one comes from.
 pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
@@ -40,6 +43,15 @@ impl Options {
     pub(super) fn names_max(&self) -> usize {
         self.limits.properties_max.min(NAMES_MAX)
     }
+}
+
+/// Fails while first-event times are being built anew, when reads would miss some.
+pub(super) fn not_rebuilding(engine: &Engine) -> Result<()> {
+    if engine.families_with(REBUILD_PREFIX).is_empty() {
+        return Ok(());
+    }
+    let message = "first-event times are being built anew, or that was interrupted: opening for writing completes it";
+    Err(Error::new(ErrorKind::Busy, format!("{message} path={:?}", engine.path())))
 }
 
 impl fmt::Debug for Options {
@@ -123,6 +135,7 @@ impl Shared {
     /// Takes in what the writer has written since. Snapshots and scans stay where they are.
     pub(crate) fn catch_up(&self) -> Result<()> {
         let next = self.engine().caught_up()?;
+        not_rebuilding(&next)?;
         *self.engine.write() = Arc::new(next);
         Ok(())
     }

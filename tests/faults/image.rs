@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use profiledb::{Db, Durability, Update};
+use profiledb::{Db, Durability, Kind, Update};
 
 use super::contents::{COMMITS, FILLER, ROUND, SETUP, builder, commit, text};
 
@@ -19,12 +19,15 @@ pub(crate) enum Left {
     Unsynced,
     /// Its machine lost power, and the disk lost nothing.
     Rebooted,
+    /// Its process was killed after many tables had been created and dropped whose writes were never flushed.
+    Dropped,
     /// It was closed.
     Closed,
 }
 
 impl Left {
-    pub(crate) const ALL: [Self; 5] = [Self::Killed, Self::TwoLogs, Self::Unsynced, Self::Rebooted, Self::Closed];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Killed, Self::TwoLogs, Self::Unsynced, Self::Rebooted, Self::Dropped, Self::Closed];
 
     /// How many commits must be there.
     pub(crate) fn synced(self) -> usize {
@@ -179,6 +182,9 @@ pub(crate) fn write(dir: &Path, left: &str) {
         for n in commits {
             let durability = if *n > left.synced() { Durability::Buffered } else { Durability::Synced };
             db.write_with(commit(*n), durability).unwrap();
+            if left == Left::Dropped {
+                (0..temporary_tables(*n)).for_each(|table| use_temporary(&db, *n, table));
+            }
         }
         match (round, left) {
             (0, _) => db.flush().unwrap(),
@@ -189,8 +195,20 @@ pub(crate) fn write(dir: &Path, left: &str) {
     }
     match left {
         Left::Closed => db.close().unwrap(),
-        Left::Killed | Left::TwoLogs | Left::Unsynced | Left::Rebooted => std::process::abort(),
+        _ => std::process::abort(),
     }
+}
+
+/// How many tables are created and dropped again after a commit. Each takes two commits.
+pub(crate) fn temporary_tables(n: usize) -> usize {
+    [0, 1, 3][n % 3]
+}
+
+/// Creates a table, writes to it, and drops it.
+fn use_temporary(db: &Db, n: usize, table: usize) {
+    let key = format!("temporary {table}");
+    db.groups(&key).unwrap().update("x", Update::new().set("text", text(n, 40))).unwrap();
+    assert!(db.drop_table(&Kind::group(key).unwrap()).unwrap());
 }
 
 /// Lets RocksDB flush the users alone, and begin another log.

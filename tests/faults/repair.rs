@@ -8,7 +8,7 @@ use std::path::Path;
 use profiledb::{Damage, Db, RepairReport};
 
 use super::contents::{COMMITS, ROUND, SETUP, State, builder, commit, read, states};
-use super::image::{Fault, Left, Store};
+use super::image::{Fault, Left, Store, temporary_tables};
 use super::{cuts, header_bits, sample};
 
 /// What of the last commits the logs have: after how many of the numbered commits each commit in them leaves the store.
@@ -17,6 +17,10 @@ fn logged(left: Left) -> Vec<usize> {
     match left {
         Left::Closed => vec![COMMITS],
         Left::Killed | Left::Rebooted => rounds.collect(),
+        Left::Dropped => {
+            let after = |n: usize| if n == SETUP + ROUND { 0 } else { 2 * temporary_tables(n) };
+            rounds.flat_map(|n| vec![n; 1 + after(n)]).collect()
+        }
         // The filler is written and deleted.
         Left::TwoLogs | Left::Unsynced => {
             let second = SETUP + 2 * ROUND;

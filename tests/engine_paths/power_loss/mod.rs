@@ -606,8 +606,7 @@ fn an_import_on_a_failing_disk_says_what_is_known() {
     assert!(applied > 0 && unknown > 0 && (applied..=applied + unknown).contains(&stored), "{summary} {stored}");
 }
 
-/// A page cache may write pages in any order. RocksDB then finds holes in the tail of its log, which it takes for
-/// damage, and refuses to open. To be asserted once opening repairs such a tail.
+/// A page cache may write pages in any order, which leaves holes in the tail of a log. Opening truncates it there.
 #[test]
 fn what_was_acknowledged_as_synced_survives_pages_out_of_order() {
     assert_survives("power-synced", &[Loss::Pages(1), Loss::Pages(2)]);

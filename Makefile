@@ -23,10 +23,10 @@ CORE := --no-default-features --features laws
 FULL := --release --features cli,laws,server
 DENY_WARNINGS := -- --deny warnings
 
-.PHONY: help setup demo test test-core crash lint features package bench fuzz fuzz-list fuzz-smoke
+.PHONY: help setup demo test test-core test-clients crash lint features package bench fuzz fuzz-list fuzz-smoke
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install what building RocksDB needs (does nothing when it is there)
 	@sh scripts/setup.sh
@@ -46,6 +46,11 @@ crash: setup ## every fault of the sweeps, 300 power cuts of each kind, 500 kill
 	TMPDIR=$(CRASH_TMP) PROFILEDB_FAULTS=full $(CARGO) test $(FULL) --test faults -- --nocapture
 	TMPDIR=$(CRASH_TMP) PROFILEDB_POWER_CUTS=300 PROFILEDB_FAILING_CALLS=100000 PROFILEDB_KILLS=500 \
 		$(CARGO) test $(FULL) --test engine_paths -- --nocapture crash:: power_loss::
+
+CLIENTS_DIR ?= $(or $(CARGO_TARGET_DIR),target)/clients
+test-clients: setup ## the official clients, from their registries, against a server; needs python3, node and npm
+	$(CARGO) build $(FULL)
+	CLIENTS_DIR=$(abspath $(CLIENTS_DIR)) python3 tests/clients/run.py $(or $(CARGO_TARGET_DIR),target)/release/profiledb
 
 lint: setup ## formatting, the rules of tests/tidy.rs, clippy and rustdoc, warnings denied
 	$(CARGO) fmt --check

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use profiledb::server::{Project, ProjectConfig, Server, ServerLimits};
 use profiledb::{Db, Durability};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -26,7 +27,7 @@ pub(crate) fn run(dir: &Path, args: &ServeArgs) -> Result<(), Failure> {
         DurabilityName::Synced => Durability::Synced,
         DurabilityName::Buffered => Durability::Buffered,
     };
-    let mut server = Server::builder().limits(limits(&args.limits));
+    let mut server = Server::builder().limits(with_files(limits(&args.limits)));
     if let (Some(certificates), Some(key)) = (&args.tls_cert, &args.tls_key) {
         server = server.tls(&read(certificates)?, &read(key)?)?;
     }
@@ -118,6 +119,22 @@ fn limits(flags: &LimitFlags) -> ServerLimits {
     set(&mut limits.queries_max, flags.queries_max);
     set(&mut limits.sessions_max, flags.sessions_max);
     set(&mut limits.session_lifetime, seconds(flags.session_lifetime));
+    limits
+}
+
+/// Raises the limit of open files as far as it goes, and leaves half of them to the stores: one that cannot open a file
+/// takes no more writes.
+fn with_files(mut limits: ServerLimits) -> ServerLimits {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
+    let files = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok());
+    if let Some(files) = files.filter(|files| files / 2 < limits.connections_max) {
+        let connections = (files / 2).max(1);
+        tracing::warn!(files, connections, "fewer connections than set, because of the limit of open files");
+        limits.connections_max = connections;
+    }
     limits
 }
 

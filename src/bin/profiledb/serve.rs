@@ -20,6 +20,9 @@ use crate::serve_args::{DurabilityName, LimitFlags, LogLevel, ServeArgs};
 /// The exit status after the second signal, as shells have it for Ctrl-C.
 const AT_ONCE: i32 = 130;
 
+/// Of the files that the process may open, those that connections leave to the stores, or half of them if that is less.
+const STORE_FILES: usize = 4_096;
+
 /// Serves until a signal.
 pub(crate) fn run(dir: &Path, args: &ServeArgs) -> Result<(), Failure> {
     log_from(args.log);
@@ -122,7 +125,7 @@ fn limits(flags: &LimitFlags) -> ServerLimits {
     limits
 }
 
-/// Raises the limit of open files as far as it goes, and leaves half of them to the stores: one that cannot open a file
+/// Raises the limit of open files as far as it goes, and leaves some of them to the stores: one that cannot open a file
 /// takes no more writes.
 fn with_files(mut limits: ServerLimits) -> ServerLimits {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
@@ -130,11 +133,11 @@ fn with_files(mut limits: ServerLimits) -> ServerLimits {
         tracing::warn!(%error, "the limit of open files cannot be raised");
     }
     let files = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok());
-    if let Some(files) = files.filter(|files| files / 2 < limits.connections_max) {
-        let connections = (files / 2).max(1);
-        tracing::warn!(files, connections, "fewer connections than set, because of the limit of open files");
-        limits.connections_max = connections;
+    if let Some(files) = files {
+        let most = files - STORE_FILES.min(files / 2);
+        limits.connections_max = limits.connections_max.min(most);
     }
+    tracing::debug!(?files, connections = limits.connections_max, "open files");
     limits
 }
 

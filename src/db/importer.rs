@@ -19,7 +19,10 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::Db;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ingest::{EventRecord, Note, Outcome, Record, RecordParts, RecordWrite, Records, Reject, Rules, WireRecord};
+use crate::ingest::{
+    Csv, CsvRecords, EventRecord, Note, Outcome, Record, RecordParts, RecordReader, RecordWrite, Records, Reject,
+    Rules, WireRecord,
+};
 use crate::model::{Kind, Timestamp};
 use crate::store::{Commit, Durability, Request};
 
@@ -130,10 +133,41 @@ impl Importer {
     /// records of live input are committed as they arrive. When the import is dropped, that thread ends after the
     /// call of [`Read::read`] that it is in.
     pub fn read<T: WireRecord + 'static, R: Read + Send + 'static>(&self, reader: R) -> Import<'static> {
+        self.read_as(reader, Records::<_, T>::of)
+    }
+
+    /// Imports the rows of a CSV file, as [`CsvRecords`] reads them. Otherwise as [`read`](Self::read).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use profiledb::{Db, ingest::Csv};
+    ///
+    /// let db = Db::open(dir.path().join("store"))?;
+    /// let csv = Csv::new().option("id", "1")?.option("map", "2=plan")?.option("map", "3=seats")?;
+    /// let file = std::io::Cursor::new("alice,pro,5\n,free,1\n");
+    /// let outcomes: Vec<_> = db.importer(db.rules()).csv(file, &csv).collect::<Result<_, _>>()?;
+    /// assert_eq!(outcomes[1].as_ref().expect_err("no id").record.as_deref(), Some(&b",free,1"[..]));
+    /// assert_eq!(db.users().get_property("alice", "seats")?, Some(5.into()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn csv<R: Read + Send + 'static>(&self, reader: R, csv: &Csv) -> Import<'static> {
+        let csv = csv.clone();
+        self.read_as(reader, move |reader, rules| CsvRecords::new(reader, &csv, rules))
+    }
+
+    fn read_as<R: Read + Send + 'static, S: RecordReader>(
+        &self,
+        reader: R,
+        open: impl FnOnce(FlushingReader<R>, Rules) -> S + Send + 'static,
+    ) -> Import<'static> {
         let (to, from) = sync_channel(CHUNKS_MAX);
         let (rules, start) = (self.rules.clone(), self.start);
-        let thread = Builder::new().name("profiledb-read".into()).spawn(move || read::<T, R>(reader, rules, start, to));
-        let source = match thread {
+        let read = move || {
+            let outbox = Rc::new(RefCell::new(Outbox { batch: RecordBatch::default(), bytes: 0, to }));
+            let reader = FlushingReader { reader, outbox: Rc::clone(&outbox) };
+            read(open(reader, rules), start, &outbox);
+        };
+        let source = match Builder::new().name("profiledb-read".into()).spawn(read) {
             Ok(thread) => RecordSource::Thread { from, thread: Some(thread) },
             Err(error) => RecordSource::Iter(Box::new(std::iter::once(Err(error.into())))),
         };
@@ -536,9 +570,7 @@ impl<R: Read> Read for FlushingReader<R> {
 }
 
 /// Parses all records from this one on, on the reader thread.
-fn read<T: WireRecord, R: Read>(reader: R, rules: Rules, start: u64, to: SyncSender<RecordBatch>) {
-    let outbox = Rc::new(RefCell::new(Outbox { batch: RecordBatch::default(), bytes: 0, to }));
-    let mut records = Records::<_, T>::of(FlushingReader { reader, outbox: Rc::clone(&outbox) }, rules);
+fn read<S: RecordReader>(mut records: S, start: u64, outbox: &RefCell<Outbox>) {
     let mut skipped = 0;
     loop {
         let record = match records.next() {

@@ -69,6 +69,7 @@
 //!
 //! This module is pure: its only I/O is that of the reader and the clock that it is given.
 
+mod csv;
 mod envelope;
 mod event;
 mod export;
@@ -88,14 +89,16 @@ mod scalar;
 mod sniff;
 #[cfg(test)]
 mod tests;
+mod unpack;
 
 pub use crate::ops::Note;
+pub use csv::{CellType, Csv, CsvRecords, Encoding};
 pub use event::EventRecord;
 pub use export::Exported;
 pub use frame::{Frame, Framer};
 pub use origin::Origin;
 pub use parse::WireRecord;
-pub(crate) use parse::{RecordParts, RecordWrite};
+pub(crate) use parse::{RecordParts, RecordReader, RecordWrite};
 pub use reader::{EventRecords, Records};
 pub use record::Record;
 pub use reject::{Outcome, Reject};

@@ -36,6 +36,15 @@ pub trait Parse: Sized {
     fn into_parts(self) -> RecordParts;
 }
 
+/// A streaming reader of records that keeps the text of the last one.
+pub(crate) trait RecordReader: Iterator<Item = crate::error::Result<Outcome<Self::Record>>> {
+    /// What it reads.
+    type Record: WireRecord;
+
+    /// The text of the last record. Empty if it was too long to be kept.
+    fn text(&self) -> &[u8];
+}
+
 /// What a record of any kind consists of.
 pub struct RecordParts {
     /// The line on which its text starts, if there is one.

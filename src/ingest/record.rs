@@ -279,7 +279,13 @@ fn exported(properties: Value, rules: &Rules, notes: &mut Vec<Note>) -> Result<U
     admit(update, Some(FIELD), rules, &mut rules.excess(notes, Some(FIELD)))
 }
 
-fn admit(update: Update, place: Option<&str>, rules: &Rules, excess: &mut Excess<'_>) -> Result<Update, Reject> {
+/// Validates an update against the limits. `place` is the operator in the fields of errors.
+pub(super) fn admit(
+    update: Update,
+    place: Option<&str>,
+    rules: &Rules,
+    excess: &mut Excess<'_>,
+) -> Result<Update, Reject> {
     update.admit_as(rules.bounds(), rules.limits_id(), excess).map_err(|error| {
         let mut reject = Reject::from(error);
         // With several operators, the error does not tell which of them has the property.

@@ -1,9 +1,13 @@
 //! Detection of what an input is, by its first bytes (magic numbers), so that a file of another format is one error
 //! and not one per line.
 
+use std::io;
+
+const ZIP: &str = "a zip archive";
+
 /// The first bytes of formats that are not read, and what they are.
-const MAGIC: [(&[u8], &str); 12] = [
-    (b"PK\x03\x04", "a zip archive"),
+const MAGIC: [(&[u8], &str); 10] = [
+    (b"PK\x03\x04", ZIP),
     (b"\x28\xb5\x2f\xfd", "compressed by zstd"),
     (b"\x1f\x8b", "gzipped twice"),
     (b"BZh", "compressed by bzip2"),
@@ -13,27 +17,82 @@ const MAGIC: [(&[u8], &str); 12] = [
     (b"Obj\x01", "an Avro file"),
     (b"ORC", "an ORC file"),
     (b"SQLite format 3\0", "a SQLite database"),
-    (b"\xff\xfe", "text in UTF-16"),
-    (b"\xfe\xff", "text in UTF-16"),
 ];
 
-/// What an input is that begins with these bytes, after decompression, if it is no JSON.
-pub(super) fn foreign(first: &[u8]) -> Option<&'static str> {
-    if let Some((_, what)) = MAGIC.iter().find(|(magic, _)| first.starts_with(magic)) {
+/// The format that an input is read as.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Format {
+    Json,
+    Csv,
+    /// CSV in an encoding that is named, so that it is not detected.
+    EncodedCsv,
+}
+
+impl Format {
+    /// Fails if an input that begins with these bytes, after decompression, is of another format.
+    pub(super) fn check(self, first: &[u8]) -> io::Result<()> {
+        let found = match self {
+            Self::Json => foreign(first),
+            Self::Csv | Self::EncodedCsv => foreign_to_csv(first, matches!(self, Self::EncodedCsv)),
+        };
+        let expected = if matches!(self, Self::Json) { "JSON" } else { "CSV" };
+        let error =
+            |what| io::Error::new(io::ErrorKind::InvalidData, format!("the input is not {expected}, but {what}"));
+        found.map_or(Ok(()), |what| Err(error(what)))
+    }
+}
+
+fn by_magic(first: &[u8]) -> Option<&'static str> {
+    MAGIC.iter().find(|(magic, _)| first.starts_with(magic)).map(|(_, what)| *what)
+}
+
+/// UTF-16 without a byte order mark: the first character is ASCII.
+fn is_bare_utf16(first: &[u8]) -> bool {
+    matches!(first, [first, second, ..] if (*first == 0) != (*second == 0))
+}
+
+fn begins_with_mark(first: &[u8]) -> bool {
+    first.starts_with(b"\xff\xfe") || first.starts_with(b"\xfe\xff")
+}
+
+/// The text without blanks and a byte order mark in front of it.
+fn trimmed(first: &[u8]) -> &[u8] {
+    first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(first).trim_ascii_start()
+}
+
+/// What an input is that begins with these bytes, if it is no JSON.
+fn foreign(first: &[u8]) -> Option<&'static str> {
+    if let Some(what) = by_magic(first) {
         return Some(what);
     }
-    // UTF-16 without a byte order mark: the first character is ASCII.
-    if let [first, second, ..] = first
-        && (*first == 0) != (*second == 0)
-    {
+    if is_bare_utf16(first) || begins_with_mark(first) {
         return Some("text in UTF-16");
     }
-    let text = first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(first);
-    let text = text.trim_ascii_start();
+    let text = trimmed(first);
     if text.starts_with(b"<") {
         return Some("XML or HTML");
     }
     is_csv(text).then_some("CSV")
+}
+
+/// What an input is that begins with these bytes, if it is no CSV.
+fn foreign_to_csv(first: &[u8], is_named: bool) -> Option<&'static str> {
+    if let Some(what) = by_magic(first) {
+        return Some(if what == ZIP { "a zip archive, as spreadsheets are" } else { what });
+    }
+    if is_bare_utf16(first) && !is_named {
+        return Some("text in UTF-16 without a byte order mark; name its encoding, utf-16le or utf-16be");
+    }
+    let text = trimmed(first);
+    let begins = |tag: &[u8]| text.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag));
+    if begins(b"<?xml") || begins(b"<!doctype") || begins(b"<html") {
+        return Some("XML or HTML");
+    }
+    // A quote inside of a field that is not quoted would be wrong in CSV as well.
+    let inner = |open: &[u8]| text.strip_prefix(open).map(<[u8]>::trim_ascii_start);
+    let is_object = inner(b"{").is_some_and(|rest| rest.starts_with(b"\"") || rest.starts_with(b"}"));
+    let is_array = inner(b"[").is_some_and(|rest| rest.starts_with(b"{"));
+    (is_object || is_array).then_some("JSON")
 }
 
 /// Whether the first two lines have the same separators, as often, and neither begins as JSON does.

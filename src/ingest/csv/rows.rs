@@ -1,0 +1,348 @@
+//! Splitting of CSV into rows and fields: a strict parser of RFC 4180, in bounded memory.
+//!
+//! The `csv` crate reads bad quoting without a word, holds a row of any length in memory, and does not keep the text
+//! of a row, which has to be reported if it is rejected. It is what the tests compare with.
+//!
+//! A quote that is never closed would take the rest of the input. A row with bad quoting ends
+//!
+//! * at the end of the line with the mistake, which is after the line where the quote opens in `1,"a\nb"c`, because
+//!   lines inside of a text must not be taken for rows;
+//! * at the end of its first line if no quote follows, or not within the size of a row. None closes it then.
+
+use std::borrow::Cow;
+use std::io::{self, BufRead, Read};
+
+use memchr::{memchr, memchr_iter, memchr3};
+
+use crate::error::Error;
+
+/// A row of the input.
+pub(super) enum Row<'r> {
+    Fields(Fields<'r>),
+    /// Its quoting is bad, or it is too long, in which case it has no text.
+    Broken(Error),
+}
+
+/// Splits an input into rows.
+#[derive(Debug)]
+pub(super) struct Rows<R> {
+    reader: R,
+    delimiter: u8,
+    bytes_max: usize,
+    /// The last row, and what was read after it.
+    text: Vec<u8>,
+    start: usize,
+    /// The end of the row without its line break, and the start of the next row.
+    end: usize,
+    next: usize,
+    fields: Vec<Field>,
+    /// Where `start` is, counted from 1.
+    line: u64,
+    /// The number of lines from there to `next`.
+    lines: u64,
+    /// Whether the row is longer than allowed.
+    is_cut: bool,
+}
+
+/// A field in the text. If it is quoted, without its quotes.
+#[derive(Debug)]
+struct Field {
+    start: usize,
+    end: usize,
+    /// Whether it has quotes, which are doubled.
+    has_quotes: bool,
+}
+
+/// A mistake in the quoting.
+struct Fault {
+    at: usize,
+    reason: &'static str,
+    is_unclosed: bool,
+}
+
+/// The fields of a row.
+#[derive(Clone, Copy)]
+pub(super) struct Fields<'r> {
+    text: &'r str,
+    start: usize,
+    fields: &'r [Field],
+}
+
+impl<'r> Fields<'r> {
+    pub(super) fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// A field, counted from 0.
+    pub(super) fn get(&self, index: usize) -> Option<Cow<'r, str>> {
+        let Field { start, end, has_quotes } = self.fields.get(index)?;
+        let text = self.text.get(start - self.start..end - self.start)?;
+        Some(if *has_quotes { text.replace("\"\"", "\"").into() } else { text.into() })
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Cow<'r, str>> + use<'r> {
+        let fields = *self;
+        (0..fields.len()).filter_map(move |index| fields.get(index))
+    }
+}
+
+impl<R: BufRead> Rows<R> {
+    /// Rows of at most `bytes_max` bytes.
+    pub(super) fn new(reader: R, delimiter: u8, bytes_max: usize) -> Self {
+        Self {
+            reader,
+            delimiter,
+            bytes_max,
+            text: Vec::new(),
+            start: 0,
+            end: 0,
+            next: 0,
+            fields: Vec::new(),
+            line: 1,
+            lines: 0,
+            is_cut: false,
+        }
+    }
+
+    /// The text of the last row, without its line break. Empty if it was too long to be kept.
+    pub(super) fn last(&self) -> &[u8] {
+        self.text.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// The line on which the last row starts, counted from 1.
+    pub(super) fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// The next row. Empty lines are skipped.
+    pub(super) fn next(&mut self) -> io::Result<Option<Row<'_>>> {
+        loop {
+            self.line += self.lines;
+            (self.start, self.end, self.lines, self.is_cut) = (self.next, self.next, 0, false);
+            if self.start == self.text.len() {
+                self.text.clear();
+                (self.start, self.end, self.next) = (0, 0, 0);
+            }
+            match self.byte(self.start)? {
+                None => return Ok(None),
+                Some(b'\n') => self.next += 1,
+                Some(b'\r') if self.byte(self.start + 1)? == Some(b'\n') => self.next += 2,
+                Some(_) => break,
+            }
+            self.lines = 1;
+        }
+        self.fields.clear();
+        let fault = self.scan()?.err();
+        let mut error = None;
+        if let Some(fault) = fault
+            && (!self.is_cut || (fault.is_unclosed && memchr(b'\n', self.rest()).is_some()))
+        {
+            error = Some(self.error(&fault));
+            self.is_cut = false;
+            self.end_at(&fault)?;
+        }
+        let newlines = |text: Option<&[u8]>| memchr_iter(b'\n', text.unwrap_or_default()).count() as u64;
+        if self.is_cut {
+            self.lines = newlines(self.text.get(self.start..));
+            error = Some(self.skip_line()?);
+        } else {
+            self.lines = newlines(self.text.get(self.start..self.next));
+            if self.end - self.start > self.bytes_max {
+                error = Some(self.too_long((self.end - self.start) as u64));
+                self.end = self.start;
+            }
+        }
+        Ok(Some(match error {
+            Some(error) => Row::Broken(error),
+            None => self.decoded(),
+        }))
+    }
+
+    /// The text from the start of the row on.
+    fn rest(&self) -> &[u8] {
+        self.text.get(self.start..).unwrap_or_default()
+    }
+
+    /// The byte at this position, which is read if it was not. None at the end of the input, and at that of the room
+    /// for a row.
+    fn byte(&mut self, at: usize) -> io::Result<Option<u8>> {
+        while at >= self.text.len() {
+            // A line break belongs to no row.
+            let room = self.bytes_max.saturating_add(2).saturating_sub(self.text.len() - self.start);
+            if room == 0 {
+                self.is_cut = true;
+                return Ok(None);
+            }
+            if (&mut self.reader).take(room as u64).read_until(b'\n', &mut self.text)? == 0 {
+                return Ok(None);
+            }
+        }
+        Ok(self.text.get(at).copied())
+    }
+
+    /// Finds the fields of the row and its end.
+    fn scan(&mut self) -> io::Result<Result<(), Fault>> {
+        let mut at = self.start;
+        loop {
+            let is_quoted = self.byte(at)? == Some(b'"');
+            let after = match if is_quoted { self.quoted(at)? } else { self.plain(at)? } {
+                Ok(after) => after,
+                Err(fault) => return Ok(Err(fault)),
+            };
+            let next = match self.byte(after)? {
+                Some(byte) if byte == self.delimiter => {
+                    at = after + 1;
+                    continue;
+                }
+                None => Ok(after),
+                Some(b'\n') => Ok(after + 1),
+                Some(b'\r') if self.byte(after + 1)? == Some(b'\n') => Ok(after + 2),
+                Some(b'\r') => Err(LONE_RETURN),
+                Some(b'"') if !is_quoted => Err("a quote in a field that is not quoted"),
+                Some(_) => Err("text after the closing quote of a field"),
+            };
+            let next = match next {
+                Ok(next) => next,
+                Err(reason) => {
+                    // The mistake is in it.
+                    self.fields.pop();
+                    return Ok(Err(Fault { at: after, reason, is_unclosed: false }));
+                }
+            };
+            (self.end, self.next) = (after, next);
+            return Ok(Ok(()));
+        }
+    }
+
+    /// Adds the field that starts here. Returns where it ends.
+    fn plain(&mut self, start: usize) -> io::Result<Result<usize, Fault>> {
+        let mut end = start;
+        loop {
+            let rest = self.text.get(end..).unwrap_or_default();
+            match memchr3(self.delimiter, b'\n', b'"', rest) {
+                Some(length) => {
+                    end += length;
+                    break;
+                }
+                None => end = self.text.len(),
+            }
+            if self.byte(end)?.is_none() {
+                break;
+            }
+        }
+        let field = self.text.get(start..end).unwrap_or_default();
+        let field = match self.text.get(end) {
+            Some(b'\n') => field.strip_suffix(b"\r").unwrap_or(field),
+            _ => field,
+        };
+        if let Some(offset) = memchr(b'\r', field) {
+            return Ok(Err(Fault { at: start + offset, reason: LONE_RETURN, is_unclosed: false }));
+        }
+        let end = start + field.len();
+        self.fields.push(Field { start, end, has_quotes: false });
+        Ok(Ok(end))
+    }
+
+    /// Adds the quoted field that starts here. Returns what follows the closing quote.
+    fn quoted(&mut self, open: usize) -> io::Result<Result<usize, Fault>> {
+        let start = open + 1;
+        let (mut at, mut has_quotes) = (start, false);
+        loop {
+            match memchr(b'"', self.text.get(at..).unwrap_or_default()) {
+                Some(length) => {
+                    let close = at + length;
+                    if self.byte(close + 1)? != Some(b'"') {
+                        self.fields.push(Field { start, end: close, has_quotes });
+                        return Ok(Ok(close + 1));
+                    }
+                    has_quotes = true;
+                    at = close + 2;
+                }
+                None => {
+                    at = self.text.len();
+                    if self.byte(at)?.is_none() {
+                        return Ok(Err(Fault { at: open, reason: "no closing quote", is_unclosed: true }));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends the row after a mistake.
+    fn end_at(&mut self, fault: &Fault) -> io::Result<()> {
+        let mut from = if fault.is_unclosed { self.start } else { fault.at };
+        loop {
+            if let Some(length) = memchr(b'\n', self.text.get(from..).unwrap_or_default()) {
+                self.end = from + length;
+                self.next = self.end + 1;
+                break;
+            }
+            from = self.text.len();
+            if self.byte(from)?.is_none() {
+                (self.end, self.next) = (from, from);
+                break;
+            }
+        }
+        if self.last().ends_with(b"\r") {
+            self.end -= 1;
+        }
+        Ok(())
+    }
+
+    /// Skips the rest of a line that is too long, with what was read of it.
+    fn skip_line(&mut self) -> io::Result<Error> {
+        let mut bytes = (self.text.len() - self.start) as u64;
+        loop {
+            self.text.clear();
+            bytes += (&mut self.reader).take(SKIP_BYTES).read_until(b'\n', &mut self.text)? as u64;
+            if self.text.is_empty() || self.text.ends_with(b"\n") {
+                break;
+            }
+        }
+        if !self.text.is_empty() {
+            self.lines += 1;
+            bytes -= 1;
+        }
+        self.text.clear();
+        (self.start, self.end, self.next) = (0, 0, 0);
+        Ok(self.too_long(bytes))
+    }
+
+    fn too_long(&self, bytes: u64) -> Error {
+        Error::limit(format!("a row has at most {} bytes bytes={bytes}", self.bytes_max))
+    }
+
+    /// The error of a mistake, with the number of the field, the line in the row if it is not the first, and the
+    /// character in this line, all counted from 1.
+    fn error(&self, Fault { at, reason, .. }: &Fault) -> Error {
+        let before = self.text.get(self.start..*at).unwrap_or_default();
+        Error::invalid(format!("{reason} column={}{}", self.fields.len() + 1, place(before)))
+    }
+
+    /// The row as text.
+    fn decoded(&self) -> Row<'_> {
+        match std::str::from_utf8(self.last()) {
+            Ok(text) => Row::Fields(Fields { text, start: self.start, fields: &self.fields }),
+            Err(error) => {
+                let at = error.valid_up_to();
+                let is_before = |field: &&Field| field.end - self.start <= at;
+                let column = self.fields.iter().take_while(is_before).count() + 1;
+                let before = self.last().get(..at).unwrap_or_default();
+                Row::Broken(Error::invalid(format!("not valid utf-8 column={column}{}", place(before))))
+            }
+        }
+    }
+}
+
+const LONE_RETURN: &str = "a carriage return without a line feed, in a field that is not quoted";
+
+/// How much of a line that is too long is skipped at a time, in bytes.
+const SKIP_BYTES: u64 = 64 << 10;
+
+/// The place that follows this text in a row.
+fn place(before: &[u8]) -> String {
+    let rows = memchr_iter(b'\n', before).count();
+    let line = before.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    let char = String::from_utf8_lossy(line).chars().count() + 1;
+    if rows == 0 { format!(" char={char}") } else { format!(" row={} char={char}", rows + 1) }
+}

@@ -9,7 +9,7 @@ use super::parse::{RecordReader, WireRecord};
 use super::record::Record;
 use super::reject::{Outcome, Reject};
 use super::rules::Rules;
-use super::sniff::Format;
+use super::sniff::Syntax;
 use super::unpack::Unpacked;
 use crate::error::Result;
 
@@ -76,7 +76,7 @@ impl<R: Read, T: WireRecord> Records<R, T> {
     /// Parses records of either kind from `reader`, which does not have to be buffered.
     #[must_use]
     pub fn of(reader: R, rules: Rules) -> Self {
-        let unpacked = Unpacked::new(reader, Format::Json);
+        let unpacked = Unpacked::new(reader, Syntax::Json);
         let framer = Framer::new(unpacked, T::bytes_max(rules.bounds())).longer_if(T::may_be_longer);
         Self { framer, rules, index: 0, done: false, what: PhantomData }
     }

@@ -21,14 +21,14 @@ const MAGIC: [(&[u8], &str); 10] = [
 
 /// The format that an input is read as.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Format {
+pub(super) enum Syntax {
     Json,
     Csv,
     /// CSV in an encoding that is named, so that it is not detected.
     EncodedCsv,
 }
 
-impl Format {
+impl Syntax {
     /// Fails if an input that begins with these bytes, after decompression, is of another format.
     pub(super) fn check(self, first: &[u8]) -> io::Result<()> {
         let found = match self {

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
 
 use flate2::bufread::GzDecoder;
 
-use super::sniff::Format;
+use super::sniff::Syntax;
 
 /// The size of the read buffer, in bytes.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -19,7 +19,7 @@ pub(super) struct Unpacked<R: Read> {
     opened: Option<Opened<R>>,
     /// None after it. It has neither only if opening it failed.
     reader: Option<R>,
-    format: Format,
+    format: Syntax,
 }
 
 #[derive(Debug)]
@@ -32,13 +32,13 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 impl<R: Read> Unpacked<R> {
     /// Reads nothing yet.
-    pub(super) fn new(reader: R, format: Format) -> Self {
+    pub(super) fn new(reader: R, format: Syntax) -> Self {
         Self { opened: None, reader: Some(reader), format }
     }
 }
 
 impl<R: Read> Opened<R> {
-    fn open(mut reader: R, format: Format) -> io::Result<Self> {
+    fn open(mut reader: R, format: Syntax) -> io::Result<Self> {
         let mut first = vec![0; CHUNK_BYTES];
         let mut length = 0;
         // Live input may have no more than a line yet.

@@ -52,6 +52,7 @@ pub(crate) enum Command {
         keep: bool,
     },
     Import(ImportArgs),
+    ImportCsv(CsvArgs),
     Track(TrackArgs),
     Update(UpdateArgs),
     /// Delete profiles, but not events. Missing profiles are counted as well, because nothing is read.
@@ -202,6 +203,55 @@ pub(crate) struct ImportArgs {
     pub(crate) add_on_groups: bool,
 }
 
+/// Set properties of profiles from the rows of CSV files, plain or gzipped
+///
+/// Each row sets the properties of one profile, which is created if it does not exist. An empty cell leaves its
+/// property unchanged, and no row touches $last_seen. The first row is data, unless --header is given.
+///
+/// A COLUMN is its number, counted from 1, or its name in the header. Each column is mapped to a property, skipped, or
+/// the id; nothing is stored if one is not. Rows are applied in order, each on its own: a rejected one does not affect
+/// the others. Durability, interruption and the last line are as with "import".
+///
+/// A cell is a number, a boolean, null, a list or an object if it is one in JSON, and text otherwise, such as 007.
+#[derive(Debug, Flags)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct CsvArgs {
+    #[command(flatten)]
+    pub(crate) feed: ImportOptions,
+    /// The first row has the names of the columns, which are their properties, unless they are mapped to others.
+    #[arg(long)]
+    pub(crate) header: bool,
+    /// The column with the ids. Default: the one mapped to $distinct_id (of groups, $group_id), or else to $email, or
+    /// else each row gets a random UUID, and is a profile of its own.
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) id: Option<String>,
+    /// The property of a column: --map 2='$email'. Can be repeated.
+    #[arg(long, value_name = "COLUMN=PROPERTY")]
+    pub(crate) map: Vec<String>,
+    /// A column that is not stored. Can be repeated.
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) skip: Vec<String>,
+    /// The type of a column: text, number, boolean, date or json, or auto, which is the default. A row with another
+    /// value is rejected. Can be repeated.
+    #[arg(long, value_name = "COLUMN=TYPE")]
+    pub(crate) types: Vec<String>,
+    /// The group key, if the rows are groups. Default: they are users.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) group: Option<String>,
+    /// What separates fields: one character, or "tab". Default: a comma.
+    #[arg(long, value_name = "CHAR")]
+    pub(crate) delimiter: Option<String>,
+    /// The encoding: utf-8, utf-16le, utf-16be, latin-1 or windows-1252. Default: that of the byte order mark, or else
+    /// UTF-8.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) encoding: Option<String>,
+    /// Read all rows and store none: print the first 10 as they would be stored in an empty store, and all rejects.
+    #[arg(long, conflicts_with_all = ["resume", "sync", "notes"])]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) shape: Shape,
+}
+
 /// Append events from files: objects in the form of Mixpanel's /track, arrays or lines of them, plain or gzipped.
 ///
 /// Each event is stored on its own: a rejected one does not affect the others. One without a time gets the time of its
@@ -256,7 +306,8 @@ pub(crate) struct Reading {
     /// Reject records with mistakes that are tolerated otherwise.
     #[arg(long)]
     pub(crate) strict: bool,
-    /// Lift all limits on sizes, numbers of properties and times of events. Not needed for what `export` wrote.
+    /// Lift all limits on sizes, numbers of properties and of rows, and times of events. Not needed for what `export`
+    /// wrote.
     #[arg(long)]
     pub(crate) unbounded: bool,
 }

@@ -1,4 +1,4 @@
-//! The commands `import` and `track`: files through an [`Importer`] into the store.
+//! The commands `import`, `track` and `import-csv`: files through an [`Importer`] into the store.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -6,13 +6,14 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use indicatif::{HumanCount, ProgressBar};
-use profiledb::ingest::{Records, Reject, Rules, WireRecord};
+use profiledb::ingest::{Reject, Rules};
 use profiledb::{Db, Durability, Imported, Importer};
 use serde::Serialize;
 
 use crate::args::ImportOptions;
 use crate::bar;
 use crate::failure::{Failure, SOME_WRONG};
+use crate::format::InputFormat;
 use crate::input::Input;
 use crate::interrupt::StopSignal;
 use crate::open;
@@ -73,15 +74,17 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-/// Imports files. `rules` adds to the rules of the flags.
-pub(crate) fn run<T: WireRecord + 'static>(
-    dir: &Path,
-    feed: &ImportOptions,
-    rules: impl Fn(Rules) -> Rules,
-) -> Result<ExitCode, Failure> {
-    let ImportOptions { files, reading, rejects, notes, resume, sync } = feed;
+/// Inputs that exist, and outputs that none of them is.
+pub(crate) struct OpenedInputs {
+    pub(crate) inputs: Vec<Input>,
+    pub(crate) rejects: Option<OutputPath>,
+    pub(crate) notes: Option<OutputPath>,
+}
+
+/// Checks the inputs and the outputs of a command.
+pub(crate) fn open_inputs(dir: &Path, options: &ImportOptions) -> Result<OpenedInputs, Failure> {
+    let ImportOptions { files, rejects, notes, .. } = options;
     let inputs: Vec<Input> = files.iter().map(|path| Input::named(path)).collect::<Result<_, _>>()?;
-    let rules_without_store = rules(Rules::new().limits(reading.limits()).strict(reading.strict));
     let named = [("--rejects", rejects), ("--notes", notes)].into_iter();
     let outputs: Vec<OutputPath> = named
         .filter_map(|(flag, path)| path.as_ref().map(|path| OutputPath::named(flag, path)))
@@ -89,21 +92,34 @@ pub(crate) fn run<T: WireRecord + 'static>(
     output::check(dir, &inputs, &outputs)?;
     let mut outputs = outputs.into_iter();
     let rejects = rejects.as_ref().and_then(|_| outputs.next());
-    let notes = outputs.next();
-    if resume.is_none() && !dir.exists() && !has_record::<T>(&inputs, &rules_without_store)? {
+    Ok(OpenedInputs { inputs, rejects, notes: outputs.next() })
+}
+
+/// Imports files. `rules` adds to the rules of the flags.
+pub(crate) fn run<F: InputFormat>(
+    dir: &Path,
+    options: &ImportOptions,
+    format: &F,
+    rules: impl Fn(Rules) -> Rules,
+) -> Result<ExitCode, Failure> {
+    let OpenedInputs { inputs, rejects, notes } = open_inputs(dir, options)?;
+    let ImportOptions { reading, resume, sync, .. } = options;
+    let rules_without_store = rules(Rules::new().limits(reading.limits()).strict(reading.strict));
+    format.check(&inputs, &rules_without_store)?;
+    if resume.is_none() && !dir.exists() && !has_record(format, &inputs, &rules_without_store)? {
         // Nothing would be stored, so no store is created.
         let mut report = RecordReport::to(rejects, notes, &bar::none())?;
-        let (summary, failure) = refuse::<T>(inputs, &rules_without_store, &mut report);
+        let (summary, failure) = refuse(format, inputs, &rules_without_store, &mut report);
         return conclude(&summary, failure);
     }
     let durability = if *sync { Durability::Synced } else { Durability::Buffered };
     let db = open::or_create(Db::builder().limits(reading.limits()).create(resume.is_none()), dir)?;
     let importer = db.importer(rules(db.rules().strict(reading.strict))).durability(durability);
-    let bar = bar::of(inputs.iter().map(Input::bytes).sum(), T::PLURAL);
+    let bar = bar::of(inputs.iter().map(Input::bytes).sum(), F::PLURAL);
     let mut report = RecordReport::to(rejects, notes, &bar)?;
     let interrupt = StopSignal::handled()?;
     let inputs = InputQueue { inputs, start: resume.unwrap_or_default(), interrupt: Some(interrupt) };
-    let (summary, failure) = import::<T>(&importer, inputs, &mut report);
+    let (summary, failure) = import(&importer, format, inputs, &mut report);
     let synced = if durability == Durability::Buffered { db.sync().map_err(Failure::from) } else { Ok(()) };
     bar.finish_and_clear();
     // The mark counts on what is before it.
@@ -136,7 +152,11 @@ impl RecordReport {
         Self { rejects: Box::new(io::stderr()), notes: None, bar: bar.clone() }
     }
 
-    fn to(rejects: Option<OutputPath>, notes: Option<OutputPath>, bar: &ProgressBar) -> Result<Self, Failure> {
+    pub(crate) fn to(
+        rejects: Option<OutputPath>,
+        notes: Option<OutputPath>,
+        bar: &ProgressBar,
+    ) -> Result<Self, Failure> {
         let mut report = Self::stderr(bar);
         if let Some(output) = rejects {
             report.rejects = Box::new(output.stream()?);
@@ -147,7 +167,7 @@ impl RecordReport {
         Ok(report)
     }
 
-    fn reject(&mut self, file: &str, reject: &Reject) -> Result<(), Failure> {
+    pub(crate) fn reject(&mut self, file: &str, reject: &Reject) -> Result<(), Failure> {
         let line = print::json_line(&FileLine { file, line: reject })?;
         self.bar.suspend(|| self.rejects.write_all(&line)).map_err(unreported)
     }
@@ -161,7 +181,7 @@ impl RecordReport {
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<(), Failure> {
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         let flush = || self.rejects.flush().and_then(|()| self.notes.as_mut().map_or(Ok(()), |notes| notes.flush()));
         self.bar.suspend(flush).map_err(unreported)
     }
@@ -180,8 +200,9 @@ struct FileLine<'r, L> {
 }
 
 /// Imports all inputs, up to the first failure. The figures include what was stored before and in spite of it.
-pub(crate) fn import<T: WireRecord + 'static>(
+pub(crate) fn import<F: InputFormat>(
     importer: &Importer,
+    format: &F,
     queue: InputQueue,
     report: &mut RecordReport,
 ) -> (Summary, Option<Failure>) {
@@ -190,7 +211,8 @@ pub(crate) fn import<T: WireRecord + 'static>(
     let mut failure = None;
     let InputQueue { inputs, mut start, interrupt } = queue;
     for input in inputs {
-        failure = import_one::<T>(importer, input, start, interrupt.as_ref(), report, &mut sum, started).err();
+        let to = (importer, format);
+        failure = import_one(to, input, start, interrupt.as_ref(), report, &mut sum, started).err();
         start = 0;
         if failure.is_some() || sum.resume.is_some() {
             break;
@@ -203,8 +225,8 @@ pub(crate) fn import<T: WireRecord + 'static>(
     (sum, failure)
 }
 
-fn import_one<T: WireRecord + 'static>(
-    importer: &Importer,
+fn import_one<F: InputFormat>(
+    (importer, format): (&Importer, &F),
     input: Input,
     start: u64,
     interrupt: Option<&StopSignal>,
@@ -221,7 +243,7 @@ fn import_one<T: WireRecord + 'static>(
     }
     let bar = report.bar.clone();
     let (mut records, mut failure) = (start, None);
-    let mut import = importer.clone().start_at(start).read::<T, _>(bar.wrap_read(reader));
+    let mut import = format.import(&importer.clone().start_at(start), bar.wrap_read(reader));
     while let Some(outcome) = import.next() {
         let reported = match outcome {
             Ok(Ok(imported)) => {
@@ -253,7 +275,7 @@ fn import_one<T: WireRecord + 'static>(
         }
         if (sum.applied + sum.rejected).is_multiple_of(BAR_RECORDS) {
             let rate = rate(sum.applied, started.elapsed().as_secs_f64());
-            bar.set_message(format!("{} {}, {}/s", HumanCount(sum.applied), T::PLURAL, HumanCount(rate)));
+            bar.set_message(format!("{} {}, {}/s", HumanCount(sum.applied), F::PLURAL, HumanCount(rate)));
         }
     }
     failure.map_or(Ok(()), Err)
@@ -266,11 +288,11 @@ fn rate(records: u64, seconds: f64) -> u64 {
 }
 
 /// Whether an input has, or may have, a record that is not rejected.
-fn has_record<T: WireRecord>(inputs: &[Input], rules: &Rules) -> Result<bool, Failure> {
+fn has_record(format: &impl InputFormat, inputs: &[Input], rules: &Rules) -> Result<bool, Failure> {
     for input in inputs {
         // What is not a file can be read only once.
         let Some(file) = input.regular()? else { return Ok(true) };
-        if Records::<_, T>::of(file, rules.clone()).any(|record| matches!(record, Ok(Ok(_)))) {
+        if format.verdicts(file, rules).any(|verdict| matches!(verdict, Ok(None))) {
             return Ok(true);
         }
     }
@@ -278,14 +300,19 @@ fn has_record<T: WireRecord>(inputs: &[Input], rules: &Rules) -> Result<bool, Fa
 }
 
 /// Reports the records of inputs of which none is stored.
-fn refuse<T: WireRecord>(inputs: Vec<Input>, rules: &Rules, report: &mut RecordReport) -> (Summary, Option<Failure>) {
+fn refuse(
+    format: &impl InputFormat,
+    inputs: Vec<Input>,
+    rules: &Rules,
+    report: &mut RecordReport,
+) -> (Summary, Option<Failure>) {
     let (mut sum, mut failure) = (Summary::default(), None);
     for input in inputs {
         let name = input.name();
         let cannot = |error: Failure| error.during(format!("cannot import {name}"));
         let read = input.open().map_err(|error| cannot(error.into())).and_then(|reader| {
-            for record in Records::<_, T>::of(reader, rules.clone()) {
-                if let Err(reject) = record.map_err(|error| cannot(error.into()))? {
+            for verdict in format.verdicts(reader, rules) {
+                if let Some(reject) = verdict.map_err(|error| cannot(error.into()))? {
                     sum.rejected += 1;
                     report.reject(&name, &reject)?;
                 }

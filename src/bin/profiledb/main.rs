@@ -7,12 +7,14 @@ mod args;
 mod backup;
 mod bar;
 mod count;
+mod csv;
 mod demo;
 mod erase;
 mod escape;
 mod events;
 mod export;
 mod failure;
+mod format;
 mod get;
 mod import;
 mod input;
@@ -43,6 +45,7 @@ use profiledb::ingest::{EventRecord, Record};
 
 use crate::args::{Args, BackupArgs, BackupCommand, Command, ImportArgs, TrackArgs};
 use crate::failure::Failure;
+use crate::format::Json;
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -69,9 +72,10 @@ fn run(Args { db, wait, command }: Args) -> Result<ExitCode, Failure> {
     match command {
         Command::Demo { keep } => done(demo::run(keep)),
         Command::Import(ImportArgs { feed, add_on_groups }) => {
-            import::run::<Record>(&db, &feed, |rules| rules.add_on_groups(add_on_groups))
+            import::run(&db, &feed, &Json::<Record>::new(), |rules| rules.add_on_groups(add_on_groups))
         }
-        Command::Track(TrackArgs { feed }) => import::run::<EventRecord>(&db, &feed, |rules| rules),
+        Command::ImportCsv(args) => csv::run(&db, &args),
+        Command::Track(TrackArgs { feed }) => import::run(&db, &feed, &Json::<EventRecord>::new(), |rules| rules),
         Command::Update(update) => update::update(&db, &update),
         Command::Delete { ids, of } => done(update::delete(&db, &of.kind()?, &ids)),
         Command::DeleteUser { ids } => done(erase::users(&db, &ids)),

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::args::UpdateArgs;
 use crate::bar;
 use crate::failure::Failure;
+use crate::format::Json;
 use crate::import::{self, InputQueue, RecordReport};
 use crate::input::Input;
 use crate::known;
@@ -30,7 +31,7 @@ pub(crate) fn update(dir: &Path, update: &UpdateArgs) -> Result<ExitCode, Failur
     let rules = db.rules().strict(reading.strict).add_on_groups(*add_on_groups);
     let importer = db.importer(rules).durability(Durability::Synced);
     let mut report = RecordReport::stderr(&bar::none());
-    let (summary, failure) = import::import::<Record>(&importer, InputQueue::one(input), &mut report);
+    let (summary, failure) = import::import(&importer, &Json::<Record>::new(), InputQueue::one(input), &mut report);
     import::conclude(&summary, failure)
 }
 

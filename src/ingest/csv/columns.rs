@@ -2,7 +2,7 @@
 
 use super::cell::CellType;
 use super::options::Csv;
-use super::rows::Fields;
+use super::rows::CsvFields;
 use crate::error::{Error, Result};
 use crate::ingest::reject::{Outcome, Reject};
 use crate::model::{Kind, ProfileKey};
@@ -33,7 +33,7 @@ impl Columns {
     ///
     /// If a column does not exist, has no name or two uses, or cannot be stored.
     pub(super) fn bind(csv: &Csv, header: Option<&[String]>, count: usize) -> Result<Self> {
-        let names = Names { header, count };
+        let names = ColumnNames { header, count };
         let mut properties: Vec<Option<&str>> = vec![None; count];
         for (column, name) in properties.iter_mut().zip(header.into_iter().flatten()) {
             *column = Some(name.as_str()).filter(|name| !name.is_empty());
@@ -97,7 +97,11 @@ impl Columns {
     }
 
     /// The profile of a row, and its update. `random_id` is for rows without an id column.
-    pub(super) fn update(&self, row: &Fields<'_>, random_id: impl FnOnce() -> String) -> Outcome<(ProfileKey, Update)> {
+    pub(super) fn update(
+        &self,
+        row: &CsvFields<'_>,
+        random_id: impl FnOnce() -> String,
+    ) -> Outcome<(ProfileKey, Update)> {
         if row.len() != self.count {
             let reason =
                 format!("the number of fields is not that of the first row fields={} first={}", row.len(), self.count);
@@ -128,12 +132,12 @@ impl Columns {
 }
 
 /// How columns are named.
-struct Names<'h> {
+struct ColumnNames<'h> {
     header: Option<&'h [String]>,
     count: usize,
 }
 
-impl Names<'_> {
+impl ColumnNames<'_> {
     /// The number of a column, counted from 0.
     fn find(&self, column: &str, option: &str) -> Result<usize> {
         let mut named = self.header.into_iter().flatten().enumerate().filter(|(_, name)| *name == column);

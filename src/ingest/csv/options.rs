@@ -62,17 +62,20 @@ impl Csv {
 
     /// Sets one option. A COLUMN is its number, counted from 1, or its name in the header.
     ///
-    /// | name        | text               | meaning                                                                  |
-    /// |-------------|--------------------|--------------------------------------------------------------------------|
-    /// | `header`    | `true`, `false`    | whether the first row has the names of the columns                       |
-    /// | `delimiter` | one character      | what separates fields; also `tab`                                        |
-    /// | `encoding`  | an [`Encoding`]    | default: that of the byte order mark, or else UTF-8                      |
-    /// | `group`     | a group key        | the rows are groups; default: users                                      |
-    /// | `id`        | COLUMN             | the ids; default: the column mapped to `$distinct_id` (of groups, `$group_id`), or else to `$email`, or else each row gets a random UUID |
-    /// | `map`       | COLUMN=PROPERTY    | the property; default: the name in the header                            |
-    /// | `skip`      | COLUMN             | the column is not stored                                                 |
-    /// | `types`     | COLUMN=TYPE        | a [`CellType`]; default: `auto`                                          |
-    /// | `unbounded` | `true`, `false`    | whether there may be more than a million rows                            |
+    /// | name        | text            | meaning                                                    |
+    /// |-------------|-----------------|------------------------------------------------------------|
+    /// | `header`    | `true`, `false` | whether the first row has the names of the columns         |
+    /// | `delimiter` | one character   | what separates fields; also `tab`                          |
+    /// | `encoding`  | an [`Encoding`] | default: that of the byte order mark, or else UTF-8        |
+    /// | `group`     | a group key     | the rows are groups; default: users                        |
+    /// | `id`        | COLUMN          | the ids; see below                                         |
+    /// | `map`       | COLUMN=PROPERTY | the property; default: the name in the header              |
+    /// | `skip`      | COLUMN          | the column is not stored                                   |
+    /// | `types`     | COLUMN=TYPE     | a [`CellType`]; default: `auto`                            |
+    /// | `unbounded` | `true`, `false` | whether there may be more than a million rows              |
+    ///
+    /// Without `id`, the ids are in the column mapped to `$distinct_id` (of groups, `$group_id`), or else to `$email`,
+    /// or else each row gets a random UUID.
     ///
     /// `map`, `skip` and `types` may occur more than once.
     ///
@@ -81,7 +84,8 @@ impl Csv {
     ///
     /// let csv = Csv::new().option("header", "true")?.option("delimiter", "tab")?.option("types", "zip=text")?;
     /// let error = csv.option("types", "zip=string").unwrap_err();
-    /// assert_eq!(error.to_string(), r#"invalid: a type is auto, text, number, boolean, date or json value="string" field="types""#);
+    /// assert_eq!(error.field(), Some("types"));
+    /// assert_eq!(error.message(), r#"a type is auto, text, number, boolean, date or json value="string""#);
     /// # Ok::<(), profiledb::Error>(())
     /// ```
     ///

@@ -6,13 +6,13 @@ use std::io::Read;
 use super::columns::Columns;
 use super::encoding::Decoded;
 use super::options::Csv;
-use super::rows::{Fields, Row, Rows};
+use super::rows::{CsvFields, CsvRow, RowSplitter};
 use crate::error::{Error, Result};
 use crate::ingest::parse::RecordReader;
 use crate::ingest::record::{Record, admit};
 use crate::ingest::reject::{Outcome, Reject};
 use crate::ingest::rules::Rules;
-use crate::ingest::sniff::Format;
+use crate::ingest::sniff::Syntax;
 use crate::ingest::unpack::Unpacked;
 use crate::ops::{Change, Operator, Update};
 
@@ -46,7 +46,7 @@ use crate::ops::{Change, Operator, Update};
 /// ```
 #[derive(Debug)]
 pub struct CsvRecords<R: Read> {
-    rows: Rows<Decoded<Unpacked<R>>>,
+    rows: RowSplitter<Decoded<Unpacked<R>>>,
     csv: Csv,
     rules: Rules,
     columns: Option<Columns>,
@@ -60,9 +60,9 @@ impl<R: Read> CsvRecords<R> {
     /// Reads rows from `reader`, which does not have to be buffered.
     #[must_use]
     pub fn new(reader: R, csv: &Csv, rules: Rules) -> Self {
-        let format = if csv.encoding.is_some() { Format::EncodedCsv } else { Format::Csv };
+        let format = if csv.encoding.is_some() { Syntax::EncodedCsv } else { Syntax::Csv };
         let decoded = Decoded::new(Unpacked::new(reader, format), csv.encoding);
-        let rows = Rows::new(decoded, csv.delimiter, rules.bounds().update_bytes_max);
+        let rows = RowSplitter::new(decoded, csv.delimiter, rules.bounds().update_bytes_max);
         Self { rows, csv: csv.clone(), rules, columns: None, index: 0, ids: RandomIds::default(), done: false }
     }
 
@@ -70,11 +70,11 @@ impl<R: Read> CsvRecords<R> {
         if self.csv.header && self.columns.is_none() {
             self.columns = match self.rows.next()? {
                 None => return Ok(None),
-                Some(Row::Broken(error)) => {
+                Some(CsvRow::Broken(error)) => {
                     let line = self.rows.line();
                     return Err(Error::invalid(format!("the header cannot be read line={line}")).because(error));
                 }
-                Some(Row::Fields(names)) => {
+                Some(CsvRow::Fields(names)) => {
                     let names: Vec<_> = names.iter().map(String::from).collect();
                     Some(Columns::bind(&self.csv, Some(&names), names.len())?)
                 }
@@ -86,8 +86,8 @@ impl<R: Read> CsvRecords<R> {
             return Err(Error::limit(format!("{reason} line={}", self.rows.line())));
         }
         let outcome = match row {
-            Row::Broken(error) => Err(error.into()),
-            Row::Fields(fields) => {
+            CsvRow::Broken(error) => Err(error.into()),
+            CsvRow::Fields(fields) => {
                 let columns = match &mut self.columns {
                     Some(columns) => columns,
                     None => self.columns.insert(Columns::bind(&self.csv, None, fields.len())?),
@@ -104,7 +104,7 @@ impl<R: Read> CsvRecords<R> {
     }
 }
 
-fn record(columns: &Columns, row: &Fields<'_>, ids: &mut RandomIds, rules: &Rules) -> Outcome<Record> {
+fn record(columns: &Columns, row: &CsvFields<'_>, ids: &mut RandomIds, rules: &Rules) -> Outcome<Record> {
     let (key, update) = columns.update(row, || ids.next())?;
     let mut notes = Vec::new();
     let excess = &mut rules.excess(&mut notes, None);

@@ -17,15 +17,15 @@ use memchr::{memchr, memchr_iter, memchr3};
 use crate::error::Error;
 
 /// A row of the input.
-pub(super) enum Row<'r> {
-    Fields(Fields<'r>),
+pub(super) enum CsvRow<'r> {
+    Fields(CsvFields<'r>),
     /// Its quoting is bad, or it is too long, in which case it has no text.
     Broken(Error),
 }
 
 /// Splits an input into rows.
 #[derive(Debug)]
-pub(super) struct Rows<R> {
+pub(super) struct RowSplitter<R> {
     reader: R,
     delimiter: u8,
     bytes_max: usize,
@@ -35,7 +35,7 @@ pub(super) struct Rows<R> {
     /// The end of the row without its line break, and the start of the next row.
     end: usize,
     next: usize,
-    fields: Vec<Field>,
+    fields: Vec<FieldRange>,
     /// Where `start` is, counted from 1.
     line: u64,
     /// The number of lines from there to `next`.
@@ -46,7 +46,7 @@ pub(super) struct Rows<R> {
 
 /// A field in the text. If it is quoted, without its quotes.
 #[derive(Debug)]
-struct Field {
+struct FieldRange {
     start: usize,
     end: usize,
     /// Whether it has quotes, which are doubled.
@@ -62,20 +62,20 @@ struct Fault {
 
 /// The fields of a row.
 #[derive(Clone, Copy)]
-pub(super) struct Fields<'r> {
+pub(super) struct CsvFields<'r> {
     text: &'r str,
     start: usize,
-    fields: &'r [Field],
+    fields: &'r [FieldRange],
 }
 
-impl<'r> Fields<'r> {
+impl<'r> CsvFields<'r> {
     pub(super) fn len(&self) -> usize {
         self.fields.len()
     }
 
     /// A field, counted from 0.
     pub(super) fn get(&self, index: usize) -> Option<Cow<'r, str>> {
-        let Field { start, end, has_quotes } = self.fields.get(index)?;
+        let FieldRange { start, end, has_quotes } = self.fields.get(index)?;
         let text = self.text.get(start - self.start..end - self.start)?;
         Some(if *has_quotes { text.replace("\"\"", "\"").into() } else { text.into() })
     }
@@ -86,7 +86,7 @@ impl<'r> Fields<'r> {
     }
 }
 
-impl<R: BufRead> Rows<R> {
+impl<R: BufRead> RowSplitter<R> {
     /// Rows of at most `bytes_max` bytes.
     pub(super) fn new(reader: R, delimiter: u8, bytes_max: usize) -> Self {
         Self {
@@ -115,7 +115,7 @@ impl<R: BufRead> Rows<R> {
     }
 
     /// The next row. Empty lines are skipped.
-    pub(super) fn next(&mut self) -> io::Result<Option<Row<'_>>> {
+    pub(super) fn next(&mut self) -> io::Result<Option<CsvRow<'_>>> {
         loop {
             self.line += self.lines;
             (self.start, self.end, self.lines, self.is_cut) = (self.next, self.next, 0, false);
@@ -153,7 +153,7 @@ impl<R: BufRead> Rows<R> {
             }
         }
         Ok(Some(match error {
-            Some(error) => Row::Broken(error),
+            Some(error) => CsvRow::Broken(error),
             None => self.decoded(),
         }))
     }
@@ -239,7 +239,7 @@ impl<R: BufRead> Rows<R> {
             return Ok(Err(Fault { at: start + offset, reason: LONE_RETURN, is_unclosed: false }));
         }
         let end = start + field.len();
-        self.fields.push(Field { start, end, has_quotes: false });
+        self.fields.push(FieldRange { start, end, has_quotes: false });
         Ok(Ok(end))
     }
 
@@ -252,7 +252,7 @@ impl<R: BufRead> Rows<R> {
                 Some(length) => {
                     let close = at + length;
                     if self.byte(close + 1)? != Some(b'"') {
-                        self.fields.push(Field { start, end: close, has_quotes });
+                        self.fields.push(FieldRange { start, end: close, has_quotes });
                         return Ok(Ok(close + 1));
                     }
                     has_quotes = true;
@@ -320,15 +320,15 @@ impl<R: BufRead> Rows<R> {
     }
 
     /// The row as text.
-    fn decoded(&self) -> Row<'_> {
+    fn decoded(&self) -> CsvRow<'_> {
         match std::str::from_utf8(self.last()) {
-            Ok(text) => Row::Fields(Fields { text, start: self.start, fields: &self.fields }),
+            Ok(text) => CsvRow::Fields(CsvFields { text, start: self.start, fields: &self.fields }),
             Err(error) => {
                 let at = error.valid_up_to();
-                let is_before = |field: &&Field| field.end - self.start <= at;
+                let is_before = |field: &&FieldRange| field.end - self.start <= at;
                 let column = self.fields.iter().take_while(is_before).count() + 1;
                 let before = self.last().get(..at).unwrap_or_default();
-                Row::Broken(Error::invalid(format!("not valid utf-8 column={column}{}", place(before))))
+                CsvRow::Broken(Error::invalid(format!("not valid utf-8 column={column}{}", place(before))))
             }
         }
     }

@@ -7,7 +7,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use proptest::prelude::*;
 
-use super::rows::{Row, Rows};
+use super::rows::{CsvRow, RowSplitter};
 use super::{Csv, CsvRecords};
 use crate::error::Result;
 use crate::ingest::{Outcome, Record, Reject, Rules};
@@ -423,11 +423,11 @@ fn any_table() -> impl Strategy<Value = Vec<Vec<String>>> {
 
 /// All rows, as far as the first that is broken.
 fn rows(text: &[u8], delimiter: u8) -> (Vec<Vec<String>>, bool) {
-    let (mut rows, mut table) = (Rows::new(BufReader::new(text), delimiter, usize::MAX), Vec::new());
+    let (mut rows, mut table) = (RowSplitter::new(BufReader::new(text), delimiter, usize::MAX), Vec::new());
     while let Some(row) = rows.next().unwrap() {
         match row {
-            Row::Fields(fields) => table.push(fields.iter().map(String::from).collect()),
-            Row::Broken(_) => return (table, false),
+            CsvRow::Fields(fields) => table.push(fields.iter().map(String::from).collect()),
+            CsvRow::Broken(_) => return (table, false),
         }
     }
     (table, true)
@@ -466,14 +466,17 @@ proptest! {
 
     /// Nothing is lost: rows and rejects together are the text, but for line breaks.
     #[test]
-    fn every_byte_is_in_a_row_or_in_a_reject(parts in proptest::collection::vec(any_text(), 0..12), max in 4..40_usize) {
+    fn every_byte_is_in_a_row_or_in_a_reject(
+        parts in proptest::collection::vec(any_text(), 0..12),
+        max in 4..40_usize,
+    ) {
         let text = parts.concat();
-        let mut rows = Rows::new(BufReader::new(text.as_bytes()), b',', max);
+        let mut rows = RowSplitter::new(BufReader::new(text.as_bytes()), b',', max);
         let (mut seen, mut line, mut is_too_long) = (String::new(), 0, false);
         loop {
             match rows.next().unwrap() {
                 None => break,
-                Some(Row::Broken(error)) if error.is_limit_exceeded() => is_too_long = true,
+                Some(CsvRow::Broken(error)) if error.is_limit_exceeded() => is_too_long = true,
                 Some(_) => {}
             }
             prop_assert!(rows.line() > line);

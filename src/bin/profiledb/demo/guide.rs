@@ -9,6 +9,7 @@ use profiledb::{Db, Profile, Value};
 
 use crate::bar;
 use crate::failure::Failure;
+use crate::format::Json;
 use crate::import::{self, InputQueue, RecordReport, Summary};
 use crate::input::Input;
 
@@ -32,7 +33,8 @@ pub(super) fn load_all<T: WireRecord + 'static>(
     let bar = bar::of(Some(file.len() as u64), T::PLURAL);
     let input = Input::Bytes(name, file.into());
     let mut rejected = RecordReport::stderr(&bar);
-    let (sum, failure) = import::import::<T>(&db.importer(db.rules()), InputQueue::one(input), &mut rejected);
+    let (sum, failure) =
+        import::import(&db.importer(db.rules()), &Json::<T>::new(), InputQueue::one(input), &mut rejected);
     bar.finish_and_clear();
     failure.map_or(Ok(sum), Err)
 }

@@ -108,7 +108,7 @@ impl fmt::Display for Encoding {
 
 /// A reader of UTF-8, without a byte order mark.
 #[derive(Debug)]
-pub(super) struct Decoded<R> {
+pub(super) struct Utf8Reader<R> {
     reader: R,
     named: Option<Encoding>,
     /// None before the first read.
@@ -120,7 +120,7 @@ pub(super) struct Decoded<R> {
     consumed: usize,
 }
 
-impl<R: BufRead> Decoded<R> {
+impl<R: BufRead> Utf8Reader<R> {
     /// Decodes the named encoding. If none is, that of the byte order mark, or else UTF-8.
     pub(super) fn new(reader: R, named: Option<Encoding>) -> Self {
         Self { reader, named, encoding: None, rest: Vec::new(), text: Vec::new(), consumed: 0 }
@@ -208,7 +208,7 @@ fn push(text: &mut Vec<u8>, char: char) {
     text.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
-impl<R: BufRead> Read for Decoded<R> {
+impl<R: BufRead> Read for Utf8Reader<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let taken = self.fill_buf()?.read(into)?;
         self.consume(taken);
@@ -216,7 +216,7 @@ impl<R: BufRead> Read for Decoded<R> {
     }
 }
 
-impl<R: BufRead> BufRead for Decoded<R> {
+impl<R: BufRead> BufRead for Utf8Reader<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         let encoding = match self.encoding {
             Some(encoding) => encoding,

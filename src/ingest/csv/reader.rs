@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
 
 use super::columns::Columns;
-use super::encoding::Decoded;
+use super::encoding::Utf8Reader;
 use super::options::Csv;
 use super::rows::{CsvFields, CsvRow, RowSplitter};
 use crate::error::{Error, Result};
@@ -46,7 +46,7 @@ use crate::ops::{Change, Operator, Update};
 /// ```
 #[derive(Debug)]
 pub struct CsvRecords<R: Read> {
-    rows: RowSplitter<Decoded<Unpacked<R>>>,
+    rows: RowSplitter<Utf8Reader<Unpacked<R>>>,
     csv: Csv,
     rules: Rules,
     columns: Option<Columns>,
@@ -61,7 +61,7 @@ impl<R: Read> CsvRecords<R> {
     #[must_use]
     pub fn new(reader: R, csv: &Csv, rules: Rules) -> Self {
         let format = if csv.encoding.is_some() { Syntax::EncodedCsv } else { Syntax::Csv };
-        let decoded = Decoded::new(Unpacked::new(reader, format), csv.encoding);
+        let decoded = Utf8Reader::new(Unpacked::new(reader, format), csv.encoding);
         let rows = RowSplitter::new(decoded, csv.delimiter, rules.bounds().update_bytes_max);
         Self { rows, csv: csv.clone(), rules, columns: None, index: 0, ids: RandomIds::default(), done: false }
     }

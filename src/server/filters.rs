@@ -97,7 +97,13 @@ impl ProfileQuery {
                 self.filters.expr = Some(expr);
             }
             "distinct_id" => self.narrow(vec![value]),
-            "distinct_ids" => self.narrow(texts_of(name, &value)?),
+            "distinct_ids" => {
+                let ids = texts_of(name, &value)?;
+                if ids.len() > IDS_MAX {
+                    return Err(Refusal::bad_request(format!("at most {IDS_MAX} distinct_ids ids={}", ids.len())));
+                }
+                self.narrow(ids);
+            }
             "data_group_id" => self.filters.kind = kind_of(db, &value)?,
             "output_properties" => self.output = Some(texts_of(name, &value)?),
             "session_id" => self.session = Some(value),
@@ -129,6 +135,9 @@ impl ProfileQuery {
 
 /// The largest page, and the default.
 pub(super) const PAGE_SIZE_MAX: usize = 1_000;
+
+/// Ids in one query, which are held with it.
+const IDS_MAX: usize = 100_000;
 
 /// An expression over the properties of the row itself.
 pub(super) fn expr_of(name: &str, text: &str) -> Result<Expr, Refusal> {

@@ -100,7 +100,6 @@ impl Server {
 
     /// The routes alone, for a program with an HTTP server of its own. The deadlines and limits of connections are then
     /// those of that server, and the addresses of clients are not known.
-    #[must_use]
     pub fn router(&self) -> Router {
         routes::router(&self.serving)
     }

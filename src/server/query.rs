@@ -168,22 +168,23 @@ fn begin(
     let pages = if let Some(requested) = &filters.ids {
         let mut found = Vec::new();
         for id in requested {
-            for row in ids.clone().range(id.as_str()..=id.as_str()).iter() {
+            for row in &ids.clone().range(id.as_str()..=id.as_str()) {
                 found.push(row.map_err(|error| Refusal::of_store(&error))?.0);
             }
         }
         total = found.len();
         Pages::Ids(found)
     } else {
+        let pages = PAGE_SIZE_MAX.div_ceil(page_size);
         let mut starts = Vec::new();
-        for row in ids.iter() {
+        for row in &ids {
             let (id, _) = row.map_err(|error| Refusal::of_store(&error))?;
-            if total % page_size == 0 {
+            if total.is_multiple_of(page_size * pages) {
                 starts.push(id);
             }
             total += 1;
         }
-        Pages::Starts(starts)
+        Pages::Starts { ids: starts, pages }
     };
     Ok(Session { project, filters, output, snapshot, pages, total, page_size })
 }
@@ -195,9 +196,10 @@ fn rows(session: &Session, page: usize, output: Option<&Vec<String>>) -> Result<
         scan = scan.select(names);
     }
     let of_page: Vec<_> = match &session.pages {
-        Pages::Starts(starts) => {
-            let Some(start) = starts.get(page) else { return Ok(Vec::new()) };
-            scan.range(start.as_str()..).limit(session.page_size).iter().collect()
+        Pages::Starts { ids, pages } => {
+            let Some(start) = ids.get(page / pages) else { return Ok(Vec::new()) };
+            let skipped = (page % pages).saturating_mul(session.page_size);
+            scan.range(start.as_str()..).iter().skip(skipped).take(session.page_size).collect()
         }
         Pages::Ids(ids) => {
             let of_page = ids.iter().skip(page.saturating_mul(session.page_size)).take(session.page_size);
@@ -244,10 +246,10 @@ fn names(serving: &Arc<Serving>, project: usize, named: Vec<(String, String)>) -
             *occurrences.0.entry(type_name).or_default() += 1;
         }
     };
-    for row in scan(&db.snapshot(), &query.filters).iter() {
+    for row in &scan(&db.snapshot(), &query.filters) {
         let (_, profile) = row.map_err(|error| Refusal::of_store(&error))?;
         profile.last_seen().iter().for_each(|_| count("$last_seen", "datetime"));
-        for (name, value) in profile.properties().iter() {
+        for (name, value) in profile.properties() {
             type_of(value).into_iter().for_each(|type_name| count(name, type_name));
         }
     }

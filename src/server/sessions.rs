@@ -20,8 +20,13 @@ const SPARED: Duration = Duration::from_secs(60);
 /// Where the pages of an answer begin.
 #[derive(Debug)]
 pub(super) enum Pages {
-    /// The first id of each.
-    Starts(Vec<String>),
+    /// The first id of each, or where pages are small, of every tenth or thousandth.
+    Starts {
+        /// The ids.
+        ids: Vec<String>,
+        /// How many pages begin between one of these ids and the next.
+        pages: usize,
+    },
     /// All ids.
     Ids(Vec<String>),
 }

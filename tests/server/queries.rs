@@ -89,6 +89,16 @@ fn pages_end_where_their_total_is_a_multiple() {
         let page = server.get(&format!("/api/2.0/engage?{query}&session_id={session}&page={past}")).value();
         assert_eq!((ids(&page).len(), &page["total"], &page["page_size"]), (0, &json!(500), &json!(size)), "{query}");
     }
+    // Of small pages, not every one is remembered.
+    for size in [1, 7, 300] {
+        let first = server.get(&format!("/api/2.0/engage?page_size={size}")).value();
+        let session = first["session_id"].as_str().unwrap();
+        for page in [0, 1, 2, 143, 499, 500, 9_999] {
+            let found = server.get(&format!("/api/2.0/engage?session_id={session}&page={page}")).value();
+            let due: Vec<_> = (page * size..500.min((page + 1) * size)).map(|n| format!("u{n:05}")).collect();
+            assert_eq!(super::queries::ids(&found), due, "{size} {page}");
+        }
+    }
     let ids: Vec<String> = (0..500).map(|n| format!("u{n:05}")).collect();
     let query = format!("page_size=200&distinct_ids={}", percent(&json!(ids).to_string()));
     let first = server.form("/api/2.0/engage", &query).value();

@@ -163,7 +163,8 @@ pub use error::{Error, ErrorKind, Result};
 pub use expr::Expr;
 pub use limits::{GROUP_IDS_MAX, ID_BYTES_MAX, Limits, VALUE_DEPTH_MAX};
 pub use model::{
-    Damage, Event, Kind, NotFinite, Number, Object, ObjectIter, Profile, ProfileKey, Salvaged, Timestamp, Value,
+    Damage, Event, Kind, NotFinite, Number, Object, ObjectIter, Profile, ProfileKey, Salvaged, TimeZone, Timestamp,
+    Value,
 };
 pub use ops::{Change, Op, Update};
 

@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use super::answer::{Answer, Bucket};
 use super::block::{Block, ColumnValue, decoded};
+use super::breakdown::Breakdown;
 use super::budget::{Budget, Reservation, grown};
 use super::cache::{CodeCache, LossyCache};
 use super::exec::{Execution, Tasks, Worker, in_parallel};
-use super::field::{Breakdown, Keep};
-use super::layout::{Column, Period};
+use super::layout::Column;
 use super::measure::{Accumulator, Measure};
 use super::probe::{Dictionary, Interner, NO_ROW};
 use crate::codec::{self, ValueBytes, ValueKind};
@@ -241,17 +241,14 @@ impl<'a> Aggregator<'a> {
         recent: &mut LossyCache,
         list: &mut Vec<u32>,
     ) -> Result<()> {
-        let day;
+        let period;
         let key = match cell {
             ColumnValue::NotSet => &[][..],
             ColumnValue::Stored(bytes) => bytes.as_bytes(),
             ColumnValue::Text(text) => text.as_bytes(),
-            ColumnValue::Period(period, time) => {
-                let (day_of, millis) = time.day_and_millis();
-                let hour = if period == Period::Hour { millis / 3_600_000 } else { 0 };
-                // Every period but an hour is one of whole days.
-                day = (i64::from(day_of) * 24 + i64::from(hour)).to_le_bytes();
-                &day
+            ColumnValue::Period(start) => {
+                period = start.key();
+                &period
             }
             // Nearly every event has a time of its own.
             ColumnValue::Time(_) | ColumnValue::Groups(..) => return self.explode_computed(cell, position, list),
@@ -318,25 +315,26 @@ impl<'a> Aggregator<'a> {
 
     /// The codes of one value: its own, or those of the distinct elements of a list.
     fn explode(&mut self, value: Option<ValueBytes<'_>>, position: usize, list: &mut Vec<u32>) -> Result<()> {
-        let keep = self.aggregation.by.get(position).and_then(|breakdown| breakdown.keep.as_ref());
+        let breakdown = self.aggregation.by.get(position);
         let start = list.len();
         match value {
             Some(value) if value.kind() == ValueKind::List => match value.elements(usize::MAX) {
                 Some(elements) if !elements.is_empty() => {
                     for element in elements {
-                        list.extend(self.code_of(Some(element), keep)?);
+                        list.extend(self.code_of(Some(element), breakdown)?);
                     }
                     deduplicate(list, start, 1);
                 }
-                _ => list.extend(self.code_of(None, keep)?),
+                _ => list.extend(self.code_of(None, breakdown)?),
             },
-            value => list.extend(self.code_of(value, keep)?),
+            value => list.extend(self.code_of(value, breakdown)?),
         }
         Ok(())
     }
 
-    /// The code of a value, unless it makes no bucket.
-    fn code_of(&mut self, value: Option<ValueBytes<'_>>, keep: Option<&Keep>) -> Result<Option<u32>> {
+    /// The code of a value, or of its interval, unless it makes no bucket.
+    fn code_of(&mut self, value: Option<ValueBytes<'_>>, breakdown: Option<&Breakdown>) -> Result<Option<u32>> {
+        let keep = breakdown.and_then(|breakdown| breakdown.keep.as_ref());
         let Some(bytes) = value.filter(|value| !value.is_null()) else {
             return Ok(keep.is_none_or(|keep| keep(&Value::Null)).then_some(NOT_SET));
         };
@@ -344,6 +342,13 @@ impl<'a> Aggregator<'a> {
             && !keep(&decoded(bytes))
         {
             return Ok(None);
+        }
+        if let Some(width) = breakdown.and_then(|breakdown| breakdown.width.as_ref()) {
+            let number = if bytes.kind() == ValueKind::Number { decoded(bytes).as_number().cloned() } else { None };
+            let Some(floor) = number.and_then(|number| number.floor_to(width)) else { return Ok(Some(NOT_SET)) };
+            let mut bytes = Vec::new();
+            codec::write_value(&mut bytes, &Value::Number(floor.without_float()));
+            return self.values.intern(&bytes).map(Some);
         }
         if bytes.kind() == ValueKind::Other {
             return self.values.intern(bytes.as_bytes()).map(Some);
@@ -518,7 +523,7 @@ impl<'a> Aggregator<'a> {
         buckets.sort_unstable_by(by_first_measure);
         buckets.truncate(top);
         Ok(Answer {
-            by: by.iter().map(|breakdown| breakdown.field.to_string()).collect(),
+            by: by.iter().map(ToString::to_string).collect(),
             measures: self.measures.iter().map(|(measure, _)| measure.to_string()).collect(),
             buckets,
             total,

@@ -13,7 +13,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::layout::{Column, JoinLayout, Period};
+use super::layout::{Column, JoinLayout};
+use super::period::PeriodStart;
 use super::probe::{Arena, Dictionary, Interner, NO_ROW, are_equal};
 use crate::codec::{self, EventBytes, Malformed, ValueBytes};
 use crate::error::{Error, Result};
@@ -106,7 +107,7 @@ pub(super) enum ColumnValue<'b> {
     /// What is computed, as text.
     Text(&'b str),
     Time(Timestamp),
-    Period(Period, Timestamp),
+    Period(PeriodStart),
     /// Of groups: the values of all of them.
     Groups(&'b Dictionary, &'b [u32], usize),
 }
@@ -123,7 +124,7 @@ impl<'b> ColumnValue<'b> {
             Self::Stored(bytes) => Some(decoded(bytes)),
             Self::Text(text) => Some(text.into()),
             Self::Time(time) => Some(time.to_string().into()),
-            Self::Period(period, time) => Some(period_text(period, time).into()),
+            Self::Period(start) => Some(start.to_string().into()),
             Self::Groups(dictionary, codes, at) => {
                 let value = |code: &u32| dictionary.value(*code, at).map_or(Value::Null, decoded);
                 Some(Value::List(codes.iter().map(value).collect()))
@@ -434,7 +435,7 @@ impl Block {
             Column::InsertId => ColumnValue::Text(self.insert_ids.text(event)),
             Column::DistinctId => ColumnValue::Text(self.distinct_id(event)),
             Column::Time => ColumnValue::Time(self.time(event)),
-            Column::Period(period) => ColumnValue::Period(period, self.time(event)),
+            Column::Period(period) => ColumnValue::Period(PeriodStart::of(period, self.time(event), &self.layout.zone)),
         }
     }
 
@@ -479,45 +480,4 @@ pub(super) fn position(at: usize) -> u32 {
 #[inline]
 fn is_text(bytes: &[u8]) -> bool {
     bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
-}
-
-/// The period of a time in UTC, as text: its beginning, of a month without the day.
-fn period_text(period: Period, time: Timestamp) -> String {
-    let (text, len, rest) = match period {
-        Period::Hour => (time, 13, ":00:00"),
-        Period::Day => (time, 10, ""),
-        Period::Week => {
-            let (day, _) = time.day_and_millis();
-            // 1970-01-01 was a Thursday.
-            (Timestamp::of_day(day.saturating_sub(day.saturating_add(3).rem_euclid(7))), 10, "")
-        }
-        Period::Month => (time, 7, ""),
-    };
-    let mut text = text.to_string();
-    text.truncate(len);
-    text + rest
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_cut_to_periods() {
-        for (time, week) in [
-            ("1969-12-31T23:59:59", "1969-12-29"),
-            ("1970-01-01T00:00:00", "1969-12-29"),
-            ("1970-01-04T23:59:59", "1969-12-29"),
-            ("1970-01-05T00:00:00", "1970-01-05"),
-            ("2024-02-29T12:30:00", "2024-02-26"),
-            ("2023-12-31T01:00:00", "2023-12-25"),
-            ("0000-01-01T00:00:00", "0000-01-01"),
-        ] {
-            let text = |period| period_text(period, Timestamp::parse(time).unwrap());
-            let first = |bytes| time.get(..bytes).unwrap().to_owned();
-            assert_eq!((text(Period::Week), text(Period::Day)), (week.into(), first(10)));
-            assert_eq!((text(Period::Hour), text(Period::Month)), (format!("{}:00:00", first(13)), first(7)));
-        }
-        assert!(!period_text(Period::Week, Timestamp::from_millis(i64::MIN)).is_empty());
-    }
 }

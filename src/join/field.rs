@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::expr::quoted;
@@ -23,7 +22,7 @@ use crate::model::{Kind, Value};
 ///
 /// Computed properties of events: `$event_name`, `$distinct_id`, `$insert_id`, `$time` (text of the shape
 /// `YYYY-MM-DDTHH:MM:SS`), and of its time `$hour` (`YYYY-MM-DDTHH:00:00`), `$day` (`YYYY-MM-DD`), `$week` (its Monday)
-/// and `$month` (`YYYY-MM`), all in UTC. `distinct_id`, `time` and `event` are accepted as well.
+/// and `$month` (`YYYY-MM`), in UTC or the [time zone](super::Join::time_zone) of the query. `distinct_id`, `time` and `event` are accepted as well.
 /// Computed properties of profiles: `$last_seen` and `$mp_first_event_time`; of users, `$distinct_id` as well.
 ///
 /// ```
@@ -201,62 +200,6 @@ impl TryFrom<&Field> for Field {
 
     fn try_from(field: &Field) -> Result<Self> {
         Ok(field.clone())
-    }
-}
-
-/// A predicate on values: which of them make buckets.
-pub(super) type Keep = Arc<dyn Fn(&Value) -> bool + Send + Sync>;
-
-/// A field to group by.
-#[derive(Clone)]
-pub struct Breakdown {
-    pub(super) field: Field,
-    pub(super) keep: Option<Keep>,
-}
-
-impl Breakdown {
-    /// Groups by a field. A list counts once for each of its distinct elements, an empty one as not set.
-    #[must_use]
-    pub fn new(field: Field) -> Self {
-        Self { field, keep: None }
-    }
-
-    /// Only these values make buckets; an event that has none of them is in no bucket. Together with a filter on a
-    /// list, this shows only the elements that matched.
-    #[must_use]
-    pub fn keep(mut self, keep: impl Fn(&Value) -> bool + Send + Sync + 'static) -> Self {
-        self.keep = Some(Arc::new(keep));
-        self
-    }
-}
-
-impl fmt::Debug for Breakdown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Breakdown").field("field", &self.field).finish_non_exhaustive()
-    }
-}
-
-impl From<Field> for Breakdown {
-    fn from(field: Field) -> Self {
-        Self::new(field)
-    }
-}
-
-/// Parses the field.
-impl TryFrom<&str> for Breakdown {
-    type Error = Error;
-
-    fn try_from(text: &str) -> Result<Self> {
-        text.parse().map(Self::new)
-    }
-}
-
-/// Parses the field.
-impl TryFrom<&String> for Breakdown {
-    type Error = Error;
-
-    fn try_from(text: &String) -> Result<Self> {
-        text.parse().map(Self::new)
     }
 }
 

@@ -3,7 +3,8 @@
 
 use super::aggregate::{Aggregation, aggregate};
 use super::answer::Answer;
-use super::field::{Breakdown, Field};
+use super::breakdown::Breakdown;
+use super::field::Field;
 use super::measure::Measure;
 use super::plan::Plan;
 use super::query::Join;

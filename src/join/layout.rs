@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::field::Field;
 use super::tables::JoinTable;
 use crate::error::{Error, Result};
-use crate::model::{FIRST_EVENT, Kind};
+use crate::model::{FIRST_EVENT, Kind, TimeZone};
 
 /// What the rows of a query are made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub(super) enum Column {
     Nowhere,
 }
 
-/// A period of time, in UTC.
+/// A period of time, in the time zone of the query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Period {
     Hour,
@@ -94,6 +94,8 @@ pub(super) struct EventColumns {
 #[derive(Debug, Default)]
 pub(super) struct JoinLayout {
     pub(super) driver: Driver,
+    /// Where days and other periods begin.
+    pub(super) zone: TimeZone,
     pub(super) events: EventColumns,
     /// Users before the groups that they lead to.
     pub(super) dims: Vec<Dim>,
@@ -185,6 +187,7 @@ impl JoinLayout {
     /// What these fields need, besides tables that are joined and columns of events that are read in any case.
     pub(super) fn new<'f>(
         driver: Driver,
+        zone: TimeZone,
         fields: impl IntoIterator<Item = &'f Field>,
         on: &[Via],
         select: &'f [Field],
@@ -216,7 +219,7 @@ impl JoinLayout {
             }
         }
         columns.properties = events.into_iter().collect();
-        let mut layout = Self { driver, events: columns, ..Self::default() };
+        let mut layout = Self { driver, zone, events: columns, ..Self::default() };
         // `Via::User` sorts first.
         for ((via, table), names) in dims {
             let ids = match &via {

@@ -15,7 +15,8 @@
 //! aggregate  groups of rows, and measures of them budget    memory reservation
 //! tables     the storage interface               stats      what was done so far
 //! group_by   rows grouped into buckets           cancel     cancellation, deadlines
-//! profiles   the question about profiles alone
+//! profiles   the question about profiles alone    period     hours, days, weeks, months
+//! breakdown  fields to group by, intervals
 //! ```
 //!
 //! * **It streams.** Nothing waits for the end of anything, blocks are small, and a user with a million events is many
@@ -30,6 +31,7 @@
 mod aggregate;
 mod answer;
 mod block;
+mod breakdown;
 mod budget;
 mod cache;
 mod cancel;
@@ -41,6 +43,7 @@ mod fold;
 mod group_by;
 mod layout;
 mod measure;
+mod period;
 mod plan;
 mod prepare;
 mod probe;
@@ -55,9 +58,10 @@ mod tables;
 mod tests;
 
 pub use answer::{Answer, Bucket};
+pub use breakdown::Breakdown;
 pub use cancel::{CancelToken, Deadline};
 pub use estimate::Estimates;
-pub use field::{Breakdown, Field};
+pub use field::Field;
 pub use group_by::GroupBy;
 pub use measure::Measure;
 pub use plan::{Plan, Strategy, TablePlan};

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::breakdown::Breakdown;
 use super::cancel::{CancelToken, Deadline};
 use super::exec::Tables;
-use super::field::{Breakdown, Field};
+use super::field::Field;
 use super::group_by::GroupBy;
 use super::measure::Measure;
 use super::query::Join;

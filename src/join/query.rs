@@ -23,7 +23,7 @@ use super::stats::Counters;
 use super::tables::JoinTable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expr::Expr;
-use crate::model::{Event, Kind, Timestamp};
+use crate::model::{Event, Kind, TimeZone, Timestamp};
 
 /// The default memory for build sides, in bytes.
 const MEMORY: usize = 32 << 20;
@@ -75,6 +75,7 @@ const MEMORY_MIN: usize = 4 << 10;
 pub struct Join {
     tables: Arc<dyn Tables>,
     driver: Driver,
+    zone: TimeZone,
     own_events: Option<OwnEvents>,
     /// From here on, up to there, exclusive.
     times: (Option<Timestamp>, Option<Timestamp>),
@@ -104,6 +105,7 @@ impl Join {
         Self {
             tables,
             driver: Driver::Events,
+            zone: TimeZone::default(),
             own_events: None,
             times: (None, None),
             names: None,
@@ -190,6 +192,30 @@ impl Join {
             Bound::Included(time) => Some(next(time)),
             Bound::Excluded(time) => Some(*time),
         };
+        self
+    }
+
+    /// The time zone of `event.$hour`, `event.$day`, `event.$week` and `event.$month`: a [`TimeZone`], or its name in the
+    /// IANA database. Default: UTC. A day is one of its calendar, of 23 or 25 hours where clocks change. An hour has its
+    /// offset, as in `2024-11-03T01:00:00-04:00`, since an hour that is there twice is two. The order of events and the
+    /// texts of times remain those of UTC.
+    ///
+    #[cfg_attr(feature = "rocksdb", doc = "```")]
+    #[cfg_attr(not(feature = "rocksdb"), doc = "```ignore")]
+    /// # let dir = tempfile::tempdir()?;
+    /// use profiledb::{Db, Event, Timestamp};
+    ///
+    /// let db = Db::open(dir.path().join("store"))?;
+    /// db.events().append(Event::new("visit", "alice", Timestamp::parse("2024-01-01T20:00:00")?))?;
+    /// let by_day = db.snapshot().join().time_zone("Asia/Tokyo").group_by(["event.$day"]).answer()?;
+    /// assert_eq!(by_day.buckets()[0].by, [Some("2024-01-02".into())]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn time_zone<Z: TryInto<TimeZone, Error: Into<Error>>>(mut self, zone: Z) -> Self {
+        match zone.try_into() {
+            Ok(zone) => self.zone = zone,
+            Err(error) => self.refuse(error.into()),
+        }
         self
     }
 
@@ -399,7 +425,7 @@ impl Join {
             self.filter.iter().flat_map(|expr| expr.references().iter().map(field_of)).collect();
         let events = EventColumns { name: for_rows, whole: for_rows && self.whole_events, ..Default::default() };
         let fields = filter_fields.iter().chain(more);
-        let layout = JoinLayout::new(self.driver.clone(), fields, &self.on, &self.select, events);
+        let layout = JoinLayout::new(self.driver.clone(), self.zone.clone(), fields, &self.on, &self.select, events);
         let own = if let Driver::Profiles(kind) = &self.driver { Some(kind.clone()) } else { None };
         for kind in layout.dims.iter().map(|dim| dim.via.kind()).chain(own) {
             if let Kind::Group(key) = &kind

@@ -2,6 +2,7 @@
 //!
 //! Independent of operators, encodings and storage. Imports only `error` and `limits`.
 
+mod decimal;
 mod deserialize;
 mod event;
 mod key;
@@ -12,6 +13,7 @@ mod salvage;
 mod serialize;
 mod time;
 mod value;
+mod zone;
 
 pub use event::Event;
 pub use key::{Kind, ProfileKey};
@@ -21,6 +23,7 @@ pub use profile::Profile;
 pub use salvage::{Damage, Salvaged};
 pub use time::Timestamp;
 pub use value::Value;
+pub use zone::TimeZone;
 
 pub(crate) use deserialize::{FieldValue, deserialize_fields};
 pub(crate) use event::is_reserved_in_event;

@@ -73,8 +73,19 @@ impl Timestamp {
     ///
     /// [`Invalid`](crate::ErrorKind::Invalid) when the text has another form or is not a valid time.
     pub fn parse(text: &str) -> Result<Self> {
-        let bare = text.strip_suffix(['Z', 'z']).unwrap_or(text);
-        read_civil(bare).map(|time| Self(time.as_millisecond())).map_err(|error| {
+        Self::parse_with(text, |civil| jiff::tz::Offset::UTC.to_timestamp(civil))
+    }
+
+    /// As [`parse`](Self::parse). What has no offset is read by a function.
+    pub(super) fn parse_with(
+        text: &str,
+        local: impl Fn(jiff::civil::DateTime) -> std::result::Result<jiff::Timestamp, jiff::Error>,
+    ) -> Result<Self> {
+        let read = match text.strip_suffix(['Z', 'z']) {
+            Some(bare) => read_civil(bare, |civil| jiff::tz::Offset::UTC.to_timestamp(civil)),
+            None => read_civil(text, local),
+        };
+        read.map(|time| Self(time.as_millisecond())).map_err(|error| {
             Error::invalid(format!("not a time of the form YYYY-MM-DDTHH:MM:SS value={text:?}")).because(error)
         })
     }
@@ -136,15 +147,18 @@ impl Timestamp {
     }
 }
 
-/// Parses a date and a time, which are in UTC unless there is an offset. A named time zone without an offset is
-/// rejected: its meaning depends on a time zone database.
-fn read_civil(text: &str) -> std::result::Result<jiff::Timestamp, jiff::Error> {
+/// Parses a date and a time, which are local unless there is an offset. A named time zone without an offset is rejected:
+/// its meaning depends on a time zone database.
+fn read_civil(
+    text: &str,
+    local: impl Fn(jiff::civil::DateTime) -> std::result::Result<jiff::Timestamp, jiff::Error>,
+) -> std::result::Result<jiff::Timestamp, jiff::Error> {
     let pieces = jiff::fmt::temporal::Pieces::parse(text)?;
     // A date without a time is midnight.
     let civil = pieces.date().to_datetime(pieces.time().unwrap_or_default());
     match (pieces.to_numeric_offset(), pieces.time_zone_annotation()) {
         (Some(offset), _) => offset.to_timestamp(civil),
-        (None, None) => jiff::tz::Offset::UTC.to_timestamp(civil),
+        (None, None) => local(civil),
         (None, Some(_)) => text.parse(),
     }
 }

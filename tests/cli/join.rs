@@ -283,7 +283,10 @@ fn profiles_are_counted_alone() {
     let expected = json!({"avg(user.age)": 29.25, "max(user.age)": "n/a", "p50(user.age)": 27.5, "count": 4});
     assert_eq!(count(&age), [expected]);
     assert_eq!(count(&["--by", "tags,plan", "--where", r#"user["plan"] == "pro""#, "--top", "1"]).len(), 1);
-    assert_eq!(count(&["--where", r#"properties["$distinct_id"] > "b""#]), [json!({"count": 2})]);
+    assert_eq!(
+        count(&["--where", r#"properties["$distinct_id"] == "b" or user["$distinct_id"] == "d""#]),
+        [json!({"count": 2})]
+    );
     let company = ["--group", "company", "--by", r#"tier,"p,q""#, "--sum", r#""p,q""#];
     let expected = json!({"group:company.tier": "gold", "group:company.p,q": 2, "sum(group:company.p,q)": 2});
     assert_eq!(count(&company), [expected]);
@@ -300,4 +303,39 @@ fn profiles_are_counted_alone() {
     bench.run(&["count", "--uniques"]).failed(&["--uniques"]);
     bench.run(&["count", "--by", "$distinct_id", "--buckets-max", "3"]).failed(&["more than 3 buckets"]);
     assert_eq!(count(&["--by", "$last_seen", "--where", r#"user["plan"] == "none""#]), [Json::Null; 0]);
+}
+
+#[test]
+fn days_are_those_of_a_time_zone() {
+    let bench = CliStore::new();
+    let at = |id: &str, time: u64| {
+        let event = json!({"event": "e", "properties": {"time": time, "distinct_id": "u", "$insert_id": id, "n": 7}});
+        assert_eq!(bench.feed(&["track", "-", "--unbounded"], event.to_string().as_bytes()).figures(), (1, 0, 0));
+    };
+    // 23:30 of the day on which clocks went forward in Berlin, and half an hour after it.
+    at("1", 1_711_920_600);
+    at("2", 1_711_922_400);
+    let days = |args: &[&str]| lines(&bench.run(&[&["events", "--days"], args].concat()).ok());
+    assert_eq!(days(&[]), [json!({"day": "2024-03-31", "events": 2})]);
+    let two = [json!({"day": "2024-03-31", "events": 1}), json!({"day": "2024-04-01", "events": 1})];
+    assert_eq!(days(&["--tz", "Europe/Berlin"]), two);
+    assert_eq!(days(&["--tz", "europe/berlin", "--from", "2024-04"]), two[1..]);
+    assert_eq!(days(&["--tz", "Europe/Berlin", "--to", "2024-03-31T23:45:00"]), two[..1]);
+    let hours =
+        bench.run(&["join", "--tz", "Europe/Berlin", "--by", "event.$hour,bucket(event.n, 5)", "--top", "1"]).ok();
+    let expected = json!({"event.$hour": "2024-03-31T23:00:00+02:00", "bucket(event.n, 5)": 5, "count": 1});
+    assert_eq!(lines(&hours), [expected]);
+    for command in [["events", "--days"], ["join", "--count"], ["delete-events", "--before=2024"]] {
+        bench.run(&[&command[..], &["--tz", "Berlin"]].concat()).failed(&["--tz", "IANA", "\"Berlin\""]);
+    }
+    let deleted = bench.run(&["delete-events", "--before", "2024-04-01", "--tz", "Europe/Berlin"]).ok();
+    assert_eq!(lines(&deleted), [json!({"deleted_events": 1, "events": 1})]);
+
+    let update = r#"[{"$distinct_id":"a","$set":{"age":31}},{"$distinct_id":"b","$set":{"age":39.5}},{"$distinct_id":"c","$set":{"age":"?"}}]"#;
+    assert_eq!(bench.feed(&["import", "-"], update.as_bytes()).figures(), (3, 0, 0));
+    let ages = bench.run(&["count", "--by", "bucket(age, 10)"]).ok();
+    let bucket = |age: Json, count| json!({"bucket(user.age, 10)": age, "count": count});
+    assert_eq!(lines(&ages), [bucket(30.into(), 2), bucket(Json::Null, 1)]);
+    bench.run(&["count", "--by", "bucket(age, 0)"]).failed(&["--by", "greater than zero"]);
+    bench.run(&["count", "--by", "bucket(age, ten)"]).failed(&["--by", "not a number"]);
 }

@@ -14,7 +14,7 @@ use crate::names;
 use crate::print::Format;
 use crate::scope::ScopeFlags;
 use crate::serve_args::ServeArgs;
-use crate::span::BEFORE_HELP;
+use crate::span::{BEFORE_HELP, ZoneFlag};
 
 /// An embedded store of user and group profiles, and of events that are joined with them.
 ///
@@ -79,6 +79,8 @@ pub(crate) enum Command {
         /// The time before which events are deleted.
         #[arg(long, value_name = "TIME", long_help = BEFORE_HELP)]
         before: String,
+        #[command(flatten)]
+        zone: ZoneFlag,
     },
     /// Drop a table: delete all its profiles at once, such as those under a misspelled group key. Events are kept.
     DropTable {
@@ -363,7 +365,8 @@ impl ListArgs {
 pub(crate) struct CountArgs {
     #[command(flatten)]
     pub(crate) of: Of,
-    /// The properties to group by. A list counts once for each of its elements.
+    /// The properties to group by. A list counts once for each of its elements. bucket(NAME, WIDTH) groups numbers into
+    /// intervals, as in 'bucket(age, 10)': from a multiple of the width, which is printed, up to the next.
     #[arg(long, value_delimiter = ',', value_name = "NAME,...")]
     pub(crate) by: Vec<String>,
     #[command(flatten)]
@@ -413,7 +416,7 @@ pub(crate) struct EventsArgs {
 /// However old an event is, it is joined with the latest state of its profiles. A field is one of
 ///
 /// event.NAME      a property of the event, also $event_name, $distinct_id, $time, $hour, $day,
-///                 $week (from Monday) or $month;
+///                 $week (from Monday) or $month, in the time zone of --tz;
 /// user.NAME       a property of its user's profile, also $last_seen or $mp_first_event_time;
 /// group:KEY.NAME  a property of the groups that the event lists under its property KEY;
 /// user:KEY.NAME   a property of the groups that the user's profile lists there.
@@ -431,7 +434,8 @@ pub(crate) struct JoinArgs {
     /// The fields to print of each event, besides its name, time and user.
     #[arg(long, value_delimiter = ',', value_name = "FIELD,...", conflicts_with_all = ["by", measures::GROUP])]
     pub(crate) select: Vec<String>,
-    /// The fields to group by. A list counts once for each of its elements.
+    /// The fields to group by. A list counts once for each of its elements. bucket(FIELD, WIDTH) groups numbers into
+    /// intervals, as in 'bucket(user.age, 10)': from a multiple of the width, which is printed, up to the next.
     #[arg(long, value_delimiter = ',', value_name = "FIELD,...")]
     pub(crate) by: Vec<String>,
     #[command(flatten)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use profiledb::join::{Answer, Field, GroupBy, Measure};
+use profiledb::join::{Answer, Breakdown, Field, GroupBy, Measure};
 use profiledb::{Kind, Number, Value};
 
 use crate::args::CountArgs;
@@ -25,13 +25,15 @@ pub(crate) fn run(dir: &Path, count: &CountArgs) -> Result<(), Failure> {
             None => Field::user(name),
         })
     };
-    let mut by = Vec::new();
-    for name in names::properties("--by", &count.by)? {
-        let field = field(name)?;
-        if !by.contains(&field) {
-            by.push(field);
-        }
-    }
+    let by = join::breakdowns("--by", names::grouped(&count.by), |text| {
+        let Some((name, width)) =
+            text.strip_prefix("bucket(").and_then(|text| text.strip_suffix(')')?.rsplit_once(','))
+        else {
+            return Ok(Breakdown::new(field(names::property(text)?)?));
+        };
+        let width: Number = width.trim().parse()?;
+        Ok(Breakdown::new(field(names::property(name.trim())?)?).intervals(width)?)
+    })?;
     let measures = count.measures.read(|text| field(names::property(text)?))?;
     let db = open::to_read(dir)?;
     known::table(&db, &kind)?;
@@ -49,7 +51,7 @@ pub(crate) fn run(dir: &Path, count: &CountArgs) -> Result<(), Failure> {
 }
 
 /// The properties that the answer has nothing of, which may be because of their names.
-fn unseen<'f>(kind: &Kind, by: &'f [Field], measures: &'f [Measure], answer: &Answer) -> BTreeSet<&'f str> {
+fn unseen<'f>(kind: &Kind, by: &'f [Breakdown], measures: &'f [Measure], answer: &Answer) -> BTreeSet<&'f str> {
     let by = by
         .iter()
         .enumerate()
@@ -59,7 +61,7 @@ fn unseen<'f>(kind: &Kind, by: &'f [Field], measures: &'f [Measure], answer: &An
         .iter()
         .enumerate()
         .filter(|(at, _)| answer.buckets().iter().all(|bucket| bucket.measures.get(*at).is_none_or(is_nothing)));
-    let fields = by.map(|(_, field)| field).chain(measures.filter_map(|(_, measure)| measure.field()));
+    let fields = by.map(|(_, breakdown)| breakdown.field()).chain(measures.filter_map(|(_, measure)| measure.field()));
     // Those that every id has, or may have.
     let always = ["$distinct_id", kind.id_field(), get::LAST_SEEN, get::FIRST_EVENT];
     fields.map(Field::name).filter(|name| !always.contains(name)).collect()

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::failure::Failure;
 use crate::open;
 use crate::print;
-use crate::span;
+use crate::span::{self, ZoneFlag};
 
 #[derive(Serialize)]
 struct ErasedUser<'i> {
@@ -37,8 +37,8 @@ struct ErasedEvents {
 }
 
 /// Deletes the events before a time, and prints how many were deleted and how many are left.
-pub(crate) fn events(dir: &Path, before: &str) -> Result<(), Failure> {
-    let before = span::time("--before", before)?;
+pub(crate) fn events(dir: &Path, before: &str, zone: &ZoneFlag) -> Result<(), Failure> {
+    let before = span::time("--before", before, &zone.read()?)?;
     let db = open::to_write(dir)?;
     let had = count(&db)?;
     db.events().delete_before(before)?;

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use profiledb::join::{Answer, Field, GroupBy, Join as Query, Measure, Plan, Strategy};
+use profiledb::join::{Answer, Breakdown, Field, GroupBy, Join as Query, Measure, Plan, Strategy};
 use profiledb::{Db, Error, Number, Value};
 
 use crate::args::{JoinArgs, Way};
@@ -23,7 +23,7 @@ enum Output {
     /// Events, with fields.
     Rows(Vec<Field>),
     /// Buckets by fields, with measures.
-    Buckets(Vec<Field>, Vec<Measure>),
+    Buckets(Vec<Breakdown>, Vec<Measure>),
 }
 
 impl Output {
@@ -31,7 +31,10 @@ impl Output {
         if join.by.is_empty() && join.measures.is_empty() {
             return Ok(Self::Rows(fields("--select", &join.select)?));
         }
-        Ok(Self::Buckets(fields("--by", &join.by)?, join.measures.read(|text| Ok(text.parse()?))?))
+        Ok(Self::Buckets(
+            breakdowns("--by", names::fields(&join.by), |text| Ok(text.parse()?))?,
+            join.measures.read(|text| Ok(text.parse()?))?,
+        ))
     }
 }
 
@@ -86,6 +89,23 @@ fn fields(flag: &str, texts: &[String]) -> Result<Vec<Field>, Failure> {
         }
     }
     Ok(fields)
+}
+
+/// Fields to group by, each once. A function reads them.
+pub(crate) fn breakdowns(
+    flag: &str,
+    texts: Vec<String>,
+    read: impl Fn(&str) -> Result<Breakdown, Failure>,
+) -> Result<Vec<Breakdown>, Failure> {
+    let mut breakdowns: Vec<Breakdown> = Vec::new();
+    for text in texts {
+        let breakdown = read(text.trim()).map_err(|failure| failure.during(flag))?;
+        // The text of one says all that a command line can say of it.
+        if !breakdowns.iter().any(|known| known.to_string() == breakdown.to_string()) {
+            breakdowns.push(breakdown);
+        }
+    }
+    Ok(breakdowns)
 }
 
 /// Which tables are joined, and how.

@@ -79,7 +79,7 @@ fn run(Args { db, wait, command }: Args) -> Result<ExitCode, Failure> {
         Command::Update(update) => update::update(&db, &update),
         Command::Delete { ids, of } => done(update::delete(&db, &of.kind()?, &ids)),
         Command::DeleteUser { ids } => done(erase::users(&db, &ids)),
-        Command::DeleteEvents { before } => done(erase::events(&db, &before)),
+        Command::DeleteEvents { before, zone } => done(erase::events(&db, &before, &zone)),
         Command::DropTable { table, yes } => done(erase::table(&db, &table, yes)),
         Command::Get { id, of, format } => done(get::run(&db, of.kind()?, &id, format)),
         Command::List(list) => done(list.unquoted().and_then(|list| list::run(&db, &list))),

@@ -9,6 +9,11 @@ pub(crate) fn properties(flag: &str, pieces: &[String]) -> Result<Vec<String>, F
     whole(pieces, |text| text).iter().map(|text| property(text).map_err(|failure| failure.during(flag))).collect()
 }
 
+/// The names to group by of a list that was split at every comma: each as it was typed, maybe with a width.
+pub(crate) fn grouped(pieces: &[String]) -> Vec<String> {
+    whole(pieces, |text| text)
+}
+
 /// A name of a property, which may be in quotes.
 pub(crate) fn property(text: &str) -> Result<String, Failure> {
     if !text.starts_with('"') {
@@ -37,6 +42,11 @@ pub(crate) fn fields(pieces: &[String]) -> Vec<String> {
 /// quotes.
 fn whole(pieces: &[String], last: impl Fn(&str) -> &str) -> Vec<String> {
     let is_open = |item: &str| {
+        // bucket(FIELD, WIDTH) ends with its width.
+        if item.trim_start().starts_with("bucket(") {
+            let width = item.rsplit_once(',').and_then(|(_, width)| width.trim_end().strip_suffix(')'));
+            return width.is_none_or(|width| width.trim().parse::<f64>().is_err());
+        }
         let last = last(item.trim_start());
         last.starts_with('"') && after_quotes(last).is_none()
     };
@@ -89,6 +99,11 @@ mod tests {
             (r#"group:"k,l.m"."d,e",user:"n.o".p"#, &[r#"group:"k,l.m"."d,e""#, r#"user:"n.o".p"#]),
             (r#"event.5" disk,event.x."y,user.z"#, &[r#"event.5" disk"#, r#"event.x."y"#, "user.z"]),
             ("x,,event", &["x", "", "event"]),
+            (
+                "bucket(user.age, 10),bucket( event.\"a,b\" ,0.5),user.x",
+                &["bucket(user.age, 10)", "bucket( event.\"a,b\" ,0.5)", "user.x"],
+            ),
+            ("bucket(user.a),2),bucket(user.b", &["bucket(user.a),2)", "bucket(user.b"]),
         ] {
             assert_eq!(fields(&split(typed)), expected, "{typed}");
         }

@@ -4,7 +4,7 @@ use std::ops::{Bound, RangeBounds};
 
 use clap::Args as Flags;
 use profiledb::join::Join;
-use profiledb::{Event, Expr, Timestamp};
+use profiledb::{Event, Expr, TimeZone, Timestamp};
 
 use crate::failure::Failure;
 use crate::span::SpanFlags;
@@ -26,6 +26,7 @@ pub(crate) struct ScopeFlags {
 /// The parsed flags.
 pub(crate) struct EventSelection<'s> {
     bounds: (Bound<Timestamp>, Bound<Timestamp>),
+    zone: TimeZone,
     names: &'s [String],
     filter: Option<Expr>,
 }
@@ -33,7 +34,7 @@ pub(crate) struct EventSelection<'s> {
 impl ScopeFlags {
     pub(crate) fn read(&self) -> Result<EventSelection<'_>, Failure> {
         let (bounds, filter) = (self.span.bounds()?, read_filter(self.filter.as_deref())?);
-        Ok(EventSelection { bounds, names: &self.event, filter })
+        Ok(EventSelection { bounds, zone: self.span.zone.read()?, names: &self.event, filter })
     }
 }
 
@@ -59,7 +60,7 @@ impl EventSelection<'_> {
 
     /// Restricts a join to these events.
     pub(crate) fn of(&self, join: Join) -> Join {
-        let join = join.between(self.bounds);
+        let join = join.between(self.bounds).time_zone(self.zone.clone());
         // Without the flag, all names are selected. An empty list would select none.
         let join = if self.names.is_empty() { join } else { join.event_names(self.names) };
         self.filter.iter().fold(join, |join, expr| join.filter(expr.clone()))

@@ -3,14 +3,15 @@
 use std::ops::Bound;
 
 use clap::Args as Flags;
-use profiledb::Timestamp;
+use profiledb::{TimeZone, Timestamp};
 
 use crate::failure::Failure;
 
 /// The help of `--before`.
 pub(crate) const BEFORE_HELP: &str = "\
-The time before which events are removed: a date, which is its midnight in UTC, as 2024-01-31; a month or a year, \
-which is its first day, as 2024-01 or 2024; a date and a time, in UTC or with an offset, as 2024-01-31T13:00:00+01:00; \
+The time before which events are removed: a date, which is its midnight in UTC or in the zone of --tz, as 2024-01-31; a \
+month or a year, which is its first day, as 2024-01 or 2024; a date and a time, maybe with an offset, as \
+2024-01-31T13:00:00+01:00; \
 or a number of seconds or milliseconds since 1970, of at least 9 digits";
 
 /// A time range.
@@ -18,20 +19,40 @@ or a number of seconds or milliseconds since 1970, of at least 9 digits";
 pub(crate) struct SpanFlags {
     /// Only events at or after this time.
     ///
-    /// A time is a date, which is its midnight in UTC, as 2024-01-31; a month or a year, which is its first day, as
-    /// 2024-01 or 2024; a date and a time, in UTC or with an offset, as 2024-01-31T13:00:00+01:00; or a number of
-    /// seconds or milliseconds since 1970, of at least 9 digits.
+    /// A time is a date, which is its midnight in UTC or in the zone of --tz, as 2024-01-31; a month or a year, which is
+    /// its first day, as 2024-01 or 2024; a date and a time, maybe with an offset, as 2024-01-31T13:00:00+01:00; or a
+    /// number of seconds or milliseconds since 1970, of at least 9 digits.
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
     /// Only events before this time. A date excludes that day, a month that month, and a year that year.
     #[arg(long, value_name = "TIME")]
     to: Option<String>,
+    #[command(flatten)]
+    pub(crate) zone: ZoneFlag,
+}
+
+/// A time zone.
+#[derive(Debug, Default, Flags)]
+pub(crate) struct ZoneFlag {
+    /// The time zone of $hour, $day, $week and $month, and of times without an offset, by its name in the IANA database,
+    /// as Europe/Berlin. Times are printed in UTC all the same. Default: UTC.
+    #[arg(long, value_name = "ZONE")]
+    tz: Option<String>,
+}
+
+impl ZoneFlag {
+    pub(crate) fn read(&self) -> Result<TimeZone, Failure> {
+        let zone =
+            self.tz.as_deref().map(|name| TimeZone::named(name).map_err(|error| Failure::from(error).during("--tz")));
+        Ok(zone.transpose()?.unwrap_or_default())
+    }
 }
 
 impl SpanFlags {
     /// The bounds: from the first time, inclusive, to the second, exclusive.
     pub(crate) fn bounds(&self) -> Result<(Bound<Timestamp>, Bound<Timestamp>), Failure> {
-        let read = |flag: &str, text: &Option<String>| text.as_ref().map(|text| time(flag, text)).transpose();
+        let zone = self.zone.read()?;
+        let read = |flag: &str, text: &Option<String>| text.as_ref().map(|text| time(flag, text, &zone)).transpose();
         let (from, to) = (read("--from", &self.from)?, read("--to", &self.to)?);
         if let (Some(from), Some(to)) = (from, to)
             && from >= to
@@ -48,7 +69,7 @@ impl SpanFlags {
 const DIGITS_MIN: usize = 9;
 
 /// Parses the time of a flag: a year, a month, a day, a date and a time, or a number.
-pub(crate) fn time(flag: &str, text: &str) -> Result<Timestamp, Failure> {
+pub(crate) fn time(flag: &str, text: &str, zone: &TimeZone) -> Result<Timestamp, Failure> {
     let text = text.trim();
     let refused = |why: &str| Failure::new(format!("{flag}: {why} value={text:?}"));
     let shapes =
@@ -70,7 +91,7 @@ pub(crate) fn time(flag: &str, text: &str) -> Result<Timestamp, Failure> {
         }
         return Timestamp::from_number(value).map_err(|_| refused(shapes));
     }
-    Timestamp::parse(&civil).map_err(|_| refused(shapes))
+    Timestamp::parse_in(&civil, zone).map_err(|_| refused(shapes))
 }
 
 #[cfg(test)]
@@ -79,7 +100,9 @@ mod tests {
 
     #[test]
     fn a_time_is_typed_in_several_ways() {
-        let millis = |text| time("--from", text).map(Timestamp::millis).map_err(|failure| failure.to_string());
+        let millis = |text| {
+            time("--from", text, &TimeZone::default()).map(Timestamp::millis).map_err(|failure| failure.to_string())
+        };
         for (text, expected) in [
             ("2023-11-14", 1_699_920_000_000),
             ("2023-11-14T22:13:20", 1_700_000_000_000),
@@ -109,7 +132,9 @@ mod tests {
 
     #[test]
     fn a_span_has_a_beginning_before_its_end() {
-        let span = |from: &str, to: &str| SpanFlags { from: Some(from.into()), to: Some(to.into()) }.bounds();
+        let span = |from: &str, to: &str| {
+            SpanFlags { from: Some(from.into()), to: Some(to.into()), zone: ZoneFlag::default() }.bounds()
+        };
         assert!(span("2024-01-01", "2024-01-02").is_ok() && span("2023", "2024").is_ok());
         assert!(span("2024", "2024-01-01").unwrap_err().to_string().contains("--to is excluded"));
         let said = span("2024-01-02", "2024-01-01").unwrap_err().to_string();

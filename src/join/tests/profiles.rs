@@ -11,9 +11,9 @@ use super::memory::Memory;
 use super::nested_loop::{World, exploded, shown_segment, worlds};
 use crate::error::Result;
 use crate::expr::{Expr, Reference, Scope};
-use crate::join::{CancelToken, Field, GroupBy, JoinTable, Measure, ProfileAggregate};
+use crate::join::{Breakdown, CancelToken, Field, GroupBy, JoinTable, Measure, ProfileAggregate};
 use crate::merge;
-use crate::model::{Event, Kind, Profile, ProfileKey, Timestamp, Value};
+use crate::model::{Event, Kind, Number, Profile, ProfileKey, Timestamp, Value};
 use crate::ops::Update;
 
 /// A profile, by the nested loop.
@@ -53,12 +53,24 @@ fn naive<'w>(world: &'w World, kind: &Kind, filter: Option<&Expr>) -> Result<Vec
     Ok(kept)
 }
 
-fn naive_buckets(rows: &[Naive<'_>], by: &[&str]) -> BTreeMap<String, Value> {
+/// The widths are sums of powers of two, so that doubles are exact.
+fn interval(value: &Value, width: f64) -> Value {
+    let number = value.as_number().map(|number| (number.as_f64() / width).floor() * width);
+    number.map_or(Value::Null, |floor| Value::try_from(floor).unwrap())
+}
+
+fn naive_buckets(rows: &[Naive<'_>], by: &[&str], width: Option<f64>) -> BTreeMap<String, Value> {
     let mut buckets: BTreeMap<String, Vec<&Naive<'_>>> = BTreeMap::new();
     for row in rows {
         let mut keys: Vec<Vec<Option<Value>>> = vec![Vec::new()];
         for name in by {
             let values = exploded(row.get(name).as_ref());
+            let values = match width.filter(|_| *name == "plan") {
+                None => values,
+                Some(width) => {
+                    exploded(Some(&Value::List(values.iter().map(|value| interval(value, width)).collect())))
+                }
+            };
             let longer = |key: &Vec<_>| {
                 let key = key.clone();
                 values.iter().map(move |value| [key.clone(), vec![Some(value.clone())]].concat()).collect::<Vec<_>>()
@@ -99,9 +111,9 @@ fn field(kind: &Kind, name: &str) -> Field {
 const FILTERS: [&str; 7] = [
     r#"user["plan"] == "pro""#,
     r#"defined(properties["plan"]) and user["plan"] != "pro""#,
-    r#"user["$distinct_id"] > "u0" or "x" in user["roles"]"#,
+    r#"user["$distinct_id"] == "acme" or "x" in user["roles"]"#,
     r#"not defined(user["$last_seen"])"#,
-    r#"user["$mp_first_event_time"] > "1970-01-02""#,
+    r#"defined(user["$mp_first_event_time"])"#,
     // These fail on some profiles.
     r#"not user["plan"]"#,
     r#"defined(user["roles"]) and (user["plan"] or user["roles"] == "x")"#,
@@ -117,6 +129,7 @@ proptest! {
         filter in prop::option::weighted(0.6, select(FILTERS.to_vec()).prop_map(|text| text.parse::<Expr>().unwrap())),
         by in subsequence(vec!["plan", "roles", "company", "$last_seen", "$mp_first_event_time", "$distinct_id"], 0..4)
             .prop_shuffle(),
+        width in prop::option::of(select(vec![0.25, 1.0, 1.5, 2.0])),
     ) {
         let kind = if of_groups { Kind::Group("company".into()) } else { Kind::User };
         let measures = [
@@ -129,7 +142,12 @@ proptest! {
         ];
         let query = ProfileAggregate::new(world.tables(), kind.clone());
         let query = filter.iter().fold(query, |query, expr| query.filter(expr.clone()));
-        let query = query.group_by(by.iter().map(|name| field(&kind, name)));
+        let query = query.group_by(by.iter().map(|name| match width {
+            Some(width) if *name == "plan" => {
+                Breakdown::new(field(&kind, name)).intervals(Number::try_from(width).unwrap()).unwrap()
+            }
+            _ => Breakdown::new(field(&kind, name)),
+        }));
         let answer = measures.into_iter().fold(query, GroupBy::measure).answer();
         let rows = match naive(&world, &kind, filter.as_ref()) {
             Ok(rows) => rows,
@@ -138,7 +156,7 @@ proptest! {
                 return Ok(());
             }
         };
-        let expected = naive_buckets(&rows, &by);
+        let expected = naive_buckets(&rows, &by, width);
         let answer = answer.unwrap();
         let found: BTreeMap<String, Value> = answer
             .buckets()

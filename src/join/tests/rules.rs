@@ -322,3 +322,71 @@ fn percentiles_are_numbers_of_the_field() {
     let error = Join::new(tables).measure(percentile(101)).answer().unwrap_err();
     assert!(error.is_invalid() && error.message().ends_with("percent=101"), "{error}");
 }
+
+#[test]
+fn numbers_are_grouped_into_intervals() {
+    let mut memory = Memory::new();
+    for (n, amount) in [5.into(), 10.into(), Value::try_from(19.5).unwrap(), (-1).into(), "x".into(), Value::Null]
+        .into_iter()
+        .enumerate()
+    {
+        memory.event(&event("ann").id(n.to_string()).set("amount", amount));
+    }
+    memory.event(&event("ann").id("list").set("amount", Value::List(vec![1.into(), 2.into(), 11.into()])));
+    memory.event(&event("ann").id("none"));
+    let number = |number: i32| Some(Value::from(number));
+    let answer = Join::new(Arc::new(memory)).group_by(["bucket(event.amount, 10)"]).answer().unwrap();
+    assert_eq!(answer.by(), ["bucket(event.amount, 10)"]);
+    for (by, count) in [(None, 3), (number(10), 3), (number(0), 2), (number(-10), 1)] {
+        assert_eq!(answer.get(std::slice::from_ref(&by)), Some(&[count.into()][..]), "{by:?}");
+    }
+    assert_eq!(answer.total(), 4);
+    for (text, printed) in
+        [("bucket( user.\"a,b\" , 2.50 )", "bucket(user.a,b, 2.5)"), ("bucket(user.x),3)", "bucket(user.x), 3)")]
+    {
+        let breakdown: Breakdown = text.parse().unwrap();
+        assert_eq!(breakdown.to_string(), printed);
+        assert_eq!(printed.parse::<Breakdown>().unwrap().field(), breakdown.field());
+    }
+    for wrong in [
+        "bucket(user.x)",
+        "bucket(user.x, )",
+        "bucket(user.x, ten)",
+        "bucket(user.x, -1)",
+        "bucket(user.x, 0)",
+        "bucket(x, 1)",
+        "bucket(user.x, 1",
+    ] {
+        assert!(wrong.parse::<Breakdown>().unwrap_err().is_invalid(), "{wrong}");
+    }
+}
+
+/// A day of 25 hours: 100 quarters of an hour, in one bucket of the day and 25 of the hour.
+#[test]
+fn days_and_hours_are_those_of_a_time_zone() {
+    let mut memory = Memory::new();
+    let first = Timestamp::parse("2024-11-03T00:00:00-04:00").unwrap();
+    for quarter in 0..101 {
+        let time = Timestamp::from_millis(first.millis() + quarter * 900_000);
+        memory.event(&Event::new("visit", "ann", time).id(quarter.to_string()));
+    }
+    let join = || Join::new(Arc::new(memory.clone())).time_zone("America/New_York");
+    let days = join().group_by(["event.$day"]).answer().unwrap();
+    assert_eq!(days.get(&[Some("2024-11-03".into())]), Some(&[100.into()][..]));
+    assert_eq!(days.total(), 2);
+    let hours = join().group_by(["event.$hour"]).answer().unwrap();
+    for hour in ["2024-11-03T01:00:00-04:00", "2024-11-03T01:00:00-05:00", "2024-11-03T23:00:00-05:00"] {
+        assert_eq!(hours.get(&[Some(hour.into())]), Some(&[4.into()][..]), "{hour}");
+    }
+    assert_eq!(hours.total(), 26);
+    // Expressions and rows see the same days.
+    let filter =
+        join().filter(r#"event["$day"] == "2024-11-04""#).select(["event.$month", "event.$week", "event.$time"]);
+    let rows: Vec<_> = filter.rows().unwrap().map(|row| row.unwrap()).collect();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].get(0), Some("2024-11".into()));
+    assert_eq!(rows[0].get(1), Some("2024-11-04".into()));
+    assert_eq!(rows[0].get(2), Some("2024-11-04T05:00:00".into()));
+    let error = join().time_zone("Nowhere").measure(Measure::Count).answer().unwrap_err();
+    assert!(error.is_invalid() && error.message().contains("Nowhere"), "{error}");
+}

@@ -90,13 +90,11 @@ pub(super) fn round(number: &Number) -> Option<Number> {
     if *number < Number::from(0) { ceil(&difference(number, &half)?) } else { floor(&(number + &half)) }
 }
 
-/// Equal numbers have equal texts: a whole number of 64 bits as digits, others as the shortest text of the nearest
-/// double.
+/// Equal numbers have equal texts: a whole number of at most 128 bits as its digits, others as the shortest text of the
+/// nearest double.
 pub(super) fn text(number: &Number) -> String {
     match number.parts() {
-        (Mantissa::Small(whole), 0) if (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&whole) => {
-            whole.to_string()
-        }
+        (Mantissa::Small(whole), 0) => whole.to_string(),
         _ => format!("{:?}", number.as_f64()),
     }
 }

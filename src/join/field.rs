@@ -22,8 +22,9 @@ use crate::model::{Kind, Value};
 ///
 /// Computed properties of events: `$event_name`, `$distinct_id`, `$insert_id`, `$time` (text of the shape
 /// `YYYY-MM-DDTHH:MM:SS`), and of its time `$hour` (`YYYY-MM-DDTHH:00:00`), `$day` (`YYYY-MM-DD`), `$week` (its Monday)
-/// and `$month` (`YYYY-MM`), in UTC or the [time zone](super::Join::time_zone) of the query. `distinct_id`, `time` and `event` are accepted as well.
-/// Computed properties of profiles: `$last_seen` and `$mp_first_event_time`; of users, `$distinct_id` as well.
+/// and `$month` (`YYYY-MM`), in UTC or the [time zone](super::Join::time_zone) of the query. `distinct_id`, `time` and
+/// `event` are accepted as well. Computed properties of profiles: `$last_seen` and `$mp_first_event_time`; of users,
+/// `$distinct_id` as well.
 ///
 /// ```
 /// use profiledb::join::Field;

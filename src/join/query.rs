@@ -195,10 +195,10 @@ impl Join {
         self
     }
 
-    /// The time zone of `event.$hour`, `event.$day`, `event.$week` and `event.$month`: a [`TimeZone`], or its name in the
-    /// IANA database. Default: UTC. A day is one of its calendar, of 23 or 25 hours where clocks change. An hour has its
-    /// offset, as in `2024-11-03T01:00:00-04:00`, since an hour that is there twice is two. The order of events and the
-    /// texts of times remain those of UTC.
+    /// The time zone of `event.$hour`, `event.$day`, `event.$week` and `event.$month`: a [`TimeZone`], or its name in
+    /// the IANA database. Default: UTC. A day is one of its calendar, of 23 or 25 hours where clocks change. An hour
+    /// has its offset, as in `2024-11-03T01:00:00-04:00`, since an hour that is there twice is two. The order of events
+    /// and the texts of times remain those of UTC.
     ///
     #[cfg_attr(feature = "rocksdb", doc = "```")]
     #[cfg_attr(not(feature = "rocksdb"), doc = "```ignore")]

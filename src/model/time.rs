@@ -147,8 +147,8 @@ impl Timestamp {
     }
 }
 
-/// Parses a date and a time, which are local unless there is an offset. A named time zone without an offset is rejected:
-/// its meaning depends on a time zone database.
+/// Parses a date and a time, which are local unless there is an offset. A named time zone without an offset is
+/// rejected: its meaning depends on a time zone database.
 fn read_civil(
     text: &str,
     local: impl Fn(jiff::civil::DateTime) -> std::result::Result<jiff::Timestamp, jiff::Error>,

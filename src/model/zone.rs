@@ -56,8 +56,8 @@ impl TimeZone {
 
 impl Timestamp {
     /// As [`parse`](Self::parse), but what has no `Z` and no offset is a time of this zone. Where the clocks show it
-    /// twice it is the first one; where they skip it, it is as much later as they skip, so that a day without a midnight
-    /// begins with its first hour.
+    /// twice it is the first one; where they skip it, it is as much later as they skip, so that a day without a
+    /// midnight begins with its first hour.
     ///
     /// ```
     /// use profiledb::{TimeZone, Timestamp};

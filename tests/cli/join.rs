@@ -332,7 +332,8 @@ fn days_are_those_of_a_time_zone() {
     let deleted = bench.run(&["delete-events", "--before", "2024-04-01", "--tz", "Europe/Berlin"]).ok();
     assert_eq!(lines(&deleted), [json!({"deleted_events": 1, "events": 1})]);
 
-    let update = r#"[{"$distinct_id":"a","$set":{"age":31}},{"$distinct_id":"b","$set":{"age":39.5}},{"$distinct_id":"c","$set":{"age":"?"}}]"#;
+    let user = |id: &str, age: Json| json!({"$distinct_id": id, "$set": {"age": age}});
+    let update = json!([user("a", 31.into()), user("b", 39.5.into()), user("c", "?".into())]).to_string();
     assert_eq!(bench.feed(&["import", "-"], update.as_bytes()).figures(), (3, 0, 0));
     let ages = bench.run(&["count", "--by", "bucket(age, 10)"]).ok();
     let bucket = |age: Json, count| json!({"bucket(user.age, 10)": age, "count": count});

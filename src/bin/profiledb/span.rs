@@ -9,8 +9,8 @@ use crate::failure::Failure;
 
 /// The help of `--before`.
 pub(crate) const BEFORE_HELP: &str = "\
-The time before which events are removed: a date, which is its midnight in UTC or in the zone of --tz, as 2024-01-31; a \
-month or a year, which is its first day, as 2024-01 or 2024; a date and a time, maybe with an offset, as \
+The time before which events are removed: a date, which is its midnight in UTC or in the zone of --tz, as 2024-01-31; \
+a month or a year, which is its first day, as 2024-01 or 2024; a date and a time, maybe with an offset, as \
 2024-01-31T13:00:00+01:00; \
 or a number of seconds or milliseconds since 1970, of at least 9 digits";
 
@@ -19,9 +19,9 @@ or a number of seconds or milliseconds since 1970, of at least 9 digits";
 pub(crate) struct SpanFlags {
     /// Only events at or after this time.
     ///
-    /// A time is a date, which is its midnight in UTC or in the zone of --tz, as 2024-01-31; a month or a year, which is
-    /// its first day, as 2024-01 or 2024; a date and a time, maybe with an offset, as 2024-01-31T13:00:00+01:00; or a
-    /// number of seconds or milliseconds since 1970, of at least 9 digits.
+    /// A time is a date, which is its midnight in UTC or in the zone of --tz, as 2024-01-31; a month or a year, which
+    /// is its first day, as 2024-01 or 2024; a date and a time, maybe with an offset, as 2024-01-31T13:00:00+01:00; or
+    /// a number of seconds or milliseconds since 1970, of at least 9 digits.
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
     /// Only events before this time. A date excludes that day, a month that month, and a year that year.
@@ -34,8 +34,8 @@ pub(crate) struct SpanFlags {
 /// A time zone.
 #[derive(Debug, Default, Flags)]
 pub(crate) struct ZoneFlag {
-    /// The time zone of $hour, $day, $week and $month, and of times without an offset, by its name in the IANA database,
-    /// as Europe/Berlin. Times are printed in UTC all the same. Default: UTC.
+    /// The time zone of $hour, $day, $week and $month, and of times without an offset, by its name in the IANA
+    /// database, as Europe/Berlin. Times are printed in UTC all the same. Default: UTC.
     #[arg(long, value_name = "ZONE")]
     tz: Option<String>,
 }

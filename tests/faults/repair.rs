@@ -45,7 +45,7 @@ fn table(name: &str) -> &str {
 /// Whether a report says that this is lost.
 fn is_lost(name: &str, lost: &[Damage]) -> bool {
     lost.iter().filter(|damage| damage.table == table(name)).any(|damage| {
-        let id = name.splitn(3, ' ').nth(1).unwrap().to_owned();
+        let id = name.split(' ').nth(1).unwrap().to_owned();
         // All events are on one day, where they sort by user and time.
         let place = |text: &String| match damage.table.as_str() {
             "events" => text.split_once(' ').map(|(time, id)| (id.to_owned(), time.to_owned())).unwrap(),

@@ -3,9 +3,11 @@
 mod bench;
 mod connections;
 mod encodings;
+mod history;
 mod ingestion;
 #[cfg(feature = "cli")]
 mod process;
 mod queries;
 mod refusals;
 mod segment;
+mod tls;

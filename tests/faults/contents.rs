@@ -132,6 +132,12 @@ pub(crate) fn read(db: &Db) -> profiledb::Result<State> {
             if id == FILLER {
                 continue;
             }
+            // A derived time that cannot be read does not stop the read of its profile, which shows the damage. Reading
+            // the time itself is the error.
+            if profile.first_event_is_damaged() {
+                let time = view.first_event_time(&id)?;
+                state.insert(format!("{kind} {id} has a damaged time {time:?}"), Json::Null);
+            }
             let again = view.get(&id)?;
             let is_same = again.is_some_and(|again| again.is_identical(&profile));
             state.insert(format!("{kind} {id}"), serde_json::to_value(profile).unwrap());

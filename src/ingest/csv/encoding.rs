@@ -138,7 +138,7 @@ impl<R: BufRead> Utf8Reader<R> {
         match (mark, self.named) {
             (Some((_, marked)), Some(named)) if *marked != named => {
                 let message = format!("the input has the byte order mark of {marked}, not {named}");
-                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+                Err(io::Error::new(io::ErrorKind::InvalidData, message))
             }
             (Some((mark, marked)), _) => {
                 self.rest.drain(..mark.len());

@@ -299,7 +299,7 @@ fn a_row_is_bounded() {
         (format!("u1,a\nu2,{long}\nu3,b\n"), vec![2]),
         (format!("u1,a\nu2,\"{long}\"\nu3,b\n"), vec![2]),
         // At the limit, and one more.
-        (format!("u1,{}\r\nu2,{}\nu3,b\n", &long[..17], &long[..18]), vec![2]),
+        (format!("u1,{}\r\nu2,{}\nu3,b\n", "x".repeat(17), "x".repeat(18)), vec![2]),
         // No quote follows within the size of a row, so the first line is the mistake.
         ("u0,b\nu1,\"a\nu2,aaaaaaaa\nu2,aaaaaaaa\n".into(), vec![2]),
         (format!("u1,\"a\nb\",{long}\nu3,b\nu4,{long}"), vec![1, 4]),
@@ -307,7 +307,7 @@ fn a_row_is_bounded() {
     ] {
         let outcomes = outcomes(&["id=1", "map=2=a"], file.as_bytes(), rules()).unwrap();
         let rejected: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
-        assert_eq!(rejected.iter().filter_map(|reject| reject.line).collect::<Vec<_>>(), lines, "{:?}", &file[..40]);
+        assert_eq!(rejected.iter().filter_map(|reject| reject.line).collect::<Vec<_>>(), lines, "{file:.40}");
         let stored: Vec<_> = outcomes.iter().flatten().filter_map(|record| record.line).collect();
         assert!(stored.iter().all(|line| !lines.contains(line)) && !stored.is_empty());
         let ids = outcomes.iter().flatten().map(|record| (record.key.id().to_owned(), record.line));

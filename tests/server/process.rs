@@ -95,7 +95,7 @@ fn updates_survive(signal: &str, flags: &[&str], is_exact: bool) {
             let found = found.map_or(0, |value| value.as_i64().unwrap()).unsigned_abs();
             let (least, most) = (*sum + answered, *sum + answered + 20);
             assert!(
-                (least..=most).contains(&found) && found % 20 == 0,
+                (least..=most).contains(&found) && found.is_multiple_of(20),
                 "u{id}: {found}, answered {answered} after {sum}"
             );
             assert!(!is_exact || found == least, "u{id}: {found}, answered {answered} after {sum}");

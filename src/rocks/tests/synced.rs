@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::tempdir;
 
 use super::super::engine::Engine;
+use super::super::file_names;
 use super::super::synced::{self, SyncedRecord};
 use super::{create, files};
 
@@ -23,6 +24,29 @@ fn commit(engine: &Engine, value: &str) {
     let mut batch = engine.batch();
     batch.put("users", b"ann", value.as_bytes()).unwrap();
     batch.commit(true).unwrap();
+}
+
+/// A MANIFEST that is cut at an edit that was durable is noticed only if its length was recorded after that edit.
+#[test]
+fn every_verb_that_changes_the_manifest_records_its_length() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("store");
+    let engine = create(&path);
+    let is_recorded = || {
+        let SyncedRecord::Lengths(recorded) = synced::read(&path).unwrap() else { return false };
+        let (number, manifest) = file_names::current(&path).unwrap();
+        recorded.manifest == (number, fs::metadata(manifest).unwrap().len())
+    };
+    assert!(is_recorded(), "open and create_family");
+    engine.create_family("events").unwrap();
+    assert!(is_recorded(), "create_family");
+    engine.drop_family("events").unwrap();
+    assert!(is_recorded(), "drop_family");
+    commit(&engine, "1");
+    engine.flush().unwrap();
+    assert!(is_recorded(), "flush");
+    engine.compact("users").unwrap();
+    assert!(is_recorded(), "compact");
 }
 
 #[test]

@@ -84,6 +84,12 @@ fn assert_reported(left: Left, states: &[State], report: &RepairReport, found: &
         report.tables.iter().filter(|table| table.is_ahead).map(|table| table.table.as_str()).collect();
     let has = |table: &str| !ahead.contains(&table);
     let times = ahead.is_empty();
+    let mut found = found.clone();
+    // Without the last edits, nothing says that a table was dropped.
+    if report.files.iter().any(|file| file.remedy.contains("a table that was dropped since may be back")) {
+        found.retain(|name, _| !name.starts_with("group:temporary"));
+    }
+    let found = &found;
     let expected = part(&states[commits], &report.lost, has, times);
     assert_eq!(part(found, &[], has, times), expected, "{what}: {report:#?}");
     for table in &ahead {

@@ -61,7 +61,10 @@ impl Image {
         let (walk, manifest) = walk::<Manifest>(&manifest_file, &mut fixed).map_err(refused)?;
         let marked = if synced.manifest.0 == number { synced.manifest.1 } else { 0 };
         if walk.stop.is_some() || walk.whole < marked {
-            let remedy = format!("truncated at byte {}: the logs have what was written since", walk.whole);
+            let remedy = format!(
+                "truncated at byte {}: the logs have what was written since, and a table that was dropped since may be back",
+                walk.whole
+            );
             fixed.add(damage(&walk, marked), remedy);
             fixed.loses = true;
             is_complete(store, number, &manifest, &logs)
@@ -152,10 +155,14 @@ impl Image {
         // What the next record has to be, once there was one.
         let mut expected: Option<u64> = None;
         let mut is_cut = false;
+        let mut previous = None;
         // The engine begins a log only when the one before it has records.
         let mut is_emptied = false;
         for (number, source) in logs {
-            let gap = missing.range(..number).next().map(|(number, _)| *number);
+            let gap = missing.range(previous.unwrap_or(0)..number).next().map(|(number, _)| *number);
+            // A log that is missing, or the end of the one before this.
+            let lost_from = gap.or(previous).unwrap_or(number);
+            previous = Some(number);
             let copy = self.path.join(name(&source));
             fs::copy(&source, &copy)?;
             let mut fixed = RepairedFile { name: name(&source), ..RepairedFile::default() };
@@ -167,7 +174,7 @@ impl Image {
                 (_, None) => true,
             };
             if is_cut || !continues {
-                let first_cut = *self.first_cut.get_or_insert(gap.unwrap_or(number));
+                let first_cut = *self.first_cut.get_or_insert(lost_from);
                 is_cut = true;
                 if walk.length == 0 {
                     continue;

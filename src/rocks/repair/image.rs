@@ -62,7 +62,7 @@ impl Image {
         let marked = if synced.manifest.0 == number { synced.manifest.1 } else { 0 };
         if walk.stop.is_some() || walk.whole < marked {
             let remedy = format!(
-                "truncated at byte {}: the logs have what was written since, and a table that was dropped since may be back",
+                "truncated at byte {}: the logs have what followed, but a table that was dropped since may be back",
                 walk.whole
             );
             fixed.add(damage(&walk, marked), remedy);

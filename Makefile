@@ -20,7 +20,7 @@ endif
 
 CARGO ?= cargo
 CORE := --no-default-features --features laws
-FULL := --release --features cli,laws,server
+FULL := --release --features cli,laws,geoip
 DENY_WARNINGS := -- --deny warnings
 
 .PHONY: help setup demo test test-core test-clients crash lint features package bench fuzz fuzz-list fuzz-smoke
@@ -67,6 +67,7 @@ features: setup ## each set of features alone, and that all of them share one Ro
 	$(CARGO) clippy --release --no-default-features --features rocksdb --all-targets $(DENY_WARNINGS)
 	$(CARGO) clippy --release --features cli --all-targets $(DENY_WARNINGS)
 	$(CARGO) clippy --release --features server $(DENY_WARNINGS)
+	$(CARGO) clippy --release --features cli,server $(DENY_WARNINGS)
 
 # Not by `cargo package` itself, which builds in the dev profile: that would be another RocksDB.
 PACKED = $(or $(CARGO_TARGET_DIR),target)/package

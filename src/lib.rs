@@ -77,6 +77,7 @@
 //! * `rocksdb` (default): the store. Without it the crate is the pure core, which needs no C++ compiler.
 //! * `cli`: the `profiledb` binary.
 //! * `server`: the HTTP server as a library, and with `cli` the command `profiledb serve`.
+//! * `geoip`: the places of addresses, for the server.
 //! * `laws`: the law of the algebra as callable code, with generators of updates.
 
 // Nothing here panics on input or on data: RocksDB calls the merge from its own threads, where a panic would end the

@@ -11,7 +11,7 @@ pub struct Origin {
     /// `$token` of an update, `token` of an event: the project. None if it is missing, null or no scalar.
     pub token: Option<String>,
     /// `$ip` of an update, also inside of `$set` and `$set_once`, or `ip` of an event: the address of the user, `"0"`
-    /// for none. None if it is missing, null or no scalar.
+    /// for none, as for a value that is no scalar. None if it is missing or null.
     pub ip: Option<String>,
     /// Whether the update has `$set` or `$set_once`. Only these set the place of an address.
     pub sets: bool,
@@ -19,8 +19,10 @@ pub struct Origin {
 
 impl Origin {
     pub(super) fn new(token: Option<Value>, ip: Option<Value>) -> Self {
-        // Neither is stored, so a value that is none of these is as good as none.
-        let text = |value| id_text("", value).ok().flatten();
-        Self { token: text(token), ip: text(ip), sets: false }
+        // Neither is stored, so a token that is no scalar is as good as none. An address that is none still says that
+        // the address of the request is not that of the user.
+        let token = id_text("", token).ok().flatten();
+        let ip = id_text("", ip).unwrap_or_else(|_| Some("0".to_owned()));
+        Self { token, ip, sets: false }
     }
 }

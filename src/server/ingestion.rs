@@ -102,7 +102,7 @@ async fn answer(
     };
     // Of /track, the parameter has no meaning.
     let strict = intake != Intake::Tracked && params.is_on("strict");
-    let address = serving.client(peer, &parts.headers).filter(|_| params.get("ip").is_none_or(|ip| ip != "0"));
+    let address = serving.client(peer, &parts.headers).filter(|_| params.get("ip").is_none() || params.is_on("ip"));
     let options = WireOptions { endpoint, strict, project, address };
     let data = match data {
         Ok(data) => data,

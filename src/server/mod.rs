@@ -20,6 +20,8 @@ mod decode;
 mod deletions;
 mod export;
 mod filters;
+#[cfg(feature = "geoip")]
+mod geoip;
 mod ingestion;
 mod limits;
 mod metrics;
@@ -44,9 +46,11 @@ mod tls;
 use std::fmt;
 use std::sync::Arc;
 
+#[cfg(feature = "geoip")]
+pub use geoip::GeoIp;
 pub use limits::ServerLimits;
 pub use network::Network;
-pub use place::GeoLookup;
+pub use place::{GeoLookup, GeoStats};
 pub use projects::{Project, ProjectConfig, ServiceAccount};
 
 use axum::Router;

@@ -28,12 +28,16 @@ pub(super) async fn openapi() -> Response {
 pub(super) async fn metrics(State(serving): State<Arc<Serving>>) -> Response {
     let stats: Vec<_> = serving.projects.iter().map(|project| project.db.stats()).collect();
     let sum = |count: fn(&crate::Stats) -> u64| stats.iter().map(count).sum::<u64>();
+    let places = serving.projects.places();
     let gauges = [
         ("uncommitted_bytes", "Bytes of bodies that are being parsed and committed.", serving.uncommitted_bytes()),
         ("sessions_held", "Queries that are held for their further pages.", serving.sessions.len() as u64),
         ("store_commits", "Batches that the stores have committed since they were opened.", sum(|s| s.writes.commits)),
         ("store_background_errors", "Failed flushes and compactions.", sum(|s| s.background_errors)),
         ("store_writes_stopped", "Stores that take no writes.", sum(|s| u64::from(s.writes_stopped))),
+        ("geo_loads", "How often databases of places were read.", places.loads),
+        ("geo_failures", "Databases of places that could not be read anew, and failed lookups.", places.failures),
+        ("geo_built_seconds", "When the oldest database of places was built, since 1970.", places.built_seconds),
     ];
     reply::text("text/plain; version=0.0.4; charset=utf-8", serving.metrics.text(&gauges).into_bytes())
 }

@@ -1,37 +1,82 @@
 //! The place of an address, among the properties of a user: where a lookup of addresses is plugged in.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::ingest::{Origin, Record};
 use crate::{Change, Kind, Op, Value};
 
+/// The properties of a place. A place replaces the one before as a whole.
+const PLACE: [&str; 5] = ["$city", "$region", "$country_code", "$timezone", "$geo_source"];
+
 /// Finds the place of an address, in whatever database of places.
 pub trait GeoLookup: Send + Sync {
     /// The properties of a profile from there, of `$city`, `$region`, `$country_code` and `$timezone` those that are
-    /// known. It must not block for long: it is called for every update with `$set` or `$set_once`.
+    /// known; none at all if the place is not known. It must not block for long: it is called for every update with
+    /// `$set` or `$set_once`. Other names are ignored.
     fn properties(&self, address: IpAddr) -> Vec<(&'static str, Value)>;
+
+    /// What happened to the database, for `/metrics`. Default: nothing.
+    fn stats(&self) -> GeoStats {
+        GeoStats::default()
+    }
+}
+
+/// What happened to a database of places since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GeoStats {
+    /// How often the database was read, the first time included.
+    pub loads: u64,
+    /// How often it could not be read anew, or an address could not be looked up.
+    pub failures: u64,
+    /// When the database was built by its vendor, in seconds since 1970; 0 if that is not known.
+    pub built_seconds: u64,
+}
+
+impl GeoStats {
+    /// Of two databases.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            loads: self.loads.saturating_add(other.loads),
+            failures: self.failures.saturating_add(other.failures),
+            built_seconds: self.built_seconds.min(other.built_seconds),
+        }
+    }
+}
+
+/// Reads an address, also with a port, as some proxies write it. One of IPv4 in IPv6 becomes one of IPv4.
+pub(super) fn read_address(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let with_port = || text.parse().map(|address: SocketAddr| address.ip());
+    // What is no address is as good as none.
+    text.parse().or_else(|_| with_port()).ok().map(|address: IpAddr| address.to_canonical())
 }
 
 /// The address whose place a record sets, if it sets any: that in the record, unless it is `0`, or that of the request.
 pub(super) fn address(origin: &Origin, of_request: Option<IpAddr>) -> Option<IpAddr> {
     match origin.ip.as_deref().map(str::trim) {
-        // A record decides for itself. One that is no address is as good as none.
-        Some(ip) if !ip.is_empty() => ip.parse().ok(),
+        // A record decides for itself. One that is no address gives no place: the address of the request would be that
+        // of a server of the sender.
+        Some(ip) if !ip.is_empty() => read_address(ip),
         _ => of_request,
     }
 }
 
 /// Adds the place of its address to an update of a user that has `$set` or `$set_once`. Properties that it sets itself
-/// win.
+/// win. What is not known of the new place is removed, so that no city is left in another country.
 pub(super) fn add_place(record: &mut Record, lookup: &dyn GeoLookup, of_request: Option<IpAddr>) {
     let Change::Update(update) = &mut record.change else { return };
     if !record.origin.sets || *record.key.kind() != Kind::User {
         return;
     }
     let Some(address) = address(&record.origin, of_request) else { return };
-    for (name, value) in lookup.properties(address) {
-        if !update.ops().iter().any(|(known, _)| known == name) {
-            *update = std::mem::take(update).op(name, Op::Set(value));
+    let mut place = lookup.properties(address);
+    if place.is_empty() {
+        return;
+    }
+    for name in PLACE {
+        let known = place.iter().position(|(known, _)| *known == name).map(|at| place.swap_remove(at).1);
+        if !update.ops().iter().any(|(own, _)| own == name) {
+            *update = std::mem::take(update).op(name, known.map_or(Op::Unset, Op::Set));
         }
     }
 }

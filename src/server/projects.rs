@@ -10,7 +10,7 @@ use serde::Deserialize;
 use subtle::ConstantTimeEq;
 
 use super::params::Params;
-use super::place::GeoLookup;
+use super::place::{GeoLookup, GeoStats};
 use super::refusal::Refusal;
 use crate::{Db, Durability, Error, Result};
 
@@ -187,6 +187,17 @@ impl Projects {
         self.0.iter()
     }
 
+    /// What happened to the databases of places, each counted once: the sums, and when the oldest was built.
+    pub(super) fn places(&self) -> GeoStats {
+        let mut lookups: Vec<&Arc<dyn GeoLookup>> = Vec::new();
+        for lookup in self.0.iter().filter_map(|project| project.lookup.as_ref()) {
+            if !lookups.iter().any(|known| Arc::ptr_eq(known, lookup)) {
+                lookups.push(lookup);
+            }
+        }
+        lookups.into_iter().map(|lookup| lookup.stats()).reduce(GeoStats::and).unwrap_or_default()
+    }
+
     pub(super) fn get(&self, index: usize) -> Option<&Project> {
         self.0.get(index)
     }
@@ -263,6 +274,9 @@ pub struct ProjectConfig {
     pub accounts: Vec<ServiceAccount>,
     /// The directory of the store.
     pub dir: PathBuf,
+    /// The file of a database of places, for `GeoIp`.
+    #[serde(default)]
+    pub geoip: Option<PathBuf>,
 }
 
 /// A service account of a project.
@@ -299,19 +313,20 @@ impl ProjectConfig {
         Ok(file.projects)
     }
 
-    /// Parses `token=..,id=..,secret=..,account=USER:SECRET,dir=..`; secrets and accounts can be repeated.
+    /// Parses `token=..,id=..,secret=..,account=USER:SECRET,dir=..,geoip=FILE`; secrets and accounts can be repeated.
     ///
     /// # Errors
     ///
     /// [`Invalid`](crate::ErrorKind::Invalid) when a part is not known, or there is no token or no directory.
     pub fn parse_flag(text: &str) -> Result<Self> {
         let missing = |what: &str| Error::invalid(format!("a project has a {what}: token=..,dir=.."));
-        let (mut token, mut dir, mut id) = (None, None, None);
+        let (mut token, mut dir, mut id, mut geoip) = (None, None, None, None);
         let (mut secrets, mut accounts) = (Vec::new(), Vec::new());
         for part in text.split(',') {
             match part.split_once('=').map(|(name, value)| (name.trim(), value.to_owned())) {
                 Some(("token", value)) => token = Some(value),
                 Some(("dir", value)) => dir = Some(PathBuf::from(value)),
+                Some(("geoip", value)) => geoip = Some(PathBuf::from(value)),
                 Some(("secret", value)) => secrets.push(value),
                 Some(("id", value)) => {
                     let number =
@@ -329,7 +344,7 @@ impl ProjectConfig {
             }
         }
         let token = token.ok_or_else(|| missing("token"))?;
-        Ok(Self { token, id, secrets, accounts, dir: dir.ok_or_else(|| missing("dir"))? })
+        Ok(Self { token, id, secrets, accounts, dir: dir.ok_or_else(|| missing("dir"))?, geoip })
     }
 
     /// The project, of a store that was opened in [`dir`](Self::dir).

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::limits::ServerLimits;
 use super::metrics::Metrics;
 use super::network::Network;
+use super::place::read_address;
 use super::projects::Projects;
 use super::refusal::{AnswerShape, Refusal};
 use super::sessions::Sessions;
@@ -158,7 +159,7 @@ impl Serving {
                 break;
             }
             // What is no address is not made up.
-            client = hop.parse().ok()?;
+            client = read_address(hop)?;
         }
         Some(client)
     }

@@ -3,6 +3,8 @@
 mod bench;
 mod connections;
 mod encodings;
+#[cfg(feature = "geoip")]
+mod geo;
 mod history;
 mod ingestion;
 #[cfg(feature = "cli")]

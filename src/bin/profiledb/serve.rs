@@ -1,11 +1,13 @@
 //! The command `serve`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use profiledb::server::{Project, ProjectConfig, Server, ServerLimits};
+use profiledb::server::{GeoLookup, Project, ProjectConfig, Server, ServerLimits};
 use profiledb::{Db, Durability};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -85,21 +87,60 @@ fn projects(dir: &Path, args: &ServeArgs) -> Result<Vec<(Project, Db)>, Failure>
         let beside = file.parent().unwrap_or_else(|| Path::new(""));
         for mut config in ProjectConfig::parse_file(&text)? {
             config.dir = beside.join(&config.dir);
+            config.geoip = config.geoip.map(|file| beside.join(file));
             configs.push(config);
         }
     }
     for parts in &args.project {
         configs.push(ProjectConfig::parse_flag(parts)?);
     }
+    let mut lookups = Lookups::default();
     if configs.is_empty() && args.projects.is_none() {
+        let lookup = lookups.of(args.geoip.as_deref())?;
         let db = open::or_create(Db::builder(), dir)?;
-        return Ok(vec![(Project::new(db.clone()), db)]);
+        return Ok(vec![(with_places(Project::new(db.clone()), lookup), db)]);
     }
     let opened = configs.into_iter().map(|config| {
+        let lookup = lookups.of(config.geoip.as_deref().or(args.geoip.as_deref()))?;
         let db = open::or_create(Db::builder(), &config.dir)?;
-        Ok((config.project(db.clone()), db))
+        Ok((with_places(config.project(db.clone()), lookup), db))
     });
     opened.collect()
+}
+
+fn with_places(project: Project, lookup: Option<Arc<dyn GeoLookup>>) -> Project {
+    match lookup {
+        Some(lookup) => project.lookup(lookup),
+        None => project,
+    }
+}
+
+/// The databases of places that are open, each once.
+#[derive(Default)]
+struct Lookups(BTreeMap<PathBuf, Arc<dyn GeoLookup>>);
+
+impl Lookups {
+    fn of(&mut self, file: Option<&Path>) -> Result<Option<Arc<dyn GeoLookup>>, Failure> {
+        let Some(file) = file else { return Ok(None) };
+        if let Some(open) = self.0.get(file) {
+            return Ok(Some(Arc::clone(open)));
+        }
+        let lookup = open_places(file)?;
+        self.0.insert(file.to_owned(), Arc::clone(&lookup));
+        Ok(Some(lookup))
+    }
+}
+
+#[cfg(feature = "geoip")]
+fn open_places(file: &Path) -> Result<Arc<dyn GeoLookup>, Failure> {
+    Ok(Arc::new(profiledb::server::GeoIp::open(file)?))
+}
+
+#[cfg(not(feature = "geoip"))]
+fn open_places(_: &Path) -> Result<Arc<dyn GeoLookup>, Failure> {
+    Err(Failure::new(
+        "this profiledb was built without the feature \"geoip\"; \"cargo install --features cli,geoip\" has it",
+    ))
 }
 
 fn limits(flags: &LimitFlags) -> ServerLimits {

@@ -14,8 +14,8 @@ pub(crate) struct ServeArgs {
     /// The address to listen on.
     #[arg(long, default_value = "127.0.0.1:8090", value_name = "ADDRESS")]
     pub(crate) listen: SocketAddr,
-    /// A project: token=..,id=..,secret=..,account=USER:SECRET,dir=.. [can be repeated]. Others can see the arguments
-    /// of a process: secrets are better kept in a file of --projects.
+    /// A project: token=..,id=..,secret=..,account=USER:SECRET,dir=..,geoip=FILE [can be repeated]. Others can see the
+    /// arguments of a process: secrets are better kept in a file of --projects.
     #[arg(long, value_name = "PARTS")]
     pub(crate) project: Vec<String>,
     /// A TOML file of projects. Their directories are relative to its own.
@@ -33,6 +33,10 @@ pub(crate) struct ServeArgs {
     /// An address or a network of proxies whose X-Forwarded-For is believed [can be repeated].
     #[arg(long, value_name = "NETWORK")]
     pub(crate) trusted_proxy: Vec<String>,
+    /// A database of places in the MaxMind DB format, as GeoLite2-City.mmdb, for the projects that name none of their own.
+    /// It is read anew when it changes.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) geoip: Option<PathBuf>,
     /// What is logged on the standard error. "debug" is a line for each request, without its payload.
     #[arg(long, value_enum, default_value = "info")]
     pub(crate) log: LogLevel,

@@ -1,4 +1,5 @@
-//! Places of addresses from a file in the MaxMind DB format, a binary trie of address prefixes; read anew when it changes.
+//! Places of addresses from a file in the MaxMind DB format, a binary trie of address prefixes, which is read anew when
+//! it changes.
 //!
 //! The file is read into memory, not mapped: a mapped file that is truncated ends the process. A new file is validated
 //! whole before it replaces the one in use, and one that is not valid does not.
@@ -104,7 +105,7 @@ fn watch(file: &Weak<WatchedFile>, stopped: &Receiver<()>) {
 /// A file, and the database that was last read from it.
 struct WatchedFile {
     path: PathBuf,
-    database: RwLock<Arc<Database>>,
+    database: RwLock<Arc<PlaceDatabase>>,
     /// The version that was read last, or could not be.
     seen: Mutex<Option<FileVersion>>,
     loads: AtomicU64,
@@ -116,7 +117,7 @@ impl WatchedFile {
         let seen = FileVersion::of(path).map_err(|error| unreadable(path, error))?;
         Ok(Self {
             path: path.to_owned(),
-            database: RwLock::new(Arc::new(Database::open(path)?)),
+            database: RwLock::new(Arc::new(PlaceDatabase::open(path)?)),
             seen: Mutex::new(Some(seen)),
             loads: AtomicU64::new(1),
             failures: AtomicU64::new(0),
@@ -135,7 +136,7 @@ impl WatchedFile {
         *seen = version.as_ref().ok().cloned();
         let path = self.path.display();
         let read = version.map_err(|error| unreadable(&self.path, error));
-        match read.and_then(|_| Database::open(&self.path)) {
+        match read.and_then(|_| PlaceDatabase::open(&self.path)) {
             Ok(database) => {
                 tracing::info!(file = %path, built = database.reader.metadata().build_epoch, "places were read anew");
                 *self.database.write() = Arc::new(database);
@@ -155,24 +156,20 @@ impl WatchedFile {
 struct FileVersion {
     modified: SystemTime,
     bytes: u64,
-    identity: FileIdentity,
+    /// Device, inode, and the time of the last change of either content or permissions.
+    identity: (u64, u64, i64, i64),
 }
 
-/// Device, inode, and the time of the last change of either content or permissions.
 #[cfg(unix)]
-type FileIdentity = (u64, u64, i64, i64);
-
-#[cfg(unix)]
-fn identity(metadata: &Metadata) -> FileIdentity {
+fn identity(metadata: &Metadata) -> (u64, u64, i64, i64) {
     use std::os::unix::fs::MetadataExt;
     (metadata.dev(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec())
 }
 
 #[cfg(not(unix))]
-type FileIdentity = ();
-
-#[cfg(not(unix))]
-fn identity(_: &Metadata) -> FileIdentity {}
+fn identity(_: &Metadata) -> (u64, u64, i64, i64) {
+    (0, 0, 0, 0)
+}
 
 impl FileVersion {
     fn of(path: &Path) -> std::io::Result<Self> {
@@ -186,13 +183,13 @@ fn unreadable(path: &Path, error: std::io::Error) -> Error {
 }
 
 /// A database in memory.
-struct Database {
+struct PlaceDatabase {
     reader: Reader<Vec<u8>>,
     /// Whether a lookup has failed, which is logged once.
     has_failed: AtomicBool,
 }
 
-impl Database {
+impl PlaceDatabase {
     fn open(path: &Path) -> Result<Self> {
         let bytes = fs::read(path).map_err(|error| unreadable(path, error))?;
         let invalid = |error: MaxMindDbError| {
@@ -238,23 +235,23 @@ impl Database {
 #[serde(default)]
 struct Located<'a> {
     #[serde(borrow)]
-    city: Named<'a>,
+    city: PlaceName<'a>,
     country: Country<'a>,
     /// The largest first.
-    subdivisions: Vec<Named<'a>>,
+    subdivisions: Vec<PlaceName<'a>>,
     location: Location<'a>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Named<'a> {
+struct PlaceName<'a> {
     #[serde(borrow)]
-    names: Names<'a>,
+    names: LocalNames<'a>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Names<'a> {
+struct LocalNames<'a> {
     en: Option<&'a str>,
 }
 
@@ -513,7 +510,7 @@ mod tests {
     fn failed_lookups_are_counted() {
         let places = GeoIp::open(DATA).unwrap();
         let reader = Reader::from_source(with("longitude", "time_zone")).unwrap();
-        *places.file.database.write() = Arc::new(Database { reader, has_failed: AtomicBool::new(false) });
+        *places.file.database.write() = Arc::new(PlaceDatabase { reader, has_failed: AtomicBool::new(false) });
         for count in 1..3 {
             assert!(places.properties("81.2.69.160".parse().unwrap()).is_empty());
             assert_eq!(places.stats().failures, count);

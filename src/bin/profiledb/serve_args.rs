@@ -33,8 +33,8 @@ pub(crate) struct ServeArgs {
     /// An address or a network of proxies whose X-Forwarded-For is believed [can be repeated].
     #[arg(long, value_name = "NETWORK")]
     pub(crate) trusted_proxy: Vec<String>,
-    /// A database of places in the MaxMind DB format, as GeoLite2-City.mmdb, for the projects that name none of their own.
-    /// It is read anew when it changes.
+    /// A database of places in the MaxMind DB format, as GeoLite2-City.mmdb, for the projects that name none of their
+    /// own. It is read anew when it changes.
     #[arg(long, value_name = "FILE")]
     pub(crate) geoip: Option<PathBuf>,
     /// What is logged on the standard error. "debug" is a line for each request, without its payload.

@@ -14,7 +14,7 @@ use crate::error::Error;
 /// ```
 /// use profiledb::ingest::Encoding;
 ///
-/// assert_eq!("ISO-8859-1".parse(), Ok(Encoding::Latin1));
+/// assert_eq!("ISO-8859-1".parse::<Encoding>().ok(), Some(Encoding::Latin1));
 /// assert_eq!(
 ///     "ebcdic".parse::<Encoding>().unwrap_err().to_string(),
 ///     r#"invalid: an encoding is utf-8, utf-16le, utf-16be, latin-1 or windows-1252 value="ebcdic""#,

@@ -122,7 +122,7 @@ impl Sessions {
             }
             is_kept
         });
-        // To release a snapshot takes a moment, in which no query has to wait.
+        // Snapshots are released without the lock, because that may be slow.
         drop(held);
     }
 

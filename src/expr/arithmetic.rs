@@ -1,6 +1,8 @@
 //! Arithmetic on exact numbers, exact where possible. `None` is undefined: division by zero, or a result that is not
 //! finite.
 
+use num_bigint::BigInt;
+
 use crate::model::{Mantissa, Number};
 
 pub(super) fn negate(number: &Number) -> Option<Number> {
@@ -8,8 +10,8 @@ pub(super) fn negate(number: &Number) -> Option<Number> {
     match number.parts() {
         (Mantissa::Small(mantissa), exponent) => match mantissa.checked_neg() {
             Some(mantissa) => Number::from_small_parts(mantissa, exponent, float),
-            // Only -2^127 has no negation as an i128. 2^127 is a finite double.
-            None => Number::try_from(-number.as_f64()).ok(),
+            // Only -2^127 has no negation as an i128.
+            None => Number::from_parts(-BigInt::from(mantissa), exponent, float),
         },
         (Mantissa::Big(mantissa), exponent) => Number::from_parts(-mantissa, exponent, float),
     }

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 
 use super::arithmetic;
 use super::node::{Cast, MemberSet};
-use super::token::read_number;
+use super::token::{literal, read_number};
 use crate::model::{Number, Timestamp, Value};
 
 /// An intermediate value. Undefined is `None` of an `Option` around it.
@@ -148,7 +148,7 @@ impl<'a> Datum<'a> {
             Self::Plain(value) => match value.as_ref() {
                 Value::Number(_) => Some(Self::Plain(value)),
                 Value::Bool(value) => Some(Self::owned(Number::try_from(f64::from(u8::from(*value))).ok()?)),
-                Value::String(text) => Some(Self::owned(read_number(text.trim())?)),
+                Value::String(text) => Some(Self::owned(read_number(text.trim()).and_then(literal).ok()?)),
                 Value::Null | Value::List(_) | Value::Object(_) => None,
             },
         }

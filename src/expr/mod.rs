@@ -21,7 +21,8 @@
 //! ```
 //!
 //! Texts are in single or double quotes, with the escapes of JSON and `\'`. Keywords are case-insensitive, and `=`
-//! means `==`. An absent property is undefined, which is not a value and has no literal.
+//! means `==`. An absent property is undefined, which is not a value and has no literal. A number that is written as an
+//! integer is that integer; one of more than 128 bits is an error. Any other number is the nearest double.
 //!
 //! | | is | undefined for |
 //! |---|---|---|
@@ -49,7 +50,7 @@
 //!
 //! | cast of | `string` | `number` | `boolean` | `datetime` |
 //! |---|---|---|---|---|
-//! | a text | itself | parsed, or undefined | neither `""` nor `"false"` | parsed, or undefined |
+//! | a text | itself | parsed as a literal, or undefined | neither `""` nor `"false"` | parsed, or undefined |
 //! | a number | `"2"`, also of `2.0` | itself | not 0 | of seconds; of milliseconds above 1e11 |
 //! | a boolean | `"true"`, `"false"` | `1.0`, `0.0` | itself | undefined |
 //! | null | null | undefined | false | undefined |

@@ -6,7 +6,7 @@ use super::arithmetic::negate;
 use super::datum::Datum;
 use super::level;
 use super::node::{Binary, Cast, DEPTH_MAX, Each, MemberSet, Node, Place, Reference, Whole};
-use super::token::{Span, Spot, Token, Tokens, literal};
+use super::token::{NoNumber, Span, Spot, Token, Tokens, literal};
 use crate::error::{Error, Result};
 use crate::model::{Number, Value};
 
@@ -182,7 +182,7 @@ impl<'t> Parser<'t> {
     fn operand(&mut self) -> Result<Tree> {
         let spot = self.advance()?;
         match spot.token {
-            Token::Number(number) => Ok(Tree::leaf(Node::Literal(number.into()))),
+            Token::Number(number) => Ok(Tree::leaf(Node::Literal(self.number(spot.span, number)?))),
             Token::Text(text) => Ok(Tree::leaf(Node::Literal(text.into()))),
             Token::Symbol("-") => self.minus(),
             Token::Symbol("(") => {
@@ -216,8 +216,13 @@ impl<'t> Parser<'t> {
         self.above(inner.height, Node::Negate(Box::new(inner.node)))
     }
 
+    fn number(&self, span: Span, number: Number) -> Result<Value> {
+        literal(number).map_err(|why| self.tokens.no_number(span, why))
+    }
+
     fn negative(&self, number: &Number) -> Result<Value> {
-        negate(number).and_then(literal).ok_or_else(|| self.unexpected("a finite number"))
+        let value = negate(number).ok_or(NoNumber::Malformed).and_then(literal);
+        value.map_err(|why| self.tokens.no_number(self.now.span, why))
     }
 
     fn word(&mut self, span: Span, word: &'static str) -> Result<Tree> {
@@ -344,7 +349,7 @@ impl<'t> Parser<'t> {
         let spot = self.advance()?;
         let value = match spot.token {
             Token::Symbol("[") => return self.list(),
-            Token::Number(number) => Some(number.into()),
+            Token::Number(number) => Some(self.number(spot.span, number)?),
             Token::Text(text) => Some(text.into()),
             Token::Word(word) => constant(word),
             Token::Symbol("-") => match &self.now.token {

@@ -134,8 +134,7 @@ impl<'t> Tokens<'t> {
             last = c;
             takes
         });
-        read_number(written)
-            .ok_or_else(|| self.error_at(start, &format!("found `{}`, which is not a finite number", brief(written))))
+        read_number(written).map_err(|why| self.no_number(Span { start, end: self.at }, why))
     }
 
     fn quoted(&mut self, quote: char) -> Result<String> {
@@ -200,6 +199,11 @@ impl<'t> Tokens<'t> {
         }
     }
 
+    /// The error for this part of the text, which is no number.
+    pub(super) fn no_number(&self, span: Span, why: NoNumber) -> Error {
+        self.error_at(span.start, &format!("found {}, {}", self.written(span), why.what()))
+    }
+
     /// An error at this position in the text.
     pub(super) fn error_at(&self, at: usize, what: &str) -> Error {
         let (before, after) = self.text.split_at_checked(at).unwrap_or((self.text, ""));
@@ -221,25 +225,46 @@ fn brief(text: &str) -> String {
     }
 }
 
-/// Parses a number as JSON does: an integer if it fits 64 bits, else the nearest double. A leading `+`, and a dot
-/// without digits on one side, are accepted as well.
-pub(super) fn read_number(text: &str) -> Option<Number> {
-    let is_decimal = text.bytes().all(|c| c.is_ascii_digit() || matches!(c, b'+' | b'-' | b'.' | b'e' | b'E'));
-    if !is_decimal {
-        return None;
-    }
-    if let Ok(integer) = text.parse::<i64>() {
-        return Some(integer.into());
-    }
-    if let Ok(integer) = text.parse::<u64>() {
-        return Some(integer.into());
-    }
-    Number::try_from(text.parse::<f64>().ok()?).ok()
+/// Why a text that looks like a number is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoNumber {
+    /// Not a number, or not a finite one.
+    Malformed,
+    /// An integer of more than 128 bits, which a double would round.
+    TooLarge,
 }
 
-/// The number that printing and parsing this one would give.
-pub(super) fn literal(number: Number) -> Option<Value> {
-    let fits = number.is_float() || number.as_i64().is_some() || number.as_u64().is_some();
-    let number = if fits { number } else { Number::try_from(number.as_f64()).ok()? };
-    Some(Value::Number(number))
+impl NoNumber {
+    pub(super) fn what(self) -> &'static str {
+        match self {
+            Self::Malformed => "which is not a finite number",
+            Self::TooLarge => "an integer of more than 128 bits",
+        }
+    }
+}
+
+/// Parses a number: one that is written as an integer is that integer, and has at most 128 bits; another one is the
+/// nearest double. A leading `+`, and a dot without digits on one side, are accepted beyond JSON. The magnitude of the
+/// smallest integer is read as well, so that a minus can precede it; see [`literal`].
+pub(super) fn read_number(text: &str) -> Result<Number, NoNumber> {
+    let is_decimal = text.bytes().all(|c| c.is_ascii_digit() || matches!(c, b'+' | b'-' | b'.' | b'e' | b'E'));
+    if !is_decimal {
+        return Err(NoNumber::Malformed);
+    }
+    if let Ok(integer) = text.parse::<i128>() {
+        return Ok(integer.into());
+    }
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if !digits.is_empty() && digits.bytes().all(|c| c.is_ascii_digit()) {
+        let magnitude = text.parse().ok().filter(|magnitude| *magnitude == i128::MIN.unsigned_abs());
+        return magnitude.map(Number::from_unsigned).ok_or(NoNumber::TooLarge);
+    }
+    let double = text.parse::<f64>().map_err(|_| NoNumber::Malformed)?;
+    Number::try_from(double).map_err(|_| NoNumber::Malformed)
+}
+
+/// The number as a value that prints as a text that reads as it: an integer has at most 128 bits.
+pub(super) fn literal(number: Number) -> Result<Value, NoNumber> {
+    let fits = number.is_float() || number.as_i128().is_some();
+    if fits { Ok(Value::Number(number)) } else { Err(NoNumber::TooLarge) }
 }

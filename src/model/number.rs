@@ -113,6 +113,10 @@ impl Number {
         canonical.then(|| Self::small(mantissa, exponent, float))
     }
 
+    pub(crate) fn from_unsigned(value: u128) -> Self {
+        Self::normal_big(BigInt::from(value), 0, false)
+    }
+
     pub(crate) fn parts(&self) -> (Mantissa<'_>, i16) {
         match &self.0 {
             Repr::Small { high, low, exponent, .. } => (Mantissa::Small(join(*high, *low)), *exponent),

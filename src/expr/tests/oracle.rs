@@ -398,6 +398,23 @@ proptest! {
     }
 
     #[test]
+    fn an_integer_reads_as_itself_or_is_refused(value in any::<i128>(), shift in 0..128_u32, digit in 0..10_u8) {
+        let value = value >> shift;
+        let negated = value.checked_abs().map_or(i128::MIN, |value| -value);
+        for (text, expected) in [(value.to_string(), value), (format!("- {}", value.unsigned_abs()), negated)] {
+            checked(&text)?;
+            let cast = format!("number('{expected}')");
+            prop_assert_eq!(worth(&Expr::parse(&text).unwrap(), &row()), expected.to_string());
+            prop_assert_eq!(worth(&Expr::parse(&cast).unwrap(), &row()), expected.to_string());
+        }
+        let longer = format!("{value}{digit}");
+        match longer.parse::<i128>() {
+            Ok(expected) => prop_assert_eq!(worth(&Expr::parse(&longer).unwrap(), &row()), expected.to_string()),
+            Err(_) => prop_assert!(Expr::parse(&longer).unwrap_err().message().contains("more than 128 bits")),
+        }
+    }
+
+    #[test]
     fn no_text_makes_the_parser_panic(text in any::<String>()) {
         checked(&text)?;
     }
@@ -409,7 +426,7 @@ proptest! {
                 "and", "or", "not", "in", "==", "=", "!=", "<", "+", "-", "*", "/", "%", "(", ")", "[", "]", ",", "1",
                 "2.5", "1e5", "'a'", "\"b\"", "true", "null", "properties['n']", "user", "['plan']", "['k']", "floor(",
                 "string(", "datetime(", "'2024-03-01'", "defined(", "any(x,", "all(y,", "x", "y", "[1,2]", "\\",
-                "\u{e9}",
+                "\u{e9}", "18446744073709551616", "170141183460469231731687303715884105728",
             ]),
             0..16,
         ),

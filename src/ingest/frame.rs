@@ -29,7 +29,7 @@
 //! when the damage is detected, the framer returns to that line, once, so every byte is scanned twice at most.
 //!
 //! **Memory is bounded.** One buffer holds one record and is reused for the next. A record that is longer than the
-//! limit is scanned to its end but not kept.
+//! limit is scanned to its end, but only its beginning is kept, by which it can be found.
 
 use std::io::BufRead;
 
@@ -38,6 +38,7 @@ use memchr::memchr3;
 use crate::error::{Error, ErrorKind, Result};
 
 use super::parse::too_long;
+use super::reject::CUT_BYTES;
 
 /// A part of the input.
 #[derive(Debug)]
@@ -53,8 +54,11 @@ pub enum Frame<'a> {
     Broken {
         /// The line on which it starts, from 1.
         line: u64,
-        /// Its text, up to the next frame. Empty if it is too long, or if only a comma or a bracket is misplaced.
+        /// Its text, up to the next frame. Empty if only a comma or a bracket is misplaced. If it is too long, the
+        /// first 4 KiB of it, or as many bytes as are kept of a record if those are fewer.
         bytes: &'a [u8],
+        /// The length of the whole text if `bytes` is only the beginning of it.
+        cut_from: Option<u64>,
         /// [`Invalid`](ErrorKind::Invalid), or [`LimitExceeded`](ErrorKind::LimitExceeded) for a record that is too
         /// long.
         error: Error,
@@ -111,13 +115,17 @@ impl<R: BufRead> Framer<R> {
         Ok(match found {
             Found::Record => Some(Frame::Record { line: self.machine.record_line, bytes: &self.machine.buffer }),
             Found::Broken { line, error } => {
-                Some(Frame::Broken { line, bytes: self.machine.buffer.trim_ascii(), error })
+                let (bytes, length) = (self.machine.buffer.as_slice(), self.machine.length());
+                let is_cut = self.machine.too_long() && length > bytes.len() as u64;
+                let cut_from = is_cut.then_some(length);
+                let bytes = if cut_from.is_some() { bytes } else { bytes.trim_ascii() };
+                Some(Frame::Broken { line, bytes, cut_from, error })
             }
             Found::End => None,
         })
     }
 
-    /// The text of the last frame.
+    /// The text of the last frame, or the beginning of it.
     pub(super) fn last(&self) -> &[u8] {
         &self.machine.buffer
     }
@@ -217,6 +225,8 @@ struct Machine {
     /// The open record, and where it starts.
     buffer: Vec<u8>,
     bytes: u64,
+    /// How many of these bytes are whitespace at the end.
+    blank_tail: u64,
     record_line: u64,
     record_indent: usize,
     /// The number of its open brackets, and which of the outer 128 are braces (the innermost in the lowest bit).
@@ -249,6 +259,7 @@ impl Machine {
             leading: true,
             buffer: Vec::new(),
             bytes: 0,
+            blank_tail: 0,
             record_line: 0,
             record_indent: 0,
             depth: 0,
@@ -347,6 +358,7 @@ impl Machine {
     /// An error without a text of its own.
     fn misplaced(&mut self, line: u64, reason: &str) -> Found {
         self.buffer.clear();
+        self.bytes = 0;
         Found::Broken { line, error: Error::invalid(reason) }
     }
 
@@ -384,7 +396,12 @@ impl Machine {
     /// The end of what was skipped.
     fn end_of_skipped(&mut self) -> Option<Found> {
         self.state = FrameState::Between;
-        self.skipped.take().map(|(line, error)| Found::Broken { line, error })
+        self.skipped.take().map(|(line, error)| {
+            // More was skipped since.
+            let grew = error.is_limit_exceeded() && self.length() > self.bytes_max as u64;
+            let error = if grew { self.too_long_error() } else { error };
+            Found::Broken { line, error }
+        })
     }
 
     fn inside(&mut self, chunk: &[u8]) -> (usize, Option<Found>) {
@@ -534,11 +551,13 @@ impl Machine {
         (chunk.len(), None)
     }
 
-    /// Appends to the open record, unless it is too long already.
+    /// Appends to the open record, unless it is too long already. Of a record that is too long, the beginning stays.
     fn keep(&mut self, part: &[u8]) {
         if self.bytes == 0 {
             self.is_longer = false;
         }
+        let blank = part.len() - part.trim_ascii_end().len();
+        self.blank_tail = blank as u64 + if blank == part.len() && self.bytes > 0 { self.blank_tail } else { 0 };
         let fitted = !self.too_long();
         self.bytes += part.len() as u64;
         if fitted && self.too_long() {
@@ -546,7 +565,9 @@ impl Machine {
             self.is_longer = (self.may_be_longer)(&self.buffer) || (self.may_be_longer)(part);
         }
         if self.too_long() {
-            self.buffer.clear();
+            let kept = CUT_BYTES.min(self.bytes_max);
+            self.buffer.extend(part.iter().take(kept.saturating_sub(self.buffer.len())));
+            self.buffer.truncate(kept);
             self.may_restart = false;
             self.restart = None;
         } else {
@@ -558,8 +579,13 @@ impl Machine {
         self.bytes > self.bytes_max as u64 && !self.is_longer
     }
 
+    /// The length of its text, without whitespace at the end.
+    fn length(&self) -> u64 {
+        self.bytes.saturating_sub(self.blank_tail)
+    }
+
     fn too_long_error(&self) -> Error {
-        Error::limit(too_long(self.bytes_max, self.bytes))
+        Error::limit(too_long(self.bytes_max, self.length().max(self.bytes_max as u64 + 1)))
     }
 
     /// The open record ends before `end`.

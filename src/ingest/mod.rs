@@ -101,6 +101,6 @@ pub use parse::WireRecord;
 pub(crate) use parse::{RecordParts, RecordReader, RecordWrite};
 pub use reader::{EventRecords, Records};
 pub use record::Record;
-pub use reject::{Outcome, Reject};
+pub use reject::{CutRecord, Outcome, Reject};
 pub use request::{parse_events, parse_request};
 pub use rules::{Endpoint, Rules};

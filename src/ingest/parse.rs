@@ -41,7 +41,7 @@ pub(crate) trait RecordReader: Iterator<Item = crate::error::Result<Outcome<Self
     /// What it reads.
     type Record: WireRecord;
 
-    /// The text of the last record. Empty if it was too long to be kept.
+    /// The text of the last record, or its beginning if it was too long to be kept.
     fn text(&self) -> &[u8];
 }
 

@@ -98,8 +98,8 @@ impl<R: Read, T: WireRecord> Iterator for Records<R, T> {
                 }
                 Err(error) => Err(Reject::from(error).with_position(line, index).with_text(bytes)),
             },
-            Ok(Some(Frame::Broken { line, bytes, error })) => {
-                Err(Reject::from(error).with_position(line, index).with_text(bytes))
+            Ok(Some(Frame::Broken { line, bytes, cut_from, error })) => {
+                Err(Reject::from(error).with_position(line, index).with_kept(bytes, cut_from))
             }
             Ok(None) => {
                 self.done = true;

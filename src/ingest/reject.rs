@@ -52,14 +52,37 @@ pub struct Reject {
     /// What is wrong: lower case, with values as `key=value` at the end.
     pub reason: String,
     /// The text of the record as it was in the input, to be corrected and sent again. None if the record was longer
-    /// than the limits allow, or was not read from a text by [`Records`](super::Records), by a request parser or by an
-    /// [`Importer`](crate::Importer). It serializes as a string, or, if it is not valid UTF-8, as a list of bytes.
+    /// than the limits allow (see `cut`), or was not read from a text by [`Records`](super::Records), by a request
+    /// parser or by an [`Importer`](crate::Importer). It serializes as a string, or, if it is not valid UTF-8, as a
+    /// list of bytes.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_text")]
     pub record: Option<Box<[u8]>>,
+    /// The beginning of the text, to find the record by, where `record` is none because the record was longer than the
+    /// limits allow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cut: Option<Box<CutRecord>>,
 }
 
+/// The beginning of a record that was too long to be kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct CutRecord {
+    /// The length of the whole text of the record, in bytes.
+    pub bytes: u64,
+    /// The first bytes of it: 4 KiB, or as many as the limits allow for a record if those are fewer. It serializes as
+    /// the text of a [`Reject`] does.
+    #[serde(serialize_with = "serialize_bytes")]
+    pub start: Box<[u8]>,
+}
+
+/// How much is kept of a record that is too long, in bytes.
+pub(super) const CUT_BYTES: usize = 4 << 10;
+
 fn serialize_text<S: Serializer>(text: &Option<Box<[u8]>>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-    let text = text.as_deref().unwrap_or_default();
+    serialize_bytes(text.as_deref().unwrap_or_default(), serializer)
+}
+
+fn serialize_bytes<S: Serializer>(text: &[u8], serializer: S) -> std::result::Result<S::Ok, S::Error> {
     match std::str::from_utf8(text) {
         Ok(text) => serializer.serialize_str(text),
         Err(_) => serializer.serialize_bytes(text),
@@ -69,7 +92,7 @@ fn serialize_text<S: Serializer>(text: &Option<Box<[u8]>>, serializer: S) -> std
 impl Reject {
     pub(super) fn new(kind: ErrorKind, field: Option<&str>, reason: String) -> Self {
         let field = field.map(Into::into);
-        Self { kind, line: None, index: 0, id: None, insert_id: None, field, reason, record: None }
+        Self { kind, line: None, index: 0, id: None, insert_id: None, field, reason, record: None, cut: None }
     }
 
     /// Invalid input without a field.
@@ -103,11 +126,24 @@ impl Reject {
         self
     }
 
+    /// Adds the text of the record, or what was kept of it if it is cut from that many bytes.
+    pub(super) fn with_kept(mut self, kept: &[u8], cut_from: Option<u64>) -> Self {
+        let Some(bytes) = cut_from else { return self.with_text(kept) };
+        // The cut may be in the middle of a character.
+        let start = match std::str::from_utf8(kept) {
+            Err(error) if error.error_len().is_none() => kept.get(..error.valid_up_to()).unwrap_or_default(),
+            _ => kept,
+        };
+        self.cut = Some(Box::new(CutRecord { bytes, start: start.into() }));
+        self
+    }
+
     /// The size of its texts, in bytes.
     pub(crate) fn text_bytes(&self) -> usize {
-        let Self { id, insert_id, field, reason, record, .. } = self;
+        let Self { id, insert_id, field, reason, record, cut, .. } = self;
         let texts = [id, insert_id, field].into_iter().flatten().map(|text| text.len());
-        texts.sum::<usize>() + reason.len() + record.as_deref().map_or(0, <[u8]>::len)
+        let cut = cut.as_ref().map_or(0, |cut| cut.start.len());
+        texts.sum::<usize>() + reason.len() + record.as_deref().map_or(0, <[u8]>::len) + cut
     }
 }
 

@@ -74,8 +74,8 @@ fn parse_body<T: WireRecord>(body: &[u8], rules: &Rules) -> Result<Vec<Outcome<T
                 Err(ParseError::Invalid(reject)) => Err(reject.with_position(line, index).with_text(bytes)),
                 Err(ParseError::NotJson(reject)) => return Err(reject.with_position(line, index).into()),
             },
-            Frame::Broken { line, error, .. } if error.is_limit_exceeded() => {
-                Err(Reject::from(error).with_position(line, index))
+            Frame::Broken { line, bytes, cut_from, error } if error.is_limit_exceeded() => {
+                Err(Reject::from(error).with_position(line, index).with_kept(bytes, cut_from))
             }
             Frame::Broken { line, error, .. } => return Err(Reject::from(error).with_position(line, index).into()),
         });

@@ -99,7 +99,10 @@ impl<R: Read> CsvRecords<R> {
         self.index += 1;
         Ok(Some(match outcome {
             Ok(record) => Ok(Record { line: Some(line), ..record }),
-            Err(reject) => Err(Reject::with_position(reject, line, index).with_text(self.rows.last())),
+            Err(reject) => {
+                let reject = Reject::with_position(reject, line, index);
+                Err(reject.with_kept(self.rows.last(), self.rows.cut_from()))
+            }
         }))
     }
 }

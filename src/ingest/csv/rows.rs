@@ -15,11 +15,12 @@ use std::io::{self, BufRead, Read};
 use memchr::{memchr, memchr_iter, memchr3};
 
 use crate::error::Error;
+use crate::ingest::reject::CUT_BYTES;
 
 /// A row of the input.
 pub(super) enum CsvRow<'r> {
     Fields(CsvFields<'r>),
-    /// Its quoting is bad, or it is too long, in which case it has no text.
+    /// Its quoting is bad, or it is too long, in which case only the beginning of its text is kept.
     Broken(Error),
 }
 
@@ -42,6 +43,8 @@ pub(super) struct RowSplitter<R> {
     lines: u64,
     /// Whether the row is longer than allowed.
     is_cut: bool,
+    /// The length of its whole text then, in bytes.
+    cut_from: Option<u64>,
 }
 
 /// A field in the text. If it is quoted, without its quotes.
@@ -101,12 +104,18 @@ impl<R: BufRead> RowSplitter<R> {
             line: 1,
             lines: 0,
             is_cut: false,
+            cut_from: None,
         }
     }
 
-    /// The text of the last row, without its line break. Empty if it was too long to be kept.
+    /// The text of the last row, without its line break, or what is kept of it.
     pub(super) fn last(&self) -> &[u8] {
         self.text.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// The length of the text of the last row in bytes, if only its beginning is kept.
+    pub(super) fn cut_from(&self) -> Option<u64> {
+        self.cut_from
     }
 
     /// The line on which the last row starts, counted from 1.
@@ -118,7 +127,8 @@ impl<R: BufRead> RowSplitter<R> {
     pub(super) fn next(&mut self) -> io::Result<Option<CsvRow<'_>>> {
         loop {
             self.line += self.lines;
-            (self.start, self.end, self.lines, self.is_cut) = (self.next, self.next, 0, false);
+            (self.start, self.end, self.lines) = (self.next, self.next, 0);
+            (self.is_cut, self.cut_from) = (false, None);
             if self.start == self.text.len() {
                 self.text.clear();
                 (self.start, self.end, self.next) = (0, 0, 0);
@@ -149,7 +159,7 @@ impl<R: BufRead> RowSplitter<R> {
             self.lines = newlines(self.text.get(self.start..self.next));
             if self.end - self.start > self.bytes_max {
                 error = Some(self.too_long((self.end - self.start) as u64));
-                self.end = self.start;
+                self.end = self.start + self.kept();
             }
         }
         Ok(Some(match error {
@@ -292,23 +302,33 @@ impl<R: BufRead> RowSplitter<R> {
     /// Skips the rest of a line that is too long, with what was read of it.
     fn skip_line(&mut self) -> io::Result<Error> {
         let mut bytes = (self.text.len() - self.start) as u64;
+        self.text.drain(..self.start);
+        let kept = self.kept();
         loop {
-            self.text.clear();
-            bytes += (&mut self.reader).take(SKIP_BYTES).read_until(b'\n', &mut self.text)? as u64;
-            if self.text.is_empty() || self.text.ends_with(b"\n") {
+            self.text.truncate(kept);
+            let read = (&mut self.reader).take(SKIP_BYTES).read_until(b'\n', &mut self.text)?;
+            bytes += read as u64;
+            if read == 0 {
+                break;
+            }
+            if self.text.ends_with(b"\n") {
+                self.lines += 1;
+                bytes -= 1;
                 break;
             }
         }
-        if !self.text.is_empty() {
-            self.lines += 1;
-            bytes -= 1;
-        }
-        self.text.clear();
-        (self.start, self.end, self.next) = (0, 0, 0);
+        self.text.truncate(kept);
+        (self.start, self.end, self.next) = (0, self.text.len(), self.text.len());
         Ok(self.too_long(bytes))
     }
 
-    fn too_long(&self, bytes: u64) -> Error {
+    /// How much is kept of a row that is too long, in bytes.
+    fn kept(&self) -> usize {
+        CUT_BYTES.min(self.bytes_max)
+    }
+
+    fn too_long(&mut self, bytes: u64) -> Error {
+        self.cut_from = Some(bytes);
         Error::limit(format!("a row has at most {} bytes bytes={bytes}", self.bytes_max))
     }
 

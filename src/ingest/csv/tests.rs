@@ -481,8 +481,14 @@ proptest! {
             }
             prop_assert!(rows.line() > line);
             line = rows.line();
-            seen.push_str(std::str::from_utf8(rows.last()).unwrap());
-            prop_assert!(rows.last().len() <= max + 2 || is_too_long || memchr::memchr(b'\n', rows.last()).is_some());
+            seen.push_str(&String::from_utf8_lossy(rows.last()));
+            prop_assert!(rows.last().len() <= max + 2 || memchr::memchr(b'\n', rows.last()).is_some());
+            if let Some(length) = rows.cut_from() {
+                let start: usize = text.split_inclusive('\n').take(line as usize - 1).map(str::len).sum();
+                let (whole, after) = text.as_bytes()[start..].split_at(length as usize);
+                prop_assert!(whole.len() > max && rows.last() == &whole[..max], "{:?} {:?}", text, whole);
+                prop_assert!(after.is_empty() || after.starts_with(b"\n") || after.starts_with(b"\r\n"), "{:?}", after);
+            }
         }
         let plain = |text: &str| text.replace(['\n', '\r'], "");
         prop_assert!(is_too_long || plain(&seen) == plain(&text), "{:?} {:?}", text, seen);

@@ -6,6 +6,7 @@ use flate2::{Compression, write::GzEncoder};
 use proptest::prelude::*;
 
 use super::super::*;
+use crate::limits::Limits;
 
 /// A reader that gives one byte, then two, and so on up to a few: every state meets the end of a chunk.
 struct Drip<'a> {
@@ -190,12 +191,62 @@ fn a_line_of_ten_megabytes_is_one_reject() {
     let reject = outcomes[1].as_ref().unwrap_err();
     assert_eq!((reject.kind, reject.line, reject.index), (crate::error::ErrorKind::LimitExceeded, Some(2), 1));
     assert_eq!(reject.reason, "a record has at most 1048576 bytes bytes=10000036");
+    let cut = reject.cut.as_deref().unwrap();
+    let start = &input.lines().nth(1).unwrap().as_bytes()[..4_096];
+    assert_eq!((&*cut.start, cut.bytes, &reject.record), (start, 10_000_036, &None));
+    let written = serde_json::to_value(reject).unwrap();
+    assert_eq!(written["cut"], serde_json::json!({"bytes": 10_000_036, "start": std::str::from_utf8(start).unwrap()}));
     // One that never ends, and one at the very limit.
     let found = frames_of(format!("{{\"a\":\"{}\n{{}}", "x".repeat(100)).as_bytes(), 50);
     assert_eq!(found, [(1, Err("a record has at most 50 bytes bytes=106".to_owned())), (2, Ok("{}".to_owned()))]);
     let exact = format!("{{\"a\":\"{}\"}}", "x".repeat(42));
     assert_eq!(frames_of(exact.as_bytes(), 50), [(1, Ok(exact.clone()))]);
     assert!(frames_of(exact.as_bytes(), 49)[0].1.is_err());
+}
+
+/// The lines, beginnings and lengths of the frames that are cut, which must not depend on how the input arrives.
+fn cuts_of(input: &str, bytes_max: usize) -> Vec<(u64, String, u64)> {
+    let cuts = |most| {
+        let mut framer = Framer::new(BufReader::with_capacity(16, Drip::new(input.as_bytes(), most)), bytes_max);
+        let mut cuts = Vec::new();
+        while let Some(frame) = framer.next().unwrap() {
+            if let Frame::Broken { line, bytes, cut_from: Some(length), .. } = frame {
+                cuts.push((line, String::from_utf8_lossy(bytes).into_owned(), length));
+            }
+        }
+        cuts
+    };
+    let whole = cuts(usize::MAX);
+    assert_eq!([1, 2, 7].map(cuts), [1, 2, 7].map(|_| whole.clone()));
+    whole
+}
+
+#[test]
+fn of_a_record_that_is_too_long_the_beginning_is_kept() {
+    let cut = |line, start: &str, length| (line, start.to_owned(), length);
+    // Whole, a word, and prose.
+    assert_eq!(cuts_of("{\"a\":\"bcdef\"}\n{}\n1234567890\n", 8), [cut(1, "{\"a\":\"bc", 13), cut(3, "12345678", 10)]);
+    assert_eq!(cuts_of("tomato and garlic  \n{}", 8), [cut(1, "tomato a", 17)]);
+    // Too long only in the part that is skipped after the damage, and more of it skipped after it was too long.
+    assert_eq!(cuts_of("{\"a\":]bcdef}\n{}", 8), [cut(1, "{\"a\":]bc", 12)]);
+    assert_eq!(cuts_of("{\"a\":bcdef]ghi}\n{}", 8), [cut(1, "{\"a\":bcd", 15)]);
+    // No end, and a comma that is misplaced after a record that was cut.
+    assert_eq!(cuts_of("{\"a\":\"bcdef", 8), [cut(1, "{\"a\":\"bc", 11)]);
+    assert_eq!(cuts_of("{\"a\":\"bcdef\"}\n,\n", 8), [cut(1, "{\"a\":\"bc", 13)]);
+    // The error has the length of all that was skipped.
+    let found = frames_of(&b"{\"a\":bcdef]ghi}\n{}"[..], 8);
+    assert_eq!(found[0], (1, Err("a record has at most 8 bytes bytes=15".to_owned())));
+    // A character is not cut in two.
+    let mut limits = Limits::default();
+    let input = "{\"a\":\"\u{e9}\"}";
+    for (bytes, start) in [(7, "{\"a\":\""), (8, "{\"a\":\"\u{e9}")] {
+        limits.update_bytes_max = bytes;
+        let reject = Records::new(input.as_bytes(), Rules::new().limits(limits.clone())).next().unwrap().unwrap();
+        assert_eq!(&*reject.unwrap_err().cut.unwrap().start, start.as_bytes());
+        let outcomes = parse_request(format!("[{input}]").as_bytes(), &Rules::new().limits(limits.clone())).unwrap();
+        let reject = outcomes[0].as_ref().unwrap_err();
+        assert_eq!((&*reject.cut.as_ref().unwrap().start, &reject.record), (start.as_bytes(), &None));
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use super::scan::{KnownIds, ProfileFilter, Profiles, ScanPlan, sorted};
 use crate::error::ErrorKind;
 use crate::error::{Error, Result};
 use crate::expr::Expr;
+use crate::join::CancelToken;
 use crate::rocks::{EngineSnapshot, ReadHint};
 
 /// With a limit of at most this, a scan is expected to be short.
@@ -47,14 +48,16 @@ pub struct ProfileScan {
     select: Option<Vec<String>>,
     reverse: bool,
     limit: Option<usize>,
+    cancel: Option<CancelToken>,
     /// The first setting that is not valid, which the scan fails with.
     refused: Option<Error>,
 }
 
 impl ProfileScan {
     pub(super) fn new(snapshot: EngineSnapshot, families: Families) -> Self {
-        let (from, to, filter, select, limit, refused) = (Vec::new(), None, None, None, None, None);
-        Self { snapshot, families, from, to, filter, select, reverse: false, limit, refused }
+        let (from, to, filter, select, limit) = (Vec::new(), None, None, None, None);
+        let (cancel, refused) = (None, None);
+        Self { snapshot, families, from, to, filter, select, reverse: false, limit, cancel, refused }
     }
 
     /// Only ids that begin with this text. With a [`range`](Self::range), ids have to be in both.
@@ -119,6 +122,30 @@ impl ProfileScan {
         self
     }
 
+    /// Ends with an error of kind [`Cancelled`](ErrorKind::Cancelled) soon after this token was
+    /// [cancelled](CancelToken::cancel), also if the filter drops every profile. It is looked at every thousand
+    /// profiles that are read.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use profiledb::join::CancelToken;
+    /// use profiledb::{Db, Update};
+    ///
+    /// let users = Db::open(dir.path().join("store"))?.users();
+    /// users.update("alice", Update::new().set("plan", "pro"))?;
+    /// let token = CancelToken::new();
+    /// let scan = users.scan().filter(r#"properties["plan"] == "free""#).cancel(&token);
+    /// assert_eq!(scan.iter().count(), 0);
+    ///
+    /// token.cancel(); // usually while it runs, from another thread
+    /// assert!(scan.iter().next().expect("an error").unwrap_err().is_cancelled());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cancel(mut self, token: &CancelToken) -> Self {
+        self.cancel = Some(token.clone());
+        self
+    }
+
     /// Starts the scan. It can be started again, and sees the same snapshot each time.
     #[must_use]
     pub fn iter(&self) -> Profiles {
@@ -146,6 +173,7 @@ impl ProfileScan {
             all_ids: false,
             reverse: self.reverse,
             limit: self.limit,
+            cancel: self.cancel.clone(),
             refused: self.refused.clone(),
         }
     }

@@ -11,10 +11,14 @@ use std::ops::Bound;
 
 use super::families::Families;
 use crate::codec;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::expr::{Expr, Reference, Scope};
+use crate::join::CancelToken;
 use crate::model::{FIRST_EVENT, LAST_SEEN, Profile, Timestamp, Value};
 use crate::rocks::{EngineScan, EngineSnapshot, ReadHint};
+
+/// How many rows are read between two looks at the token that cancels a scan.
+const CANCEL_ROWS: u64 = 1_000;
 
 /// What a scan reads.
 pub(super) struct ScanPlan {
@@ -32,6 +36,7 @@ pub(super) struct ScanPlan {
     pub(super) all_ids: bool,
     pub(super) reverse: bool,
     pub(super) limit: Option<usize>,
+    pub(super) cancel: Option<CancelToken>,
     /// Why nothing can be read.
     pub(super) refused: Option<Error>,
 }
@@ -212,11 +217,13 @@ struct ScanEnds {
     /// The cursors of the front and of the back, opened on demand, and the last key that each returned.
     ends: [Option<(MergeCursor, Vec<u8>)>; 2],
     ended: bool,
+    /// Rows that were read.
+    read: u64,
 }
 
 impl ScanEnds {
     fn new(plan: ScanPlan) -> Self {
-        Self { plan, ends: [None, None], ended: false }
+        Self { plan, ends: [None, None], ended: false, read: 0 }
     }
 
     fn next(&mut self, from_back: bool) -> Option<Result<IdProfile>> {
@@ -251,6 +258,11 @@ impl ScanEnds {
         // No id is empty.
         let other = other.as_ref().map(|(_, last)| last.as_slice()).filter(|last| !last.is_empty());
         while let Some(stored) = cursor.next()? {
+            if self.read.is_multiple_of(CANCEL_ROWS) && self.plan.cancel.as_ref().is_some_and(CancelToken::is_cancelled)
+            {
+                return Err(Error::new(ErrorKind::Cancelled, "the scan was cancelled"));
+            }
+            self.read += 1;
             if other.is_some_and(|other| if backwards { stored.key <= other } else { stored.key >= other }) {
                 break;
             }

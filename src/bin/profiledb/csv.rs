@@ -85,21 +85,22 @@ fn preview(dir: &Path, args: &CsvArgs, csv: &Csv) -> Result<ExitCode, Failure> {
 
 fn show(records: &[Record], args: &CsvArgs) -> Result<(), Failure> {
     let id_field = args.group.as_ref().map_or(Ok(Kind::User), Kind::group)?.id_field();
-    let profiles: Vec<Profile> = records
+    // A row may create nothing.
+    let profiles: Vec<(&Record, Profile)> = records
         .iter()
         .filter_map(|record| match &record.change {
-            Change::Update(update) => Profile::fold([update]),
+            Change::Update(update) => Profile::fold([update]).map(|profile| (record, profile)),
             Change::Delete => None,
         })
         .collect();
     let mut columns = vec![id_field];
-    for (name, _) in profiles.iter().flat_map(get::properties) {
+    for (name, _) in profiles.iter().flat_map(|(_, profile)| get::properties(profile)) {
         if !columns.contains(&name) {
             columns.push(name);
         }
     }
     let mut rows = RowPrinter::new(args.shape.format(), columns.iter().map(|name| (*name).to_owned()))?.fit();
-    for (record, profile) in records.iter().zip(&profiles) {
+    for (record, profile) in &profiles {
         let id: Named<'_> = (id_field, Value::from(record.key.id()));
         rows.row(&std::iter::once(id).chain(get::properties(profile)).collect::<Vec<_>>())?;
     }

@@ -117,7 +117,11 @@ impl Columns {
         };
         let key = ProfileKey::new(self.kind.clone(), id)?;
         // The times of imports are not those of updates.
-        let mut update = Update::new().create().ignore_time();
+        let mut update = Update::new().ignore_time();
+        // A user can exist without properties. A group exists only with properties.
+        if self.kind == Kind::User {
+            update = update.create();
+        }
         for StoredColumn { index, property, cells } in &self.stored {
             let Some(text) = row.get(*index).filter(|text| !text.is_empty()) else { continue };
             let value = cells.value(&text).map_err(|error| {

@@ -23,7 +23,7 @@ use crate::ops::{Change, Operator, Update};
 /// more rows than allowed.
 ///
 /// A row sets the properties of one profile and leaves others as they are, also those of its empty cells. A profile
-/// that does not exist is created, also by a row without values. `$last_seen` is not touched.
+/// that does not exist is created, a user also by a row without values. `$last_seen` is not touched.
 ///
 /// ```
 /// use profiledb::ingest::{Csv, CsvRecords, Rules};
@@ -110,6 +110,10 @@ impl<R: Read> CsvRecords<R> {
 fn record(columns: &Columns, row: &CsvFields<'_>, ids: &mut RandomIds, rules: &Rules) -> Outcome<Record> {
     let (key, update) = columns.update(row, || ids.next())?;
     let mut notes = Vec::new();
+    if update.is_empty() {
+        let reject = Reject::invalid("a row without values is nothing to store").with_id(key.id());
+        rules.warn_or_reject(&mut notes, reject, "no effect", None)?;
+    }
     let excess = &mut rules.excess(&mut notes, None);
     let update: Update =
         admit(update, Some(Operator::Set.name()), rules, excess).map_err(|reject| reject.with_id(key.id()))?;

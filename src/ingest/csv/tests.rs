@@ -122,9 +122,28 @@ fn rows_of_groups_are_groups() {
         stored(&["group=company", "id=1", "map=2=plan"], "acme,pro\n"),
         [r#"group:company acme {"plan":"pro"}"#]
     );
-    let header = "$group_id,plan\nacme,\n";
-    assert_eq!(stored(&["group=company", "header=1"], header), ["group:company acme {}"]);
+    let header = "$group_id,plan\nacme,pro\n";
+    assert_eq!(stored(&["group=company", "header=1"], header), [r#"group:company acme {"plan":"pro"}"#]);
     assert!(refused(&["header=1"], header).contains("cannot be stored"));
+}
+
+/// B.1: a user can exist without properties, a group cannot.
+#[test]
+fn a_row_without_values_creates_a_user_and_no_group() {
+    assert_eq!(stored(&["id=1", "map=2=a"], "u,\n"), ["users u {}"]);
+    let read = |strict| {
+        let rules = Rules::new().strict(strict);
+        outcomes(&["group=company", "id=1", "map=2=a"], b"acme,\nacme,1\n", rules).unwrap()
+    };
+    let lenient: Vec<Record> = read(false).into_iter().map(Outcome::unwrap).collect();
+    let Change::Update(update) = &lenient[0].change else { panic!("no row deletes") };
+    assert!(update.is_empty() && Profile::fold([update]).is_none());
+    assert_eq!(lenient[0].notes[0].reason, "no effect: a row without values is nothing to store");
+    assert!(lenient[1].notes.is_empty());
+    let strict = read(true);
+    let reject = strict[0].as_ref().unwrap_err().to_string();
+    assert_eq!(reject, r#"invalid: a row without values is nothing to store line=1 id="acme""#);
+    assert!(strict[1].is_ok());
 }
 
 #[test]

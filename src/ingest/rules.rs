@@ -171,7 +171,15 @@ impl Rules {
         self.endpoint
     }
 
-    pub(super) fn bounds(&self) -> &Limits {
+    /// The limits of updates and events: those of [`limits`](Self::limits), or the default.
+    ///
+    /// ```
+    /// use profiledb::ingest::Rules;
+    ///
+    /// assert_eq!(Rules::new().bounds().updates_per_request_max, 2_000);
+    /// ```
+    #[must_use]
+    pub fn bounds(&self) -> &Limits {
         &self.limits
     }
 

@@ -27,6 +27,7 @@ use tokio::time::{Sleep, interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::serving::{Peer, Serving};
+use super::socket::{ClientSocket, SharedSocket};
 
 /// After an error of `accept`, mostly that there are no more file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -103,10 +104,11 @@ impl Connection {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "the connection is gone");
         }
+        let (stream, socket) = SharedSocket::new(stream);
         match tls {
-            None => self.serve(stream, stopped).await,
+            None => self.serve(stream, socket, stopped).await,
             Some(tls) => match timeout(serving.limits.head_deadline, tls.accept(stream)).await {
-                Ok(Ok(stream)) => self.serve(stream, stopped).await,
+                Ok(Ok(stream)) => self.serve(stream, socket, stopped).await,
                 Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
                 Err(_) => serving.metrics.cut("head_deadline"),
             },
@@ -114,11 +116,17 @@ impl Connection {
         serving.metrics.open.fetch_sub(1, Ordering::Relaxed);
     }
 
-    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Send + 'static, mut stopped: watch::Receiver<bool>) {
+    async fn serve(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Send + 'static,
+        socket: ClientSocket,
+        mut stopped: watch::Receiver<bool>,
+    ) {
         let Self { serving, router, peer } = self;
         let routes = TowerToHyperService::new(router);
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
+            request.extensions_mut().insert(socket.clone());
             routes.call(request)
         });
         let stream =

@@ -17,10 +17,12 @@ use serde::{Serialize, Serializer};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::filters::texts_of;
-use super::query::authorized;
+use super::query::{Watch, authorized};
 use super::refusal::{AnswerShape, Refusal};
 use super::serving::Serving;
+use super::socket::ClientSocket;
 use crate::expr::{Place, Reference, Scope};
+use crate::join::CancelToken;
 use crate::{Event, EventView, Expr, Result, Timestamp, Value};
 
 /// How much is sent at a time, in bytes.
@@ -133,21 +135,24 @@ pub(super) async fn export(State(serving): State<Arc<Serving>>, request: Request
 }
 
 async fn begin(serving: &Arc<Serving>, request: Request) -> Result<Response, Refusal> {
+    let socket = request.extensions().get::<ClientSocket>().cloned();
     let (project, named) = authorized(serving, request).await?;
     let query = ExportQuery::of(named)?;
     let Some(project) = serving.projects.get(project) else { return Err(Refusal::unauthorized()) };
     let turn = serving.turn_to_query().await?;
     let view = project.db.events().view();
-    let (to, chunks) = channel(2);
+    let (to, from) = channel(2);
+    let token = CancelToken::new();
+    let chunks = Chunks { from, _watch: Watch::new(serving, socket, token.clone()) };
     tokio::task::spawn_blocking(move || {
-        if let Err(error) = write(&view, &query, &to) {
+        if let Err(error) = write(&view, &query, &to, &token) {
             tracing::warn!(%error, "an export ended early");
             // The answer has begun: that it is cut is all that can be said.
             drop(to.blocking_send(Err(io::Error::other(error))));
         }
         drop(turn);
     });
-    let mut response = Response::new(Body::new(Chunks(chunks)));
+    let mut response = Response::new(Body::new(chunks));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     Ok(response)
 }
@@ -155,11 +160,15 @@ async fn begin(serving: &Arc<Serving>, request: Request) -> Result<Response, Ref
 type ExportChunk = io::Result<Bytes>;
 
 /// Sends lines, until their end or until the client has left.
-fn write(view: &EventView, query: &ExportQuery, to: &Sender<ExportChunk>) -> Result<()> {
+fn write(view: &EventView, query: &ExportQuery, to: &Sender<ExportChunk>, token: &CancelToken) -> Result<()> {
     let mut lines = Vec::with_capacity(CHUNK_BYTES * 2);
     let mut count = 0;
-    for event in view.range(query.from..query.end) {
+    for (read, event) in view.range(query.from..query.end).enumerate() {
         let event = event?;
+        // A filter may drop all of them.
+        if read.is_multiple_of(1_000) && token.is_cancelled() {
+            return Ok(());
+        }
         if count >= query.limit {
             break;
         }
@@ -182,13 +191,16 @@ fn write(view: &EventView, query: &ExportQuery, to: &Sender<ExportChunk>) -> Res
 }
 
 /// A body that another thread writes.
-struct Chunks(Receiver<ExportChunk>);
+struct Chunks {
+    from: Receiver<ExportChunk>,
+    _watch: Watch,
+}
 
 impl HttpBody for Chunks {
     type Data = Bytes;
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        self.0.poll_recv(cx).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)))
+        self.from.poll_recv(cx).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)))
     }
 }

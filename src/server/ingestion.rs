@@ -60,25 +60,35 @@ async fn ingest(serving: Arc<Serving>, intake: Intake, request: Request) -> Resp
     answer.unwrap_or_else(|refusal| serving.refuse(refusal, shape))
 }
 
+/// A request that is counted as abandoned if it is dropped before its end.
+pub(super) struct Unanswered(Option<Arc<Serving>>);
+
+impl Unanswered {
+    pub(super) fn new(serving: &Arc<Serving>) -> Self {
+        Self(Some(Arc::clone(serving)))
+    }
+
+    pub(super) fn end(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        if let Some(serving) = self.0.take() {
+            serving.metrics.abandoned.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Runs to its end in a task of its own, even if the client leaves and this future is dropped.
 pub(super) async fn committed<T: Send + 'static>(
     serving: &Arc<Serving>,
     work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
 ) -> Result<T, Refusal> {
-    /// Counts when it is dropped before the end.
-    struct Waiting(Option<Arc<Serving>>);
-
-    impl Drop for Waiting {
-        fn drop(&mut self) {
-            if let Some(serving) = self.0.take() {
-                serving.metrics.abandoned.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-
-    let mut waiting = Waiting(Some(Arc::clone(serving)));
+    let unanswered = Unanswered::new(serving);
     let done = tokio::spawn(work).await;
-    waiting.0 = None;
+    unanswered.end();
     done.unwrap_or_else(|_| Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "panic", "the request failed")))
 }
 

@@ -19,6 +19,12 @@ pub struct ServerLimits {
     pub body_bytes_max: usize,
     /// Bytes of a body after decompression. Default: 32 MiB.
     pub inflated_bytes_max: usize,
+    /// Bytes of a CSV upload, as it is sent and after decompression. Default: 1 GiB.
+    pub csv_bytes_max: usize,
+    /// From the head of a CSV upload to the end of its body. Default: 10 minutes.
+    pub csv_deadline: Duration,
+    /// CSV uploads at once. Each holds at most some 4 MiB, and a row. Default: 4.
+    pub csv_uploads_max: usize,
     /// Bytes of all bodies together that are being received, decompressed or parsed. Default: 256 MiB.
     pub buffered_bytes_max: usize,
     /// Bytes of all bodies together that are being parsed and committed, decompressed. More wait. One body is never
@@ -31,7 +37,7 @@ pub struct ServerLimits {
     /// From the first byte that is expected to the end of a head, and of a TLS handshake: the longest that a connection
     /// is silent. Default: 30 s.
     pub head_deadline: Duration,
-    /// From the head to the end of a body. Default: 60 s.
+    /// From the head to the end of a body; of a CSV upload, the longest that nothing of it arrives. Default: 60 s.
     pub body_deadline: Duration,
     /// The longest that a client does not take any byte of its answer. Default: 30 s.
     pub write_deadline: Duration,
@@ -52,8 +58,11 @@ impl Default for ServerLimits {
         Self {
             body_bytes_max: 16 << 20,
             inflated_bytes_max: 32 << 20,
+            csv_bytes_max: 1 << 30,
+            csv_deadline: Duration::from_secs(600),
+            csv_uploads_max: 4,
             buffered_bytes_max: 256 << 20,
-            uncommitted_bytes_max: 64 << 20,
+            uncommitted_bytes_max: 16 << 20,
             head_bytes_max: 64 << 10,
             connections_max: 16_384,
             head_deadline: Duration::from_secs(30),
@@ -65,5 +74,12 @@ impl Default for ServerLimits {
             sessions_max: 64,
             session_lifetime: Duration::from_secs(600),
         }
+    }
+}
+
+impl ServerLimits {
+    /// How much of a body that is too long is read on, so that the client gets to read the answer, in bytes.
+    pub(super) fn drained_bytes_max(&self) -> usize {
+        self.body_bytes_max.saturating_mul(4)
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::ingest::Note;
+
 /// Upper bounds of the buckets of the histogram of durations, in milliseconds.
 const BUCKETS_MS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 5_000, 30_000];
 
@@ -22,6 +24,8 @@ pub(super) struct Metrics {
     pub(super) updates: AtomicU64,
     pub(super) events: AtomicU64,
     rejects: ByReason,
+    ignored: ByReason,
+    notes: AtomicU64,
     refused: ByReason,
     cut: ByReason,
     pub(super) accepted: AtomicU64,
@@ -59,6 +63,19 @@ impl Metrics {
         *self.rejects.lock().entry(reason).or_default() += 1;
     }
 
+    /// Counts what lenient rules changed in a record.
+    pub(super) fn noted(&self, notes: &[Note]) {
+        // Mostly there are none.
+        if !notes.is_empty() {
+            self.notes.fetch_add(notes.len() as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a message that is nothing to store.
+    pub(super) fn ignored(&self, reason: &'static str) {
+        *self.ignored.lock().entry(reason).or_default() += 1;
+    }
+
     /// Counts a request that was refused as a whole.
     pub(super) fn refused(&self, reason: &'static str) {
         *self.refused.lock().entry(reason).or_default() += 1;
@@ -84,8 +101,11 @@ impl Metrics {
         plain(&mut text, "updates_total", "counter", "Updates that were committed.", count(&self.updates));
         plain(&mut text, "events_total", "counter", "Events that were committed.", count(&self.events));
         by_reason(&mut text, "records_rejected_total", "Records that were rejected, by reason.", &self.rejects);
+        by_reason(&mut text, "messages_ignored_total", "Messages with nothing to store, by reason.", &self.ignored);
+        let what = "Changes that lenient rules made to records.";
+        plain(&mut text, "notes_total", "counter", what, count(&self.notes));
         by_reason(&mut text, "requests_refused_total", "Requests that were refused, by reason.", &self.refused);
-        let what = "Requests whose client left before the answer. They were committed all the same.";
+        let what = "Requests whose client left before the answer. What had arrived was committed all the same.";
         plain(&mut text, "requests_abandoned_total", "counter", what, count(&self.abandoned));
         plain(&mut text, "connections_total", "counter", "Connections that were accepted.", count(&self.accepted));
         plain(&mut text, "connections_open", "gauge", "Connections that are open.", gauge(&self.open));

@@ -6,6 +6,7 @@
 //!  deadlines,      CORS,      stubs         inflate, base64     projects,  reply: the answer after the commit
 //!  tls             metrics    operations                        place
 //!                         |  segment: other messages, as records
+//!                         |  upload: a file of CSV, streamed
 //!                         '> query, export, deletions: filters, sessions
 //! ```
 //!
@@ -38,10 +39,12 @@ mod routes;
 mod segment;
 mod serving;
 mod sessions;
+mod socket;
 mod stubs;
 mod tally;
 mod tasks;
 mod tls;
+mod upload;
 
 use std::fmt;
 use std::sync::Arc;

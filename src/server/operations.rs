@@ -31,6 +31,7 @@ pub(super) async fn metrics(State(serving): State<Arc<Serving>>) -> Response {
     let places = serving.projects.places();
     let gauges = [
         ("uncommitted_bytes", "Bytes of bodies that are being parsed and committed.", serving.uncommitted_bytes()),
+        ("uploads_open", "CSV files that are being received or committed.", serving.uploads_open()),
         ("sessions_held", "Queries that are held for their further pages.", serving.sessions.len() as u64),
         ("store_commits", "Batches that the stores have committed since they were opened.", sum(|s| s.writes.commits)),
         ("store_background_errors", "Failed flushes and compactions.", sum(|s| s.background_errors)),

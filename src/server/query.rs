@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::json;
+use tokio::task::JoinHandle;
 
 use super::decode::decode;
 use super::filters::{Filters, PAGE_SIZE_MAX, ProfileQuery, group_number, named_params};
@@ -17,6 +19,8 @@ use super::params::Params;
 use super::refusal::{AnswerShape, Refusal, json_response};
 use super::serving::Serving;
 use super::sessions::{Pages, Session, SessionRef};
+use super::socket::ClientSocket;
+use crate::join::CancelToken;
 use crate::{Profile, Snapshot, Timestamp, Value};
 
 /// A page of an answer, with its keys in the order of the documentation.
@@ -40,8 +44,7 @@ struct ProfileRow {
 }
 
 pub(super) async fn engage(State(serving): State<Arc<Serving>>, request: Request) -> Response {
-    let work = |serving: &Arc<Serving>, project: usize, named| page(serving, project, named);
-    answer(serving, request, work).await
+    answer(serving, request, page).await
 }
 
 pub(super) async fn properties(State(serving): State<Arc<Serving>>, request: Request) -> Response {
@@ -53,7 +56,7 @@ pub(super) async fn data_groups(
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
-    answer(serving, request, move |serving, project, _| {
+    answer(serving, request, move |serving, project, _, _| {
         let Some(project) = serving.projects.get(project) else { return Err(Refusal::unauthorized()) };
         // A project without a number of its own goes by any.
         if project.number().is_some_and(|own| own.to_string() != id) {
@@ -67,19 +70,53 @@ pub(super) async fn data_groups(
     .await
 }
 
-/// Runs a query of a project that the credentials give access to, on a thread for that.
+/// Cancels a query whose client leaves, and one that nothing waits for any more, because the watch was dropped.
+pub(super) struct Watch {
+    token: CancelToken,
+    task: JoinHandle<()>,
+}
+
+impl Watch {
+    /// Without a socket, as in a server of another program, only the drop is seen.
+    pub(super) fn new(serving: &Arc<Serving>, socket: Option<ClientSocket>, token: CancelToken) -> Self {
+        let (serving, cancelled) = (Arc::clone(serving), token.clone());
+        let task = tokio::spawn(async move {
+            let Some(socket) = socket else { return };
+            socket.left().await;
+            cancelled.cancel();
+            serving.metrics.refused("client");
+            serving.metrics.abandoned.fetch_add(1, Ordering::Relaxed);
+        });
+        Self { token, task }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+        self.token.cancel();
+    }
+}
+
+/// The parameters of a request, by name.
+type QueryParams = Vec<(String, String)>;
+
+/// Runs a query of a project that the credentials give access to, on a thread for that, until its client leaves.
 async fn answer(
     serving: Arc<Serving>,
     request: Request,
-    work: impl FnOnce(&Arc<Serving>, usize, Vec<(String, String)>) -> Result<Response, Refusal> + Send + 'static,
+    work: impl FnOnce(&Arc<Serving>, usize, QueryParams, &CancelToken) -> Result<Response, Refusal> + Send + 'static,
 ) -> Response {
     let answer = async {
+        let socket = request.extensions().get::<ClientSocket>().cloned();
         let (project, named) = authorized(&serving, request).await?;
         let turn = serving.turn_to_query().await?;
-        let serving = Arc::clone(&serving);
-        // Held to the end of the work, also if the client leaves before.
+        let task = Arc::clone(&serving);
+        let token = CancelToken::new();
+        let _watch = Watch::new(&serving, socket, token.clone());
+        // The turn is held to the end of the work, also if the client leaves before.
         let work = move || {
-            let answer = work(&serving, project, named);
+            let answer = work(&task, project, named, &token);
             drop(turn);
             answer
         };
@@ -103,7 +140,7 @@ pub(super) async fn authorized(
     Ok((project, named_params(params, &data)?))
 }
 
-fn page(serving: &Arc<Serving>, project: usize, named: Vec<(String, String)>) -> Result<Response, Refusal> {
+fn page(serving: &Arc<Serving>, project: usize, named: QueryParams, token: &CancelToken) -> Result<Response, Refusal> {
     let Some(db) = serving.projects.get(project).map(|project| &project.db) else {
         return Err(Refusal::unauthorized());
     };
@@ -126,7 +163,7 @@ fn page(serving: &Arc<Serving>, project: usize, named: Vec<(String, String)>) ->
         (None, _) if query.page > 0 => return Err(Refusal::bad_request("page > 0 needs the session_id of page 0")),
         _ => {
             let page_size = query.page_size.unwrap_or(PAGE_SIZE_MAX);
-            let session = begin(project, query.filters, query.output.clone(), db.snapshot(), page_size)?;
+            let session = begin(project, query.filters, query.output.clone(), db.snapshot(), page_size, token)?;
             let session = Arc::new(session);
             let id = serving.sessions.hold(&session, limits.sessions_max, limits.session_lifetime)?;
             (session, id)
@@ -139,15 +176,15 @@ fn page(serving: &Arc<Serving>, project: usize, named: Vec<(String, String)>) ->
         )));
     }
     let output = query.output.as_ref().or(session.output.as_ref());
-    let results = rows(&session, query.page, output)?;
+    let results = rows(&session, query.page, output, token)?;
     let (page_size, total) = (session.page_size, session.total);
     let page = Page { page: query.page, page_size, results, session_id, status: "ok", total };
     Ok(json_response(StatusCode::OK, &page))
 }
 
 /// A scan of the profiles that pass a filter.
-fn scan(snapshot: &Snapshot, filters: &Filters) -> crate::ProfileScan {
-    let scan = snapshot.table(&filters.kind).scan();
+fn scan(snapshot: &Snapshot, filters: &Filters, token: &CancelToken) -> crate::ProfileScan {
+    let scan = snapshot.table(&filters.kind).scan().cancel(token);
     match &filters.expr {
         Some(expr) => scan.filter(expr.clone()),
         None => scan,
@@ -161,9 +198,10 @@ fn begin(
     output: Option<Vec<String>>,
     snapshot: Snapshot,
     page_size: usize,
+    token: &CancelToken,
 ) -> Result<Session, Refusal> {
     let none: [&str; 0] = [];
-    let ids = scan(&snapshot, &filters).select(none);
+    let ids = scan(&snapshot, &filters, token).select(none);
     let mut total = 0_usize;
     let pages = if let Some(requested) = &filters.ids {
         let mut found = Vec::new();
@@ -190,8 +228,13 @@ fn begin(
 }
 
 /// The rows of a page. Past the end there are none.
-fn rows(session: &Session, page: usize, output: Option<&Vec<String>>) -> Result<Vec<ProfileRow>, Refusal> {
-    let mut scan = scan(&session.snapshot, &session.filters);
+fn rows(
+    session: &Session,
+    page: usize,
+    output: Option<&Vec<String>>,
+    token: &CancelToken,
+) -> Result<Vec<ProfileRow>, Refusal> {
+    let mut scan = scan(&session.snapshot, &session.filters, token);
     if let Some(names) = output {
         scan = scan.select(names);
     }
@@ -229,7 +272,7 @@ impl Occurrences {
 }
 
 /// The properties of all profiles, with their types.
-fn names(serving: &Arc<Serving>, project: usize, named: Vec<(String, String)>) -> Result<Response, Refusal> {
+fn names(serving: &Arc<Serving>, project: usize, named: QueryParams, token: &CancelToken) -> Result<Response, Refusal> {
     let Some(db) = serving.projects.get(project).map(|project| &project.db) else {
         return Err(Refusal::unauthorized());
     };
@@ -246,7 +289,7 @@ fn names(serving: &Arc<Serving>, project: usize, named: Vec<(String, String)>) -
             *occurrences.0.entry(type_name).or_default() += 1;
         }
     };
-    for row in &scan(&db.snapshot(), &query.filters) {
+    for row in &scan(&db.snapshot(), &query.filters, token) {
         let (_, profile) = row.map_err(|error| Refusal::of_store(&error))?;
         profile.last_seen().iter().for_each(|_| count("$last_seen", "datetime"));
         for (name, value) in profile.properties() {

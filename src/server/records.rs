@@ -58,6 +58,7 @@ pub(super) fn updates(serving: &Serving, options: WireOptions, data: &Bytes) -> 
         };
         match options.project(serving, record.origin.token.as_deref()) {
             Ok(index) => {
+                serving.metrics.noted(&record.notes);
                 if let Some(lookup) = serving.projects.get(index).and_then(|project| project.lookup.as_deref()) {
                     add_place(&mut record, lookup, options.address);
                 }
@@ -77,10 +78,19 @@ pub(super) fn updates(serving: &Serving, options: WireOptions, data: &Bytes) -> 
 pub(super) fn events(serving: &Serving, options: WireOptions, data: &Bytes) -> Result<Tally> {
     let mut tally = Tally::default();
     for outcome in parse_events(data, &options.rules(serving))? {
-        match outcome.map(|record| (options.project(serving, record.origin.token.as_deref()), record.event)) {
-            Ok((Ok(index), event)) => tally.batch(index).append(event),
-            Ok((Err(reason), _)) => tally.reject_token(serving, "properties.token", reason),
-            Err(reject) => tally.reject(serving, reject),
+        let record = match outcome {
+            Ok(record) => record,
+            Err(reject) => {
+                tally.reject(serving, reject);
+                continue;
+            }
+        };
+        match options.project(serving, record.origin.token.as_deref()) {
+            Ok(index) => {
+                serving.metrics.noted(&record.notes);
+                tally.batch(index).append(record.event);
+            }
+            Err(reason) => tally.reject_token(serving, "properties.token", reason),
         }
     }
     Ok(tally)

@@ -45,7 +45,7 @@ pub(super) struct Refusal {
     /// Whether the client should try again, and after how many seconds.
     retry_after: Option<u32>,
     /// Whether the rest of the body may still be on its way.
-    is_cut: bool,
+    pub(super) is_cut: bool,
 }
 
 impl Refusal {

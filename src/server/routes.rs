@@ -21,11 +21,12 @@ use super::refusal::{AnswerShape, Refusal};
 use super::segment;
 use super::serving::{Peer, Serving};
 use super::stubs;
+use super::upload;
 
 /// All routes, with and without a slash at the end.
 pub(super) fn router(serving: &Arc<Serving>) -> Router {
     let read_and_write = MethodFilter::GET.or(MethodFilter::POST);
-    let routes: [(&str, MethodRouter<Arc<Serving>>); 20] = [
+    let routes: [(&str, MethodRouter<Arc<Serving>>); 21] = [
         ("/engage", on(read_and_write, ingestion::engage)),
         ("/groups", on(read_and_write, ingestion::groups)),
         ("/track", on(read_and_write, ingestion::track)),
@@ -37,6 +38,7 @@ pub(super) fn router(serving: &Arc<Serving>) -> Router {
         ("/api/2.0/export", on(read_and_write, export::export)),
         ("/api/app/data-deletions/v3.0", post(deletions::begin)),
         ("/api/app/data-deletions/v3.0/{id}", get(deletions::status).delete(deletions::cancel)),
+        ("/api/csv", post(upload::csv)),
         ("/v1/{message}", post(segment::message)),
         ("/v1/projects/{key}/settings", get(segment::settings)),
         ("/healthz", get(operations::healthz)),

@@ -8,7 +8,7 @@
 //! | track | the event |
 //! | page, screen | the event `Loaded a Page`, `Loaded a Screen` |
 //! | alias | the event `$create_alias` |
-//! | any other | nothing |
+//! | any other, and one without anything to store | nothing: it is counted as ignored |
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use axum::http::StatusCode;
 use axum::http::header;
 use axum::http::request::Parts;
 use axum::response::Response;
+use serde::Serialize;
 use serde_json::json;
 
 use super::decode::{Decoded, decode};
@@ -28,7 +29,7 @@ use super::refusal::{AnswerShape, Refusal, json_response};
 use super::serving::{Buffered, Peer, Serving};
 use super::tally::Tally;
 use crate::ingest::{EventRecord, Record, Reject, Rules};
-use crate::{Object, Value};
+use crate::{Error, Object, Value};
 
 /// The group key of group messages, as Segment has it by default.
 const GROUP_KEY: &str = "$group_id";
@@ -75,7 +76,7 @@ async fn answer(
     let data = data.map_err(Refusal::bad_request)?;
     let _turn = serving.turn_to_commit(data.len()).await?;
     let task = Arc::clone(serving);
-    let mut tally = blocking(move || {
+    let (mut tally, ignored) = blocking(move || {
         let _buffered = buffered;
         let value: Value = serde_json::from_slice(&data)
             .map_err(|error| Refusal::bad_request(format!("the body is no json object: {error}")))?;
@@ -88,16 +89,38 @@ async fn answer(
         let peer = parts.extensions.get::<Peer>().map(|Peer(address)| *address);
         let is_page = parts.headers.contains_key(header::ORIGIN);
         let address = task.client(peer, &parts.headers).filter(|_| is_page);
-        let mut messages = Messages { serving: &task, project, address, tally: Tally::default() };
+        let mut messages = Messages { serving: &task, project, address, tally: Tally::default(), ignored: 0 };
         messages.add_all(kind_of(parts.uri.path()), body)?;
-        Ok(messages.tally)
+        Ok((messages.tally, messages.ignored))
     })
     .await??;
     tally.commit(serving).await?;
     match tally.failed.first() {
         Some(first) if tally.good() == 0 => Err(Refusal::bad_request(first.message.clone())),
-        _ => Ok(json_response(StatusCode::OK, &json!({"success": true}))),
+        first => {
+            // Only what is not as expected is said: some libraries show whatever an answer has.
+            let rejected = tally.failed.len();
+            let message = first.map(|first| &*first.message);
+            Ok(json_response(StatusCode::OK, &MessagesTaken { success: true, rejected, ignored, message }))
+        }
     }
+}
+
+/// The answer to messages.
+#[derive(Serialize)]
+struct MessagesTaken<'m> {
+    success: bool,
+    #[serde(skip_serializing_if = "is_zero")]
+    rejected: usize,
+    #[serde(skip_serializing_if = "is_zero")]
+    ignored: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'m str>,
+}
+
+/// The signature that serde calls.
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// The type of a message, by the path that it was sent to.
@@ -134,6 +157,8 @@ struct Messages<'s> {
     project: usize,
     address: Option<IpAddr>,
     tally: Tally,
+    /// Messages that are nothing to store.
+    ignored: usize,
 }
 
 impl Messages<'_> {
@@ -148,17 +173,38 @@ impl Messages<'_> {
             return Ok(());
         };
         let Value::List(batch) = batch else { return Err(Refusal::bad_request("batch is a list of messages")) };
+        let messages_max = rules.bounds().updates_per_request_max;
+        if batch.len() > messages_max {
+            let message = format!("a request has at most {messages_max} messages messages={}", batch.len());
+            return Err(Refusal::too_large(message));
+        }
         for message in batch {
-            if let Value::Object(message) = message {
-                self.add("", message, &rules);
+            match message {
+                Value::Object(message) => self.add("", message, &rules),
+                other => {
+                    let reason = format!("a message is a json object type={:?}", other.type_name());
+                    self.reject(Error::invalid(reason).into());
+                }
             }
         }
         Ok(())
     }
 
+    /// Adds a message, or counts it as ignored, with the reason as the label of the metric.
     fn add(&mut self, kind: &str, mut message: Object, rules: &Rules) {
         let own = text(message.remove("type"));
         let kind = own.as_deref().unwrap_or(kind);
+        let before = self.tally.total;
+        let is_known = self.add_as(kind, message, rules);
+        if self.tally.total == before {
+            self.ignored += 1;
+            self.serving.metrics.ignored(if is_known { "empty" } else { "type" });
+            tracing::debug!(kind, "a message is nothing to store");
+        }
+    }
+
+    /// Whether there are messages of this type.
+    fn add_as(&mut self, kind: &str, mut message: Object, rules: &Rules) -> bool {
         match kind {
             "identify" => self.identify(message, rules),
             "group" => self.group(message, rules),
@@ -178,8 +224,9 @@ impl Messages<'_> {
                 let more = more.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
                 self.track("$create_alias", message, more, rules);
             }
-            _ => {}
+            _ => return false,
         }
+        true
     }
 
     fn identify(&mut self, mut message: Object, rules: &Rules) {
@@ -216,6 +263,7 @@ impl Messages<'_> {
         context.remove("ip").into_iter().for_each(|ip| drop(update.insert("$ip", ip)));
         match Record::from_value(update.into(), rules) {
             Ok(mut record) => {
+                self.serving.metrics.noted(&record.notes);
                 let project = self.serving.projects.get(self.project);
                 if let Some(lookup) = project.and_then(|project| project.lookup.as_deref()) {
                     add_place(&mut record, lookup, self.address);
@@ -244,7 +292,10 @@ impl Messages<'_> {
         more.into_iter().for_each(|(name, value)| drop(properties.insert(name, value)));
         let event = Object::from_iter([("event", Value::from(name)), ("properties", properties.into())]);
         match EventRecord::from_value(event.into(), rules) {
-            Ok(record) => self.tally.batch(self.project).append(record.event),
+            Ok(record) => {
+                self.serving.metrics.noted(&record.notes);
+                self.tally.batch(self.project).append(record.event);
+            }
             Err(reject) => self.reject(reject),
         }
     }

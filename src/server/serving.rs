@@ -21,10 +21,6 @@ use super::refusal::{AnswerShape, Refusal};
 use super::sessions::Sessions;
 use super::tasks::Deletions;
 
-/// How much of a body that is too long is read on, as a multiple of the limit, so that the client gets to read the
-/// answer.
-const DRAINED: usize = 4;
-
 /// The state of a server.
 pub(super) struct Serving {
     pub(super) projects: Projects,
@@ -36,6 +32,7 @@ pub(super) struct Serving {
     /// In bytes.
     uncommitted: Semaphore,
     queries: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
 }
 
 /// The address of the other end of the connection.
@@ -45,7 +42,8 @@ pub(super) struct Peer(pub(super) IpAddr);
 impl Serving {
     pub(super) fn new(projects: Projects, limits: ServerLimits, proxies: Vec<Network>) -> Self {
         let uncommitted = Semaphore::new(permits(limits.uncommitted_bytes_max) as usize);
-        let queries = Arc::new(Semaphore::new(limits.queries_max.clamp(1, Semaphore::MAX_PERMITS)));
+        let turns = |most: usize| Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)));
+        let (queries, uploads) = (turns(limits.queries_max), turns(limits.csv_uploads_max));
         Self {
             projects,
             metrics: Metrics::default(),
@@ -54,6 +52,7 @@ impl Serving {
             deletions: Deletions::default(),
             uncommitted,
             queries,
+            uploads,
             limits,
         }
     }
@@ -66,10 +65,25 @@ impl Serving {
 
     /// Waits until a query may run. It may outlive the request.
     pub(super) async fn turn_to_query(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        self.turn(&self.queries).await
+    }
+
+    /// Waits until a CSV file may be received.
+    pub(super) async fn turn_to_upload(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        self.turn(&self.uploads).await
+    }
+
+    async fn turn(&self, turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Refusal> {
         let deadline = self.limits.work_deadline;
-        let acquired = timeout(deadline, Arc::clone(&self.queries).acquire_owned()).await;
+        let acquired = timeout(deadline, Arc::clone(turns).acquire_owned()).await;
         // It is never closed.
         acquired.ok().and_then(Result::ok).ok_or_else(|| busy(deadline))
+    }
+
+    /// The CSV files that are being received or committed.
+    pub(super) fn uploads_open(&self) -> u64 {
+        let all = self.limits.csv_uploads_max.clamp(1, Semaphore::MAX_PERMITS);
+        all.saturating_sub(self.uploads.available_permits()) as u64
     }
 
     /// The bytes that are being parsed and committed.
@@ -123,7 +137,7 @@ impl Serving {
                 buffered.release();
             }
             if is_long {
-                if length > bytes_max.saturating_mul(DRAINED) {
+                if length > self.limits.drained_bytes_max() {
                     return Err(Refusal::too_large(format!("request exceeds max limit of {bytes_max} bytes")));
                 }
                 continue;

@@ -24,6 +24,11 @@ pub(super) struct Failed {
     pub(super) message: String,
 }
 
+/// The label of rejects in the metrics.
+pub(super) fn reason_of(kind: ErrorKind) -> &'static str {
+    if kind == ErrorKind::LimitExceeded { "limit_exceeded" } else { "invalid" }
+}
+
 /// The records of a request that are for one project.
 #[derive(Default)]
 struct Part {
@@ -51,8 +56,7 @@ impl Tally {
 
     /// The next record is rejected.
     pub(super) fn reject(&mut self, serving: &Serving, reject: Reject) {
-        let reason = if reject.kind == ErrorKind::LimitExceeded { "limit_exceeded" } else { "invalid" };
-        serving.metrics.rejected(reason);
+        serving.metrics.rejected(reason_of(reject.kind));
         let Reject { insert_id, field, reason, .. } = reject;
         let (dollar_insert_id, field) = (insert_id.clone(), field.unwrap_or_default());
         self.failed.push(Failed { index: self.total, dollar_insert_id, insert_id, field, message: reason });

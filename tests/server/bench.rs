@@ -19,7 +19,7 @@ pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl TestServer {
@@ -47,7 +47,11 @@ impl TestServer {
                 server.serve(listener, async move { drop(stopped.await) }).await;
             });
         });
-        Self { db, address: from.recv().unwrap(), stop: Some(stop), thread: Some(thread), _dir: dir }
+        Self { db, address: from.recv().unwrap(), stop: Some(stop), thread: Some(thread), dir }
+    }
+
+    pub(crate) fn store_dir(&self) -> std::path::PathBuf {
+        self.dir.path().join("store")
     }
 
     /// Ends the server as SIGTERM does.

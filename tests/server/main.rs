@@ -13,3 +13,4 @@ mod queries;
 mod refusals;
 mod segment;
 mod tls;
+mod upload;

@@ -1,5 +1,8 @@
 //! Queries of profiles, exports of events, and who may make them.
 
+use std::io::Write;
+use std::time::{Duration, Instant};
+
 use profiledb::server::{Project, Server, ServerLimits};
 use profiledb::{Batch, Event, Object, Timestamp, Update, Value};
 use serde_json::{Value as Json, json};
@@ -30,6 +33,31 @@ fn refused(reply: &Reply, status: u16, part: &str) {
     let value: Json = serde_json::from_str(&reply.with(status)).unwrap();
     assert_eq!(value["status"], "error", "{value}");
     assert!(value["error"].as_str().unwrap().contains(part), "{value}");
+}
+
+/// A query that nobody waits for does not keep its turn.
+#[test]
+fn a_query_ends_when_its_client_leaves() {
+    let server = TestServer::with(|server| {
+        let mut limits = ServerLimits::default();
+        limits.queries_max = 1;
+        server.limits(limits)
+    });
+    fill(&server, 50_000);
+    // Both keep none, so that nothing but the scan can notice.
+    let filter = percent(r#"properties["n"] == "x""#);
+    let slow = percent(&vec![r#"string(properties["n"]) == "x""#; 1_000].join(" or "));
+    for (path, abandoned) in [("/api/2.0/engage", 1), ("/api/2.0/engage/properties", 2)] {
+        let mut stream = server.connect();
+        let body = format!("where={slow}");
+        write!(stream, "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        drop(stream);
+        let started = Instant::now();
+        assert_eq!(server.get(&format!("{path}?where={filter}")).status, 200);
+        assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+        assert_eq!(server.metric("profiledb_requests_abandoned_total"), abandoned, "{path}");
+    }
 }
 
 #[test]

@@ -178,3 +178,42 @@ fn the_description_has_paths_that_exist() {
         }
     }
 }
+
+/// The defaults in docs/SERVER.md are those of the code.
+#[test]
+fn the_limits_are_as_documented() {
+    let page = include_str!("../../docs/SERVER.md");
+    let limits = ServerLimits::default();
+    let bytes = |bytes: usize| match bytes {
+        _ if bytes.is_multiple_of(1 << 30) => format!("{} GiB", bytes >> 30),
+        _ if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
+        _ => format!("{} KiB", bytes >> 10),
+    };
+    let seconds = |limit: std::time::Duration| format!("{} s", limit.as_secs());
+    let count = |count: usize| if count < 1_000 { count.to_string() } else { "16,384".to_owned() };
+    assert_eq!(limits.connections_max, 16_384);
+    for (flag, default) in [
+        ("body-bytes-max", bytes(limits.body_bytes_max)),
+        ("inflated-bytes-max", bytes(limits.inflated_bytes_max)),
+        ("csv-bytes-max", bytes(limits.csv_bytes_max)),
+        ("buffered-bytes-max", bytes(limits.buffered_bytes_max)),
+        ("uncommitted-bytes-max", bytes(limits.uncommitted_bytes_max)),
+        ("head-bytes-max", bytes(limits.head_bytes_max)),
+        ("head-deadline", seconds(limits.head_deadline)),
+        ("body-deadline", seconds(limits.body_deadline)),
+        ("write-deadline", seconds(limits.write_deadline)),
+        ("work-deadline", seconds(limits.work_deadline)),
+        ("csv-deadline", seconds(limits.csv_deadline)),
+        ("shutdown-deadline", seconds(limits.shutdown_deadline)),
+        ("session-lifetime", seconds(limits.session_lifetime)),
+        ("connections-max", count(limits.connections_max)),
+        ("csv-uploads-max", count(limits.csv_uploads_max)),
+        ("queries-max", count(limits.queries_max)),
+        ("sessions-max", count(limits.sessions_max)),
+    ] {
+        let row = page.lines().find(|line| line.starts_with(&format!("| `--{flag}` |")));
+        let cell = row.unwrap_or_else(|| panic!("no row of {flag}")).split('|').nth(2).unwrap().trim().to_owned();
+        let is_same = cell.strip_prefix(&*default).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()));
+        assert!(is_same, "{flag}: {default} documented as {cell}");
+    }
+}

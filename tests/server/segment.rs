@@ -67,7 +67,15 @@ fn other_messages() {
         {"type": "identify", "userId": "u", "traits": {}},
         17,
     ]});
-    assert_eq!(server.json("/v1/batch", batch.to_string()).with(200), DONE);
+    // What is nothing to store is no error, and is counted.
+    let answer = server.json("/v1/batch", batch.to_string()).with(200);
+    let message = r#"a message is a json object type=\"a number\""#;
+    assert_eq!(answer, format!(r#"{{"success":true,"rejected":1,"ignored":2,"message":"{message}"}}"#));
+    assert_eq!(server.metric(r#"profiledb_messages_ignored_total{reason="type"}"#), 1);
+    assert_eq!(server.metric(r#"profiledb_messages_ignored_total{reason="empty"}"#), 1);
+    assert_eq!(server.metric(r#"profiledb_records_rejected_total{reason="invalid"}"#), 1);
+    let only = server.json("/v1/batch", r#"{"batch":[{"type":"unheard-of","userId":"u"}]}"#);
+    assert_eq!(only.with(200), r#"{"success":true,"ignored":1}"#);
     let mut stored = events(&server);
     stored.sort_by_key(|event| event["event"].as_str().unwrap().to_owned());
     let names: Vec<_> = stored.iter().map(|event| event["event"].as_str().unwrap()).collect();
@@ -91,6 +99,17 @@ fn other_messages() {
         assert_eq!(value["success"], false, "{body}");
         assert!(value["code"].is_string() && value["message"].is_string(), "{value}");
     }
+}
+
+/// As of other paths.
+#[test]
+fn messages_in_a_request_are_bounded() {
+    let server = TestServer::start();
+    let batch = |count: usize| json!({"batch": vec![json!({"type": "track", "event": "e", "userId": "u"}); count]});
+    assert_eq!(server.json("/v1/batch", batch(2_000).to_string()).with(200), DONE);
+    let refused = server.json("/v1/batch", batch(2_001).to_string());
+    assert_eq!((refused.status, refused.value()["success"].as_bool()), (413, Some(false)));
+    assert_eq!(server.db.events().iter().count(), 2_000);
 }
 
 fn with_secret() -> TestServer {

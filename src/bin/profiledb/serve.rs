@@ -151,6 +151,9 @@ fn limits(flags: &LimitFlags) -> ServerLimits {
     let mut limits = ServerLimits::default();
     set(&mut limits.body_bytes_max, flags.body_bytes_max);
     set(&mut limits.inflated_bytes_max, flags.inflated_bytes_max);
+    set(&mut limits.csv_bytes_max, flags.csv_bytes_max);
+    set(&mut limits.csv_deadline, seconds(flags.csv_deadline));
+    set(&mut limits.csv_uploads_max, flags.csv_uploads_max);
     set(&mut limits.buffered_bytes_max, flags.buffered_bytes_max);
     set(&mut limits.uncommitted_bytes_max, flags.uncommitted_bytes_max);
     set(&mut limits.head_bytes_max, flags.head_bytes_max);

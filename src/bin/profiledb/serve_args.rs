@@ -69,6 +69,15 @@ pub(crate) struct LimitFlags {
     /// Bytes of a body after decompression.
     #[arg(long, value_name = "BYTES")]
     pub(crate) inflated_bytes_max: Option<usize>,
+    /// Bytes of a CSV upload, as it is sent and after decompression.
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) csv_bytes_max: Option<usize>,
+    /// The longest that a CSV upload takes.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) csv_deadline: Option<u64>,
+    /// CSV uploads at once.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) csv_uploads_max: Option<usize>,
     /// Bytes of all bodies that are being received, decompressed or parsed.
     #[arg(long, value_name = "BYTES")]
     pub(crate) buffered_bytes_max: Option<usize>,
@@ -84,7 +93,7 @@ pub(crate) struct LimitFlags {
     /// The longest that a connection is silent, and that a head takes.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) head_deadline: Option<u64>,
-    /// The longest that a body takes.
+    /// The longest that a body takes, and that a CSV upload is silent.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) body_deadline: Option<u64>,
     /// The longest that a client takes nothing of its answer.

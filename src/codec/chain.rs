@@ -17,6 +17,7 @@
 //! Most operands are one operator. For these flag 2 avoids duplication: `$add 5` stores its 5 once.
 
 use super::bytes::{Malformed, Read, Reader, put_varint};
+use super::texts::are_unique;
 use super::value::{
     ValueBytes, check_entries, check_sequence, check_value, read_element, read_number, read_object, read_value,
     small_integer, write_number, write_object, write_value,
@@ -33,6 +34,7 @@ const ADD: u8 = 4;
 const LIST: u8 = 8;
 const MERGE: u8 = 16;
 const ADD_TO_NOTHING: u8 = OPEN | ABSENT_DERIVED | ADD;
+const EDIT_OF_NOTHING: u8 = OPEN | ABSENT_DERIVED | LIST;
 
 /// Appends the bytes of a chain.
 pub(crate) fn write_chain(out: &mut Vec<u8>, chain: &Chain) {
@@ -226,6 +228,15 @@ impl<'a> ChainBytes<'a> {
         read_number(&mut reader).ok()
     }
 
+    /// Appends the elements, if this chain is a union of texts and nothing else. Otherwise some of them may have been
+    /// appended. The bytes were checked before.
+    pub(crate) fn united_texts(self, texts: &mut Vec<ValueBytes<'a>>) -> Option<()> {
+        let [EDIT_OF_NOTHING, 1, 0, rest @ ..] = self.0 else { return None };
+        let mut reader = Reader::new(rest);
+        ValueBytes::texts(&mut reader, texts)?;
+        (reader.rest() == [0]).then_some(())
+    }
+
     /// The edit of a list, if there is one; `None` if one of its parts has more than `max` values. The bytes were
     /// checked before.
     pub(crate) fn list_lane(self, max: usize) -> Option<Option<ListLane<'a>>> {
@@ -271,6 +282,14 @@ pub(crate) fn write_set_list(out: &mut Vec<u8>, elements: &[ValueBytes<'_>]) {
     ValueBytes::write_list(out, elements);
 }
 
+/// Appends the chain that unites elements, which are unique, with a list.
+pub(crate) fn write_union(out: &mut Vec<u8>, elements: &[ValueBytes<'_>]) {
+    out.extend([EDIT_OF_NOTHING, 1, 0]);
+    put_varint(out, elements.len() as u64);
+    elements.iter().for_each(|element| out.extend_from_slice(element.as_bytes()));
+    out.push(0);
+}
+
 /// Appends the chain that sets a value.
 pub(crate) fn write_set(out: &mut Vec<u8>, value: ValueBytes<'_>) {
     out.push(SET);
@@ -305,13 +324,14 @@ fn check_open(reader: &mut Reader<'_>, flags: u8) -> Read<bool> {
     }
     if flags & LIST != 0 {
         let dedupe = reader.u8()?;
-        let (removed, head, tail) = (check_sequence(reader)?, check_sequence(reader)?, check_sequence(reader)?);
+        let (removed, from) = (check_sequence(reader)?, reader.rest());
+        let (head, tail) = (check_sequence(reader)?, check_sequence(reader)?);
         let does_nothing = removed == 0 && dedupe == 0 && tail == 0;
         if dedupe > 1 || does_nothing || (dedupe == 0 && head > 0) {
             return Err(Malformed("a list edit of an unknown kind"));
         }
         // A single value is sorted and unique.
-        if removed > 1 || head > 1 {
+        if removed > 1 || (head > 1 && !is_unique_text(from)) {
             return Ok(false);
         }
     }
@@ -319,6 +339,12 @@ fn check_open(reader: &mut Reader<'_>, flags: u8) -> Read<bool> {
         return check_entries(reader).map(|()| true);
     }
     Ok(true)
+}
+
+/// Whether these bytes, which were checked, begin with values that are texts, no two of them equal.
+fn is_unique_text(bytes: &[u8]) -> bool {
+    let mut texts = Vec::new();
+    ValueBytes::texts(&mut Reader::new(bytes), &mut texts).is_some() && are_unique(&texts)
 }
 
 fn read_chain(bytes: &[u8]) -> Read<Chain> {

@@ -18,11 +18,12 @@ mod family;
 mod operand;
 mod row;
 mod stamp;
+mod texts;
 mod tuple;
 mod value;
 
 pub(crate) use bytes::Malformed;
-pub(crate) use chain::{ChainBytes, ListLane, write_op, write_set, write_set_list, write_set_number};
+pub(crate) use chain::{ChainBytes, ListLane, write_op, write_set, write_set_list, write_set_number, write_union};
 pub(crate) use changes::{EncodedEvent, Erasure, FirstEvent, GroupKeys};
 #[cfg(test)]
 pub(crate) use event::event_key;
@@ -36,5 +37,6 @@ pub(crate) use operand::{Entry, Operand, OperandWriter, encode_update, operand_n
 pub(crate) use operand::{is_readable, quarantine_of};
 pub(crate) use row::{decode_last_seen, decode_profile, decode_properties, decode_property, inspect, row_exists};
 pub(crate) use stamp::{decode_stamp, encode_stamp, read_stamp};
+pub(crate) use texts::unique_texts;
 pub(crate) use tuple::{project_row, project_value, tuple_values};
 pub(crate) use value::{ValueBytes, ValueKind, write_text, write_value};

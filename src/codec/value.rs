@@ -253,6 +253,25 @@ impl<'a> ValueBytes<'a> {
         read_number(&mut Reader::new(self.0))
     }
 
+    /// Reads a count and that number of values, and appends them. `None` if one of them is not a text. The bytes were
+    /// checked before.
+    pub(super) fn texts(reader: &mut Reader<'a>, texts: &mut Vec<Self>) -> Option<()> {
+        for _ in 0..reader.len().ok()? {
+            let bytes = reader.rest();
+            reader.u8().ok().filter(|tag| *tag == STRING)?;
+            reader.slice().ok()?;
+            texts.push(Self(bytes.get(..bytes.len() - reader.rest().len())?));
+        }
+        Some(())
+    }
+
+    /// Appends the elements, if this is a list of texts. Otherwise some of them may have been appended.
+    pub(crate) fn text_elements(self, texts: &mut Vec<Self>) -> Option<()> {
+        let mut reader = Reader::new(self.0);
+        reader.u8().ok().filter(|tag| *tag == LIST)?;
+        Self::texts(&mut reader, texts)
+    }
+
     /// The elements, if this is a list of at most `max`. `None` as in [`sequence`](Self::sequence).
     pub(crate) fn elements(self, max: usize) -> Option<Vec<Self>> {
         let mut reader = Reader::new(self.0);

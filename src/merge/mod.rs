@@ -29,10 +29,12 @@
 pub(crate) mod laws;
 mod present;
 mod runs;
+mod union;
 
 use runs::{Runs, decode};
+use union::united;
 
-use crate::codec::{self, ChainBytes, Entry, Operand, OperandWriter, write_op};
+use crate::codec::{self, ChainBytes, Entry, Operand, OperandWriter, write_op, write_set_list, write_union};
 use crate::error::Result;
 use crate::model::{Number, Profile, Timestamp, Value};
 use crate::ops::{Chain, Op, Presence, Update};
@@ -187,10 +189,14 @@ fn merge_property(
             },
         },
         (None, [only]) if !known => writer.copy(name, *only),
-        (None, chains) if known => settle(chains).into_iter().for_each(|value| set(writer, name, value)),
-        (None, chains) => match sum_of(chains) {
-            Some(sum) => writer.entry(name, |out| write_op(out, &Op::Add(sum))),
-            None => writer.chain(name, &Chain::compose(chains.iter().map(decode).collect())),
+        (None, chains) if known => match united(None, chains) {
+            Some(texts) => writer.entry(name, |out| write_set_list(out, &texts)),
+            None => settle(chains).into_iter().for_each(|value| set(writer, name, value)),
+        },
+        (None, chains) => match (sum_of(chains), united(None, chains)) {
+            (Some(sum), _) => writer.entry(name, |out| write_op(out, &Op::Add(sum))),
+            (None, Some(texts)) => writer.entry(name, |out| write_union(out, &texts)),
+            (None, None) => writer.chain(name, &Chain::compose(chains.iter().map(decode).collect())),
         },
     }
 }

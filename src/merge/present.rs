@@ -2,10 +2,11 @@
 //!
 //! No operator except `$set` and `$unset` changes the type of a present value, and each type has its own lane. So the
 //! type of the value selects the lane of the chains, and most values are folded without decoding: a number is summed,
-//! the elements of a short list are slices that are compared as bytes, and a value without a lane is copied. Longer
-//! lists and objects are decoded and composed.
+//! the elements of a short list are slices that are compared as bytes, as are those of a long list of texts with which
+//! texts are united, and a value without a lane is copied. Other long lists, and objects, are decoded and composed.
 
 use super::runs::decode;
+use super::union::united;
 use crate::codec::{
     ChainBytes, ListLane, ValueBytes, ValueKind, write_op, write_set, write_set_list, write_set_number,
 };
@@ -24,7 +25,10 @@ pub(super) fn fold(out: &mut Vec<u8>, value: ValueBytes<'_>, chains: &[ChainByte
         },
         ValueKind::List => match list(value, chains) {
             Some(elements) => write_set_list(out, &elements),
-            None => compose(out, value, chains),
+            None => match united(Some(value), chains) {
+                Some(texts) => write_set_list(out, &texts),
+                None => compose(out, value, chains),
+            },
         },
         ValueKind::Object if chains.iter().any(|chain| chain.has_merge_lane()) => compose(out, value, chains),
         ValueKind::Object | ValueKind::Other => write_set(out, value),

@@ -14,7 +14,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::estimate::Estimates;
-use super::layout::{JoinLayout, Via};
+use super::layout::{Driver, JoinLayout, Via};
 use super::tables::{JoinTable, ProfileTables};
 
 /// How the rows of a table are found for the events.
@@ -69,6 +69,9 @@ const EVENTS_PER_SEEK: f64 = 64.0;
 /// Events that are skipped one by one before a seek: what four seeks cost.
 const SKIPS_BEFORE_SEEK: u32 = 256;
 
+/// What a join scans.
+const EVENTS: &str = "events";
+
 /// How one table is joined.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -91,6 +94,9 @@ pub struct TablePlan {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Plan {
+    /// What is read from end to end: `events`, or the table of a query of profiles, `users` or `group:KEY`, whose
+    /// profiles are then what the estimates call events.
+    pub scan: String,
     /// The estimated cardinalities that it follows from.
     pub estimates: Estimates,
     /// Table by table.
@@ -112,9 +118,13 @@ pub struct Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Estimates { events, days, selectivity, probes_per_event, sample } = self.estimates;
-        let percent = selectivity * 1e2;
-        writeln!(f, "events    about {events} in {days} days; {percent:.0} % of a sample of {sample} pass")?;
-        writeln!(f, "          {probes_per_event:.3} probes per event")?;
+        if self.scan == EVENTS {
+            let percent = selectivity * 1e2;
+            writeln!(f, "events    about {events} in {days} days; {percent:.0} % of a sample of {sample} pass")?;
+            writeln!(f, "          {probes_per_event:.3} probes per event")?;
+        } else {
+            writeln!(f, "profiles  about {events} of {}, each read once", self.scan)?;
+        }
         for table in &self.tables {
             let partitioned = if table.partitioned { ", partitioned" } else { "" };
             writeln!(f, "join      {} (about {} rows): {}{partitioned}", table.table, table.rows, table.strategy)?;
@@ -181,7 +191,11 @@ impl Plan {
         let tables = (0..layout.dims.len()).filter_map(plan).collect();
         let PlannerHints { threads, ordered, seek_threshold, .. } = hints;
         let partition_bytes = hints.memory / layout.dims.len().max(1) / (threads + 1);
-        Self { estimates, tables, threads, ordered, partition_rows, partition_bytes, seek_threshold }
+        let scan = match &layout.driver {
+            Driver::Events => EVENTS.to_owned(),
+            Driver::Profiles(kind) => kind.to_string(),
+        };
+        Self { scan, estimates, tables, threads, ordered, partition_rows, partition_bytes, seek_threshold }
     }
 
     /// Events skipped one by one before the scan seeks to the next user that the runtime filter keeps, where it keeps

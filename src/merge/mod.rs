@@ -29,10 +29,10 @@
 pub(crate) mod laws;
 mod present;
 mod runs;
-mod union;
+mod unite;
 
 use runs::{Runs, decode};
-use union::united;
+use unite::united;
 
 use crate::codec::{self, ChainBytes, Entry, Operand, OperandWriter, write_op, write_set_list, write_union};
 use crate::error::Result;

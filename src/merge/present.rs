@@ -6,7 +6,7 @@
 //! texts are united, and a value without a lane is copied. Other long lists, and objects, are decoded and composed.
 
 use super::runs::decode;
-use super::union::united;
+use super::unite::united;
 use crate::codec::{
     ChainBytes, ListLane, ValueBytes, ValueKind, write_op, write_set, write_set_list, write_set_number,
 };

@@ -293,6 +293,13 @@ fn profiles_are_counted_alone() {
     let csv = bench.run(&["count", "--by", "plan", "--format", "csv"]).ok();
     assert_eq!(csv, "user.plan,count\npro,2\nfree,1\n,1\n");
 
+    let explain = |args: &[&str]| bench.run(&[&["count", "--explain"], args].concat());
+    let plan = explain(&["--by", "plan", "--where", r#"user["age"] > 30"#]).ok();
+    assert!(plan.starts_with("profiles  about 4 of users, each read once\n") && plan.contains("1 thread"), "{plan}");
+    let plan: Json = serde_json::from_str(&explain(&["--group", "company", "--format", "json"]).ok()).unwrap();
+    assert_eq!((&plan["scan"], &plan["estimates"]["events"]), (&json!("group:company"), &json!(1)));
+    explain(&["--format", "csv"]).failed(&["--explain is no table"]);
+
     // A name that no profile has is an error that lists those there are, also where it is measured.
     for args in [["--by", "plam"], ["--sum", "plam"], ["--by", "user.plan"]] {
         bench.run(&[&["count"], &args[..]].concat()).failed(&["no profile has this property", args[1], "plan"]);

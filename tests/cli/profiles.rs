@@ -399,6 +399,11 @@ fn one_process_writes_and_others_read() {
     for args in [vec!["import", HISTORY], vec!["update", ALICE], vec!["compact"], vec!["delete", "alice"]] {
         bench.run(&args).failed(&["in use", "another process", "store"]);
     }
+    let writer = format!("pid={}", std::process::id());
+    bench.run(&["backup", "backups"]).failed(&["in use", &writer, "store", "Db::backup", "--wait", "export"]);
+    assert!(!bench.path("backups").exists());
+    db.backup(bench.path("backups")).unwrap();
+    assert_eq!(bench.run(&["backup", "verify", "backups"]).ok().lines().count(), 1);
     assert_eq!(bench.run(&["list"]).ok(), "{\"$distinct_id\":\"alice\",\"x\":1}\n");
     db.users().update("alice", Update::new().add("x", 1).ignore_time()).unwrap();
     assert_eq!(bench.run(&["get", "alice"]).ok(), "{\"$distinct_id\":\"alice\",\"$properties\":{\"x\":2}}\n");

@@ -384,6 +384,9 @@ pub(crate) struct CountArgs {
     /// Memory for the buckets. Default: 512.
     #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u16).range(1..=4095))]
     pub(crate) memory: Option<u16>,
+    /// Print the plan instead of running it.
+    #[arg(long)]
+    pub(crate) explain: bool,
     #[command(flatten)]
     pub(crate) shape: Shape,
 }

@@ -5,13 +5,16 @@ use std::process::ExitCode;
 
 use profiledb::{Backup, Db, Timestamp, Value};
 
+use crate::bar::Spinner;
 use crate::failure::{Failure, SOME_WRONG};
 use crate::open;
 use crate::print::{self, Format, Named, RowPrinter};
 
 /// Creates a backup in a directory of backups, and prints it.
 pub(crate) fn backup(dir: &Path, to: &Path) -> Result<(), Failure> {
-    print::line(&open::to_write(dir)?.backup(to)?)
+    let db = open::to_back_up(dir)?;
+    let made = Spinner::new("copying").during(|| db.backup(to))?;
+    print::line(&made)
 }
 
 /// Restores a store from the newest backup, or from the one with this id, and prints which one that was.

@@ -7,6 +7,7 @@ use profiledb::join::{Answer, Breakdown, Field, GroupBy, Measure};
 use profiledb::{Kind, Number, Value};
 
 use crate::args::CountArgs;
+use crate::bar::Spinner;
 use crate::failure::Failure;
 use crate::get;
 use crate::join;
@@ -35,16 +36,21 @@ pub(crate) fn run(dir: &Path, count: &CountArgs) -> Result<(), Failure> {
         Ok(Breakdown::new(field(names::property(name.trim())?)?).intervals(width)?)
     })?;
     let measures = count.measures.read(|text| field(names::property(text)?))?;
+    let explained = join::explained(count.explain, &count.shape)?;
     let db = open::to_read(dir)?;
     known::table(&db, &kind)?;
     let snapshot = db.snapshot();
     let query = snapshot.profiles(&kind);
     let query = filter.into_iter().fold(query, |query, expr| query.filter(expr));
     let query = measures.iter().cloned().fold(query.group_by(by.clone()), GroupBy::measure);
+    if let Some(format) = explained {
+        return join::explain(&query.explain()?, format);
+    }
     let query = count.top.into_iter().fold(query, GroupBy::top);
     let query = count.buckets_max.into_iter().fold(query, GroupBy::buckets_max);
     let memory = count.memory.map(|memory| usize::from(memory) << 20);
-    let answer = memory.into_iter().fold(query, GroupBy::memory_bytes).answer()?;
+    let query = memory.into_iter().fold(query, GroupBy::memory_bytes);
+    let answer = Spinner::new("counting").during(|| query.answer())?;
     join::buckets(&answer, count.shape.format())?;
     let unseen = unseen(&kind, &by, &measures, &answer);
     if unseen.is_empty() { Ok(()) } else { known::columns(&snapshot.table(&kind), &unseen) }

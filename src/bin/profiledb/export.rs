@@ -10,6 +10,7 @@ use profiledb::ingest::Exported;
 use profiledb::{Damage, Db, Kind, Profile, ProfileKey, Salvaged};
 
 use crate::args::ExportArgs;
+use crate::bar::Spinner;
 use crate::failure::{Failure, SOME_WRONG};
 use crate::get;
 use crate::known;
@@ -29,27 +30,32 @@ pub(crate) fn run(dir: &Path, export: &ExportArgs) -> Result<ExitCode, Failure> 
     only.as_ref().map_or(Ok(()), |kind| known::table(&db, kind))?;
     let kinds = only.map_or_else(|| db.kinds(), |kind| vec![kind]);
     let is_gzip = output.has_extension("gz");
+    let spinner = if output.is_stdout() { Spinner::beside_lines("exporting") } else { Spinner::new("exporting") };
     let mut out = output.create()?;
     let damaged = if is_gzip {
         let mut gzip = GzEncoder::new(&mut out, Compression::default());
-        let damaged = write(&db, &kinds, export.salvage, &mut gzip)?;
+        let damaged = write(&db, &kinds, export.salvage, &mut gzip, &spinner)?;
         gzip.finish()?;
         damaged
     } else {
-        write(&db, &kinds, export.salvage, &mut out)?
+        write(&db, &kinds, export.salvage, &mut out, &spinner)?
     };
     out.finish()?;
     Ok(if damaged == 0 { ExitCode::SUCCESS } else { ExitCode::from(SOME_WRONG) })
 }
 
 /// Writes all profiles, or all that can be read. Returns how many rows or ranges cannot.
-fn write(db: &Db, kinds: &[Kind], salvage: bool, out: &mut impl Write) -> Result<u64, Failure> {
-    let (snapshot, mut damaged) = (db.snapshot(), 0);
+fn write(db: &Db, kinds: &[Kind], salvage: bool, out: &mut impl Write, spinner: &Spinner) -> Result<u64, Failure> {
+    let (snapshot, mut damaged, mut written) = (db.snapshot(), 0, 0);
     let mut line = |kind: &Kind, id: String, profile: &Profile| -> Result<(), Failure> {
         let key = ProfileKey::new(kind.clone(), id)?;
-        get::warn_of_damage(profile, &key);
+        if !profile.quarantine().is_empty() || profile.first_event_is_damaged() {
+            spinner.suspend(|| get::warn_of_damage(profile, &key));
+        }
         let mut line = serde_json::to_vec(&Exported::new(&key, profile))?;
         line.push(b'\n');
+        written += 1;
+        spinner.count(written, "profiles");
         Ok(out.write_all(&line)?)
     };
     for kind in kinds {
@@ -58,7 +64,7 @@ fn write(db: &Db, kinds: &[Kind], salvage: bool, out: &mut impl Write) -> Result
                 Salvaged::Item((id, profile)) => line(kind, id, &profile),
                 Salvaged::Damage(damage) => {
                     damaged += 1;
-                    report_damage(&damage)
+                    spinner.suspend(|| report_damage(&damage))
                 }
             })?;
             continue;

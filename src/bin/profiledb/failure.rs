@@ -27,6 +27,11 @@ impl Failure {
         Self { message: format!("{doing}: {}", self.message), ..self }
     }
 
+    /// Adds what to do about it.
+    pub(crate) fn then(self, advice: &str) -> Self {
+        Self { message: format!("{}; {advice}", self.message), ..self }
+    }
+
     pub(crate) fn is_broken_pipe(&self) -> bool {
         self.is_broken_pipe
     }

@@ -6,7 +6,8 @@ use std::path::Path;
 use profiledb::join::{Answer, Breakdown, Field, GroupBy, Join as Query, Measure, Plan, Strategy};
 use profiledb::{Db, Error, Number, Value};
 
-use crate::args::{JoinArgs, Way};
+use crate::args::{JoinArgs, Shape, Way};
+use crate::bar::Spinner;
 use crate::escape::harmless;
 use crate::failure::Failure;
 use crate::known;
@@ -41,9 +42,7 @@ impl Output {
 /// Runs the query and prints its result.
 pub(crate) fn run(dir: &Path, join: &JoinArgs) -> Result<(), Failure> {
     let (scope, output) = (join.scope.read()?, Output::read(join)?);
-    if join.explain && join.shape.given() == Some(Format::Csv) {
-        return Err(Failure::new("--explain is no table: without --format it prints text, with json or ndjson JSON"));
-    }
+    let explained = explained(join.explain, &join.shape)?;
     let db = open::to_read(dir)?;
     let snapshot = db.snapshot();
     let query = scope.of(joined(snapshot.join(), join));
@@ -51,8 +50,8 @@ pub(crate) fn run(dir: &Path, join: &JoinArgs) -> Result<(), Failure> {
     match output {
         Output::Rows(fields) => {
             let query = query.select(&fields);
-            if join.explain {
-                return explain(&query.explain().map_err(refused)?, join.shape.given());
+            if let Some(format) = explained {
+                return explain(&query.explain().map_err(refused)?, format);
             }
             if rows(&query, &fields, join, refused)? > 0 {
                 return Ok(());
@@ -60,14 +59,14 @@ pub(crate) fn run(dir: &Path, join: &JoinArgs) -> Result<(), Failure> {
         }
         Output::Buckets(by, measures) => {
             let query = measures.into_iter().fold(query.group_by(by), GroupBy::measure);
-            if join.explain {
-                return explain(&query.explain().map_err(refused)?, join.shape.given());
+            if let Some(format) = explained {
+                return explain(&query.explain().map_err(refused)?, format);
             }
             let query = join.top.into_iter().fold(query, GroupBy::top);
             let query = join.buckets_max.into_iter().fold(query, GroupBy::buckets_max);
             let memory = join.memory.map(|memory| usize::from(memory) << 20).filter(|memory| *memory > BUCKETS_MEMORY);
             let query = memory.into_iter().fold(query, GroupBy::memory_bytes);
-            let answer = query.answer().map_err(refused)?;
+            let answer = Spinner::new("joining").during(|| query.answer()).map_err(refused)?;
             buckets(&answer, join.shape.format())?;
             let is_nothing = |value: &Value| value.is_null() || value.as_number().is_some_and(Number::is_zero);
             if answer.buckets().iter().any(|bucket| !bucket.measures.iter().all(is_nothing)) {
@@ -143,7 +142,16 @@ fn refusal(error: Error, db: &Db) -> Failure {
     Failure::new(format!("{}; {}", error.message(), known::groups(db)))
 }
 
-fn explain(plan: &Plan, format: Option<Format>) -> Result<(), Failure> {
+/// With `--explain`, the format in which a plan is printed, if one was requested.
+pub(crate) fn explained(explain: bool, shape: &Shape) -> Result<Option<Option<Format>>, Failure> {
+    if explain && shape.given() == Some(Format::Csv) {
+        return Err(Failure::new("--explain is no table: without --format it prints text, with json or ndjson JSON"));
+    }
+    Ok(explain.then(|| shape.given()))
+}
+
+/// Prints a plan.
+pub(crate) fn explain(plan: &Plan, format: Option<Format>) -> Result<(), Failure> {
     let mut out = print::stdout();
     match format {
         Some(Format::Json) => writeln!(out, "{}", serde_json::to_string_pretty(plan)?)?,
@@ -166,6 +174,7 @@ fn rows(query: &Query, fields: &[Field], join: &JoinArgs, refused: impl Fn(Error
     let mut rows = query.rows().map_err(refused)?;
     let columns = ["event", "time", "distinct_id"].into_iter().chain(names.iter().map(String::as_str));
     let mut out = RowPrinter::new(format, columns)?.fit().in_words().hint("--select picks, --format json prints all");
+    let spinner = Spinner::beside_lines("joining");
     for row in rows.by_ref().take(limit) {
         let row = row?;
         let mut cells: Vec<Named<'_>> = vec![
@@ -176,7 +185,9 @@ fn rows(query: &Query, fields: &[Field], join: &JoinArgs, refused: impl Fn(Error
         cells.extend(names.iter().enumerate().map(|(at, name)| (name.as_str(), row.get(at).unwrap_or_default())));
         out.row(&cells)?;
         count += 1;
+        spinner.count(count, "events");
     }
+    drop(spinner);
     out.end()?;
     if join.limit.is_none() && limit < usize::MAX && rows.next().is_some() {
         let _ = writeln!(io::stderr(), "the first {limit} events; --limit N prints more, --by FIELD groups them");
@@ -187,9 +198,7 @@ fn rows(query: &Query, fields: &[Field], join: &JoinArgs, refused: impl Fn(Error
 /// Prints buckets.
 pub(crate) fn buckets(answer: &Answer, format: Format) -> Result<(), Failure> {
     if format == Format::Table {
-        let mut out = print::stdout();
-        write!(out, "{}", print::table(answer))?;
-        return Ok(out.flush()?);
+        return print::fitted(answer);
     }
     let names: Vec<&String> = answer.by().iter().chain(answer.measures()).collect();
     let mut rows = RowPrinter::new(format, names.iter().copied())?;

@@ -32,6 +32,23 @@ pub(crate) fn to_write(dir: &Path) -> Result<Db, Failure> {
 
 /// Opens a store for writing. A missing or empty directory becomes a store.
 pub(crate) fn or_create(settings: Builder, dir: &Path) -> Result<Db, Failure> {
+    attempt(&settings, dir).map_err(|error| explain(error, dir))
+}
+
+/// Opens an existing store for a backup.
+pub(crate) fn to_back_up(dir: &Path) -> Result<Db, Failure> {
+    attempt(&Db::builder().create(false), dir).map_err(|error| match error.is_in_use() {
+        true => Failure::from(error).then(
+            "only the process that writes to a store can back it up meanwhile, by Db::backup; otherwise end that \
+             process first (--wait SECONDS waits for its end), or read the store while it runs, by \
+             \"profiledb export\" and \"profiledb events\"",
+        ),
+        false => explain(error, dir),
+    })
+}
+
+/// Opens a store, as soon as no other process writes to it, if `--wait` says so.
+fn attempt(settings: &Builder, dir: &Path) -> Result<Db, Error> {
     let started = Instant::now();
     let wait = WAIT.get().copied().unwrap_or_default();
     loop {
@@ -41,7 +58,7 @@ pub(crate) fn or_create(settings: Builder, dir: &Path) -> Result<Db, Failure> {
                 warn_of_truncated(&db);
                 return Ok(db);
             }
-            Err(error) => return Err(explain(error, dir)),
+            Err(error) => return Err(error),
         }
     }
 }

@@ -103,6 +103,11 @@ impl OutputPath {
         Ok(OutputFile { sink: BufWriter::new(sink), output: self })
     }
 
+    /// Whether it is the standard output.
+    pub(crate) fn is_stdout(&self) -> bool {
+        matches!(self.target, Target::Stdout)
+    }
+
     /// Whether the name ends so.
     pub(crate) fn has_extension(&self, extension: &str) -> bool {
         self.path().and_then(Path::extension).is_some_and(|found| found == extension)

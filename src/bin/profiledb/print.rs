@@ -104,7 +104,7 @@ impl RowPrinter {
 
     /// Cuts a table to the width of the terminal, if there is one.
     pub(crate) fn fit(mut self) -> Self {
-        self.width = io::stdout().is_terminal().then(|| usize::from(console::Term::stdout().size().1));
+        self.width = terminal_width();
         self
     }
 
@@ -161,12 +161,11 @@ impl RowPrinter {
             Format::Json => self.out.write_all(if self.rows == 0 { b"[]\n" } else { b"\n]\n" })?,
             Format::Table if self.rows == 0 => self.out.write_all(b"no rows\n")?,
             Format::Table => {
-                let (table, left_out) = draw(&self.columns, &self.table, self.width, self.words);
+                let room = self.width.map(|width| Room { width, cells: &CELL_WIDTHS });
+                let (table, left_out) = draw(&self.columns, &self.table, room, self.words);
                 self.out.write_all(table.as_bytes())?;
                 self.out.flush()?;
-                if !left_out.is_empty() {
-                    let _ = writeln!(io::stderr(), "too wide for {}; {}", harmless(&left_out.join(", ")), self.hint);
-                }
+                report_left_out(&left_out, self.hint);
             }
             Format::Ndjson | Format::Csv => {}
         }
@@ -192,26 +191,65 @@ fn record(cells: &[Cow<'_, str>]) -> Result<Vec<u8>, Failure> {
 /// A wide cell is cut to this on a terminal, and to less when there are many.
 const CELL_WIDTHS: [usize; 3] = [48, 32, 20];
 
+/// The same for an answer, whose last columns are its measures.
+const ANSWER_WIDTHS: [usize; 5] = [48, 32, 20, 12, 8];
+
 const GAP: u16 = 2;
 
 /// An answer as a table, as wide as it is.
 pub(crate) fn table(answer: &Answer) -> String {
+    // Without a width every column fits.
+    drawn(answer, None).0
+}
+
+/// Prints an answer as a table, cut to the width of the terminal, if there is one.
+pub(crate) fn fitted(answer: &Answer) -> Result<(), Failure> {
+    let (table, left_out) = drawn(answer, terminal_width());
+    let mut out = stdout();
+    out.write_all(table.as_bytes())?;
+    out.flush()?;
+    report_left_out(&left_out, "--format json prints all");
+    Ok(())
+}
+
+fn drawn(answer: &Answer, width: Option<usize>) -> (String, Vec<String>) {
     let columns: Vec<String> = answer.by().iter().chain(answer.measures()).cloned().collect();
     let row = |bucket: &Bucket| bucket.by.iter().cloned().chain(bucket.measures.iter().cloned().map(Some)).collect();
     let rows: Vec<Vec<Option<Value>>> = answer.buckets().iter().map(row).collect();
-    // Without a width every column fits.
-    let (mut table, _) = draw(&columns, &rows, None, IN_WORDS);
+    let room = width.map(|width| Room { width, cells: &ANSWER_WIDTHS });
+    let (mut table, left_out) = draw(&columns, &rows, room, IN_WORDS);
     if answer.total() > rows.len() {
         table.push_str(&format!("and {} more\n", answer.total() - rows.len()));
     }
-    table
+    (table, left_out.into_iter().map(str::to_owned).collect())
+}
+
+/// The width of the terminal that the standard output is, if it is one.
+fn terminal_width() -> Option<usize> {
+    io::stdout().is_terminal().then(|| usize::from(console::Term::stdout().size().1))
+}
+
+/// Names the columns that a table had no room for.
+fn report_left_out(columns: &[impl AsRef<str>], hint: &str) {
+    if !columns.is_empty() {
+        let names: Vec<&str> = columns.iter().map(AsRef::as_ref).collect();
+        let _ = writeln!(io::stderr(), "too wide for {}; {hint}", harmless(&names.join(", ")));
+    }
+}
+
+/// The room for a table.
+#[derive(Clone, Copy)]
+struct Room {
+    width: usize,
+    /// What cells are cut to, the widest first.
+    cells: &'static [usize],
 }
 
 /// Draws a table, and returns the columns that did not fit.
 fn draw<'c>(
     columns: &'c [String],
     rows: &[Vec<Option<Value>>],
-    width: Option<usize>,
+    room: Option<Room>,
     words: Words,
 ) -> (String, Vec<&'c str>) {
     let row = |row: &Vec<Option<Value>>| row.iter().map(|value| shown(value.as_ref(), words)).collect();
@@ -223,11 +261,12 @@ fn draw<'c>(
     };
     let natural: Vec<usize> = heads.iter().enumerate().map(natural).collect();
     let total = |cap: usize| natural.iter().map(|width| width.min(&cap) + usize::from(GAP)).sum::<usize>();
-    let (cap, room) = match width {
+    let (cap, room) = match room {
         None => (usize::MAX, usize::MAX),
-        Some(room) => {
-            let narrowest = CELL_WIDTHS[CELL_WIDTHS.len() - 1];
-            (CELL_WIDTHS.into_iter().find(|cap| total(*cap) <= room).unwrap_or(narrowest), room)
+        Some(Room { width, cells }) => {
+            // The gap after the last column is not printed.
+            let fits = |cap: &&usize| total(**cap) <= width + usize::from(GAP);
+            (cells.iter().find(fits).or(cells.last()).copied().unwrap_or(usize::MAX), width)
         }
     };
     let mut used = 0;
@@ -299,5 +338,27 @@ mod tests {
         assert!(columns_wide.iter().all(|width| *width == columns_wide[0]), "{table}");
         let expected = ["event.\u{5730}\u{57df}\\u{1b}[2J  count", "\u{6771}\u{4eac}", "a\\nb", "(not set)"];
         assert!(table.lines().zip(expected).all(|(line, head)| line.starts_with(head)), "{table}");
+    }
+
+    #[test]
+    fn a_table_is_cut_to_its_room_and_an_answer_keeps_its_measures() {
+        let columns = ["user.\u{5730}\u{57df}", "event.path", "count"].map(str::to_owned);
+        let row =
+            vec![Some("\u{6771}\u{4eac}".repeat(20).into()), Some("/a/long/path".repeat(9).into()), Some(7.into())];
+        for (width, cells, left_out) in [
+            (200, &ANSWER_WIDTHS[..], 0),
+            (80, &ANSWER_WIDTHS, 0),
+            (40, &ANSWER_WIDTHS, 0),
+            (26, &ANSWER_WIDTHS, 0),
+            (12, &ANSWER_WIDTHS, 2),
+            (40, &CELL_WIDTHS, 2),
+        ] {
+            let cells: &'static [usize] = if cells.len() == 3 { &CELL_WIDTHS } else { &ANSWER_WIDTHS };
+            let (table, left) = draw(&columns, std::slice::from_ref(&row), Some(Room { width, cells }), IN_WORDS);
+            let widest = table.lines().map(console::measure_text_width).max();
+            assert!(widest <= Some(width), "{width}: {table}");
+            assert_eq!(left.len(), left_out, "{width}: {table}");
+            assert!(left_out > 0 || table.ends_with("7\n"), "{table}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use profiledb::{CheckReport, Damage, Kind, TableReport};
 use serde::Serialize;
 
+use crate::bar::Spinner;
 use crate::escape::harmless;
 use crate::failure::{Failure, SOME_WRONG};
 use crate::open;
@@ -64,6 +65,7 @@ struct Checked<'r> {
 /// anew before.
 pub(crate) fn check(dir: &Path, rebuild: bool, format: Format) -> Result<ExitCode, Failure> {
     let db = if rebuild { open::to_write(dir)? } else { open::to_read(dir)? };
+    let spinner = Spinner::new("reading everything");
     let mut report = db.check()?;
     if rebuild {
         let damage = report.tables.iter().flat_map(|table| &table.damage);
@@ -77,6 +79,7 @@ pub(crate) fn check(dir: &Path, rebuild: bool, format: Format) -> Result<ExitCod
             report = db.check()?;
         }
     }
+    drop(spinner);
     let sound = report.is_sound();
     let checked = Checked { sound, report: &report };
     let printed = match format {

@@ -9,7 +9,7 @@ use profiledb::{Batch, Change, Db, Durability, Kind, ProfileKey};
 use serde::Serialize;
 
 use crate::args::UpdateArgs;
-use crate::bar;
+use crate::bar::{self, Spinner};
 use crate::failure::Failure;
 use crate::format::Json;
 use crate::import::{self, InputQueue, RecordReport};
@@ -65,7 +65,7 @@ pub(crate) fn compact(dir: &Path) -> Result<(), Failure> {
     db.flush()?;
     let bytes = || db.stats().tables.iter().map(|table| table.sst_bytes).sum();
     let (started, bytes_before) = (Instant::now(), bytes());
-    db.compact()?;
+    Spinner::new("compacting").during(|| db.compact())?;
     let seconds = import::rounded(started.elapsed().as_secs_f64());
     print::line(&Compacted { tables: db.kinds().len(), bytes_before, bytes_after: bytes(), seconds })
 }

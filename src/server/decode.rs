@@ -39,25 +39,29 @@ pub(super) struct Decoded {
     pub(super) params: Params,
     /// The JSON text, empty if there is none, or what is wrong with it.
     pub(super) data: Result<Bytes, String>,
+    /// Halves of characters that were replaced.
+    pub(super) replaced: usize,
 }
 
 /// Decodes a request. The body is inflated already.
 pub(super) fn decode(query: &str, headers: &HeaderMap, body: Bytes) -> Decoded {
     let mut params = Params::parse(query.as_bytes());
     if is_json(&body) {
-        return Decoded { params, data: Ok(body) };
+        return Decoded { params, data: Ok(body), replaced: 0 };
     }
     params.extend(&body);
+    let mut replaced = 0;
+    let mut unwrap = |data: &[u8], params: &Params| unwrap(data, params.is_on("strict"), &mut replaced);
     let data = match params.take("data") {
-        Some(data) => unwrap(&data),
+        Some(data) => unwrap(&data, &params),
         // The parser says what is wrong with it.
         None if says_json(headers) => Ok(body),
         None if [&b"eyJ"[..], b"W3s", b"W10", b"e30"].iter().any(|start| body.trim_ascii().starts_with(start)) => {
-            unwrap(&body)
+            unwrap(&body, &params)
         }
         None => Ok(Bytes::new()),
     };
-    Decoded { params, data }
+    Decoded { params, data, replaced }
 }
 
 /// Whether a body is compressed, in whatever way.
@@ -141,7 +145,7 @@ fn says_json(headers: &HeaderMap) -> bool {
 
 /// The JSON of `data`, which may be in base64: with the URL alphabet, without padding, or with `+` turned into a space
 /// because it was not escaped.
-fn unwrap(data: &[u8]) -> Result<Bytes, String> {
+fn unwrap(data: &[u8], strict: bool, replaced: &mut usize) -> Result<Bytes, String> {
     let data = data.trim_ascii();
     if data.is_empty() || is_json(data) {
         return Ok(Bytes::copy_from_slice(data));
@@ -154,7 +158,39 @@ fn unwrap(data: &[u8]) -> Result<Bytes, String> {
     };
     let text: Vec<u8> = data.iter().filter_map(to_standard).collect();
     let decoded = BASE64.decode(text).map_err(|_| "data is neither json nor base64 of json".to_owned())?;
-    Ok(decoded.into())
+    Ok(utf8_of(decoded, strict, replaced).into())
+}
+
+/// Texts in base64 from the browser library are in CESU-8: it encodes each half of a surrogate pair on its own. This is
+/// the same text in UTF-8. A half without the other, where the library has cut a text, is replaced, or left as it is
+/// under strict rules.
+fn utf8_of(text: Vec<u8>, strict: bool, replaced: &mut usize) -> Vec<u8> {
+    if std::str::from_utf8(&text).is_ok() {
+        return text;
+    }
+    let mut utf8 = Vec::with_capacity(text.len());
+    let mut rest = &*text;
+    loop {
+        let (character, after) = match rest {
+            [0xed, a @ 0xa0..=0xaf, b @ 0x80..=0xbf, 0xed, c @ 0xb0..=0xbf, d @ 0x80..=0xbf, after @ ..] => {
+                let half = |high: u8, low: u8| u32::from(high & 0x0f) << 6 | u32::from(low & 0x3f);
+                (char::from_u32(0x1_0000 + (half(*a, *b) << 10 | half(*c, *d))), after)
+            }
+            [0xed, 0xa0..=0xbf, 0x80..=0xbf, after @ ..] if !strict => {
+                *replaced += 1;
+                (Some(char::REPLACEMENT_CHARACTER), after)
+            }
+            [byte, after @ ..] => {
+                utf8.push(*byte);
+                (None, after)
+            }
+            [] => return utf8,
+        };
+        if let Some(character) = character {
+            utf8.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        rest = after;
+    }
 }
 
 #[cfg(test)]
@@ -194,6 +230,32 @@ mod tests {
         // Not valid in UTF-8: the parser of records refuses it, and it is not replaced.
         let body = Bytes::from_static(b"data=%7B%22a%22%3A%22%ff%22%7D");
         assert_eq!(&*decode("", &HeaderMap::new(), body).data.unwrap(), b"{\"a\":\"\xff\"}");
+    }
+
+    #[test]
+    fn halves_of_characters_become_characters() {
+        let read = |units: &[u16], strict: bool| {
+            let low = |unit: u16| unit.to_le_bytes()[0];
+            let cesu = units.iter().flat_map(|unit| match *unit {
+                0..0x80 => vec![low(*unit)],
+                0x80..0x800 => vec![low(unit >> 6) | 0xc0, low(unit & 0x3f) | 0x80],
+                _ => vec![low(unit >> 12) | 0xe0, low(unit >> 6 & 0x3f) | 0x80, low(unit & 0x3f) | 0x80],
+            });
+            let mut replaced = 0;
+            (utf8_of(cesu.collect(), strict, &mut replaced), replaced)
+        };
+        for c in ('\0'..char::MAX).step_by(7).chain(['\u{d7ff}', '\u{e000}', '\u{ffff}', '\u{10000}', char::MAX]) {
+            let text = format!("a{c}{c}\u{e9}");
+            let units: Vec<u16> = text.encode_utf16().collect();
+            assert_eq!(read(&units, true), (text.into_bytes(), 0));
+        }
+        let cut = [0x61, 0xd83d, 0x62, 0xde00, 0xd83d, 0xd83d, 0xde00];
+        assert_eq!(read(&cut, false), (String::from_utf16_lossy(&cut).into_bytes(), 3));
+        assert!(std::str::from_utf8(&read(&cut, true).0).is_err());
+        // Anything else that is no UTF-8 is left to be refused.
+        for bytes in [&b"\xff"[..], b"\xed", b"\xed\xa0", b"\xed\xa0\x41", b"\xc0\x80", b"\xf8"] {
+            assert_eq!(utf8_of(bytes.to_vec(), false, &mut 0), bytes);
+        }
     }
 
     #[test]

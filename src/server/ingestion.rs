@@ -102,7 +102,8 @@ async fn answer(
 ) -> Result<Response, Refusal> {
     let (body, buffered) = inflated(serving, &parts.headers, body, buffered).await?;
     let decoded = decode(parts.uri.query().unwrap_or_default(), &parts.headers, body);
-    let Decoded { params, data } = decoded;
+    let Decoded { params, data, replaced } = decoded;
+    serving.metrics.notes.fetch_add(replaced as u64, Ordering::Relaxed);
     let peer = parts.extensions.get::<Peer>().map(|Peer(address)| *address);
     let (endpoint, project) = match intake {
         Intake::Users => (Endpoint::Engage, None),

@@ -25,7 +25,7 @@ pub(super) struct Metrics {
     pub(super) events: AtomicU64,
     rejects: ByReason,
     ignored: ByReason,
-    notes: AtomicU64,
+    pub(super) notes: AtomicU64,
     refused: ByReason,
     cut: ByReason,
     pub(super) accepted: AtomicU64,

@@ -72,7 +72,7 @@ async fn answer(
     buffered: Buffered,
 ) -> Result<Response, Refusal> {
     let (body, buffered) = inflated(serving, &parts.headers, body, buffered).await?;
-    let Decoded { params, data } = decode(parts.uri.query().unwrap_or_default(), &parts.headers, body);
+    let Decoded { params, data, .. } = decode(parts.uri.query().unwrap_or_default(), &parts.headers, body);
     let data = data.map_err(Refusal::bad_request)?;
     let _turn = serving.turn_to_commit(data.len()).await?;
     let task = Arc::clone(serving);

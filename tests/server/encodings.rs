@@ -94,6 +94,25 @@ fn k71_to_k83_every_encoding() {
     }
 }
 
+/// The browser library encodes each half of a surrogate pair on its own before base64, and cuts texts between them.
+#[test]
+fn characters_beyond_16_bits_in_base64_of_the_browser() {
+    let server = TestServer::start();
+    let post = |path: &str, text: &[u8]| {
+        let update = [&br#"{"$distinct_id":"d","$set":{"a":""#[..], text, br#""}}"#].concat();
+        server.form(path, format!("data={}", percent(&base64(update)))).with(200)
+    };
+    assert_eq!(post("/engage", b"\xed\xa0\xbd\xed\xb8\x80!"), "1");
+    assert_eq!(server.user("d"), json!({"a": "\u{1f600}!"}));
+    assert_eq!(server.metric("profiledb_notes_total"), 0);
+    assert_eq!(post("/engage", b"x\xed\xa0\xbd"), "1");
+    assert_eq!(server.user("d"), json!({"a": "x\u{fffd}"}));
+    assert_eq!(server.metric("profiledb_notes_total"), 1);
+    assert!(post("/engage?strict=1", b"y\xed\xa0\xbd").contains("\"status\":0"));
+    assert_eq!(post("/engage", b"y\xff"), "0");
+    assert_eq!(server.user("d"), json!({"a": "x\u{fffd}"}));
+}
+
 #[test]
 fn http_as_old_clients_speak_it() {
     let server = TestServer::start();

@@ -146,6 +146,65 @@ fn projects_of_a_file_and_of_flags() {
     }
 }
 
+/// The file is read anew while the server runs, and each project may have one of its own.
+#[cfg(feature = "geoip")]
+#[test]
+fn places_of_files_that_change() {
+    const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/GeoLite2-City-Test.mmdb");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("places.mmdb");
+    std::fs::copy(DATA, &file).unwrap();
+    let renamed = |name: &[u8; 6]| {
+        let mut data = std::fs::read(DATA).unwrap();
+        let found: Vec<usize> = (0..data.len()).filter(|at| data[*at..].starts_with(b"London")).collect();
+        found.into_iter().for_each(|at| data[at..at + 6].copy_from_slice(name));
+        data
+    };
+    std::fs::write(dir.path().join("own.mmdb"), renamed(b"Nodnol")).unwrap();
+    let projects = dir.path().join("projects.toml");
+    let text = "[[project]]\ntoken = \"one\"\ndir = \"first\"\n\
+        [[project]]\ntoken = \"two\"\ndir = \"second\"\ngeoip = \"own.mmdb\"\n";
+    std::fs::write(&projects, text).unwrap();
+    let flags = ["--projects", projects.to_str().unwrap(), "--geoip", file.to_str().unwrap()];
+    let mut process = serve(&dir.path().join("unused"), &[&flags[..], &["--trusted-proxy", "127.0.0.1"]].concat());
+    let ask = |method: &str, path: &str, body: &str| {
+        let mut stream = TcpStream::connect(&process.address).unwrap();
+        let head =
+            format!("{method} {path} HTTP/1.0\r\nx-forwarded-for: 81.2.69.160\r\ncontent-length: {}", body.len());
+        write!(stream, "{head}\r\n\r\n{body}").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let set = |id: &str| {
+        let update = |token| format!(r#"{{"$token":"{token}","$distinct_id":"{id}","$set":{{}}}}"#);
+        let answer = ask("POST", "/engage", &format!("[{},{}]", update("one"), update("two")));
+        assert!(answer.ends_with("\r\n\r\n1"), "{answer}");
+    };
+    let loads = |count: u64| {
+        let started = Instant::now();
+        while !ask("GET", "/metrics", "").contains(&format!("\nprofiledb_geo_loads {count}\n")) {
+            assert!(started.elapsed() < Duration::from_secs(30), "the file is not read anew");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    loads(2);
+    set("before");
+    let next = dir.path().join("next");
+    std::fs::write(&next, renamed(b"Paris!")).unwrap();
+    std::fs::rename(&next, &file).unwrap();
+    loads(3);
+    set("after");
+    process.signal("TERM");
+    assert!(process.child.wait().unwrap().success());
+    for (name, before, after) in [("first", "London", "Paris!"), ("second", "Nodnol", "Nodnol")] {
+        let db = Db::open(dir.path().join(name)).unwrap();
+        for (id, city) in [("before", before), ("after", after)] {
+            assert_eq!(db.users().get_property(id, "$city").unwrap(), Some(city.into()), "{name} {id}");
+        }
+    }
+}
+
 /// A wrong setting is one line, without the secret in it.
 #[test]
 fn wrong_settings_are_named() {
@@ -161,6 +220,10 @@ fn wrong_settings_are_named() {
         (&["--trusted-proxy", "10.0.0.0/99"], "10.0.0.0/99"),
         (&["--tls-cert", "no-file", "--tls-key", "no-file"], "no-file"),
         (&["--listen", "192.0.2.1:1"], "192.0.2.1:1"),
+        #[cfg(feature = "geoip")]
+        (&["--geoip", "no-file"], "no-file"),
+        #[cfg(feature = "geoip")]
+        (&["--geoip", file.to_str().unwrap()], "projects.toml"),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_profiledb"))
             .args(["serve", "--db", store.to_str().unwrap()])

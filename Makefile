@@ -48,7 +48,7 @@ crash: setup ## every fault of the sweeps, 300 power cuts of each kind, 500 kill
 		$(CARGO) test $(FULL) --test engine_paths -- --nocapture crash:: power_loss::
 
 CLIENTS_DIR ?= $(or $(CARGO_TARGET_DIR),target)/clients
-test-clients: setup ## the official clients, from their registries, against a server; needs python3, node and npm
+test-clients: setup ## the official clients, from their registries, and schemathesis, against a server; needs python3, node and npm
 	$(CARGO) build $(FULL)
 	CLIENTS_DIR=$(abspath $(CLIENTS_DIR)) python3 tests/clients/run.py $(or $(CARGO_TARGET_DIR),target)/release/profiledb
 

@@ -350,3 +350,49 @@ fn k90_credentials_of_imports() {
         assert_eq!(server.request("POST", "/engage", &headers, body).with(200), "1", "{authorization}");
     }
 }
+
+/// Each project has a store and credentials of its own: those of one give no access to the other.
+#[test]
+fn credentials_of_one_project_write_to_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let second = open(&dir.path().join("store"));
+    let server = TestServer::of(|db| {
+        let first = Project::new(db).token("one").secret("s-one");
+        Server::builder().project(first).project(Project::new(second.clone()).token("two").secret("s-two"))
+    });
+    let event = |token: &str| {
+        format!(
+            r#"{{"event":"e","properties":{{"time":1700000000,"distinct_id":"a","$insert_id":"i","token":"{token}"}}}}"#
+        )
+    };
+    let body = format!("[{},{}]", event("one"), event("two"));
+    let headers = [("authorization", "Bearer s-one"), ("content-type", "application/json")];
+    let answer = server.request("POST", "/import?strict=1", &headers, body).value();
+    assert_eq!((&answer["num_records_imported"], &answer["failed_records"][0]["index"]), (&json!(1), &json!(1)));
+    assert_eq!((server.db.events().iter().count(), second.events().iter().count()), (1, 0));
+    assert_eq!(server.request("POST", "/api/csv?id=1", &headers, "a\n").value()["applied"], 1);
+    assert_eq!((server.db.users().iter().count(), second.users().iter().count()), (1, 0));
+    // Updates are routed by their tokens, in one request.
+    let update = |token: &str| format!(r#"{{"$token":"{token}","$distinct_id":"b","$set":{{"x":"{token}"}}}}"#);
+    assert_eq!(server.json("/engage", format!("[{},{}]", update("one"), update("two"))).with(200), "1");
+    assert_eq!(second.users().get_property("b", "x").unwrap(), Some("two".into()));
+    assert_eq!(server.user("b"), json!({"x": "one"}));
+}
+
+#[test]
+fn a_request_is_one_commit() {
+    let server = TestServer::start();
+    let list = |record: fn(usize) -> String| format!("[{}]", (0..500).map(record).collect::<Vec<_>>().join(","));
+    let update = list(|n| format!(r#"{{"$distinct_id":"u{n}","$set":{{"n":{n}}}}}"#));
+    let group = list(|n| format!(r#"{{"$group_key":"k","$group_id":"g{n}","$set":{{"n":{n}}}}}"#));
+    let event = list(|n| format!(r#"{{"event":"e","properties":{{"time":1700000000,"distinct_id":"u{n}"}}}}"#));
+    let message = list(|n| format!(r#"{{"type":"identify","userId":"s{n}","anonymousId":"a","traits":{{"n":{n}}}}}"#));
+    let batch = format!(r#"{{"batch":{message}}}"#);
+    for (path, body) in
+        [("/engage", &update), ("/groups", &group), ("/track", &event), ("/import", &event), ("/v1/batch", &batch)]
+    {
+        let commits = server.metric("profiledb_store_commits");
+        assert_eq!(server.json(path, body).status, 200, "{path}");
+        assert_eq!(server.metric("profiledb_store_commits"), commits + 1, "{path}");
+    }
+}

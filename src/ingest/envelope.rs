@@ -23,6 +23,8 @@ enum EnvelopeKey {
     Properties,
     Token,
     Ip,
+    Latitude,
+    Longitude,
     Operator(Operator),
     Ignored,
     Unknown(String),
@@ -39,10 +41,10 @@ impl EnvelopeKey {
             "$properties" => Self::Properties,
             "$token" => Self::Token,
             "$ip" => Self::Ip,
+            "$latitude" => Self::Latitude,
+            "$longitude" => Self::Longitude,
             // The store has no aliases. The others are added by client libraries.
             "$ignore_alias"
-            | "$latitude"
-            | "$longitude"
             | "$device_id"
             | "$user_id"
             | "$had_persisted_distinct_id"
@@ -65,6 +67,8 @@ pub(super) struct Envelope {
     pub(super) properties: Option<Value>,
     pub(super) token: Option<Value>,
     pub(super) ip: Option<Value>,
+    pub(super) latitude: Option<Value>,
+    pub(super) longitude: Option<Value>,
     /// Ascending by operator, each at most once.
     pub(super) operands: Vec<(Operator, Value)>,
     /// The keys without a meaning.
@@ -102,7 +106,7 @@ fn text_of(bytes: &[u8]) -> Result<&str, ParseError> {
 }
 
 impl Envelope {
-    /// Parses the text of an object, the token and the address only if requested: the store has neither.
+    /// Parses the text of an object, the token and the place only if requested: the store has neither.
     pub(super) fn from_slice(bytes: &[u8], has_origin: bool) -> Result<Self, ParseError> {
         let text = text_of(bytes)?;
         let is_altered = Cell::new(false);
@@ -138,6 +142,8 @@ impl Envelope {
             EnvelopeKey::Properties => &mut self.properties,
             EnvelopeKey::Token => &mut self.token,
             EnvelopeKey::Ip => &mut self.ip,
+            EnvelopeKey::Latitude => &mut self.latitude,
+            EnvelopeKey::Longitude => &mut self.longitude,
             EnvelopeKey::Operator(operator) => {
                 let count = self.operands.len();
                 self.operands.retain(|(other, _)| *other != operator);
@@ -207,7 +213,8 @@ impl<'de> Visitor<'de> for EnvelopeVisitor<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope, A::Error> {
         let mut envelope = Envelope::default();
         while let Some(key) = map.next_key_seed(KeySeed)? {
-            let is_origin = matches!(key, EnvelopeKey::Token | EnvelopeKey::Ip);
+            let is_origin =
+                matches!(key, EnvelopeKey::Token | EnvelopeKey::Ip | EnvelopeKey::Latitude | EnvelopeKey::Longitude);
             if matches!(key, EnvelopeKey::Ignored) || (is_origin && !self.has_origin) {
                 map.next_value::<IgnoredAny>()?;
             } else if !envelope.put(key, map.next_value_seed(self.seed)?) {

@@ -45,7 +45,7 @@
 //! a group; under any other operator it does nothing. Names that belong to the envelope or are computed (`$token`,
 //! `$distinct_id`, `$group_key`, `$group_id`, `$ip`, `$ignore_time`, `$last_seen`, `$mp_first_event_time`) are
 //! left out of an operand with a note: several client libraries put them there.
-//! `$ip`, `$ignore_alias`, `$latitude` and `$longitude` are accepted and have no effect.
+//! `$ip`, `$latitude` and `$longitude` are read as the [`Origin`] only. `$ignore_alias` is accepted and has no effect.
 //!
 //! | in an event                                    | lenient (the default)            | strict |
 //! |------------------------------------------------|----------------------------------|--------|

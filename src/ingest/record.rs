@@ -124,7 +124,12 @@ fn origin(envelope: &mut Envelope) -> Origin {
     // Several client libraries put the address among the properties.
     let inner = || sets.clone().find_map(|operand| operand.as_object()?.get("$ip").cloned());
     let ip = envelope.ip.take().or_else(inner);
-    Origin { sets: sets.any(|operand| !operand.is_null()), ..Origin::new(envelope.token.take(), ip) }
+    let coordinates = match (envelope.latitude.take(), envelope.longitude.take()) {
+        (Some(Value::Number(latitude)), Some(Value::Number(longitude))) => Some((latitude, longitude)),
+        _ => None,
+    };
+    let sets = sets.any(|operand| !operand.is_null());
+    Origin { sets, coordinates, ..Origin::new(envelope.token.take(), ip) }
 }
 
 /// Determines the key of the profile.

@@ -15,6 +15,13 @@ pub trait GeoLookup: Send + Sync {
     /// `$set` or `$set_once`. Other names are ignored.
     fn properties(&self, address: IpAddr) -> Vec<(&'static str, Value)>;
 
+    /// The same for coordinates, in degrees, which are within their ranges. They come before the address of a record.
+    /// Default: none, and the address decides.
+    fn near(&self, latitude: f64, longitude: f64) -> Vec<(&'static str, Value)> {
+        let _ = (latitude, longitude);
+        Vec::new()
+    }
+
     /// What happened to the database, for `/metrics`. Default: nothing.
     fn stats(&self) -> GeoStats {
         GeoStats::default()
@@ -61,17 +68,37 @@ pub(super) fn address(origin: &Origin, of_request: Option<IpAddr>) -> Option<IpA
     }
 }
 
-/// Adds the place of its address to an update of a user that has `$set` or `$set_once`. Properties that it sets itself
-/// win. What is not known of the new place is removed, so that no city is left in another country.
-pub(super) fn add_place(record: &mut Record, lookup: &dyn GeoLookup, of_request: Option<IpAddr>) {
-    let Change::Update(update) = &mut record.change else { return };
-    if !record.origin.sets || *record.key.kind() != Kind::User {
-        return;
+/// The place of coordinates. `$geo_source` says that it is not that of an address.
+fn place_near(lookup: &dyn GeoLookup, origin: &Origin) -> Vec<(&'static str, Value)> {
+    let Some((latitude, longitude)) = &origin.coordinates else { return Vec::new() };
+    let (latitude, longitude) = (latitude.as_f64(), longitude.as_f64());
+    if !(-90.0..=90.0).contains(&latitude) || !(-180.0..=180.0).contains(&longitude) {
+        return Vec::new();
     }
-    let Some(address) = address(&record.origin, of_request) else { return };
-    let mut place = lookup.properties(address);
+    let mut place = lookup.near(latitude, longitude);
+    if !place.is_empty() && !place.iter().any(|(name, _)| *name == "$geo_source") {
+        place.push(("$geo_source", "reverse_geocoding".into()));
+    }
+    place
+}
+
+/// Adds the place of its coordinates, or of its address, to an update of a user that has `$set` or `$set_once`.
+/// Properties that it sets itself win. What is not known of the new place is removed, so that no city is left in
+/// another country. Returns whether it has coordinates that had no effect.
+pub(super) fn add_place(record: &mut Record, lookup: Option<&dyn GeoLookup>, of_request: Option<IpAddr>) -> bool {
+    let Change::Update(update) = &mut record.change else { return false };
+    if !record.origin.sets || *record.key.kind() != Kind::User {
+        return record.origin.coordinates.is_some();
+    }
+    let mut place = lookup.map_or_else(Vec::new, |lookup| place_near(lookup, &record.origin));
+    let ignored = place.is_empty() && record.origin.coordinates.is_some();
+    if place.is_empty()
+        && let (Some(lookup), Some(address)) = (lookup, address(&record.origin, of_request))
+    {
+        place = lookup.properties(address);
+    }
     if place.is_empty() {
-        return;
+        return ignored;
     }
     for name in PLACE {
         let known = place.iter().position(|(known, _)| *known == name).map(|at| place.swap_remove(at).1);
@@ -79,4 +106,5 @@ pub(super) fn add_place(record: &mut Record, lookup: &dyn GeoLookup, of_request:
             *update = std::mem::take(update).op(name, known.map_or(Op::Unset, Op::Set));
         }
     }
+    ignored
 }

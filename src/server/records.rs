@@ -1,6 +1,7 @@
 //! Parsing of the records of a request into batches, one for each project that they name.
 
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 
 use axum::body::Bytes;
 
@@ -59,8 +60,9 @@ pub(super) fn updates(serving: &Serving, options: WireOptions, data: &Bytes) -> 
         match options.project(serving, record.origin.token.as_deref()) {
             Ok(index) => {
                 serving.metrics.noted(&record.notes);
-                if let Some(lookup) = serving.projects.get(index).and_then(|project| project.lookup.as_deref()) {
-                    add_place(&mut record, lookup, options.address);
+                let lookup = serving.projects.get(index).and_then(|project| project.lookup.as_deref());
+                if add_place(&mut record, lookup, options.address) {
+                    serving.metrics.notes.fetch_add(1, Ordering::Relaxed);
                 }
                 tally.batch(index).change(record.key, record.change);
             }

@@ -265,9 +265,8 @@ impl Messages<'_> {
             Ok(mut record) => {
                 self.serving.metrics.noted(&record.notes);
                 let project = self.serving.projects.get(self.project);
-                if let Some(lookup) = project.and_then(|project| project.lookup.as_deref()) {
-                    add_place(&mut record, lookup, self.address);
-                }
+                // Messages have no coordinates.
+                add_place(&mut record, project.and_then(|project| project.lookup.as_deref()), self.address);
                 self.tally.batch(self.project).change(record.key, record.change);
             }
             Err(reject) => self.reject(reject),

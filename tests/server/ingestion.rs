@@ -240,6 +240,12 @@ impl GeoLookup for Places {
     fn properties(&self, address: IpAddr) -> Vec<(&'static str, Value)> {
         vec![("$city", address.to_string().into()), ("$country_code", "XX".into())]
     }
+
+    fn near(&self, latitude: f64, longitude: f64) -> Vec<(&'static str, Value)> {
+        // There is no place in the south.
+        let city = (latitude >= 0.0).then(|| ("$city", format!("{latitude} {longitude}").into()));
+        city.into_iter().collect()
+    }
 }
 
 #[test]
@@ -395,4 +401,35 @@ fn a_request_is_one_commit() {
         assert_eq!(server.json(path, body).status, 200, "{path}");
         assert_eq!(server.metric("profiledb_store_commits"), commits + 1, "{path}");
     }
+}
+
+/// C.3: properties of the update, then coordinates, then the address of the record, then that of the request.
+#[test]
+fn coordinates_come_before_addresses() {
+    let server = TestServer::of(|db| {
+        Server::builder().project(Project::new(db).durability(Durability::Buffered).lookup(Arc::new(Places)))
+    });
+    let set = |update: &str| {
+        server.db.users().delete("d").unwrap();
+        assert_eq!(server.json("/engage", format!(r#"{{"$distinct_id":"d",{update}}}"#)).with(200), "1");
+        server.user("d")
+    };
+    let near = json!({"$city": "1.5 -180", "$geo_source": "reverse_geocoding"});
+    let here = r#""$latitude":1.5,"$longitude":-180"#;
+    assert_eq!(set(&format!(r#""$set":{{}},"$ip":"203.0.113.9",{here}"#)), near);
+    let own = json!({"$city": "own", "$geo_source": "reverse_geocoding"});
+    assert_eq!(set(&format!(r#""$set_once":{{"$city":"own"}},{here}"#)), own);
+    assert_eq!(server.metric("profiledb_notes_total"), 0);
+    // Without a place, the address decides, and it is counted that the coordinates had no effect.
+    let of_address = json!({"$city": "203.0.113.9", "$country_code": "XX"});
+    let south = r#""$latitude":-1,"$longitude":2"#;
+    for (notes, none) in [south, r#""$latitude":91,"$longitude":2"#].into_iter().enumerate() {
+        assert_eq!(set(&format!(r#""$set":{{}},"$ip":"203.0.113.9",{none}"#)), of_address, "{none}");
+        assert_eq!(server.metric("profiledb_notes_total"), notes as u64 + 1);
+    }
+    for half in [r#""$latitude":1.5"#, r#""$latitude":"1.5","$longitude":2"#, r#""$latitude":null,"$longitude":2"#] {
+        assert_eq!(set(&format!(r#""$set":{{}},"$ip":"203.0.113.9",{half}"#)), of_address, "{half}");
+    }
+    assert_eq!(set(&format!(r#""$add":{{"n":1}},{here}"#)), json!({"n": 1}));
+    assert_eq!(server.metric("profiledb_notes_total"), 3);
 }

@@ -99,6 +99,15 @@ fn what_the_store_rejects_is_rejected_alone() {
     assert_eq!(reject.record.as_deref(), input.lines().nth(1).map(str::as_bytes));
     assert_eq!(db.users().get_property("a", "p1").unwrap(), Some(2.into()));
 
+    // The text of a record is its own, also after one that was rejected before it came to the store.
+    let input = "7\n{\"$distinct_id\":\"b\",\"$set\":{\"p1\":1,\"p2\":1,\"p3\":1}}\n\
+                 {\"$distinct_id\":\"b\",\"$set\":{\"p4\":1}}\n";
+    let found = outcomes(db.importer(db.rules()).updates(input.as_bytes()));
+    assert_eq!(summary(&found), ["Some(1) 0 -", "Some(2) 1 b", "Some(3) 2 -"]);
+    for (at, line) in input.lines().enumerate().filter(|(at, _)| *at != 1) {
+        assert_eq!(found[at].as_ref().unwrap_err().record.as_deref(), Some(line.as_bytes()));
+    }
+
     // These rules have no clock, so only the store finds the second event to be in the future.
     let rules = Rules::new().limits(Limits::unbounded());
     let event = |id: &str, ahead: i64| {

@@ -85,6 +85,10 @@ const UPDATES: &[(&str, &[&str])] = &[
         r#"{"$group_key":"company","$group_id":null,"$set":{"a":1}}"#,
         &["refused $group_id: $group_id, missing or empty"],
     ),
+    (
+        r#"{"$distinct_id":null,"$group_key":"company","$group_id":"a","$set":{"a":1}}"#,
+        &["group:company/a", r#"= group:company/a {"a":1}"#],
+    ),
     // A data frame with a missing id writes all ids as floats, and a missing id as null or as NaN.
     (
         r#"{"$distinct_id":12345.0,"$set":{"plan":"pro"}} {"$distinct_id":12345,"$set":{"age":NaN}}"#,

@@ -181,6 +181,30 @@ fn is_limited<T>(result: Result<T>, setting: &str) {
     assert!(error.message().contains(&format!("GroupBy::{method}")), "{error}");
 }
 
+/// There are more buckets than an answer holds at once: the top ones may be among the first, the last, or in between.
+#[test]
+fn the_top_buckets_are_found_among_many() {
+    let mut memory = Memory::new();
+    let most = [(500, 5), (2_999, 4), (1_500, 3), (0, 2)];
+    for n in 0..3_000 {
+        let events = most.iter().find(|(at, _)| *at == n).map_or(1, |(_, events)| *events);
+        for at in 0..events {
+            memory.event(&event(n * 10 + at, &user(n)).set("n", n as u64));
+        }
+    }
+    let memory = Arc::new(memory);
+    for threads in [1, 3] {
+        let by_number = Join::new(Arc::clone(&memory) as Arc<_>).threads(threads).group_by(["event.n"]);
+        for top in [1, 3, 4, 1_100] {
+            let answer = by_number.clone().top(top).answer().unwrap();
+            let expected = most.map(|(n, events)| (Some(Value::from(n as u64)), Value::from(events as u64)));
+            let seen = answer.buckets().iter().map(|bucket| (bucket.by[0].clone(), bucket.measures[0].clone()));
+            assert!(seen.zip(expected).all(|(seen, expected)| seen == expected), "{top}: {:?}", answer.buckets());
+            assert_eq!((answer.buckets().len(), answer.total()), (top, 3_000));
+        }
+    }
+}
+
 #[test]
 fn buckets_are_bounded() {
     for threads in [1, 3] {

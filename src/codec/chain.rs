@@ -432,6 +432,23 @@ mod tests {
         }
 
         #[test]
+        fn a_union_of_equal_texts_is_not_canonical(texts in prop::collection::vec("[a-c]{0,2}", 1..14)) {
+            let encoded: Vec<Vec<u8>> = texts
+                .iter()
+                .map(|text| {
+                    let mut bytes = Vec::new();
+                    write_value(&mut bytes, &Value::from(text.as_str()));
+                    bytes
+                })
+                .collect();
+            let values: Vec<ValueBytes<'_>> = encoded.iter().map(|bytes| ValueBytes::new(bytes)).collect();
+            let mut bytes = Vec::new();
+            write_union(&mut bytes, &values);
+            let is_unique = texts.iter().enumerate().all(|(at, text)| !texts[..at].contains(text));
+            prop_assert_eq!(ChainBytes::check(&bytes).is_ok(), is_unique, "{:?}", texts);
+        }
+
+        #[test]
         fn one_operator_is_encoded_as_its_chain(op in any_op()) {
             let (mut direct, mut composed) = (Vec::new(), Vec::new());
             write_op(&mut direct, &op);

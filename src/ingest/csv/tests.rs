@@ -113,7 +113,21 @@ fn a_row_without_its_id_is_rejected() {
         [format!("{reason} line=2 field=\"$distinct_id\""), format!("{reason} line=3 field=\"$distinct_id\"")]
     );
     assert_eq!(rejected[1].record.as_deref(), Some(&b"\"\",z"[..]));
+    // Rejected rows count.
+    assert_eq!(rejected.iter().map(|reject| reject.index).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(rejects(&["map=1=$email", "map=2=a"], "a@x,1\n,2\n")[0].line, Some(2));
+}
+
+/// It may open on a later line of the row.
+#[test]
+fn after_a_quote_that_is_not_closed_reading_goes_on_with_the_second_line_of_the_row() {
+    let mut rows = RowSplitter::new(BufReader::new(&b"\"a\nb\",\"c\n1,2\n"[..]), b',', 100);
+    let mut seen = Vec::new();
+    while let Some(row) = rows.next().unwrap() {
+        let is_broken = matches!(row, CsvRow::Broken(_));
+        seen.push((is_broken, rows.line(), String::from_utf8_lossy(rows.last()).into_owned()));
+    }
+    assert_eq!(seen, [(true, 1, "\"a".into()), (true, 2, "b\",\"c".into()), (false, 3, "1,2".into())]);
 }
 
 #[test]

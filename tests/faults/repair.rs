@@ -100,6 +100,8 @@ fn assert_reported(left: Left, states: &[State], report: &RepairReport, found: &
     if report.is_lossless() {
         assert_eq!((commits, ahead.len()), (COMMITS, 0), "{what}: nothing is lost: {report:#?}");
     }
+    let dropped: u64 = report.files.iter().map(|file| file.commits_dropped).sum();
+    assert_eq!(report.commits_dropped, dropped, "{what}: {report:#?}");
     assert!(report.commits_dropped as usize <= logged.len() - 1 - report.commits_kept as usize, "{what}: {report:#?}");
     commits
 }

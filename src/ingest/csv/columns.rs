@@ -145,7 +145,13 @@ impl ColumnNames<'_> {
     /// The number of a column, counted from 0.
     fn find(&self, column: &str, option: &str) -> Result<usize> {
         let mut named = self.header.into_iter().flatten().enumerate().filter(|(_, name)| *name == column);
+        let number = column.parse().ok().filter(|number: &usize| (1..=self.count).contains(number));
         if let Some((index, _)) = named.next() {
+            if let Some(other) = number.filter(|number| number - 1 != index) {
+                let reason =
+                    format!("the name of this column is the number of another name={column:?} column={}", index + 1);
+                return Err(invalid(option, &reason, other - 1));
+            }
             return match named.next() {
                 Some((other, _)) => {
                     let reason = format!(
@@ -157,8 +163,7 @@ impl ColumnNames<'_> {
                 None => Ok(index),
             };
         }
-        let number = column.parse().ok().filter(|number| (1..=self.count).contains(number));
-        number.map(|number: usize| number - 1).ok_or_else(|| {
+        number.map(|number| number - 1).ok_or_else(|| {
             let (names, count) = (if self.header.is_some() { " or a name in the header" } else { "" }, self.count);
             Error::invalid(format!("a column is a number from 1 to {count}{names} column={column:?}")).at(option)
         })

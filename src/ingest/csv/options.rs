@@ -60,7 +60,8 @@ impl Csv {
         Self::default()
     }
 
-    /// Sets one option. A COLUMN is its number, counted from 1, or its name in the header.
+    /// Sets one option. A COLUMN is its number, counted from 1, or its name in the header; a name that is the
+    /// number of another column is an error.
     ///
     /// | name        | text            | meaning                                                    |
     /// |-------------|-----------------|------------------------------------------------------------|

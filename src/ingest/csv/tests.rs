@@ -141,6 +141,16 @@ fn rows_of_groups_are_groups() {
     assert!(refused(&["header=1"], header).contains("cannot be stored"));
 }
 
+#[test]
+fn a_name_that_is_the_number_of_another_column_is_no_name() {
+    let file = "3,2,1\na,b,c\n";
+    for option in ["id=1", "id=3", "skip=1", "map=3=x", "types=1=text"] {
+        let error = refused(&["header=1", option], file);
+        assert!(error.contains("the number of another") && error.contains("column="), "{error}");
+    }
+    assert_eq!(stored(&["header=1", "id=2"], file), [r#"users b {"1":"c","3":"a"}"#]);
+}
+
 /// B.1: a user can exist without properties, a group cannot.
 #[test]
 fn a_row_without_values_creates_a_user_and_no_group() {

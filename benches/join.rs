@@ -10,6 +10,9 @@
 //! * `iterated`: the same, all rows out of one iterator.
 //! * `planning`: a query for one day that is only planned, which is what every query costs before it reads.
 //!
+//! * `sealed`: a copy of the store whose events were sealed: how fast that was, what space the events take, and the
+//!   same reads again.
+//!
 //! `join/scan` as an argument runs those whose name has `scan` in it. Making the data takes a minute or two.
 //! `PROFILEDB_BENCH_DIR` names a directory to keep it in; with `PROFILEDB_BENCH_CSV` the same data is also written
 //! there as CSV, for `benches/join_duckdb.py`.
@@ -258,6 +261,71 @@ fn counted(join: Join) -> u64 {
     answer.buckets()[0].measures[0].as_number().unwrap().as_u64().unwrap()
 }
 
+/// Bytes of the tables with these names.
+fn bytes_of(db: &Db, names: &[&str]) -> u64 {
+    let tables = db.stats().tables.into_iter().filter(|table| names.contains(&table.table.as_str()));
+    tables.map(|table| table.sst_bytes).sum()
+}
+
+/// Seals the events of a copy of the store.
+fn seal(from: &Path, to: &Path) -> Db {
+    let source = Db::builder().flush_on_close(false).open(from).unwrap();
+    let backups = to.with_extension("backups");
+    source.backup(&backups).unwrap();
+    let rows = bytes_of(&source, &["events"]);
+    source.close().unwrap();
+    Db::restore(&backups, to).unwrap();
+    fs::remove_dir_all(&backups).unwrap();
+    let db = Db::builder().durability(Durability::Buffered).open(to).unwrap();
+    let started = Instant::now();
+    let sealed = db.events().seal().unwrap();
+    let seconds = started.elapsed().as_secs_f64();
+    assert_eq!((sealed.events, sealed.left), (EVENTS, 0));
+    println!("join: {EVENTS} events sealed in {seconds:.2} s, {:.2} M/s", EVENTS as f64 / seconds / 1e6);
+    let started = Instant::now();
+    db.compact().unwrap();
+    let bytes = bytes_of(&db, &["events", "segments"]);
+    println!("join: compacted in {:.2} s, {bytes} bytes, {rows} as rows", started.elapsed().as_secs_f64());
+    db
+}
+
+fn iterate_events(db: &Db) -> u64 {
+    db.events().iter().map(|event| u64::from(!event.unwrap().name().is_empty())).sum()
+}
+
+type Run<'r> = Box<dyn Fn() -> u64 + 'r>;
+
+/// What is run, by name.
+fn runs<'r>(bare: &'r Bare, db: &'r Db, sealed: Option<&'r Db>) -> Vec<(&'static str, Run<'r>)> {
+    let mut runs: Vec<(&'static str, Run<'r>)> = vec![
+        ("bare iterator, 1 thread", Box::new(move || bare.scan(1))),
+        ("joined scan, 1 thread", Box::new(move || joined_scan(db, 1))),
+        ("bare iterator, 2 threads", Box::new(move || bare.scan(2))),
+        ("joined scan, 2 threads", Box::new(move || joined_scan(db, 2))),
+        ("iterated, 1 thread", Box::new(move || iterated(db, 1))),
+        ("iterated, 2 threads", Box::new(move || iterated(db, 2))),
+        ("one day, one name", Box::new(move || selective(db.snapshot().join()))),
+        ("one day, one name, hash", Box::new(move || selective(db.snapshot().join().strategy(Strategy::Hash)))),
+        ("one day, one name, merge", Box::new(move || selective(db.snapshot().join().strategy(Strategy::Merge)))),
+        ("planning of one day, 10 times", Box::new(move || planning(db))),
+        ("count of everything, 1 thread", Box::new(move || count(db))),
+        ("count by plan, 1 thread", Box::new(move || by_plan(db, 1))),
+        ("count by plan, 2 threads", Box::new(move || by_plan(db, 2))),
+        ("amount by country, 2 threads", Box::new(move || amount_by_country(db, 2))),
+        ("count of few users', 1 thread", Box::new(move || few_users(db, 1))),
+        ("count of few users', 2 threads", Box::new(move || few_users(db, 2))),
+    ];
+    if let Some(sealed) = sealed {
+        runs.push(("events iterated", Box::new(move || iterate_events(db))));
+        runs.push(("events iterated, sealed", Box::new(move || iterate_events(sealed))));
+        runs.push(("joined scan, 2 threads, sealed", Box::new(move || joined_scan(sealed, 2))));
+        runs.push(("one day, one name, sealed", Box::new(move || selective(sealed.snapshot().join()))));
+        runs.push(("count by plan, 2 threads, sealed", Box::new(move || by_plan(sealed, 2))));
+        runs.push(("planning of one day, sealed", Box::new(move || planning(sealed))));
+    }
+    runs
+}
+
 fn main() {
     // Cargo hands its own flags and everybody's filters to every benchmark.
     let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
@@ -275,28 +343,11 @@ fn main() {
     }
     // The bare reader must not see a log of the store, which it would have to fold.
     let bare = Bare::open(&dir);
+    let sealed = only.contains("sealed").then(|| seal(&dir, &temporary.path().join("sealed")));
     let db = Db::builder().open_read_only(&dir).unwrap();
     println!("join: {}", db.snapshot().join().select(["user.plan"]).threads(2).explain().unwrap());
 
-    type Run<'r> = Box<dyn Fn() -> u64 + 'r>;
-    let mut runs: Vec<(&str, Run<'_>)> = vec![
-        ("bare iterator, 1 thread", Box::new(|| bare.scan(1))),
-        ("joined scan, 1 thread", Box::new(|| joined_scan(&db, 1))),
-        ("bare iterator, 2 threads", Box::new(|| bare.scan(2))),
-        ("joined scan, 2 threads", Box::new(|| joined_scan(&db, 2))),
-        ("iterated, 1 thread", Box::new(|| iterated(&db, 1))),
-        ("iterated, 2 threads", Box::new(|| iterated(&db, 2))),
-        ("one day, one name", Box::new(|| selective(db.snapshot().join()))),
-        ("one day, one name, hash", Box::new(|| selective(db.snapshot().join().strategy(Strategy::Hash)))),
-        ("one day, one name, merge", Box::new(|| selective(db.snapshot().join().strategy(Strategy::Merge)))),
-        ("planning of one day, 10 times", Box::new(|| planning(&db))),
-        ("count of everything, 1 thread", Box::new(|| count(&db))),
-        ("count by plan, 1 thread", Box::new(|| by_plan(&db, 1))),
-        ("count by plan, 2 threads", Box::new(|| by_plan(&db, 2))),
-        ("amount by country, 2 threads", Box::new(|| amount_by_country(&db, 2))),
-        ("count of few users', 1 thread", Box::new(|| few_users(&db, 1))),
-        ("count of few users', 2 threads", Box::new(|| few_users(&db, 2))),
-    ];
+    let mut runs = runs(&bare, &db, sealed.as_ref());
     runs.retain(|(name, _)| name.contains(only));
     let mut times: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
     let mut counts = vec![0; runs.len()];
@@ -333,4 +384,7 @@ fn main() {
     ratio("bare iterator, 1 thread", "joined scan, 1 thread");
     ratio("bare iterator, 2 threads", "joined scan, 2 threads");
     ratio("joined scan, 1 thread", "one day, one name");
+    ratio("events iterated", "events iterated, sealed");
+    ratio("joined scan, 2 threads", "joined scan, 2 threads, sealed");
+    ratio("count by plan, 2 threads", "count by plan, 2 threads, sealed");
 }

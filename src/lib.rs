@@ -142,6 +142,7 @@ mod model;
 mod ops;
 #[cfg(feature = "rocksdb")]
 mod rocks;
+mod segment;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "rocksdb")]
@@ -149,8 +150,8 @@ mod store;
 
 #[cfg(feature = "rocksdb")]
 pub use db::{
-    Backup, Batch, Builder, Db, EventLog, FileRepair, Import, Imported, Importer, NoteLine, RepairReport, Snapshot,
-    Stats, Table, TableRepair,
+    Backup, Batch, Builder, Db, EventLog, FileRepair, Import, Imported, Importer, NoteLine, RepairReport, Sealed,
+    Snapshot, Stats, Table, TableRepair,
 };
 #[cfg(feature = "rocksdb")]
 pub use log::{EventView, Events};
@@ -175,6 +176,7 @@ pub mod laws {
     pub use crate::ingest::laws::{check_event_wire, check_update_wire};
     pub use crate::merge::laws::{Step, check_grouping, check_total};
     pub use crate::ops::laws::{check_compose, edge_ops, edge_values};
+    pub use crate::segment::laws::check_segment;
 }
 
 /// The code of README.md.

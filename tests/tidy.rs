@@ -17,7 +17,7 @@ const FLOORS: &[&[&str]] = &[
     &["model"],
     &["ops"],
     &["codec", "expr", "ingest"],
-    &["merge"],
+    &["merge", "segment"],
     &["join"],
     &["rocks"],
     &["store", "log"],

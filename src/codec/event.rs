@@ -135,29 +135,52 @@ pub(crate) fn user_prefix(day: [u8; DAY], id: &str) -> Vec<u8> {
 /// The key of an event.
 pub(crate) fn event_key(event: &Event) -> Vec<u8> {
     let (day, millis) = event.time().day_and_millis();
-    let mut key = user_prefix(day_prefix(day), event.distinct_id());
-    key.extend(millis.to_be_bytes());
+    let mut key = Vec::with_capacity(DAY + event.distinct_id().len() + TAIL);
     // An event that is appended has an `$insert_id`, which the log generates if it was not set.
-    let insert_id = event.insert_id().unwrap_or_default();
-    let mut identity = Vec::with_capacity(8 + event.name().len() + insert_id.len());
-    identity.extend((event.name().len() as u64).to_le_bytes());
-    identity.extend(event.name().as_bytes());
-    identity.extend(insert_id.as_bytes());
-    key.extend(xxh3_64(&identity).to_be_bytes());
+    let names = (event.name().as_bytes(), event.insert_id().unwrap_or_default().as_bytes());
+    put_event_key(&mut key, day_prefix(day), event.distinct_id().as_bytes(), millis, names);
     key
+}
+
+/// Appends the key of an event with this name and `$insert_id`.
+pub(crate) fn put_event_key(out: &mut Vec<u8>, day: [u8; DAY], id: &[u8], millis: u32, names: (&[u8], &[u8])) {
+    out.extend(day);
+    escape(out, id);
+    out.push(0);
+    out.extend(millis.to_be_bytes());
+    let (name, insert_id) = names;
+    let end = out.len();
+    // What is hashed is put together where the hash goes.
+    out.extend((name.len() as u64).to_le_bytes());
+    out.extend_from_slice(name);
+    out.extend_from_slice(insert_id);
+    let hash = xxh3_64(out.get(end..).unwrap_or_default());
+    out.truncate(end);
+    out.extend(hash.to_be_bytes());
 }
 
 /// The value of an event.
 pub(crate) fn encode_event(event: &Event) -> Vec<u8> {
     let mut out = Vec::with_capacity(128);
-    out.push(VERSION_1);
-    put_slice(&mut out, event.name().as_bytes());
     // Set, as in `event_key`.
-    put_slice(&mut out, event.insert_id().unwrap_or_default().as_bytes());
+    put_event_head(&mut out, event.name().as_bytes(), event.insert_id().unwrap_or_default().as_bytes());
     for (name, value) in event.properties() {
         put_entry(&mut out, name.as_bytes(), |out| write_value(out, value));
     }
     out
+}
+
+/// Appends the head of the value of an event: what is before its properties.
+pub(crate) fn put_event_head(out: &mut Vec<u8>, name: &[u8], insert_id: &[u8]) {
+    out.push(VERSION_1);
+    put_slice(out, name);
+    put_slice(out, insert_id);
+}
+
+/// Appends a property of an event: its name, and the bytes that `write` appends. Names ascend.
+#[inline]
+pub(crate) fn put_event_property(out: &mut Vec<u8>, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
+    put_entry(out, name, write);
 }
 
 /// The value of an event, of which only the head is parsed.
@@ -183,6 +206,17 @@ impl<'a> EventBytes<'a> {
 
     pub(crate) fn insert_id(&self) -> Read<&'a str> {
         str(self.insert_id)
+    }
+
+    /// The `$insert_id`, as bytes.
+    pub(crate) fn insert_id_bytes(&self) -> &'a [u8] {
+        self.insert_id
+    }
+
+    /// The names of the properties, and the bytes of their values. Neither is checked.
+    #[inline]
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Read<(&'a [u8], &'a [u8])>> {
+        self.entries.clone()
     }
 
     /// Calls `found` with the position in `names` and the value of each property that has one of these names. `names`

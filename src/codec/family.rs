@@ -12,6 +12,21 @@ pub(crate) const META: &str = "meta";
 /// The column family of the event log.
 pub(crate) const EVENTS: &str = "events";
 
+/// The column family of the headers of column segments.
+pub(crate) const SEGMENTS: &str = "segments";
+
+/// The column family of the chunks of column segments.
+pub(crate) const CHUNKS: &str = "chunks";
+
+/// The column family of the ordinals of users in column segments, by id.
+pub(crate) const ORDINALS: &str = "ordinals";
+
+/// The column family of the ids of users in column segments, by ordinal.
+pub(crate) const ORDINAL_IDS: &str = "ordinal-ids";
+
+/// The column families of column segments. That of headers is the last to be created.
+pub(crate) const SEGMENT_FAMILIES: [&str; 4] = [CHUNKS, ORDINALS, ORDINAL_IDS, SEGMENTS];
+
 const USERS: &str = "users";
 /// The prefix of the names of the column families of groups.
 pub(crate) const GROUP_PREFIX: &str = "group:";
@@ -55,6 +70,7 @@ mod tests {
             assert_eq!(first_kind_of(&first_family_of(&kind)), Some(kind.clone()));
             assert_eq!((kind_of(&first_family_of(&kind)), first_kind_of(&family_of(&kind))), (None, None));
         }
-        assert!([META, EVENTS].iter().all(|family| kind_of(family).is_none() && first_kind_of(family).is_none()));
+        let others = [META, EVENTS, SEGMENTS, CHUNKS, ORDINALS, ORDINAL_IDS];
+        assert!(others.iter().all(|family| kind_of(family).is_none() && first_kind_of(family).is_none()));
     }
 }

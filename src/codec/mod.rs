@@ -22,16 +22,19 @@ mod texts;
 mod tuple;
 mod value;
 
-pub(crate) use bytes::Malformed;
+pub(crate) use bytes::{Malformed, Read, Reader, put_signed, put_slice, put_varint};
 pub(crate) use chain::{ChainBytes, ListLane, write_op, write_set, write_set_list, write_set_number, write_union};
 pub(crate) use changes::{EncodedEvent, Erasure, FirstEvent, GroupKeys};
 #[cfg(test)]
 pub(crate) use event::event_key;
 pub(crate) use event::{
     EventBytes, EventKey, check_event, corrupt_event, corrupt_event_of, day_of, day_prefix, decode_event, encode_event,
-    escape, event_of, event_place, unescape_bytes, user_prefix,
+    escape, event_of, event_place, put_event_head, put_event_key, put_event_property, unescape_bytes, user_prefix,
 };
-pub(crate) use family::{EVENTS, GROUP_PREFIX, META, family_of, first_family_of, first_kind_of, kind_of};
+pub(crate) use family::{
+    CHUNKS, EVENTS, GROUP_PREFIX, META, ORDINAL_IDS, ORDINALS, SEGMENT_FAMILIES, SEGMENTS, family_of, first_family_of,
+    first_kind_of, kind_of,
+};
 pub(crate) use operand::{Entry, Operand, OperandWriter, encode_update, operand_names};
 #[cfg(any(test, feature = "laws"))]
 pub(crate) use operand::{is_readable, quarantine_of};

@@ -3,14 +3,20 @@
 use std::fmt;
 use std::ops::RangeBounds;
 
+use serde::Serialize;
+
 use super::{Batch, Db};
 use crate::codec::Erasure;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::error::Result;
-use crate::log::{DayErasure, EventView, Events, UserErasure, first_event_of, whole_days_before};
+use crate::log::{
+    DayErasure, DaySealing, EventView, Events, SealedErasure, UserErasure, first_event_of, merge_small_segments,
+    next_day_with_rows, whole_days_before,
+};
 use crate::model::{Event, Kind, ProfileKey, Timestamp};
 use crate::ops::{Change, Excess};
+use crate::segment::BLOCK_EVENTS_MAX;
 use crate::store::{Commit, Durability, Request};
 
 /// The event log: the verbs to append and to erase, and those of [`EventView`] to read it as it is at each call.
@@ -154,13 +160,85 @@ impl EventLog {
     /// [`ReadOnly`](ErrorKind::ReadOnly) when the store was opened for reading, [`Io`](ErrorKind::Io) when the engine
     /// cannot read or write.
     pub fn delete_before(&self, time: Timestamp) -> Result<()> {
-        self.0.store.writable()?;
+        let writer = self.0.store.segment_writer()?;
         self.0.erase(vec![whole_days_before(time)])?;
-        let mut erasure = DayErasure::new(&self.0.store.shared.engine().snapshot(), time);
+        let snapshot = writer.snapshot()?;
+        let mut sealed = SealedErasure::before(&snapshot, time);
+        while let Some(edit) = sealed.next()? {
+            writer.commit(&edit)?;
+        }
+        let mut erasure = DayErasure::new(&snapshot, time);
         while let Some(chunk) = erasure.next()? {
             self.0.erase(chunk)?;
         }
         self.0.synced_by_default()
+    }
+
+    /// Seals the events that are rows: moves them into column segments, which take a fraction of the space. Nothing
+    /// that reads the log sees a difference. Events may be appended meanwhile, and stay rows until the next time; an
+    /// event that is sent again replaces one that is sealed.
+    ///
+    /// It works in steps, each of which is atomic, so that it can be interrupted and repeated at any time. Deleting
+    /// events waits for it, and the other way round.
+    ///
+    /// A store with segments cannot be opened by versions that do not know them.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use profiledb::{Db, Event, Timestamp};
+    ///
+    /// let log = Db::open(dir.path().join("store"))?.events();
+    /// let time = Timestamp::parse("2024-01-02T03:04:05")?;
+    /// log.append_all(["alice", "bob"].map(|id| Event::new("visit", id, time)))?;
+    /// let sealed = log.seal()?;
+    /// assert_eq!((sealed.events, sealed.days, log.iter().count()), (2, 1, 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ReadOnly`](ErrorKind::ReadOnly) when the store was opened for reading, [`Io`](ErrorKind::Io) when the engine
+    /// cannot read or write, [`Corrupt`](ErrorKind::Corrupt) when a segment cannot be read,
+    /// [`Busy`](ErrorKind::Busy) when more than a million events were appended while one day was being sealed. What
+    /// was sealed before stays sealed.
+    pub fn seal(&self) -> Result<Sealed> {
+        self.seal_in(BLOCK_EVENTS_MAX)
+    }
+
+    /// As [`seal`](Self::seal), in blocks of fewer events, so that tests have many of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`seal`](Self::seal).
+    #[cfg(any(test, feature = "laws"))]
+    #[doc(hidden)]
+    pub fn seal_in_blocks_of(&self, events: usize) -> Result<Sealed> {
+        self.seal_in(events)
+    }
+
+    fn seal_in(&self, block_events: usize) -> Result<Sealed> {
+        let writer = self.0.store.segment_writer()?;
+        let mut sealed = Sealed::default();
+        let mut from = Some(i32::MIN);
+        while let Some(first) = from {
+            let snapshot = writer.snapshot()?;
+            let Some(day) = next_day_with_rows(&snapshot, first)? else { break };
+            let mut sealing = DaySealing::new(&snapshot, day, block_events)?;
+            while let Some(edit) = sealing.next()? {
+                writer.commit(&edit)?;
+            }
+            sealed.days += 1;
+            sealed.events += sealing.counts.sealed;
+            sealed.replaced += sealing.counts.replaced;
+            sealed.left += sealing.counts.left;
+            drop(sealing);
+            if let Some(edit) = merge_small_segments(&writer.snapshot()?, day, block_events)? {
+                writer.commit(&edit)?;
+            }
+            from = day.checked_add(1);
+        }
+        self.0.synced_by_default()?;
+        Ok(sealed)
     }
 
     /// The log as it is now, to be read more than once.
@@ -197,6 +275,20 @@ impl EventLog {
     }
 }
 
+/// What [`EventLog::seal`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Sealed {
+    /// Days that had rows.
+    pub days: u64,
+    /// Events that were moved into segments.
+    pub events: u64,
+    /// Sealed events that were removed, because the same event was sent again after they were sealed.
+    pub replaced: u64,
+    /// Events that stay rows, because they cannot be read.
+    pub left: u64,
+}
+
 impl Db {
     /// Deletes everything about a user, as data protection laws require: all events, and then, atomically, the profile
     /// and the first-event time. Returns how many events were deleted.
@@ -224,11 +316,15 @@ impl Db {
     pub fn delete_user(&self, distinct_id: &str) -> Result<u64> {
         let key = ProfileKey::user(distinct_id)?;
         let shared = &self.store.shared;
-        self.store.writable()?;
-        let mut erasure = UserErasure::new(&shared.engine().snapshot(), distinct_id);
-        let mut count = 0;
+        let writer = self.store.segment_writer()?;
+        let snapshot = writer.snapshot()?;
+        let mut erasure = UserErasure::new(&snapshot, distinct_id);
+        if let Some(mut sealed) = SealedErasure::of_user(&snapshot, distinct_id)? {
+            while let Some(edit) = sealed.next()? {
+                writer.commit(&edit)?;
+            }
+        }
         while let Some(chunk) = erasure.next()? {
-            count += chunk.len() as u64;
             self.erase(chunk)?;
         }
         // Last: as long as the profile is there, it is visible that the erasure is not complete.
@@ -236,7 +332,7 @@ impl Db {
         let erasures = vec![first_event_of(&Kind::User, distinct_id)];
         let request = Request { profiles: profile.into_iter().collect(), erasures, ..Request::default() };
         self.store.write(request, shared.options.durability)?;
-        Ok(count)
+        Ok(erasure.events())
     }
 
     fn erase(&self, erasures: Vec<Erasure>) -> Result<()> {

@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 pub use batch::Batch;
 pub use builder::Builder;
-pub use events::EventLog;
+pub use events::{EventLog, Sealed};
 pub use importer::{Import, Imported, Importer, NoteLine};
 pub use repair::{FileRepair, RepairReport, TableRepair};
 pub use snapshot::Snapshot;
@@ -447,16 +447,28 @@ impl Db {
             (table.events, table.row_bytes, table.damage) = (checked.events, checked.bytes, checked.damage);
             report.tables.push(table);
         }
+        if snapshot.engine().has_family(log::SEALED_FAMILY) {
+            let mut table = TableReport::named(log::SEALED_FAMILY);
+            let checked = log::check_sealed(&snapshot, |id, what| table.find_unreadable(id.as_bytes(), what))?;
+            (table.events, table.row_bytes, table.damage) = (checked.events, checked.bytes, checked.damage);
+            report.tables.push(table);
+        }
         Ok(report)
     }
 
-    /// Statistics of the store. Cheap: no data is read.
+    /// Statistics of the store. Cheap: no data is read, but for the headers of column segments.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let merges = self.store.shared.engine().merge_counts();
         let health = self.store.shared.engine().health();
+        let mut tables = self.store.shared.table_stats();
+        if let Some(segments) = tables.iter_mut().find(|stats| stats.table == log::SEALED_FAMILY) {
+            // Headers that cannot be read are what `check` reports.
+            let counts = log::count_sealed(&self.store.shared.engine().snapshot()).unwrap_or_default();
+            segments.profiles_estimate = counts.events;
+        }
         Stats {
-            tables: self.store.shared.table_stats(),
+            tables,
             writes: self.store.shared.write_stats(),
             full_merges: merges.full,
             partial_merges: merges.partial,

@@ -4,17 +4,17 @@ use std::fmt;
 use std::iter::FusedIterator;
 use std::ops::{Bound, RangeBounds};
 
+use super::scan::{LogScan, Tier};
 use crate::codec::{EventKey, day_of, day_prefix, decode_event, user_prefix};
 use crate::error::Result;
 use crate::model::{Event, Timestamp};
-use crate::rocks::EngineScan;
 
 /// Events, all of one snapshot, which the iterator owns.
 ///
 /// An event that cannot be read is an error item with its time and `distinct_id`, and the scan continues after it. When
 /// the engine cannot continue, the last item is an error. An end without an error is the end of the range.
 pub struct Events {
-    scan: EngineScan,
+    scan: LogScan,
     pattern: AccessPattern,
     ended: bool,
 }
@@ -33,15 +33,15 @@ struct UserSkipScan {
 }
 
 impl Events {
-    pub(super) fn all(scan: EngineScan) -> Self {
+    pub(super) fn all(scan: LogScan) -> Self {
         Self { scan, pattern: AccessPattern::All, ended: false }
     }
 
-    pub(super) fn within(scan: EngineScan, from: Bound<Timestamp>, to: Bound<Timestamp>) -> Self {
+    pub(super) fn within(scan: LogScan, from: Bound<Timestamp>, to: Bound<Timestamp>) -> Self {
         Self { scan, pattern: AccessPattern::Within(from, to), ended: false }
     }
 
-    pub(super) fn of_user(scan: EngineScan, id: &str) -> Self {
+    pub(super) fn of_user(scan: LogScan, id: &str) -> Self {
         Self { scan, pattern: AccessPattern::Of(UserSkipScan::new(id)), ended: false }
     }
 
@@ -68,7 +68,7 @@ impl UserSkipScan {
     }
 
     /// The next event of the user. Days on which there are none cost one or two seeks.
-    fn next<R>(&mut self, scan: &mut EngineScan, with: impl FnOnce(&[u8], &[u8]) -> R) -> Result<Option<R>> {
+    fn next<R>(&mut self, scan: &mut LogScan, with: impl FnOnce(&[u8], &[u8]) -> R) -> Result<Option<R>> {
         loop {
             let Some((key, value)) = scan.next()? else { return Ok(None) };
             // A key too short for a day is of no user.
@@ -91,17 +91,19 @@ impl UserSkipScan {
 
 /// The keys of the events of one user.
 pub(super) struct UserKeys {
-    scan: EngineScan,
+    scan: LogScan,
     user: UserSkipScan,
 }
 
 impl UserKeys {
-    pub(super) fn new(scan: EngineScan, id: &str) -> Self {
+    pub(super) fn new(scan: LogScan, id: &str) -> Self {
         Self { scan, user: UserSkipScan::new(id) }
     }
 
-    pub(super) fn next(&mut self) -> Result<Option<Vec<u8>>> {
-        self.user.next(&mut self.scan, |key, _| key.to_vec())
+    /// The next key, and the tier that it is in.
+    pub(super) fn next(&mut self) -> Result<Option<(Vec<u8>, Tier)>> {
+        let key = self.user.next(&mut self.scan, |key, _| key.to_vec())?;
+        Ok(key.map(|key| (key, self.scan.tier())))
     }
 }
 

@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::scan::scan_all;
+use super::scan::{LogScan, scan_all};
 use crate::codec::{self, EventBytes, EventKey, FirstEvent};
 use crate::error::Result;
 use crate::model::{Kind, Timestamp};
-use crate::rocks::{EngineScan, EngineSnapshot, ReadHint};
+use crate::rocks::{EngineSnapshot, ReadHint};
 
 /// How many ids are aggregated before a chunk is returned.
 const IDS_MAX: usize = 1 << 14;
 
 /// Computes the first-event times of a kind. An event that cannot be read is skipped; the checker reports it.
 pub(crate) struct FirstEventBackfill {
-    scan: EngineScan,
+    scan: LogScan,
     family: Arc<str>,
     /// The property with the ids of groups; those of users are in the keys of events.
     property: Option<Box<str>>,

@@ -8,7 +8,16 @@
 //! append    validates and encodes events         first     backfill of the first-event index
 //! view      queries on a snapshot                erase     erasures, chunk by chunk
 //! events    iterators                            check     verifies every byte
-//! scan      opens the log's column family        statistics   row scans and estimates for joins
+//! scan      opens scans over both tiers          statistics   row scans and estimates for joins
+//! ```
+//!
+//! Events that were appended are rows. Sealing moves them into column segments, from which every reader gets the same
+//! rows again:
+//!
+//! ```text
+//! seal      rows become blocks of segments       rewrite   blocks without some of their events
+//! segments  headers, and the rows of a block     sealed    a scan over segments, as rows
+//! ordinals  ids of users and their ordinals       salvage   reads past damage
 //! ```
 //!
 //! This room commits nothing itself, and it does not see profiles.
@@ -18,7 +27,13 @@ mod check;
 mod erase;
 mod events;
 mod first;
+mod ordinals;
+mod rewrite;
+mod salvage;
 mod scan;
+mod seal;
+mod sealed;
+mod segments;
 mod statistics;
 mod view;
 
@@ -28,9 +43,11 @@ mod tests;
 pub use events::Events;
 pub use view::EventView;
 
-pub(crate) use crate::codec::EVENTS as FAMILY;
+pub(crate) use crate::codec::{EVENTS as FAMILY, SEGMENTS as SEALED_FAMILY};
 pub(crate) use append::Appender;
-pub(crate) use check::{check, damage};
-pub(crate) use erase::{DayErasure, UserErasure, first_event_of, whole_days_before};
+pub(crate) use check::{check, check_sealed, damage};
+pub(crate) use erase::{DayErasure, SealedErasure, UserErasure, first_event_of, whole_days_before};
 pub(crate) use first::FirstEventBackfill;
+pub(crate) use seal::{DaySealing, merge_small_segments, next_day_with_rows};
+pub(crate) use segments::count_sealed;
 pub(crate) use statistics::{estimate_events, scan_events};

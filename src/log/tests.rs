@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Appender, EventView, FirstEventBackfill, check};
-use crate::codec::{self, EVENTS, GroupKeys};
+use super::{Appender, DaySealing, EventView, FirstEventBackfill, check, check_sealed, next_day_with_rows};
+use crate::codec::{self, CHUNKS, EVENTS, GroupKeys, ORDINAL_IDS, SEGMENTS};
 use crate::limits::Limits;
-use crate::model::{Event, Kind, Timestamp};
+use crate::model::{Event, Kind, Salvaged, Timestamp};
 use crate::ops::Excess;
 use crate::rocks::{Engine, EngineSettings, Mode};
 
@@ -86,4 +86,93 @@ fn foreign_keys_end_no_scan() {
     }
     assert_eq!(check(&engine.snapshot(), |_, _| ()).unwrap().unreadable, 6);
     assert!(view.days().is_err());
+}
+
+/// A log with three days of two users, sealed in blocks of one event.
+fn sealed(dir: &std::path::Path) -> Arc<Engine> {
+    let engine = Engine::open(dir, Mode::ReadWrite { create: true }, &EngineSettings::default()).unwrap();
+    let engine = Arc::new(engine);
+    for day in 0..3 {
+        for id in ["alice", "bob"] {
+            let event = event("visit", id, day);
+            put(&engine, &codec::event_key(&event), &codec::encode_event(&event));
+        }
+    }
+    engine.create_segment_families().unwrap();
+    let mut from = i32::MIN;
+    while let Some(day) = next_day_with_rows(&engine.snapshot(), from).unwrap() {
+        let snapshot = engine.snapshot();
+        let mut sealing = DaySealing::new(&snapshot, day, 1).unwrap();
+        while let Some(edit) = sealing.next().unwrap() {
+            let mut batch = engine.batch();
+            for write in &edit.writes {
+                match &write.value {
+                    Some(value) => batch.put(write.family, &write.key, value).unwrap(),
+                    None => batch.delete(write.family, &write.key).unwrap(),
+                }
+            }
+            edit.sealed.iter().flat_map(|rows| &rows.keys).for_each(|key| batch.delete(EVENTS, key).unwrap());
+            batch.commit(false).unwrap();
+        }
+        from = day + 1;
+    }
+    engine
+}
+
+/// Replaces the value of the first key of a family that the condition picks, or removes it.
+fn damage_first(engine: &Arc<Engine>, family: &'static str, picks: impl Fn(&[u8]) -> bool, value: Option<&[u8]>) {
+    use std::ops::Bound::Unbounded;
+
+    let mut rows = engine.snapshot().scan(family, Unbounded, Unbounded, crate::rocks::ReadHint::ShortRange);
+    let key = std::iter::from_fn(|| rows.next().unwrap().map(|(key, _)| key.to_vec())).find(|key| picks(key)).unwrap();
+    let mut batch = engine.batch();
+    match value {
+        Some(value) => batch.put(family, &key, value).unwrap(),
+        None => batch.delete(family, &key).unwrap(),
+    }
+    batch.commit(false).unwrap();
+}
+
+/// Damage of a segment is an error that says where, `check` and `salvage` go on, and nothing is shortened silently.
+#[test]
+fn damage_of_a_segment_is_an_error_that_names_the_day_the_segment_and_the_column() {
+    // The tag of a column follows day and number in the key of a chunk.
+    let column = |tag: u8| move |key: &[u8]| key[8] == tag;
+    type Picks = Box<dyn Fn(&[u8]) -> bool>;
+    type Case = (&'static str, Picks, Option<&'static [u8]>, &'static str, usize);
+    let cases: [Case; 6] = [
+        (CHUNKS, Box::new(column(0)), None, "it is missing day=2023-11-12T00:00:00 segment=1 block=0 column=runs", 1),
+        (CHUNKS, Box::new(column(2)), Some(&[0xD1, 1, 9]), "encoding day=2023-11-12T00:00:00 segment=1 block=0", 1),
+        (CHUNKS, Box::new(column(5)), Some(&[0xD2, 1]), "unknown version of the format day=", 1),
+        (ORDINAL_IDS, Box::new(|_| true), None, "an ordinal without an id ordinal=0", 6),
+        (SEGMENTS, Box::new(|_| true), Some(&[0xC2]), "unknown version of the format day=2023-11-12T00:00:00", 1),
+        (SEGMENTS, Box::new(|_| true), Some(&[]), "the header of a column segment cannot be read", 1),
+    ];
+    for (family, picks, value, what, damaged) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = sealed(dir.path());
+        let view = || EventView::new(engine.snapshot());
+        assert_eq!(view().iter().filter(Result::is_ok).count(), 6);
+        assert_eq!(check_sealed(&engine.snapshot(), |_, _| ()).unwrap().events, 6);
+        damage_first(&engine, family, picks, value);
+        let events: Vec<_> = view().iter().collect();
+        let error = events.last().unwrap().as_ref().unwrap_err();
+        assert!(error.is_corrupt() && error.message().contains(what), "{error}");
+        let checked = check_sealed(&engine.snapshot(), |_, _| ()).unwrap();
+        assert_eq!(checked.damage.len(), damaged, "{checked:?}");
+        assert!(checked.damage.iter().all(|damage| damage.table == "segments"), "{checked:?}");
+        let (mut salvaged, mut lost) = (0, 0);
+        view()
+            .salvage(|item| {
+                match item {
+                    Salvaged::Item(_) => salvaged += 1,
+                    Salvaged::Damage(_) => lost += 1,
+                }
+                Ok::<_, ()>(())
+            })
+            .unwrap();
+        // A header has two blocks.
+        let blocks = if family == SEGMENTS { 2 } else { damaged };
+        assert_eq!((salvaged, lost), (6 - blocks, damaged));
+    }
 }

@@ -1,15 +1,19 @@
 //! Queries on the event log: range scans and skip scans of a snapshot.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::ops::RangeBounds;
 
 use super::check::damage;
 use super::events::Events;
-use super::scan::{scan_all, scan_days};
-use crate::codec::{EVENTS, day_of, decode_event};
+use super::salvage::{SalvagedBlock, salvage_blocks};
+use super::scan::{LogScan, scan_all, scan_days, scan_keys, scan_rows, scan_user};
+use super::segments::{Headers, has_segments};
+use crate::codec::{EVENTS, day_of, day_prefix, decode_event};
 use crate::error::{Error, Result};
 use crate::model::{Event, Salvaged, Timestamp};
-use crate::rocks::{DamagedKeys, EngineSnapshot, ReadHint, SalvagedRow};
+use crate::rocks::{DamagedKeys, EngineScan, EngineSnapshot, ReadHint, SalvagedRow};
 
 /// The read verbs on a snapshot of the event log. [`EventLog`](crate::EventLog) has them on the log as it is at each
 /// call, [`Snapshot`](crate::Snapshot) together with the profiles of the same snapshot.
@@ -29,8 +33,8 @@ impl EventView {
         Events::all(scan_all(&self.0, ReadHint::FullScan))
     }
 
-    /// Reads every event that can be read, past damage, in the order of the log. `each` gets the events, and what
-    /// cannot be read, where it is. Ends with its first error.
+    /// Reads every event that can be read, past damage: first those that are not sealed, in the order of the log, then
+    /// those that are. `each` gets the events, and what cannot be read, where it is. Ends with its first error.
     ///
     /// # Errors
     ///
@@ -47,6 +51,26 @@ impl EventView {
                 },
                 SalvagedRow::Damage(keys) => Salvaged::Damage(damage(keys)),
             })
+        })?;
+        salvage_blocks(&self.0, |item| {
+            let rows = match item {
+                SalvagedBlock::Damage(damage) => return each(Salvaged::Damage(damage)),
+                SalvagedBlock::Rows(rows) => rows,
+            };
+            for (key, value) in (0..rows.len()).filter_map(|at| rows.get(at)) {
+                // Where the row cannot be read, the event that it may have replaced is what is left.
+                if self.0.read(EVENTS, key, |row| row.is_some()).unwrap_or(false) {
+                    continue;
+                }
+                match decode_event(key, value) {
+                    Ok(event) => each(Salvaged::Item(event))?,
+                    Err(error) => {
+                        let keys = Some(key.to_vec());
+                        each(Salvaged::Damage(damage(DamagedKeys { after: keys.clone(), before: keys, error })))?;
+                    }
+                }
+            }
+            Ok(())
         })
     }
 
@@ -88,11 +112,11 @@ impl EventView {
     /// ```
     #[must_use]
     pub fn of_user(&self, distinct_id: &str) -> Events {
-        Events::of_user(scan_all(&self.0, ReadHint::ShortRange), distinct_id)
+        Events::of_user(scan_user(&self.0, distinct_id), distinct_id)
     }
 
     /// How many events each day has that has any, with the start of the day. It counts, which is a scan of the keys of
-    /// the whole log.
+    /// all events that are not sealed.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -108,19 +132,51 @@ impl EventView {
     ///
     /// [`Io`](crate::ErrorKind::Io) or [`Corrupt`](crate::ErrorKind::Corrupt) when the engine cannot read.
     pub fn days(&self) -> Result<Vec<(Timestamp, u64)>> {
-        let mut days: Vec<([u8; 4], u64)> = Vec::new();
-        let mut scan = scan_all(&self.0, ReadHint::FullScan);
-        while let Some((key, _)) = scan.next()? {
-            let Some(day) = key.first_chunk() else {
-                return Err(Error::corrupt(format!("the key of an event is too short key={key:02x?}")));
-            };
-            match days.last_mut() {
-                Some((last, count)) if last == day => *count += 1,
-                _ => days.push((*day, 1)),
+        let mut days = count_days(|| scan_rows(&self.0, &[], None, ReadHint::FullScan), EngineScan::next)?;
+        if has_segments(&self.0) {
+            let mut headers = Headers::from_day(&self.0, i32::MIN);
+            while let Some((day, segments)) = headers.next_day()? {
+                let blocks = segments.iter().flat_map(|(_, header)| &header.blocks);
+                let sealed = blocks.map(|block| u64::from(block.events)).sum();
+                match days.entry(day) {
+                    Entry::Vacant(place) => {
+                        place.insert(sealed);
+                    }
+                    // Rows may replace events that are sealed.
+                    Entry::Occupied(mut place) => {
+                        let end = day.checked_add(1).map(day_prefix);
+                        let end = end.as_ref().map(<[u8; 4]>::as_slice);
+                        let both = count_days(|| scan_keys(&self.0, &day_prefix(day), end), LogScan::next)?;
+                        place.insert(both.values().sum());
+                    }
+                }
             }
         }
-        Ok(days.into_iter().map(|(day, count)| (Timestamp::of_day(day_of(day)), count)).collect())
+        Ok(days.into_iter().map(|(day, count)| (Timestamp::of_day(day), count)).collect())
     }
+}
+
+/// Counts the keys that a scan yields, by day.
+fn count_days<S>(
+    scan: impl FnOnce() -> S,
+    next: impl Fn(&mut S) -> Result<Option<(&[u8], &[u8])>>,
+) -> Result<BTreeMap<i32, u64>> {
+    let mut scan = scan();
+    let mut days = BTreeMap::new();
+    let mut last: Option<([u8; 4], u64)> = None;
+    while let Some((key, _)) = next(&mut scan)? {
+        let Some(day) = key.first_chunk() else {
+            return Err(Error::corrupt(format!("the key of an event is too short key={key:02x?}")));
+        };
+        match &mut last {
+            Some((known, count)) if known == day => *count += 1,
+            _ => {
+                days.extend(last.replace((*day, 1)).map(|(day, count)| (day_of(day), count)));
+            }
+        }
+    }
+    days.extend(last.map(|(day, count)| (day_of(day), count)));
+    Ok(days)
 }
 
 impl fmt::Debug for EventView {

@@ -16,8 +16,10 @@ use rocksdb::backup::{BackupEngine, BackupEngineOptions, RestoreOptions};
 
 use super::backup_files::{self, BackupFiles, BackupInfo};
 use super::engine::Engine;
+use super::format::DirectoryKind;
 use super::synced::{SyncRecorder, SyncedRecord};
 use super::{fault, format};
+use crate::codec::SEGMENTS;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Backs up the current state of the store. Concurrent writes are allowed.
@@ -26,6 +28,9 @@ pub(crate) fn backup(engine: &Engine, to: &Path) -> Result<BackupInfo> {
     separate("a backup lies inside of the store", to, engine.path())?;
     format::admit_backup(to, true)?;
     let _lock = lock(to)?;
+    if engine.has_family(SEGMENTS) {
+        format::raise(to, DirectoryKind::Backup, format::SEGMENTS_FORMAT)?;
+    }
     let mut backups = open(to)?;
     backups
         .create_new_backup_flush(engine.raw(), true)
@@ -101,11 +106,11 @@ fn copy(from: &Path, id: u32, to: &Path) -> Result<()> {
     open(from)?
         .restore_from_backup(&partial, &partial, &RestoreOptions::default(), id)
         .map_err(|error| fault::engine(error, &format!("restore failed backup={id} path={to:?}")))?;
-    format::mark(&partial, format::DirectoryKind::Store)?;
+    format::mark(&partial, DirectoryKind::Store)?;
     // From the beginning: a file that is cut before the first open for writing is noticed as well.
     SyncRecorder::open(&partial, SyncedRecord::Nothing)
         .map_err(|error| format::refused("cannot record what is synced", &partial, error))?;
-    format::expect_synced(&partial)?;
+    format::raise(&partial, DirectoryKind::Store, format::version(from)?.max(format::SYNCED_FORMAT))?;
     let move_up = || -> io::Result<()> {
         for entry in fs::read_dir(&partial)? {
             let entry = entry?;

@@ -19,12 +19,13 @@ use rocksdb::{
 use super::consistent_open;
 use super::fault;
 use super::file_names;
-use super::format::{self, StoreState};
+use super::format::{self, DirectoryKind, SEGMENTS_FORMAT, SYNCED_FORMAT, StoreState};
 use super::lock::StoreLock;
 use super::merge_operator::{MergeCounts, MergeOperator};
 use super::options::{self, DEFAULT_FAMILY, EngineOptions, EngineSettings};
 use super::synced::SyncRecorder;
 use super::verify::{self, Tails, Verified};
+use crate::codec::{SEGMENT_FAMILIES, SEGMENTS};
 use crate::error::{Error, ErrorKind, Result};
 
 pub(super) type Raw = DBWithThreadMode<MultiThreaded>;
@@ -170,7 +171,8 @@ impl Engine {
         }
         let recorder = if writes {
             let recorder = SyncRecorder::open(path, synced).map_err(|error| cannot_record(path, error))?;
-            format::expect_synced(path)?;
+            let format = if names.iter().any(|name| name == SEGMENTS) { SEGMENTS_FORMAT } else { SYNCED_FORMAT };
+            format::raise(path, DirectoryKind::Store, format)?;
             Some(Mutex::new(recorder))
         } else {
             None
@@ -231,6 +233,17 @@ impl Engine {
         names.insert(name.to_owned());
         self.record_manifest();
         Ok(())
+    }
+
+    /// Creates the column families of column segments unless they exist. Versions that do not know them refuse the
+    /// store from then on. Durable on return.
+    pub(crate) fn create_segment_families(&self) -> Result<()> {
+        if SEGMENT_FAMILIES.iter().all(|family| self.has_family(family)) {
+            return Ok(());
+        }
+        self.writable()?;
+        format::raise(&self.path, DirectoryKind::Store, SEGMENTS_FORMAT)?;
+        SEGMENT_FAMILIES.iter().try_for_each(|family| self.create_family(family))
     }
 
     /// Drops a column family and its data, if it exists. Durable on return. Open scans keep reading it; older snapshots

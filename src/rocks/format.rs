@@ -3,11 +3,13 @@
 //! It is read before RocksDB opens anything, because RocksDB does not know the meaning of its values: a version that
 //! folds rows differently would open the same files successfully. This module only ever writes the file into an empty
 //! directory, and never changes a directory that belongs to something else. A store begins with format 1. It gets
-//! format 2 in place, by one byte, once there is a record of what was synced.
+//! format 2 in place, by one byte, once there is a record of what was synced, and format 3 before its first column
+//! segment.
 //!
 //! ```text
 //! profiledb            the kind of directory: a store; or "profiledb backup"
-//! format 2             how keys and values are written; with 2, "PROFILEDB.synced" is there
+//! format 2             how keys and values are written; from 2 on, "PROFILEDB.synced" is there; with 3, column
+//!                      segments may be
 //! operators 1          how operands fold into rows
 //! ```
 
@@ -31,10 +33,17 @@ pub(super) const REPAIRING: &str = "REPAIRING";
 pub(super) const REPAIRED: &str = "REPAIRED";
 
 /// The newest format that this version reads.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = SEGMENTS_FORMAT;
 
 /// The format of a store without a record of what was synced, and of backups.
 const FIRST_FORMAT: u32 = 1;
+
+/// From this format on a store has a record of what was synced.
+pub(super) const SYNCED_FORMAT: u32 = 2;
+
+/// The format of a store that may have column segments, and of a directory with a backup of one: a version that does
+/// not know them would see a log with holes.
+pub(super) const SEGMENTS_FORMAT: u32 = 3;
 
 /// The newest set of merge operators that this version folds, and the one that it writes.
 const OPERATORS: u32 = 1;
@@ -210,23 +219,28 @@ fn read(path: &Path) -> Result<String> {
     String::from_utf8(bytes).map_err(|_| garbage(path))
 }
 
-/// Whether a store must have a record of what was synced.
-pub(super) fn expects_synced(path: &Path) -> Result<bool> {
+/// The format of a store or backup.
+pub(super) fn version(path: &Path) -> Result<u32> {
     let text = read(path)?;
-    let format = text.lines().nth(1).and_then(|line| number(line, "format")).ok_or_else(|| garbage(path))?;
-    Ok(format > FIRST_FORMAT)
+    text.lines().nth(1).and_then(|line| number(line, "format")).ok_or_else(|| garbage(path))
 }
 
-/// Makes a store one that must have a record of what was synced, which is durable. In place: the file is locked.
-pub(super) fn expect_synced(path: &Path) -> Result<()> {
-    if expects_synced(path)? {
+/// Whether a store must have a record of what was synced.
+pub(super) fn expects_synced(path: &Path) -> Result<bool> {
+    Ok(version(path)? >= SYNCED_FORMAT)
+}
+
+/// Raises the format of a store or backup to at least this one, durably. In place: the file is locked.
+pub(super) fn raise(path: &Path, kind: DirectoryKind, format: u32) -> Result<()> {
+    if version(path)? >= format {
         return Ok(());
     }
     let name = path.join(FILE);
     let write = || {
         let mut file = File::options().write(true).open(&name)?;
-        file.seek(SeekFrom::Start((DirectoryKind::Store.line().len() + "\nformat ".len()) as u64))?;
-        file.write_all(FORMAT.to_string().as_bytes())?;
+        // One digit replaces another.
+        file.seek(SeekFrom::Start((kind.line().len() + "\nformat ".len()) as u64))?;
+        file.write_all(format.to_string().as_bytes())?;
         file.sync_all()
     };
     write().map_err(|error| refused("cannot write", &name, error))

@@ -112,8 +112,9 @@ impl EngineOptions {
         options
     }
 
-    /// The options of a column family. Families differ only in the compression of the bottom level: the event log is by
-    /// far the largest, is written once and read in long ranges; rows are read one by one, each decompressing a block.
+    /// The options of a column family. Families differ only in the compression of the bottom level: the event log, as
+    /// rows and as columns, is by far the largest, is written once and read in long ranges; rows of profiles are read
+    /// one by one, each decompressing a block.
     pub(super) fn family(&self, name: &str) -> Options {
         let mut options = Options::default();
         merge_operator::install(&mut options, self.operator, &self.counters);
@@ -126,11 +127,12 @@ impl EngineOptions {
         options.set_max_bytes_for_level_base((self.settings.memtable_bytes as u64).saturating_mul(4));
         options.set_level_compaction_dynamic_level_bytes(true);
         options.set_compression_type(DBCompressionType::Lz4);
-        options.set_bottommost_compression_type(if name == codec::EVENTS {
-            DBCompressionType::Zstd
-        } else {
-            DBCompressionType::Lz4
-        });
+        let is_log = [codec::EVENTS, codec::CHUNKS, codec::ORDINAL_IDS].contains(&name);
+        options.set_bottommost_compression_type(if is_log { DBCompressionType::Zstd } else { DBCompressionType::Lz4 });
+        if name == codec::EVENTS {
+            // Rows that were sealed one by one leave tombstones, which every scan of their day would skip for long.
+            options.add_compact_on_deletion_collector_factory(TOMBSTONES_WINDOW, TOMBSTONES_WINDOW / 2, 0.5);
+        }
         options.set_block_based_table_factory(&self.blocks());
         options
     }
@@ -147,6 +149,9 @@ impl EngineOptions {
         blocks
     }
 }
+
+/// A file of the log with this many entries in a row of which half are tombstones is compacted.
+const TOMBSTONES_WINDOW: usize = 8_192;
 
 /// Cap on the total size of WAL files, as a multiple of the memtable size.
 const WAL_MEMTABLES_MAX: u64 = 4;

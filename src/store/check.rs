@@ -41,7 +41,8 @@ impl CheckReport {
 #[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct TableReport {
-    /// `users`, or `group:` and the group key, or `events`, which is the log.
+    /// `users`, or `group:` and the group key, or `events` and `segments`, which are the log: events that are rows, and
+    /// those that are sealed.
     pub table: String,
     /// Profiles that exist. 0 in the log.
     pub profiles: u64,

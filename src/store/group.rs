@@ -20,7 +20,7 @@ use super::first_index::FirstEventWrites;
 use super::names::{self, Names, Seen};
 use super::request::{ProfileWrite, Refused, Request};
 use super::shared::Shared;
-use crate::codec::{self, EVENTS, Erasure, GROUP_PREFIX};
+use crate::codec::{self, CHUNKS, EVENTS, Erasure, GROUP_PREFIX, SEGMENTS};
 use crate::error::{Error, Result};
 use crate::merge;
 use crate::rocks::{Engine, WriteBatch};
@@ -162,6 +162,7 @@ impl Leader {
                 operands => batch.merge(write.family, write.key, &merge::partial(operands))?,
             }
         }
+        shared.committed_keys.note(accepted);
         let keys = write_log(engine, accepted, &mut batch)?;
         first_events.fill(engine, &mut batch)?;
         // The registry must have a name before the first update that relies on it, so it is in the same batch.
@@ -233,7 +234,11 @@ fn write_log(engine: &Engine, requests: &[&Request], batch: &mut WriteBatch<'_>)
         for erasure in request.erasures.iter().filter(|_| exists) {
             match erasure {
                 Erasure::Event(key) => batch.delete(EVENTS, key)?,
-                Erasure::EventsBelow(end) => batch.delete_range(EVENTS, &[], end)?,
+                Erasure::EventsBelow(end) => {
+                    let families = [EVENTS, SEGMENTS, CHUNKS].into_iter().filter(|family| engine.has_family(family));
+                    // The keys of all three begin with the day.
+                    families.into_iter().try_for_each(|family| batch.delete_range(family, &[], end))?;
+                }
                 Erasure::FirstEvent { .. } => continue,
             }
             keys += 1;

@@ -11,6 +11,7 @@
 //! request       Request, Durability, Commit                          stats         statistics
 //! view          point reads          profile_scan  scan builder      scan          range scans
 //! families      column families of a kind                            check         verifies every row and operand
+//! segments      changes of column segments          committed     keys of events that are committed meanwhile
 //! ```
 //!
 //! This room speaks to `rocks` in bytes and names of column families and to its callers in keys and profiles. It may
@@ -19,6 +20,7 @@
 mod admission;
 mod check;
 mod commit;
+mod committed;
 mod families;
 mod first_index;
 mod group;
@@ -28,6 +30,7 @@ mod probe;
 mod profile_scan;
 mod request;
 mod scan;
+mod segments;
 mod shared;
 mod stats;
 mod view;

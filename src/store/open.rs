@@ -25,6 +25,8 @@ pub(crate) struct Store {
     /// None in a store that is open for reading.
     committer: Option<Arc<Committer>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Held by who changes column segments or erases events.
+    pub(super) segments: Mutex<()>,
 }
 
 impl Store {
@@ -40,7 +42,7 @@ impl Store {
         if !writes {
             not_rebuilding(&engine)?;
             let shared = Arc::new(Shared::new(engine, options, Names::default(), moves));
-            return Ok(Self { shared, committer: None, thread: Mutex::default() });
+            return Ok(Self { shared, committer: None, thread: Mutex::default(), segments: Mutex::default() });
         }
         engine.create_family(META)?;
         let names = Names::load(&engine, options.names_max())?;
@@ -51,11 +53,16 @@ impl Store {
             let (shared, committer) = (Arc::clone(&shared), Arc::clone(&committer));
             move || committer.run(&shared, &parker)
         })?;
-        Ok(Self { shared, committer: Some(committer), thread: Mutex::new(Some(thread)) })
+        Ok(Self { shared, committer: Some(committer), thread: Mutex::new(Some(thread)), segments: Mutex::default() })
     }
 
     fn committer(&self) -> Result<&Committer> {
         self.committer.as_deref().ok_or_else(|| self.shared.read_only())
+    }
+
+    /// Runs while nothing is being committed.
+    pub(super) fn exclusively<R>(&self, run: impl FnOnce() -> Result<R>) -> Result<R> {
+        self.committer()?.exclusively(run)
     }
 
     /// Fails in a store that is open for reading.
@@ -89,7 +96,7 @@ impl Store {
     /// Creates the table of a kind unless it exists.
     pub(crate) fn create_table(&self, kind: &Kind) -> Result<()> {
         let family = family_of(kind);
-        self.committer()?.exclusively(|| {
+        self.exclusively(|| {
             if !self.shared.engine().has_family(&family) {
                 self.shared.check_group_keys(&family, 0)?;
             }
@@ -100,7 +107,7 @@ impl Store {
     /// Drops the table of a kind, and says whether there was one. What was submitted before is committed before.
     pub(crate) fn drop_table(&self, kind: &Kind) -> Result<bool> {
         self.submit(Request::default(), Durability::Buffered)?.wait()?;
-        self.committer()?.exclusively(|| self.shared.drop_table(kind))
+        self.exclusively(|| self.shared.drop_table(kind))
     }
 
     /// Copies the first-event times of a kind that can be read to a family of their own, which says that they are being
@@ -109,7 +116,7 @@ impl Store {
         self.submit(Request::default(), Durability::Buffered)?.wait()?;
         let family = first_family_of(kind);
         let kept = format!("{REBUILD_PREFIX}{family}");
-        self.committer()?.exclusively(|| {
+        self.exclusively(|| {
             self.shared.engine().create_family(&kept)?;
             self.copy_stamps(&family, &kept)
         })
@@ -118,7 +125,7 @@ impl Store {
     /// Replaces the first-event times of a kind by those that were kept.
     pub(crate) fn renew_first_events(&self, kind: &Kind) -> Result<()> {
         let family = first_family_of(kind);
-        self.committer()?.exclusively(|| {
+        self.exclusively(|| {
             let engine = self.shared.engine();
             engine.drop_family(&family)?;
             self.shared.first_events.forget(&family);
@@ -130,7 +137,7 @@ impl Store {
     /// Ends the rebuild of the first-event times of a kind, which are durable.
     pub(crate) fn forget_kept_first_events(&self, kind: &Kind) -> Result<()> {
         let kept = format!("{REBUILD_PREFIX}{}", first_family_of(kind));
-        self.committer()?.exclusively(|| self.shared.engine().drop_family(&kept))
+        self.exclusively(|| self.shared.engine().drop_family(&kept))
     }
 
     /// The kinds whose first-event times were being built anew when the process ended.
@@ -162,7 +169,7 @@ impl Store {
 
     /// Makes every table wide: names that it has seen may be missing from the registry.
     pub(crate) fn widen_tables(&self) -> Result<()> {
-        self.committer()?.exclusively(|| {
+        self.exclusively(|| {
             let engine = self.shared.engine();
             let mut batch = engine.batch();
             for kind in self.shared.kinds() {

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
+use super::committed::CommittedKeys;
 use super::families::Families;
 use super::first_index::FirstEventCache;
 use super::names::{self, Names, Seen};
 use super::request::Durability;
 use super::stats::{TableStats, WriteCounters, WriteStats};
-use crate::codec::{EVENTS, GROUP_PREFIX, GroupKeys, family_of, first_kind_of, kind_of};
+use crate::codec::{EVENTS, GROUP_PREFIX, GroupKeys, SEGMENT_FAMILIES, SEGMENTS, family_of, first_kind_of, kind_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{Limits, LimitsId};
 use crate::model::{Kind, Timestamp};
@@ -107,6 +108,7 @@ pub(crate) struct Shared {
     /// How many tables were dropped since the store was opened.
     pub(super) drops: AtomicU64,
     pub(super) counters: WriteCounters,
+    pub(super) committed_keys: CommittedKeys,
 }
 
 impl Shared {
@@ -123,6 +125,7 @@ impl Shared {
             first_events: FirstEventCache::new(cache_bytes),
             drops: AtomicU64::new(0),
             counters: WriteCounters::default(),
+            committed_keys: CommittedKeys::default(),
             limits_id: options.limits.id(),
             options,
         }
@@ -225,20 +228,29 @@ impl Shared {
         let families = engine.families().into_iter();
         let tables = families.filter_map(|family| kind_of(&family).map(|kind| (family, kind.to_string())));
         let log = engine.has_family(EVENTS).then(|| (EVENTS.to_owned(), EVENTS.to_owned()));
-        let stats = tables.chain(log).map(|(family, table)| {
-            let stats = engine.family_stats(&family);
-            TableStats {
-                table,
-                profiles_estimate: stats.keys_estimate,
-                sst_bytes: stats.sst_bytes,
-                memtable_bytes: stats.memtable_bytes,
-                pending_compaction_bytes: stats.pending_compaction_bytes,
-                files_per_level: stats.files_per_level,
-                names: names.get(&family).map_or(0, Seen::len),
-                wide: names.get(&family).is_some_and(Seen::is_wide),
-            }
-        });
-        stats.collect()
+        let mut stats: Vec<TableStats> =
+            tables.chain(log).map(|(family, table)| self.stats_of(&engine, &[&family], table, &names)).collect();
+        if engine.has_family(SEGMENTS) {
+            stats.push(self.stats_of(&engine, &SEGMENT_FAMILIES, SEGMENTS.to_owned(), &names));
+        }
+        stats
+    }
+
+    /// The statistics of a table that is stored in these column families.
+    fn stats_of(&self, engine: &Engine, families: &[&str], table: String, names: &Names) -> TableStats {
+        let mut sum = TableStats { table, ..TableStats::default() };
+        for family in families {
+            let stats = engine.family_stats(family);
+            sum.profiles_estimate += stats.keys_estimate;
+            sum.sst_bytes += stats.sst_bytes;
+            sum.memtable_bytes += stats.memtable_bytes;
+            sum.pending_compaction_bytes += stats.pending_compaction_bytes;
+            sum.files_per_level.resize(sum.files_per_level.len().max(stats.files_per_level.len()), 0);
+            sum.files_per_level.iter_mut().zip(stats.files_per_level).for_each(|(sum, files)| *sum += files);
+            sum.names += names.get(family).map_or(0, Seen::len);
+            sum.wide |= names.get(family).is_some_and(Seen::is_wide);
+        }
+        sum
     }
 
     pub(crate) fn write_stats(&self) -> WriteStats {

@@ -7,10 +7,11 @@ use serde::Serialize;
 use super::request::Request;
 
 /// The size of a table, or of the log, as the engine estimates it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct TableStats {
-    /// `users`, or `group:` and the group key, or `events`, which is the log.
+    /// `users`, or `group:` and the group key, or `events` and `segments`, which are the log: events that are rows, and
+    /// those that are sealed.
     pub table: String,
     /// Profiles, estimated: every pending operand counts as one more. In the log, events.
     pub profiles_estimate: u64,

@@ -294,3 +294,43 @@ fn a_damaged_event_is_an_error_with_its_place() {
     assert_eq!(check.code, 2);
     assert!(check.out.contains("NOT SOUND"), "{check:?}");
 }
+
+/// Sealing changes nothing that is printed, but for the reports that name the tiers.
+#[test]
+fn sealed_events_are_printed_as_before() {
+    let bench = CliStore::new();
+    let file = bench.file("events.ndjson", three_days());
+    bench.run(&["track", &file]).ok();
+    let commands: [&[&str]; 5] = [
+        &["events"],
+        &["events", "--user", "a"],
+        &["events", "--days"],
+        &["join", "--by", "event.event", "--count", "--uniques"],
+        &["events", "--from", "2024-01-02", "--to", "2024-01-03"],
+    ];
+    let print = || commands.map(|command| bench.run(command).ok());
+    let before = print();
+    let sealed: Json = serde_json::from_str(&bench.run(&["seal"]).ok()).unwrap();
+    assert_eq!((&sealed["days"], &sealed["events"], &sealed["replaced"]), (&json!(3), &json!(6), &json!(0)));
+    assert_eq!(print(), before);
+    // A changed event replaces the sealed one.
+    let again = bench.file("again.ndjson", event("buy", "a", 1_704_240_000, "6", json!({"amount": 8})));
+    bench.run(&["track", &again]).ok();
+    assert_eq!(bench.run(&["events"]).ok().lines().count(), 6);
+    assert!(bench.run(&["events", "--user", "a"]).ok().contains("\"amount\":8"));
+    let sealed: Json = serde_json::from_str(&bench.run(&["seal"]).ok()).unwrap();
+    assert_eq!((&sealed["events"], &sealed["replaced"]), (&json!(1), &json!(1)));
+    let stats = bench.run(&["stats", "--format", "ndjson"]).ok();
+    let segments = lines(&stats).into_iter().find(|table| table["table"] == "segments").unwrap();
+    assert_eq!(segments["events_estimate"], 6);
+    let report = bench.run(&["check", "--format", "json"]).ok();
+    let report: Json = serde_json::from_str(&report).unwrap();
+    let events: Vec<_> =
+        report["tables"].as_array().unwrap().iter().map(|table| (&table["table"], &table["events"])).collect();
+    assert!(
+        events.contains(&(&json!("segments"), &json!(6))) && events.contains(&(&json!("events"), &json!(0))),
+        "{events:?}"
+    );
+    bench.run(&["delete-user", "b"]).ok();
+    assert!(!bench.run(&["events"]).ok().contains("\"b\""));
+}

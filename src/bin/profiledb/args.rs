@@ -132,6 +132,11 @@ pub(crate) enum Command {
         #[command(flatten)]
         shape: Shape,
     },
+    /// Move the events into column segments, which take a fraction of the space.
+    ///
+    /// Nothing that reads events sees a difference. Events that are appended afterwards are rows until the next time.
+    /// Versions that do not know segments refuse the store from then on.
+    Seal,
     /// Fold every profile and rewrite every file, after which reads are fastest.
     Compact,
     /// Print a script of completions for a shell.

@@ -97,6 +97,7 @@ fn run(Args { db, wait, command }: Args) -> Result<ExitCode, Failure> {
         Command::Stats(shape) => done(report::stats(&db, shape.format())),
         Command::Check { rebuild, shape } => report::check(&db, rebuild, shape.format()),
         Command::Repair { dry_run, shape } => repair::run(&db, dry_run, shape.format()),
+        Command::Seal => done(update::seal(&db)),
         Command::Compact => done(update::compact(&db)),
         Command::Completions { shell } => done(print::completions(Args::command(), shell)),
         Command::Backup(BackupArgs { command: Some(BackupCommand::Verify { dir, id, shape }), .. }) => {

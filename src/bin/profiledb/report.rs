@@ -16,6 +16,9 @@ use crate::print::{self, Format, Named, RowPrinter};
 /// The name of the event log in reports.
 const LOG: &str = "events";
 
+/// The name of the column segments of the event log in reports.
+const SEGMENTS: &str = "segments";
+
 /// Prints the tables with their numbers of profiles, and the log with its number of events. These are exact counts.
 pub(crate) fn tables(dir: &Path, format: Format) -> Result<(), Failure> {
     let db = open::to_read(dir)?;
@@ -42,7 +45,8 @@ pub(crate) fn stats(dir: &Path, format: Format) -> Result<(), Failure> {
     let columns = ["table", "profiles_estimate", "events_estimate", "sst_bytes", "memtable_bytes", "files_per_level"];
     let mut rows = RowPrinter::new(format, columns)?;
     for table in db.stats().tables {
-        let estimate = if table.table == LOG { "events_estimate" } else { "profiles_estimate" };
+        let estimate =
+            if [LOG, SEGMENTS].contains(&table.table.as_str()) { "events_estimate" } else { "profiles_estimate" };
         rows.row(&[
             ("table", table.table.into()),
             (estimate, table.profiles_estimate.into()),

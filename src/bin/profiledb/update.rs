@@ -1,11 +1,11 @@
-//! The commands `update`, `delete` and `compact`.
+//! The commands `update`, `delete`, `seal` and `compact`.
 
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use profiledb::ingest::Record;
-use profiledb::{Batch, Change, Db, Durability, Kind, ProfileKey};
+use profiledb::{Batch, Change, Db, Durability, Kind, ProfileKey, Sealed};
 use serde::Serialize;
 
 use crate::args::UpdateArgs;
@@ -68,4 +68,20 @@ pub(crate) fn compact(dir: &Path) -> Result<(), Failure> {
     Spinner::new("compacting").during(|| db.compact())?;
     let seconds = import::rounded(started.elapsed().as_secs_f64());
     print::line(&Compacted { tables: db.kinds().len(), bytes_before, bytes_after: bytes(), seconds })
+}
+
+#[derive(Serialize)]
+struct SealReport {
+    #[serde(flatten)]
+    sealed: Sealed,
+    seconds: f64,
+}
+
+/// Moves the events into column segments.
+pub(crate) fn seal(dir: &Path) -> Result<(), Failure> {
+    let db = open::to_write(dir)?;
+    let started = Instant::now();
+    let sealed = db.events().seal()?;
+    db.close()?;
+    print::line(&SealReport { sealed, seconds: import::rounded(started.elapsed().as_secs_f64()) })
 }

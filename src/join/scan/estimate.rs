@@ -28,6 +28,11 @@ pub(crate) trait EventRows {
     /// A cursor before the first row of a range of keys.
     fn cursor(&self, from: &[u8], to: Option<&[u8]>) -> Result<Self::Cursor>;
 
+    /// Whether there are any rows in a range of keys.
+    fn has_rows(&self, from: &[u8], to: Option<&[u8]>) -> Result<bool> {
+        Ok(self.cursor(from, to)?.next()?.is_some())
+    }
+
     /// Roughly how many rows are in a range of keys.
     fn estimate_rows(&self, from: &[u8], to: Option<&[u8]>) -> u64;
 }
@@ -99,7 +104,7 @@ fn last_day(rows: &impl EventRows, first: i32, end: Option<&[u8]>) -> Result<i32
         if end.is_some_and(|end| end <= &key[..]) {
             return Ok(false);
         }
-        Ok(rows.cursor(&key, end)?.next()?.is_some())
+        rows.has_rows(&key, end)
     };
     // There are events from `known` on, and none from `none` on.
     let (mut known, mut step) = (first, 1_i32);

@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
-use crate::rocks::format;
+use crate::rocks::format::{self, DirectoryKind};
 
 const MAKING: &str = "REPAIR.tmp";
 const NEW: &str = "new";
@@ -80,7 +80,7 @@ pub(super) fn resume(store: &Path) -> Result<PathBuf> {
     };
     let damaged = resume().map_err(|error| format::refused("cannot replace files", store, error))?;
     // Before the marker is gone: the store must not be opened without its record of what was synced.
-    format::expect_synced(store)?;
+    format::raise(store, DirectoryKind::Store, format::SYNCED_FORMAT)?;
     clear(&store.join(format::REPAIRED))?;
     format::sync_directory(store).map_err(|error| format::refused("cannot replace files", store, error))?;
     Ok(damaged)

@@ -1,0 +1,81 @@
+//! Lookups between ids of users and their ordinals in column segments.
+
+use crate::codec::{Malformed, ORDINAL_IDS, ORDINALS};
+use crate::error::{Error, Result};
+use crate::rocks::EngineSnapshot;
+use crate::segment::{OrdinalIds, decode_ordinal};
+
+/// Ids that are kept in memory, in bytes: those of about a million ordinals.
+const IDS_BYTES_MAX: usize = 64 << 20;
+
+/// The ordinal of an id, if it has one.
+pub(super) fn ordinal_of(snapshot: &EngineSnapshot, id: &[u8]) -> Result<Option<u32>> {
+    snapshot
+        .read(ORDINALS, id, |value| value.map(decode_ordinal).transpose())?
+        .map_err(|what| corrupt_ordinal(id, what))
+}
+
+/// The ordinals of ids, in their order.
+pub(super) fn ordinals_of(snapshot: &EngineSnapshot, ids: &[&[u8]]) -> Result<Vec<Option<u32>>> {
+    let ordinals = snapshot.read_many(ORDINALS, ids, |_, value| value.map(decode_ordinal).transpose())?;
+    let ordinals = ordinals.into_iter().zip(ids);
+    ordinals.map(|(ordinal, id)| ordinal.map_err(|what| corrupt_ordinal(id, what))).collect()
+}
+
+fn corrupt_ordinal(id: &[u8], Malformed(what): Malformed) -> Error {
+    let id = String::from_utf8_lossy(id);
+    Error::corrupt(format!("the ordinal of a user cannot be read: {what} distinct_id={id:?}"))
+}
+
+/// The ids of ordinals, of one snapshot, read as they are needed.
+pub(super) struct IdCache {
+    snapshot: EngineSnapshot,
+    /// By ordinal / 1024.
+    ids: Vec<Option<OrdinalIds>>,
+    bytes: usize,
+}
+
+impl IdCache {
+    pub(super) fn new(snapshot: &EngineSnapshot) -> Self {
+        Self { snapshot: snapshot.clone(), ids: Vec::new(), bytes: 0 }
+    }
+
+    /// Appends the id of an ordinal.
+    pub(super) fn write_id(&mut self, ordinal: u32, out: &mut Vec<u8>) -> Result<()> {
+        let (key, at) = OrdinalIds::key_of(ordinal);
+        let number = u32::from_be_bytes(key) as usize;
+        if self.ids.get(number).is_none_or(Option::is_none) {
+            self.load(number, key)?;
+        }
+        let ids = self.ids.get(number).and_then(Option::as_ref);
+        let id = ids.and_then(|ids| ids.get(at)).ok_or_else(|| {
+            Error::corrupt(format!("a column segment has an ordinal without an id ordinal={ordinal}"))
+        })?;
+        out.extend_from_slice(id);
+        Ok(())
+    }
+
+    #[cold]
+    fn load(&mut self, number: usize, key: [u8; 4]) -> Result<()> {
+        let ids = read_ids(&self.snapshot, key)?.unwrap_or_default();
+        if self.bytes > IDS_BYTES_MAX {
+            self.ids.clear();
+            self.bytes = 0;
+        }
+        self.bytes += ids.size_bytes();
+        if self.ids.len() <= number {
+            self.ids.resize(number + 1, None);
+        }
+        if let Some(place) = self.ids.get_mut(number) {
+            *place = Some(ids);
+        }
+        Ok(())
+    }
+}
+
+/// The ids under a key.
+pub(super) fn read_ids(snapshot: &EngineSnapshot, key: [u8; 4]) -> Result<Option<OrdinalIds>> {
+    snapshot
+        .read(ORDINAL_IDS, &key, |value| value.map(OrdinalIds::decode).transpose())?
+        .map_err(|Malformed(what)| Error::corrupt(format!("the ids of ordinals cannot be read: {what} key={key:02x?}")))
+}

@@ -1,0 +1,347 @@
+//! Sealing: the rows of a day become blocks of a column segment.
+//!
+//! A day is sealed from one snapshot, in changes that are committed one by one, each of which leaves the log as it was
+//! for every reader:
+//!
+//! ```text
+//! 1  events that rows replace leave their blocks     the row is what readers see, before and after
+//! 2  rows become blocks of a new segment             up to 16 blocks in one change, with the deletion of their rows
+//! 3  small segments of the day become one            once there are eight of them
+//! ```
+//!
+//! Rows that could not be rebuilt byte for byte stay rows.
+
+use std::collections::BTreeMap;
+
+use super::ordinals::{IdCache, ordinals_of, read_ids};
+use super::rewrite::{SegmentRewrite, put_block, put_header, remove_segment};
+use super::scan::scan_rows;
+use super::sealed::SealedScan;
+use super::segments::{block_rows, segments_of};
+use crate::codec::{EventKey, ORDINAL_IDS, ORDINALS, day_of, day_prefix, unescape_bytes};
+use crate::error::{Error, Result};
+use crate::rocks::{EngineScan, EngineSnapshot, ReadHint};
+use crate::segment::{BlockBuilder, OrdinalIds, SealedRows, SegmentEdit, SegmentHeader, SegmentKey, encode_ordinal};
+
+/// Blocks of one change.
+const BLOCKS_MAX: usize = 16;
+
+/// Segments of a day with fewer events than a block are merged once there are this many.
+const SMALL_SEGMENTS_MAX: usize = 8;
+
+/// Rows whose ids are looked up at once.
+const LOOKUPS_MAX: usize = 8_192;
+
+/// What sealing did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SealCounts {
+    /// Rows that became part of a block.
+    pub(crate) sealed: u64,
+    /// Events that left a block, because a row had replaced them.
+    pub(crate) replaced: u64,
+    /// Rows that stay rows.
+    pub(crate) left: u64,
+}
+
+/// The first day from one on that has rows.
+pub(crate) fn next_day_with_rows(snapshot: &EngineSnapshot, from: i32) -> Result<Option<i32>> {
+    let mut rows = scan_rows(snapshot, &day_prefix(from), None, ReadHint::ShortRange);
+    loop {
+        match rows.next()? {
+            None => return Ok(None),
+            Some((key, _)) => {
+                if let Some(day) = key.first_chunk() {
+                    return Ok(Some(day_of(*day)));
+                }
+            }
+        }
+    }
+}
+
+/// The changes that seal one day.
+pub(crate) struct DaySealing<'s> {
+    snapshot: &'s EngineSnapshot,
+    day: i32,
+    block_events: usize,
+    ids: IdCache,
+    /// The segments of the day.
+    segments: BTreeMap<SegmentKey, SegmentHeader>,
+    /// Segments that may have events that rows replace.
+    unchecked: Vec<SegmentKey>,
+    rows: EngineScan,
+    new: NewOrdinals,
+    pub(crate) counts: SealCounts,
+}
+
+impl<'s> DaySealing<'s> {
+    /// In blocks of at most this many events.
+    pub(crate) fn new(snapshot: &'s EngineSnapshot, day: i32, block_events: usize) -> Result<Self> {
+        let segments = segments_of(snapshot, day)?;
+        Ok(Self {
+            snapshot,
+            day,
+            block_events,
+            ids: IdCache::new(snapshot),
+            unchecked: segments.keys().copied().collect(),
+            segments,
+            rows: day_rows(snapshot, day),
+            new: NewOrdinals::load(snapshot)?,
+            counts: SealCounts::default(),
+        })
+    }
+
+    /// The next change, to be committed before the one after it is prepared.
+    pub(crate) fn next(&mut self) -> Result<Option<SegmentEdit>> {
+        while let Some(segment) = self.unchecked.pop() {
+            if let Some(edit) = self.drop_replaced(segment)? {
+                return Ok(Some(edit));
+            }
+        }
+        self.seal_rows()
+    }
+
+    /// Removes the events of a segment that rows replace.
+    fn drop_replaced(&mut self, segment: SegmentKey) -> Result<Option<SegmentEdit>> {
+        let Some(header) = self.segments.get(&segment) else { return Ok(None) };
+        let mut rewrite = SegmentRewrite::new(segment, header.clone());
+        for block in &header.blocks {
+            let end = [block.last_key.as_slice(), &[0]].concat();
+            let mut rows = scan_rows(self.snapshot, &block.first_key, Some(&end), ReadHint::LongRange);
+            let mut sealed = None;
+            let mut replaced = Vec::new();
+            while let Some((key, _)) = rows.next()? {
+                if sealed.is_none() {
+                    sealed = block_rows(self.snapshot, segment, block, &mut self.ids, None)?;
+                }
+                let Some(sealed) = &sealed else { break };
+                let at = sealed.lower_bound(key);
+                if sealed.get(at).is_some_and(|(known, _)| known == key) {
+                    replaced.push(at);
+                }
+            }
+            if let Some(sealed) = sealed.filter(|_| !replaced.is_empty()) {
+                rewrite.retain(block.number, &sealed, |at, _| replaced.binary_search(&at).is_err())?;
+            }
+        }
+        self.counts.replaced += rewrite.removed;
+        let (edit, header) = rewrite.finish();
+        if edit.is_some() {
+            if header.blocks.is_empty() {
+                self.segments.remove(&segment);
+            } else {
+                self.segments.insert(segment, header);
+            }
+        }
+        Ok(edit)
+    }
+
+    /// Makes the next rows into a segment.
+    fn seal_rows(&mut self) -> Result<Option<SegmentEdit>> {
+        let segment = self.next_segment()?;
+        let mut edit = SegmentEdit::default();
+        let mut header = SegmentHeader::default();
+        let mut sealed = SealedRows::default();
+        let mut builder = BlockBuilder::new(self.block_events);
+        loop {
+            let rows = self.read_rows()?;
+            let is_last = rows.len() < LOOKUPS_MAX;
+            let ordinals = self.ordinals(&rows, &mut edit)?;
+            for ((key, value), ordinal) in rows.into_iter().zip(ordinals) {
+                match ordinal.map(|ordinal| builder.push(ordinal, &key, &value)) {
+                    Some(Ok(())) => {
+                        self.counts.sealed += 1;
+                        sealed.keys.push(key);
+                    }
+                    Some(Err(_)) | None => {
+                        self.counts.left += 1;
+                        sealed.kept.push(key);
+                    }
+                }
+                if builder.is_full() {
+                    self.put_block(&mut builder, segment, &mut header, &mut edit)?;
+                }
+            }
+            if is_last || header.blocks.len() >= BLOCKS_MAX {
+                break;
+            }
+        }
+        if !builder.is_empty() {
+            self.put_block(&mut builder, segment, &mut header, &mut edit)?;
+        }
+        if header.blocks.is_empty() {
+            return Ok(None);
+        }
+        self.new.write(&mut edit);
+        put_header(&mut edit, segment, &header);
+        self.segments.insert(segment, header);
+        edit.sealed = Some(sealed);
+        Ok(Some(edit))
+    }
+
+    fn put_block(
+        &mut self,
+        builder: &mut BlockBuilder,
+        segment: SegmentKey,
+        header: &mut SegmentHeader,
+        edit: &mut SegmentEdit,
+    ) -> Result<()> {
+        let number = u32::try_from(header.blocks.len()).unwrap_or(u32::MAX);
+        let block = builder.finish(number)?;
+        header.blocks.push(block.summary.clone());
+        put_block(edit, segment, block);
+        Ok(())
+    }
+
+    fn read_rows(&mut self) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let mut rows = Vec::new();
+        while rows.len() < LOOKUPS_MAX
+            && let Some((key, value)) = self.rows.next()?
+        {
+            rows.push((key.to_vec(), value.to_vec()));
+        }
+        Ok(rows)
+    }
+
+    /// The ordinals of the users of rows, new ones where they have none; none for a row whose id cannot be read.
+    fn ordinals(&mut self, rows: &[(Vec<u8>, Vec<u8>)], edit: &mut SegmentEdit) -> Result<Vec<Option<u32>>> {
+        let mut ids: Vec<Vec<u8>> = Vec::new();
+        let mut places: Vec<Option<usize>> = Vec::with_capacity(rows.len());
+        for (key, _) in rows {
+            let id = EventKey::read(key).ok().and_then(|key| unescape_bytes(key.escaped).ok());
+            let id = id.filter(|id| std::str::from_utf8(id).is_ok());
+            places.push(id.map(|id| {
+                if ids.last().is_none_or(|last| last.as_slice() != &*id) {
+                    ids.push(id.into_owned());
+                }
+                ids.len().saturating_sub(1)
+            }));
+        }
+        let keys: Vec<&[u8]> = ids.iter().map(Vec::as_slice).collect();
+        let known = ordinals_of(self.snapshot, &keys)?;
+        let mut ordinals = Vec::with_capacity(ids.len());
+        for (id, known) in ids.iter().zip(known) {
+            ordinals.push(match known {
+                Some(ordinal) => ordinal,
+                None => self.new.give(id, edit)?,
+            });
+        }
+        Ok(places.into_iter().map(|place| place.and_then(|at| ordinals.get(at).copied())).collect())
+    }
+
+    fn next_segment(&self) -> Result<SegmentKey> {
+        let last = self.segments.last_key_value().map_or(0, |(segment, _)| segment.number);
+        let number = last.checked_add(1).ok_or_else(|| Error::limit("a day has too many column segments"))?;
+        Ok(SegmentKey { day: self.day, number })
+    }
+}
+
+fn day_rows(snapshot: &EngineSnapshot, day: i32) -> EngineScan {
+    let end = day.checked_add(1).map(day_prefix);
+    scan_rows(snapshot, &day_prefix(day), end.as_ref().map(<[u8; 4]>::as_slice), ReadHint::FullScan)
+}
+
+/// Ordinals that are given away while a day is being sealed.
+struct NewOrdinals {
+    next: u32,
+    /// The ids of the last 1024 ordinals, as far as they are given away.
+    tail: OrdinalIds,
+    /// Whether it differs from what is stored or in the change.
+    is_dirty: bool,
+    /// The id that got the last one: its rows may go on in the next change.
+    last: Option<(Vec<u8>, u32)>,
+}
+
+impl NewOrdinals {
+    fn load(snapshot: &EngineSnapshot) -> Result<Self> {
+        use std::ops::Bound::Unbounded;
+
+        let mut stored = snapshot.scan(ORDINAL_IDS, Unbounded, Unbounded, ReadHint::ShortRange);
+        let damaged = |key: &[u8]| Error::corrupt(format!("the key of ids of ordinals cannot be read key={key:02x?}"));
+        let Some((first, key)) = stored
+            .next_back()?
+            .map(|(key, _)| {
+                let first = OrdinalIds::first_of(key).map_err(|_| damaged(key))?;
+                Ok::<_, Error>((first, <[u8; 4]>::try_from(key).map_err(|_| damaged(key))?))
+            })
+            .transpose()?
+        else {
+            return Ok(Self { next: 0, tail: OrdinalIds::default(), is_dirty: false, last: None });
+        };
+        let tail = read_ids(snapshot, key)?.unwrap_or_default();
+        let next = u32::try_from(tail.len()).ok().and_then(|len| first.checked_add(len));
+        let next = next.ok_or_else(|| Error::limit("there are as many ordinals as there can be"))?;
+        Ok(Self { next, tail, is_dirty: false, last: None })
+    }
+
+    /// Gives an id the next ordinal.
+    fn give(&mut self, id: &[u8], edit: &mut SegmentEdit) -> Result<u32> {
+        if let Some((_, ordinal)) = self.last.as_ref().filter(|(last, _)| last == id) {
+            return Ok(*ordinal);
+        }
+        let ordinal = self.next;
+        self.next = ordinal.checked_add(1).ok_or_else(|| Error::limit("there are as many ordinals as there can be"))?;
+        let (_, at) = OrdinalIds::key_of(ordinal);
+        if at == 0 {
+            self.tail = OrdinalIds::default();
+        }
+        self.tail.push(id);
+        self.is_dirty = true;
+        edit.put(ORDINALS, id.to_vec(), encode_ordinal(ordinal));
+        let (_, next_at) = OrdinalIds::key_of(self.next);
+        if next_at == 0 {
+            self.write(edit);
+        }
+        self.last = Some((id.to_vec(), ordinal));
+        Ok(ordinal)
+    }
+
+    /// Adds the ids that were not written yet to a change.
+    fn write(&mut self, edit: &mut SegmentEdit) {
+        if std::mem::take(&mut self.is_dirty)
+            && let Some(last) = self.next.checked_sub(1)
+        {
+            let (key, _) = OrdinalIds::key_of(last);
+            edit.put(ORDINAL_IDS, key.to_vec(), self.tail.encode());
+        }
+    }
+}
+
+/// The change that merges the small segments of a day, if there are many.
+pub(crate) fn merge_small_segments(
+    snapshot: &EngineSnapshot,
+    day: i32,
+    block_events: usize,
+) -> Result<Option<SegmentEdit>> {
+    let segments = segments_of(snapshot, day)?;
+    let events = |header: &SegmentHeader| header.blocks.iter().map(|block| block.events as usize).sum::<usize>();
+    let last = segments.last_key_value().map_or(0, |(segment, _)| segment.number);
+    let small: Vec<_> = segments.into_iter().filter(|(_, header)| events(header) < block_events).collect();
+    if small.len() < SMALL_SEGMENTS_MAX {
+        return Ok(None);
+    }
+    let number = last.checked_add(1).ok_or_else(|| Error::limit("a day has too many column segments"))?;
+    let segment = SegmentKey { day, number };
+    let mut edit = SegmentEdit::default();
+    let mut header = SegmentHeader::default();
+    let mut builder = BlockBuilder::new(block_events);
+    let mut rows = SealedScan::of_segments(snapshot, &small);
+    loop {
+        let more = rows.next()?;
+        if more && let Some(((key, value), ordinal)) = rows.current().zip(rows.current_ordinal()) {
+            let refused =
+                |_| Error::corrupt(format!("a row of a column segment cannot be sealed again key={key:02x?}"));
+            builder.push(ordinal, key, value).map_err(refused)?;
+        }
+        if builder.is_full() || (!more && !builder.is_empty()) {
+            let block = builder.finish(u32::try_from(header.blocks.len()).unwrap_or(u32::MAX))?;
+            header.blocks.push(block.summary.clone());
+            put_block(&mut edit, segment, block);
+        }
+        if !more {
+            break;
+        }
+    }
+    small.iter().for_each(|(segment, header)| remove_segment(&mut edit, *segment, header));
+    put_header(&mut edit, segment, &header);
+    Ok(Some(edit))
+}

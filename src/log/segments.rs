@@ -1,0 +1,160 @@
+//! Column segments of a snapshot: their headers, and the rows of one of their blocks.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use super::ordinals::IdCache;
+use crate::codec::{CHUNKS, Malformed, SEGMENTS, day_prefix};
+use crate::error::{Error, Result};
+use crate::model::Timestamp;
+use crate::rocks::{EngineScan, EngineSnapshot, ReadHint};
+use crate::segment::{BlockDamage, BlockRows, BlockSummary, ColumnId, SegmentHeader, SegmentKey, UserRuns, chunk_key};
+
+/// A day, and its segments by number.
+pub(super) type DaySegments = (i32, Vec<(SegmentKey, SegmentHeader)>);
+
+/// The headers of segments, by day.
+pub(super) struct Headers {
+    scan: EngineScan,
+    /// The first header of the next day.
+    ahead: Option<(SegmentKey, SegmentHeader)>,
+}
+
+impl Headers {
+    /// Those of the days from one on.
+    pub(super) fn from_day(snapshot: &EngineSnapshot, day: i32) -> Self {
+        let from = day_prefix(day);
+        let scan = snapshot.scan(SEGMENTS, Bound::Included(&from), Bound::Unbounded, ReadHint::ShortRange);
+        Self { scan, ahead: None }
+    }
+
+    /// The segments of the next day that has any.
+    pub(super) fn next_day(&mut self) -> Result<Option<DaySegments>> {
+        let first = match self.ahead.take() {
+            Some(first) => first,
+            None => match self.next()? {
+                Some(first) => first,
+                None => return Ok(None),
+            },
+        };
+        let day = first.0.day;
+        let mut segments = vec![first];
+        while let Some(next) = self.next()? {
+            if next.0.day != day {
+                self.ahead = Some(next);
+                break;
+            }
+            segments.push(next);
+        }
+        Ok(Some((day, segments)))
+    }
+
+    fn next(&mut self) -> Result<Option<(SegmentKey, SegmentHeader)>> {
+        self.scan.next()?.map(|(key, value)| read_header(key, value)).transpose()
+    }
+}
+
+/// The segments of a day.
+pub(super) fn segments_of(snapshot: &EngineSnapshot, day: i32) -> Result<BTreeMap<SegmentKey, SegmentHeader>> {
+    let found = Headers::from_day(snapshot, day).next_day()?;
+    Ok(found.filter(|(found, _)| *found == day).map(|(_, segments)| segments.into_iter().collect()).unwrap_or_default())
+}
+
+/// How much is sealed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SealedCounts {
+    pub(crate) events: u64,
+}
+
+/// Sums up the headers.
+pub(crate) fn count_sealed(snapshot: &EngineSnapshot) -> Result<SealedCounts> {
+    let mut counts = SealedCounts::default();
+    let mut headers = Headers::from_day(snapshot, i32::MIN);
+    while let Some((_, segments)) = headers.next_day()? {
+        let blocks = segments.iter().flat_map(|(_, header)| &header.blocks);
+        counts.events += blocks.map(|block| u64::from(block.events)).sum::<u64>();
+    }
+    Ok(counts)
+}
+
+/// Whether there are any segments.
+pub(super) fn has_segments(snapshot: &EngineSnapshot) -> bool {
+    snapshot.engine().has_family(SEGMENTS)
+}
+
+pub(super) fn read_header(key: &[u8], value: &[u8]) -> Result<(SegmentKey, SegmentHeader)> {
+    let segment = SegmentKey::read(key).map_err(|Malformed(what)| {
+        Error::corrupt(format!("the key of a column segment cannot be read: {what} key={key:02x?}"))
+    })?;
+    let header = SegmentHeader::decode(segment.day, value).map_err(|Malformed(what)| {
+        let day = Timestamp::of_day(segment.day);
+        let number = segment.number;
+        Error::corrupt(format!("the header of a column segment cannot be read: {what} day={day} segment={number}"))
+    })?;
+    Ok((segment, header))
+}
+
+/// Reads chunks of a block, in the order of the columns.
+pub(super) fn read_chunks<'c>(
+    snapshot: &EngineSnapshot,
+    segment: SegmentKey,
+    block: &BlockSummary,
+    columns: impl Iterator<Item = &'c ColumnId>,
+) -> Result<Vec<(&'c ColumnId, Vec<u8>)>> {
+    let columns: Vec<&ColumnId> = columns.collect();
+    let keys: Vec<Vec<u8>> = columns.iter().map(|column| chunk_key(segment, column, block.number)).collect();
+    let chunks = snapshot.read_many(CHUNKS, &keys, |_, value| value.map(<[u8]>::to_vec))?;
+    let chunks = columns.into_iter().zip(chunks);
+    let missing = |column| damaged(segment, block, &BlockDamage { column, malformed: Malformed("it is missing") });
+    chunks.map(|(column, chunk)| Ok((column, chunk.ok_or_else(|| missing(column.clone()))?))).collect()
+}
+
+/// The rows of a block, in the order of their keys; with `only`, those of one user.
+pub(super) fn block_rows(
+    snapshot: &EngineSnapshot,
+    segment: SegmentKey,
+    block: &BlockSummary,
+    ids: &mut IdCache,
+    only: Option<u32>,
+) -> Result<Option<BlockRows>> {
+    if let Some(ordinal) = only {
+        let (least, greatest) = block.ordinals;
+        if !(least..=greatest).contains(&ordinal) {
+            return Ok(None);
+        }
+        let runs = read_chunks(snapshot, segment, block, [&ColumnId::Runs].into_iter())?;
+        let bytes = runs.first().map_or(&[][..], |(_, bytes)| bytes.as_slice());
+        let damage = |malformed| damaged(segment, block, &BlockDamage { column: ColumnId::Runs, malformed });
+        if UserRuns::find(bytes, ordinal).map_err(damage)?.is_none() {
+            return Ok(None);
+        }
+    }
+    let chunks = read_chunks(snapshot, segment, block, block.columns.iter().map(|(column, _)| column))?;
+    let chunk = |column: &ColumnId| {
+        let at = chunks.binary_search_by(|(known, _)| (*known).cmp(column)).ok()?;
+        chunks.get(at).map(|(_, bytes)| bytes.as_slice())
+    };
+    // What went wrong with an id is not damage of the block.
+    let mut failure = None;
+    let rows = BlockRows::rebuild(segment.day, block, chunk, only, |ordinal, out| match ids.write_id(ordinal, out) {
+        Ok(()) => true,
+        Err(error) => {
+            failure.get_or_insert(error);
+            false
+        }
+    });
+    match (rows, failure) {
+        (_, Some(error)) => Err(error),
+        (rows, None) => rows.map(Some).map_err(|damage| damaged(segment, block, &damage)),
+    }
+}
+
+/// The error for a block that cannot be read.
+pub(super) fn damaged(segment: SegmentKey, block: &BlockSummary, damage: &BlockDamage) -> Error {
+    let BlockDamage { column, malformed: Malformed(what) } = damage;
+    let (day, number) = (Timestamp::of_day(segment.day), segment.number);
+    let block = block.number;
+    Error::corrupt(format!(
+        "a column segment cannot be read: {what} day={day} segment={number} block={block} column={column}"
+    ))
+}

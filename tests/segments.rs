@@ -1,0 +1,275 @@
+//! Sealed events: whatever is appended, sent again, deleted, sealed and reopened in any order, every reader sees what a
+//! model map has, and what a store sees that never seals.
+
+#![cfg(all(feature = "rocksdb", feature = "laws"))]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use profiledb::{Builder, Db, Durability, Event, Kind, Salvaged, Snapshot, Timestamp, Update, Value};
+use proptest::prelude::*;
+use support::{Random, TempStore};
+
+const DAY: i64 = 86_400_000;
+
+fn builder() -> Builder {
+    Db::builder().durability(Durability::Buffered).clock(now).block_cache_bytes(8 << 20)
+}
+
+fn now() -> Timestamp {
+    Timestamp::parse("2025-01-01T00:00:00").unwrap()
+}
+
+/// What makes an event the same event: day, id, time, name and `$insert_id`.
+type Identity = (i64, String, i64, String, String);
+
+fn identity(event: &Event) -> Identity {
+    let (millis, text) = (event.time().millis(), str::to_owned);
+    let insert_id = event.insert_id().unwrap_or_default();
+    (millis.div_euclid(DAY), text(event.distinct_id()), millis, text(event.name()), text(insert_id))
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Append(Vec<Event>),
+    /// In blocks of this many events.
+    Seal(usize),
+    DeleteUser(String),
+    DeleteBefore(Timestamp),
+    Reopen,
+    Compact,
+    Snapshot,
+}
+
+fn ids() -> impl Strategy<Value = String> {
+    prop::sample::select(vec!["", "a", "b", "\u{0}", "a\u{1}", "zo\u{eb}"]).prop_map(str::to_owned)
+}
+
+fn values() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        (0..5_i64).prop_map(Value::from),
+        prop::sample::select(vec![0.0, -0.0, 1.0, 12.5, 1e300]).prop_map(|float| Value::try_from(float).unwrap()),
+        any::<i64>().prop_map(Value::from),
+        "[a-c]{0,3}".prop_map(Value::from),
+        any::<bool>().prop_map(Value::from),
+        prop::collection::vec("[a-c]{0,2}", 0..3)
+            .prop_map(|list| Value::List(list.into_iter().map(Value::from).collect())),
+    ]
+}
+
+prop_compose! {
+    fn events()(
+        id in ids(),
+        time in (0..3_i64, 0..4_i64),
+        name in prop::sample::select(vec!["visit", "purchase"]),
+        insert_id in prop::sample::select(vec!["i", "j", "0b54f3f1-9d3a-4c59-a1c4-6f3bd2b8a1f0"]),
+        properties in prop::collection::btree_map("[p-s]", values(), 0..4),
+    ) -> Event {
+        let time = Timestamp::from_millis(now().millis() - 5 * DAY + time.0 * DAY + time.1 * 7_000_000);
+        let event = Event::new(name, id, time).id(insert_id);
+        properties.into_iter().fold(event, |event, (name, value)| event.set(name, value))
+    }
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => prop::collection::vec(events(), 1..12).prop_map(Step::Append),
+        6 => prop::sample::select(vec![1, 2, 5, 100_000]).prop_map(Step::Seal),
+        2 => ids().prop_filter("an id", |id| !id.is_empty()).prop_map(Step::DeleteUser),
+        1 => events().prop_map(|event| Step::DeleteBefore(event.time())),
+        1 => Just(Step::Reopen),
+        1 => Just(Step::Compact),
+        2 => Just(Step::Snapshot),
+    ]
+}
+
+/// What is there, as every way of reading says it.
+fn read(db: &Snapshot) -> (Vec<Event>, Vec<(Timestamp, u64)>, Vec<String>) {
+    let log = db.events();
+    let all: Vec<Event> = log.iter().collect::<Result<_, _>>().unwrap();
+    let days = log.days().unwrap();
+    let mut answers = Vec::new();
+    for group in [vec!["event.event"], vec!["user.plan"], vec!["event.p", "event.$day"]] {
+        let join = db.join().group_by(group);
+        answers.push(format!("{:?}", join.answer().unwrap().buckets()));
+    }
+    (all, days, answers)
+}
+
+fn assert_reads(snapshot: &Snapshot, twin: &Snapshot, model: &BTreeMap<Identity, Event>) {
+    let (all, days, answers) = read(snapshot);
+    let read_twin = read(twin);
+    assert_eq!((&all, &days, &answers), (&read_twin.0, &read_twin.1, &read_twin.2));
+    let mut found: Vec<(Identity, &Event)> = all.iter().map(|event| (identity(event), event)).collect();
+    // The log has a day's events of a user in the order of time; of the same time in any fixed order.
+    assert!(
+        found
+            .windows(2)
+            .all(|pair| (&pair[0].0.0, &pair[0].0.1, pair[0].0.2) <= (&pair[1].0.0, &pair[1].0.1, pair[1].0.2))
+    );
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(found, model.iter().map(|(identity, event)| (identity.clone(), event)).collect::<Vec<_>>());
+    let log = snapshot.events();
+    for id in ["", "a", "b", "\u{0}", "a\u{1}", "zo\u{eb}", "absent"] {
+        let of_user: Vec<Event> = log.of_user(id).collect::<Result<_, _>>().unwrap();
+        assert_eq!(of_user, all.iter().filter(|event| event.distinct_id() == id).cloned().collect::<Vec<_>>());
+    }
+    for day in 0..4 {
+        let from = Timestamp::from_millis(now().millis() - 5 * DAY + day * DAY + 1);
+        let range: Vec<Event> = log.range(from..).collect::<Result<_, _>>().unwrap();
+        assert_eq!(range, all.iter().filter(|event| event.time() >= from).cloned().collect::<Vec<_>>());
+    }
+    let mut salvaged = Vec::new();
+    log.salvage(|item| match item {
+        Salvaged::Item(event) => {
+            salvaged.push(identity(&event));
+            Ok(())
+        }
+        Salvaged::Damage(damage) => Err(format!("{damage:?}")),
+    })
+    .unwrap();
+    salvaged.sort();
+    assert_eq!(salvaged, model.keys().cloned().collect::<Vec<_>>());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(
+        std::env::var("PROFILEDB_SEGMENT_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(24)
+    ))]
+
+    #[test]
+    fn every_reader_sees_what_the_model_has(steps in prop::collection::vec(steps(), 1..24)) {
+        let (store, twin) = (TempStore::new(builder), TempStore::new(builder));
+        let (mut db, unsealed) = (store.open(), twin.open());
+        for users in [db.users(), unsealed.users()] {
+            users.update("a", Update::new().set("plan", "pro")).unwrap();
+        }
+        let mut model: BTreeMap<Identity, Event> = BTreeMap::new();
+        let mut held: Vec<(Snapshot, Snapshot, BTreeMap<Identity, Event>)> = Vec::new();
+        for step in steps {
+            match step {
+                Step::Append(events) => {
+                    for log in [db.events(), unsealed.events()] {
+                        log.append_all(events.iter().cloned()).unwrap();
+                    }
+                    model.extend(events.into_iter().map(|event| (identity(&event), event)));
+                }
+                Step::Seal(block) => {
+                    let sealed = db.events().seal_in_blocks_of(block).unwrap();
+                    prop_assert_eq!(sealed.left, 0);
+                }
+                Step::DeleteUser(id) => {
+                    let before = model.len();
+                    model.retain(|_, event| event.distinct_id() != id);
+                    let count = (before - model.len()) as u64;
+                    let deleted = [&db, &unsealed].map(|db| db.delete_user(&id).unwrap());
+                    prop_assert_eq!(deleted, [count; 2]);
+                    for users in [db.users(), unsealed.users()] {
+                        users.update("a", Update::new().set("plan", "pro")).unwrap();
+                    }
+                }
+                Step::DeleteBefore(time) => {
+                    model.retain(|_, event| event.time() >= time);
+                    db.events().delete_before(time).unwrap();
+                    unsealed.events().delete_before(time).unwrap();
+                }
+                Step::Reopen => {
+                    held.clear();
+                    db.close().unwrap();
+                    db = store.open();
+                }
+                Step::Compact => db.compact().unwrap(),
+                Step::Snapshot => held.push((db.snapshot(), unsealed.snapshot(), model.clone())),
+            }
+            assert_reads(&db.snapshot(), &unsealed.snapshot(), &model);
+            let report = db.check().unwrap();
+            prop_assert!(report.is_sound(), "{:?}", report);
+        }
+        for (snapshot, twin, model) in &held {
+            assert_reads(snapshot, twin, model);
+        }
+        let kind = Kind::User;
+        for db in [&db, &unsealed] {
+            db.backfill_first_event_times(&kind).unwrap();
+        }
+        for id in ["a", "b"] {
+            let times = [&db, &unsealed].map(|db| db.users().first_event_time(id).unwrap());
+            prop_assert_eq!(times[0], times[1]);
+        }
+    }
+}
+
+struct StopOnDrop<'s>(&'s AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Appends, and appends of the same events again, race with sealing.
+#[test]
+fn events_that_are_appended_while_others_are_sealed_are_there() {
+    let store = TempStore::new(builder);
+    let db = store.open();
+    let (log, stop) = (db.events(), AtomicBool::new(false));
+    let event = |n: usize, version: i64| {
+        let time = Timestamp::from_millis(now().millis() - DAY - (n % 50) as i64 * 1_000);
+        Event::new("visit", format!("user-{}", n % 300), time).id(format!("n{n}")).set("version", version)
+    };
+    let mut model: BTreeMap<Identity, Event> = BTreeMap::new();
+    std::thread::scope(|scope| {
+        let sealer = scope.spawn(|| {
+            let mut sealed = 0;
+            while !stop.load(Ordering::Relaxed) {
+                sealed += log.seal().unwrap().events;
+            }
+            sealed
+        });
+        // Also when an assertion fails.
+        let _stop = StopOnDrop(&stop);
+        let mut random = Random(7);
+        for version in 0..200 {
+            let events: Vec<Event> = (0..40).map(|_| event(random.below(4_000), version)).collect();
+            // Of the same event twice in a batch the later one is stored, as in the map.
+            model.extend(events.iter().map(|event| (identity(event), event.clone())));
+            db.events().append_all(events).unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(sealer.join().unwrap() > 0);
+    });
+    let check = |db: &Db| {
+        let found: BTreeMap<_, _> =
+            db.events().iter().map(|event| event.unwrap()).map(|event| (identity(&event), event)).collect();
+        assert_eq!(found, model);
+        assert_eq!(db.events().iter().count(), model.len());
+    };
+    check(&db);
+    db.events().seal().unwrap();
+    check(&db);
+    drop(log);
+    db.close().unwrap();
+    check(&store.open());
+}
+
+#[test]
+fn a_store_that_has_sealed_is_refused_by_versions_that_do_not_know_segments() {
+    let store = TempStore::new(builder);
+    let db = store.open();
+    db.events().append(Event::new("visit", "a", now()).id("i")).unwrap();
+    let format = || std::fs::read_to_string(store.store().join("PROFILEDB")).unwrap();
+    assert!(format().contains("format 2"), "{}", format());
+    db.events().seal().unwrap();
+    assert!(format().contains("format 3"), "{}", format());
+    db.backup(store.path("backups")).unwrap();
+    assert!(std::fs::read_to_string(store.path("backups").join("PROFILEDB")).unwrap().contains("format 3"));
+    db.close().unwrap();
+    Db::restore(store.path("backups"), store.path("restored")).unwrap();
+    let restored = std::fs::read_to_string(store.path("restored").join("PROFILEDB")).unwrap();
+    assert!(restored.contains("format 3"), "{restored}");
+    let db = builder().open(store.path("restored")).unwrap();
+    assert_eq!(db.events().iter().count(), 1);
+    assert_eq!(db.events().seal().unwrap().events, 0);
+}

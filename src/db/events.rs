@@ -11,8 +11,8 @@ use crate::codec::Erasure;
 use crate::error::ErrorKind;
 use crate::error::Result;
 use crate::log::{
-    DayErasure, DaySealing, EventView, Events, SealedErasure, UserErasure, first_event_of, merge_small_segments,
-    next_day_with_rows, whole_days_before,
+    DayErasure, DaySealing, EventView, Events, OrdinalMap, SealedErasure, UserErasure, first_event_of,
+    merge_small_segments, next_day_with_rows, whole_days_before,
 };
 use crate::model::{Event, Kind, ProfileKey, Timestamp};
 use crate::ops::{Change, Excess};
@@ -219,11 +219,13 @@ impl EventLog {
     fn seal_in(&self, block_events: usize) -> Result<Sealed> {
         let writer = self.0.store.segment_writer()?;
         let mut sealed = Sealed::default();
+        // Ordinals do not change meanwhile: erasures wait.
+        let mut ordinals = OrdinalMap::new();
         let mut from = Some(i32::MIN);
         while let Some(first) = from {
             let snapshot = writer.snapshot()?;
             let Some(day) = next_day_with_rows(&snapshot, first)? else { break };
-            let mut sealing = DaySealing::new(&snapshot, day, block_events)?;
+            let mut sealing = DaySealing::new(&snapshot, day, block_events, &mut ordinals)?;
             while let Some(edit) = sealing.next()? {
                 writer.commit(&edit)?;
             }

@@ -1,11 +1,16 @@
 //! Lookups between ids of users and their ordinals in column segments.
 
+use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
+
+use hashbrown::HashTable;
+
 use crate::codec::{Malformed, ORDINAL_IDS, ORDINALS};
 use crate::error::{Error, Result};
 use crate::rocks::EngineSnapshot;
 use crate::segment::{OrdinalIds, decode_ordinal};
 
-/// Ids that are kept in memory, in bytes: those of about a million ordinals.
+/// Ids that are kept in memory, in bytes: those of a million ordinals and more.
 const IDS_BYTES_MAX: usize = 64 << 20;
 
 /// The ordinal of an id, if it has one.
@@ -16,10 +21,71 @@ pub(super) fn ordinal_of(snapshot: &EngineSnapshot, id: &[u8]) -> Result<Option<
 }
 
 /// The ordinals of ids, in their order.
-pub(super) fn ordinals_of(snapshot: &EngineSnapshot, ids: &[&[u8]]) -> Result<Vec<Option<u32>>> {
+fn ordinals_of(snapshot: &EngineSnapshot, ids: &[&[u8]]) -> Result<Vec<Option<u32>>> {
     let ordinals = snapshot.read_many(ORDINALS, ids, |_, value| value.map(decode_ordinal).transpose())?;
     let ordinals = ordinals.into_iter().zip(ids);
     ordinals.map(|(ordinal, id)| ordinal.map_err(|what| corrupt_ordinal(id, what))).collect()
+}
+
+/// Ordinals of ids, in memory, while none are erased.
+pub(crate) struct OrdinalMap {
+    hasher: RandomState,
+    /// Positions in `ids`.
+    index: HashTable<u32>,
+    ids: Vec<(Range<usize>, u32)>,
+    bytes: Vec<u8>,
+}
+
+impl OrdinalMap {
+    pub(crate) fn new() -> Self {
+        Self { hasher: RandomState::new(), index: HashTable::new(), ids: Vec::new(), bytes: Vec::new() }
+    }
+
+    fn get(&self, id: &[u8]) -> Option<u32> {
+        let is = |at: &u32| self.id(*at) == Some(id);
+        let at = self.index.find(self.hasher.hash_one(id), is)?;
+        self.ids.get(*at as usize).map(|(_, ordinal)| *ordinal)
+    }
+
+    fn id(&self, at: u32) -> Option<&[u8]> {
+        self.ids.get(at as usize).and_then(|(range, _)| self.bytes.get(range.clone()))
+    }
+
+    /// Remembers the ordinal of an id that is not known yet.
+    pub(super) fn insert(&mut self, id: &[u8], ordinal: u32) {
+        if self.bytes.len() > IDS_BYTES_MAX {
+            self.index.clear();
+            self.ids.clear();
+            self.bytes.clear();
+        }
+        // There are fewer ids than bytes of them, but for the one without bytes.
+        let Ok(at) = u32::try_from(self.ids.len()) else { return };
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(id);
+        self.ids.push((start..self.bytes.len(), ordinal));
+        let Self { hasher, index, ids, bytes } = self;
+        let hash = |at: &u32| {
+            let id = ids.get(*at as usize).and_then(|(range, _)| bytes.get(range.clone()));
+            hasher.hash_one(id.unwrap_or_default())
+        };
+        index.insert_unique(hasher.hash_one(id), at, hash);
+    }
+
+    /// The ordinals of ids, in their order. Those that are not in memory are looked up, and remembered.
+    pub(super) fn look_up(&mut self, snapshot: &EngineSnapshot, ids: &[&[u8]]) -> Result<Vec<Option<u32>>> {
+        let mut ordinals: Vec<Option<u32>> = ids.iter().map(|id| self.get(id)).collect();
+        let unknown = ordinals.iter().zip(ids).filter(|(ordinal, _)| ordinal.is_none());
+        let missing: Vec<&[u8]> = unknown.map(|(_, id)| *id).collect();
+        let found = ordinals_of(snapshot, &missing)?;
+        for (id, ordinal) in missing.iter().zip(&found) {
+            if let Some(ordinal) = ordinal {
+                self.insert(id, *ordinal);
+            }
+        }
+        let mut found = found.into_iter();
+        ordinals.iter_mut().filter(|ordinal| ordinal.is_none()).for_each(|place| *place = found.next().flatten());
+        Ok(ordinals)
+    }
 }
 
 fn corrupt_ordinal(id: &[u8], Malformed(what): Malformed) -> Error {

@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 
-use super::ordinals::{IdCache, ordinals_of, read_ids};
+use super::ordinals::{IdCache, OrdinalMap, read_ids};
 use super::rewrite::{SegmentRewrite, put_block, put_header, remove_segment};
 use super::scan::scan_rows;
 use super::sealed::SealedScan;
@@ -69,13 +69,19 @@ pub(crate) struct DaySealing<'s> {
     /// Segments that may have events that rows replace.
     unchecked: Vec<SegmentKey>,
     rows: EngineScan,
+    known: &'s mut OrdinalMap,
     new: NewOrdinals,
     pub(crate) counts: SealCounts,
 }
 
 impl<'s> DaySealing<'s> {
-    /// In blocks of at most this many events.
-    pub(crate) fn new(snapshot: &'s EngineSnapshot, day: i32, block_events: usize) -> Result<Self> {
+    /// In blocks of at most this many events. `known` has ordinals of this snapshot or of changes since.
+    pub(crate) fn new(
+        snapshot: &'s EngineSnapshot,
+        day: i32,
+        block_events: usize,
+        known: &'s mut OrdinalMap,
+    ) -> Result<Self> {
         let segments = segments_of(snapshot, day)?;
         Ok(Self {
             snapshot,
@@ -85,6 +91,7 @@ impl<'s> DaySealing<'s> {
             unchecked: segments.keys().copied().collect(),
             segments,
             rows: day_rows(snapshot, day),
+            known,
             new: NewOrdinals::load(snapshot)?,
             counts: SealCounts::default(),
         })
@@ -169,6 +176,8 @@ impl<'s> DaySealing<'s> {
             self.put_block(&mut builder, segment, &mut header, &mut edit)?;
         }
         if header.blocks.is_empty() {
+            // The ordinals that were given away are not committed.
+            *self.known = OrdinalMap::new();
             return Ok(None);
         }
         self.new.write(&mut edit);
@@ -217,14 +226,21 @@ impl<'s> DaySealing<'s> {
             }));
         }
         let keys: Vec<&[u8]> = ids.iter().map(Vec::as_slice).collect();
-        let known = ordinals_of(self.snapshot, &keys)?;
+        let known = self.known.look_up(self.snapshot, &keys)?;
         let mut ordinals = Vec::with_capacity(ids.len());
+        let mut given = Vec::new();
         for (id, known) in ids.iter().zip(known) {
             ordinals.push(match known {
                 Some(ordinal) => ordinal,
-                None => self.new.give(id, edit)?,
+                None => {
+                    let ordinal = self.new.give(id, edit)?;
+                    given.push((id, ordinal));
+                    ordinal
+                }
             });
         }
+        given.dedup();
+        given.into_iter().for_each(|(id, ordinal)| self.known.insert(id, ordinal));
         Ok(places.into_iter().map(|place| place.and_then(|at| ordinals.get(at).copied())).collect())
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Appender, DaySealing, EventView, FirstEventBackfill, check, check_sealed, next_day_with_rows};
+use super::{Appender, DaySealing, EventView, FirstEventBackfill, OrdinalMap, check, check_sealed, next_day_with_rows};
 use crate::codec::{self, CHUNKS, EVENTS, GroupKeys, ORDINAL_IDS, SEGMENTS};
 use crate::limits::Limits;
 use crate::model::{Event, Kind, Salvaged, Timestamp};
@@ -98,11 +98,16 @@ fn sealed(dir: &std::path::Path) -> Arc<Engine> {
             put(&engine, &codec::event_key(&event), &codec::encode_event(&event));
         }
     }
+    seal_all(&engine, 1);
+    engine
+}
+
+fn seal_all(engine: &Arc<Engine>, block_events: usize) {
     engine.create_segment_families().unwrap();
-    let mut from = i32::MIN;
+    let (mut from, mut ordinals) = (i32::MIN, OrdinalMap::new());
     while let Some(day) = next_day_with_rows(&engine.snapshot(), from).unwrap() {
         let snapshot = engine.snapshot();
-        let mut sealing = DaySealing::new(&snapshot, day, 1).unwrap();
+        let mut sealing = DaySealing::new(&snapshot, day, block_events, &mut ordinals).unwrap();
         while let Some(edit) = sealing.next().unwrap() {
             let mut batch = engine.batch();
             for write in &edit.writes {
@@ -116,7 +121,29 @@ fn sealed(dir: &std::path::Path) -> Arc<Engine> {
         }
         from = day + 1;
     }
-    engine
+}
+
+/// A row that cannot be read stays a row, and the ordinal that its user would have had is given to another.
+#[test]
+fn what_cannot_be_read_is_not_sealed() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(dir.path(), Mode::ReadWrite { create: true }, &EngineSettings::default()).unwrap();
+    let engine = Arc::new(engine);
+    put(&engine, &codec::event_key(&event("lost", "zed", 3)), b"junk");
+    for (id, day) in [("carol", 2), ("zed", 1), ("carol", 0)] {
+        let event = event("visit", id, day);
+        put(&engine, &codec::event_key(&event), &codec::encode_event(&event));
+    }
+    seal_all(&engine, 10);
+    let view = EventView::new(engine.snapshot());
+    let ids = |events: super::Events| {
+        events.map(|event| event.map(|event| event.distinct_id().to_owned()).ok()).collect::<Vec<_>>()
+    };
+    let named = |id: &str| Some(id.to_owned());
+    assert_eq!(ids(view.iter()), [None, named("carol"), named("zed"), named("carol")]);
+    assert_eq!(ids(view.of_user("zed")), [None, named("zed")]);
+    assert_eq!(check_sealed(&engine.snapshot(), |_, _| ()).unwrap().events, 3);
+    assert_eq!(check(&engine.snapshot(), |_, _| ()).unwrap().unreadable, 1);
 }
 
 /// Replaces the value of the first key of a family that the condition picks, or removes it.

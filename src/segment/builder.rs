@@ -155,13 +155,16 @@ impl BlockBuilder {
     /// The law: what is encoded comes back as the same rows.
     fn verify(&self, block: &EncodedBlock) -> Read<()> {
         const CHANGED: Malformed = Malformed("they would not come back as they are");
-        let ids: BTreeMap<u32, &[u8]> = self.rows.iter().map(|row| (row.ordinal, self.slice(&row.key))).collect();
+        let mut ids: Vec<(u32, &[u8])> = self.rows.iter().map(|row| (row.ordinal, self.slice(&row.key))).collect();
+        ids.dedup_by_key(|(ordinal, _)| *ordinal);
+        ids.sort_unstable_by_key(|(ordinal, _)| *ordinal);
         let chunk = |column: &ColumnId| {
             let at = block.chunks.binary_search_by(|(known, _)| known.cmp(column)).ok()?;
             block.chunks.get(at).map(|(_, chunk)| chunk.as_slice())
         };
         let id = |ordinal: u32, out: &mut Vec<u8>| {
-            let id = ids.get(&ordinal).and_then(|key| EventKey::read(key).ok());
+            let at = ids.binary_search_by_key(&ordinal, |(known, _)| *known).ok();
+            let id = at.and_then(|at| ids.get(at)).and_then(|(_, key)| EventKey::read(key).ok());
             match id.and_then(|key| unescape_bytes(key.escaped).ok()) {
                 Some(id) => {
                     out.extend_from_slice(&id);

@@ -330,7 +330,7 @@ fn unknown_versions_and_garbage_are_refused_and_unchanged() {
     // With a record of what was synced, which the first version of the format does not have.
     assert_eq!(good, "profiledb\nformat 2\noperators 1\n");
     let bad = [
-        ("profiledb\nformat 3\nshape round\n", "format=3 supported=2"),
+        ("profiledb\nformat 4\nshape round\n", "format=4 supported=3"),
         ("profiledb\nformat 1\noperators 7\n", "operators=7 supported=1"),
         ("profiledb\nformat 0\noperators 1\n", "unreadable"),
         ("profiledb\nformat 1\n", "unreadable"),

@@ -29,7 +29,7 @@ use crate::ops::{Change, Operator, Update};
 /// use profiledb::ingest::{Csv, CsvRecords, Rules};
 ///
 /// let csv = Csv::new().option("header", "true")?.option("id", "user")?;
-/// let file = "user,plan,seats\nu1,pro,5\nu2,\"free,7\nu3,free\n";
+/// let file = "user,plan,seats\nu1,pro,5\nu2,free\nu3,\"free,7\n";
 /// let mut lines = Vec::new();
 /// for outcome in CsvRecords::new(file.as_bytes(), &csv, Rules::new()) {
 ///     lines.push(match outcome? {
@@ -39,8 +39,8 @@ use crate::ops::{Change, Operator, Update};
 /// }
 /// assert_eq!(lines, [
 ///     "u1",
-///     "invalid: no closing quote column=2 char=4 line=3",
-///     "invalid: the number of fields is not that of the first row fields=2 first=3 line=4",
+///     "invalid: the number of fields is not that of the first row fields=2 first=3 line=3",
+///     "invalid: no closing quote column=2 char=4 line=4",
 /// ]);
 /// # Ok::<(), profiledb::Error>(())
 /// ```

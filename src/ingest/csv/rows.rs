@@ -3,11 +3,9 @@
 //! The `csv` crate reads bad quoting without a word, holds a row of any length in memory, and does not keep the text
 //! of a row, which has to be reported if it is rejected. It is what the tests compare with.
 //!
-//! A quote that is never closed would take the rest of the input. A row with bad quoting ends
-//!
-//! * at the end of the line with the mistake, which is after the line where the quote opens in `1,"a\nb"c`, because
-//!   lines inside of a text must not be taken for rows;
-//! * at the end of its first line if no quote follows, or not within the size of a row. None closes it then.
+//! Lines inside of a text must not be taken for rows. So a row with bad quoting ends at the end of the line with the
+//! mistake, which is after the line where the quote opens in `1,"a\nb"c`; a row that is too long ends where its quotes
+//! are closed; and of a quote that is never closed the rest of the input is one row, which is broken.
 
 use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
@@ -144,17 +142,16 @@ impl<R: BufRead> RowSplitter<R> {
         self.fields.clear();
         let fault = self.scan()?.err();
         let mut error = None;
-        if let Some(fault) = fault
-            && (!self.is_cut || (fault.is_unclosed && memchr(b'\n', self.rest()).is_some()))
-        {
-            error = Some(self.error(&fault));
-            self.is_cut = false;
-            self.end_at(&fault)?;
+        let fault = fault.map(|fault| (self.error(&fault), fault));
+        if let Some((reason, fault)) = fault.as_ref().filter(|_| !self.is_cut) {
+            error = Some(reason.clone());
+            self.end_at(fault)?;
         }
         let newlines = |text: Option<&[u8]>| memchr_iter(b'\n', text.unwrap_or_default()).count() as u64;
         if self.is_cut {
             self.lines = newlines(self.text.get(self.start..));
-            error = Some(self.skip_line()?);
+            let unclosed = fault.filter(|(_, fault)| fault.is_unclosed).map(|(error, _)| error);
+            error = Some(self.skip_row(unclosed)?);
         } else {
             self.lines = newlines(self.text.get(self.start..self.next));
             if self.end - self.start > self.bytes_max {
@@ -166,11 +163,6 @@ impl<R: BufRead> RowSplitter<R> {
             Some(error) => CsvRow::Broken(error),
             None => self.decoded(),
         }))
-    }
-
-    /// The text from the start of the row on.
-    fn rest(&self) -> &[u8] {
-        self.text.get(self.start..).unwrap_or_default()
     }
 
     /// The byte at this position, which is read if it was not. None at the end of the input, and at that of the room
@@ -280,7 +272,14 @@ impl<R: BufRead> RowSplitter<R> {
 
     /// Ends the row after a mistake.
     fn end_at(&mut self, fault: &Fault) -> io::Result<()> {
-        let mut from = if fault.is_unclosed { self.start } else { fault.at };
+        if fault.is_unclosed {
+            // All of the input was read for a quote.
+            (self.end, self.next) = (self.text.len(), self.text.len());
+            self.end -= usize::from(self.last().ends_with(b"\n"));
+            self.end -= usize::from(self.last().ends_with(b"\r"));
+            return Ok(());
+        }
+        let mut from = fault.at;
         loop {
             if let Some(length) = memchr(b'\n', self.text.get(from..).unwrap_or_default()) {
                 self.end = from + length;
@@ -299,10 +298,14 @@ impl<R: BufRead> RowSplitter<R> {
         Ok(())
     }
 
-    /// Skips the rest of a line that is too long, with what was read of it.
-    fn skip_line(&mut self) -> io::Result<Error> {
+    /// Skips the rest of a row that is too long, with what was read of it. `unclosed` is its error if it is too long
+    /// because of a quote, and nothing closes that.
+    fn skip_row(&mut self, unclosed: Option<Error>) -> io::Result<Error> {
         let mut bytes = (self.text.len() - self.start) as u64;
         self.text.drain(..self.start);
+        // Doubled quotes close and open again.
+        let quotes = |text: &[u8]| memchr_iter(b'"', text).count() % 2 == 1;
+        let mut is_quoted = unclosed.is_some() && quotes(&self.text);
         let kept = self.kept();
         loop {
             self.text.truncate(kept);
@@ -311,15 +314,22 @@ impl<R: BufRead> RowSplitter<R> {
             if read == 0 {
                 break;
             }
+            is_quoted ^= unclosed.is_some() && quotes(self.text.get(kept..).unwrap_or_default());
             if self.text.ends_with(b"\n") {
                 self.lines += 1;
-                bytes -= 1;
-                break;
+                if !is_quoted {
+                    bytes -= 1;
+                    break;
+                }
             }
         }
         self.text.truncate(kept);
         (self.start, self.end, self.next) = (0, self.text.len(), self.text.len());
-        Ok(self.too_long(bytes))
+        self.cut_from = Some(bytes);
+        Ok(match unclosed.filter(|_| is_quoted) {
+            Some(unclosed) => unclosed,
+            None => self.too_long(bytes),
+        })
     }
 
     /// How much is kept of a row that is too long, in bytes.

@@ -118,16 +118,40 @@ fn a_row_without_its_id_is_rejected() {
     assert_eq!(rejects(&["map=1=$email", "map=2=a"], "a@x,1\n,2\n")[0].line, Some(2));
 }
 
-/// It may open on a later line of the row.
+/// It may open on a later line of the row. Lines after it may be those of a text, and none is taken for a row.
 #[test]
-fn after_a_quote_that_is_not_closed_reading_goes_on_with_the_second_line_of_the_row() {
-    let mut rows = RowSplitter::new(BufReader::new(&b"\"a\nb\",\"c\n1,2\n"[..]), b',', 100);
+fn a_quote_that_is_not_closed_takes_the_rest() {
+    let mut rows = RowSplitter::new(BufReader::new(&b"\"a\nb\",\"c\n1,2\r\n"[..]), b',', 100);
     let mut seen = Vec::new();
     while let Some(row) = rows.next().unwrap() {
         let is_broken = matches!(row, CsvRow::Broken(_));
-        seen.push((is_broken, rows.line(), String::from_utf8_lossy(rows.last()).into_owned()));
+        seen.push((is_broken, rows.line(), String::from_utf8_lossy(rows.last()).into_owned(), rows.cut_from()));
     }
-    assert_eq!(seen, [(true, 1, "\"a".into()), (true, 2, "b\",\"c".into()), (false, 3, "1,2".into())]);
+    assert_eq!(seen, [(true, 1, "\"a\nb\",\"c\n1,2".into(), None)]);
+}
+
+/// A text that is too long ends where its quote is closed, and one that nothing closes with the input.
+#[test]
+fn a_quoted_text_of_any_length_ends_with_its_quote() {
+    let long = "line, of a text\n".repeat(10_000) + "\"\"\n";
+    for (file, ids, reason) in [
+        (format!("u1,a\nu2,\"{long}\"\nu3,b\n"), &["u1 line=1", "u3 line=10004"][..], "a row has at most"),
+        (format!("u1,a\nu2,\"{long}\nu3,b\n"), &["u1 line=1"], "no closing quote column=2 char=4"),
+        (format!("u1,a\nu2,\"{long}"), &["u1 line=1"], "no closing quote column=2 char=4"),
+    ] {
+        let limits = Limits { update_bytes_max: 1_000, ..Limits::mixpanel() };
+        let outcomes = outcomes(&["id=1", "map=2=a"], file.as_bytes(), Rules::new().limits(limits)).unwrap();
+        let stored = outcomes.iter().flatten();
+        let stored: Vec<_> =
+            stored.map(|record| format!("{} line={}", record.key.id(), record.line.unwrap())).collect();
+        assert_eq!(stored, ids);
+        let rejected: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
+        assert_eq!((rejected.len(), rejected[0].line), (1, Some(2)));
+        assert!(rejected[0].to_string().contains(reason), "{}", rejected[0]);
+        let cut = rejected[0].cut.as_ref().unwrap();
+        let end = if ids.len() == 2 { "\nu3,b\n".len() } else { 0 };
+        assert_eq!(cut.bytes, (file.len() - "u1,a\n".len() - end) as u64);
+    }
 }
 
 #[test]
@@ -300,8 +324,8 @@ fn bad_quoting_is_rejected_with_its_place() {
         "u1,\"x\"y",
         &["u2 line=2"],
     );
-    // What follows a quote that nothing closes are rows.
-    one("u1,\"x\nu2,y\n", "no closing quote column=2 char=4 line=1", "u1,\"x", &["u2 line=2"]);
+    // What follows a quote that nothing closes may be lines of a text.
+    one("u1,\"x\nu2,y\n", "no closing quote column=2 char=4 line=1", "u1,\"x\nu2,y", &[]);
     // If a quote follows, the lines before it may be those of a text, and none of them is taken for a row.
     one(
         "u1,\"x\nu2,y\nu3,\"z\"\nu4,w\n",
@@ -343,7 +367,7 @@ fn a_row_is_bounded() {
         (format!("u1,a\nu2,\"{long}\"\nu3,b\n"), vec![2]),
         // At the limit, and one more.
         (format!("u1,{}\r\nu2,{}\nu3,b\n", "x".repeat(17), "x".repeat(18)), vec![2]),
-        // No quote follows within the size of a row, so the first line is the mistake.
+        // No quote follows.
         ("u0,b\nu1,\"a\nu2,aaaaaaaa\nu2,aaaaaaaa\n".into(), vec![2]),
         (format!("u1,\"a\nb\",{long}\nu3,b\nu4,{long}"), vec![1, 4]),
         (format!("u1,a\nu2,\"x\"{long}\nu3,b\n"), vec![2]),
@@ -522,6 +546,8 @@ proptest! {
                 Some(CsvRow::Broken(error)) if error.is_limit_exceeded() => is_too_long = true,
                 Some(_) => {}
             }
+            // Of a text that nothing closes as well, the beginning is kept.
+            is_too_long |= rows.cut_from().is_some();
             prop_assert!(rows.line() > line);
             line = rows.line();
             seen.push_str(&String::from_utf8_lossy(rows.last()));

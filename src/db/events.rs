@@ -174,9 +174,9 @@ impl EventLog {
         self.0.synced_by_default()
     }
 
-    /// Seals the events that are rows: moves them into column segments, which take a fraction of the space. Nothing
-    /// that reads the log sees a difference. Events may be appended meanwhile, and stay rows until the next time; an
-    /// event that is sent again replaces one that is sealed.
+    /// Seals the events that are rows: moves them into column segments, which take about two fifths of the space.
+    /// Nothing that reads the log sees a difference. Events may be appended meanwhile, and stay rows until the next
+    /// time; an event that is sent again replaces one that is sealed.
     ///
     /// It works in steps, each of which is atomic, so that it can be interrupted and repeated at any time. Deleting
     /// events waits for it, and the other way round.

@@ -91,7 +91,8 @@ fn order(a: &[u8], b: &[u8]) -> Ordering {
 }
 
 /// Appends an entry with the bytes that `write` appends.
-pub(super) fn put_entry(out: &mut Vec<u8>, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
+#[inline]
+pub(crate) fn put_entry(out: &mut Vec<u8>, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
     put_slice(out, name);
     let at = out.len();
     // Most entries are shorter than 251 bytes, so one byte is reserved for the length.

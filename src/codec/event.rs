@@ -177,12 +177,6 @@ pub(crate) fn put_event_head(out: &mut Vec<u8>, name: &[u8], insert_id: &[u8]) {
     put_slice(out, insert_id);
 }
 
-/// Appends a property of an event: its name, and the bytes that `write` appends. Names ascend.
-#[inline]
-pub(crate) fn put_event_property(out: &mut Vec<u8>, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
-    put_entry(out, name, write);
-}
-
 /// The value of an event, of which only the head is parsed.
 #[derive(Clone, Debug)]
 pub(crate) struct EventBytes<'a> {
@@ -309,6 +303,7 @@ pub(crate) fn event_place(time: Timestamp, id: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::format_page::{hex, shown};
     use proptest::prelude::*;
 
     fn ids() -> impl Strategy<Value = String> {
@@ -349,18 +344,6 @@ mod tests {
                 let _ = event.pick(&["a".into(), "b".into()], |_, _| {});
             }
         }
-    }
-
-    /// The bytes of a block in `docs/FORMAT.md`, to the left of the bar.
-    fn shown(name: &str) -> String {
-        let page = include_str!("../../docs/FORMAT.md");
-        let (_, block) = page.split_once(&format!("```hex {name}\n")).unwrap();
-        let lines = block.lines().take_while(|line| *line != "```");
-        lines.map(|line| line.split('|').next().unwrap().replace(' ', "")).collect()
-    }
-
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Stored bytes must stay readable. The hash must not change with a version of its library either.

@@ -15,6 +15,8 @@ mod changes;
 mod entries;
 mod event;
 mod family;
+#[cfg(test)]
+pub(crate) mod format_page;
 mod operand;
 mod row;
 mod stamp;
@@ -25,11 +27,12 @@ mod value;
 pub(crate) use bytes::{Malformed, Read, Reader, put_signed, put_slice, put_varint};
 pub(crate) use chain::{ChainBytes, ListLane, write_op, write_set, write_set_list, write_set_number, write_union};
 pub(crate) use changes::{EncodedEvent, Erasure, FirstEvent, GroupKeys};
+pub(crate) use entries::put_entry;
 #[cfg(test)]
 pub(crate) use event::event_key;
 pub(crate) use event::{
     EventBytes, EventKey, check_event, corrupt_event, corrupt_event_of, day_of, day_prefix, decode_event, encode_event,
-    escape, event_of, event_place, put_event_head, put_event_key, put_event_property, unescape_bytes, user_prefix,
+    escape, event_of, event_place, put_event_head, put_event_key, unescape_bytes, user_prefix,
 };
 pub(crate) use family::{
     CHUNKS, EVENTS, GROUP_PREFIX, META, ORDINAL_IDS, ORDINALS, SEGMENT_FAMILIES, SEGMENTS, family_of, first_family_of,

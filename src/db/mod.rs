@@ -464,8 +464,8 @@ impl Db {
         let mut tables = self.store.shared.table_stats();
         if let Some(segments) = tables.iter_mut().find(|stats| stats.table == log::SEALED_FAMILY) {
             // Headers that cannot be read are what `check` reports.
-            let counts = log::count_sealed(&self.store.shared.engine().snapshot()).unwrap_or_default();
-            segments.profiles_estimate = counts.events;
+            let snapshot = self.store.shared.engine().snapshot();
+            segments.profiles_estimate = log::count_sealed(&snapshot).unwrap_or_default();
         }
         Stats {
             tables,

@@ -1,10 +1,11 @@
 //! The checker of the log: a full scan that verifies every byte of every event.
 
 use super::salvage::{SalvagedBlock, salvage_blocks};
-use crate::codec::{self, EVENTS, EventKey};
+use crate::codec::{self, EVENTS, EventKey, Malformed, ORDINAL_IDS, ORDINALS, SEGMENTS};
 use crate::error::Result;
 use crate::model::Damage;
 use crate::rocks::{DamagedKeys, EngineSnapshot, SalvagedRow};
+use crate::segment::{OrdinalIds, decode_ordinal};
 
 /// The result of a check of one tier.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,7 +33,8 @@ pub(crate) fn check(snapshot: &EngineSnapshot, mut found: impl FnMut(&str, &str)
     Ok(checked)
 }
 
-/// Verifies the column segments of the log: that every block can be rebuilt into events. Calls `found` as
+/// Verifies the column segments of the log: that every block can be rebuilt into events, and that ids and ordinals lead
+/// to each other. Calls `found` as
 /// [`check`] does.
 pub(crate) fn check_sealed(snapshot: &EngineSnapshot, mut found: impl FnMut(&str, &str)) -> Result<LogCheck> {
     let mut checked = LogCheck::default();
@@ -47,7 +49,54 @@ pub(crate) fn check_sealed(snapshot: &EngineSnapshot, mut found: impl FnMut(&str
         }
         Ok::<_, crate::error::Error>(())
     })?;
+    check_ids(snapshot, &mut checked, &mut found)?;
     Ok(checked)
+}
+
+/// Verifies that every id of an ordinal leads back to it: without that the events of the user would not be found.
+fn check_ids(snapshot: &EngineSnapshot, checked: &mut LogCheck, found: &mut impl FnMut(&str, &str)) -> Result<()> {
+    snapshot.salvage(ORDINAL_IDS, |item| {
+        let (key, value) = match item {
+            SalvagedRow::Row(key, value) => (key, value),
+            SalvagedRow::Damage(DamagedKeys { error, .. }) => {
+                checked.damage.push(damage_of_ids(error.with_sources()));
+                return Ok(());
+            }
+        };
+        let (first, ids) = match OrdinalIds::first_of(key).and_then(|first| Ok((first, OrdinalIds::decode(value)?))) {
+            Ok(ids) => ids,
+            Err(Malformed(what)) => {
+                checked.damage.push(damage_of_ids(format!("{what} key={key:02x?}")));
+                return Ok(());
+            }
+        };
+        let known: Vec<(u32, &[u8])> =
+            (first..).zip(0..ids.len()).filter_map(|(ordinal, at)| ids.get(at).map(|id| (ordinal, id))).collect();
+        let keys: Vec<&[u8]> = known.iter().map(|(_, id)| *id).collect();
+        let ordinals = match snapshot.read_many(ORDINALS, &keys, |_, value| value.and_then(|v| decode_ordinal(v).ok()))
+        {
+            Ok(ordinals) => ordinals,
+            Err(error) if error.is_corrupt() => {
+                checked.damage.push(damage_of_ids(error.with_sources()));
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        for ((ordinal, id), leads_to) in known.into_iter().zip(ordinals) {
+            if leads_to != Some(ordinal) {
+                checked.unreadable += 1;
+                let what =
+                    format!("the ordinal of the user is missing or another ordinal={ordinal} found={leads_to:?}");
+                found(&String::from_utf8_lossy(id), &what);
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Damage of the tables between ids and ordinals.
+fn damage_of_ids(reason: String) -> Damage {
+    Damage { table: SEGMENTS.to_owned(), after: None, before: None, reason }
 }
 
 impl LogCheck {

@@ -6,7 +6,7 @@ use super::events::UserKeys;
 use super::ordinals::{IdCache, ordinal_of, read_ids};
 use super::rewrite::SegmentRewrite;
 use super::scan::{Tier, day_keys, scan_rows, scan_user};
-use super::segments::{Headers, block_rows};
+use super::segments::{Headers, block_rows, has_user};
 use crate::codec::{Erasure, EventKey, ORDINAL_IDS, ORDINALS, day_prefix, first_family_of};
 use crate::error::Result;
 use crate::model::{Kind, Timestamp};
@@ -100,11 +100,9 @@ impl<'s> SealedErasure<'s> {
         Ok(rewrite.finish().0)
     }
 
-    fn touches(&mut self, segment: SegmentKey, block: &BlockSummary) -> Result<bool> {
+    fn touches(&self, segment: SegmentKey, block: &BlockSummary) -> Result<bool> {
         match self.events {
-            SealedEvents::Of(ordinal) => {
-                Ok(block_rows(self.snapshot, segment, block, &mut self.ids, Some(ordinal))?.is_some())
-            }
+            SealedEvents::Of(ordinal) => has_user(self.snapshot, segment, block, ordinal),
             SealedEvents::Before(_, millis) => Ok(block.millis.0 < millis),
         }
     }

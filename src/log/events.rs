@@ -12,7 +12,8 @@ use crate::model::{Event, Timestamp};
 /// Events, all of one snapshot, which the iterator owns.
 ///
 /// An event that cannot be read is an error item with its time and `distinct_id`, and the scan continues after it. When
-/// the engine cannot continue, the last item is an error. An end without an error is the end of the range.
+/// the engine cannot continue, or a column segment cannot be read, the last item is an error. An end without an error
+/// is the end of the range.
 pub struct Events {
     scan: LogScan,
     pattern: AccessPattern,

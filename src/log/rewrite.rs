@@ -5,11 +5,32 @@
 use crate::codec::{CHUNKS, SEGMENTS};
 use crate::error::{Error, Result};
 use crate::segment::{
-    BLOCK_EVENTS_MAX, BlockBuilder, BlockRows, EncodedBlock, SegmentEdit, SegmentHeader, SegmentKey, chunk_key,
+    BLOCK_EVENTS_MAX, BlockBuilder, BlockRows, BlockSummary, EncodedBlock, SegmentEdit, SegmentHeader, SegmentKey,
+    chunk_key,
 };
 
+/// Adds a row of a block to another block.
+pub(super) fn push_sealed(builder: &mut BlockBuilder, ordinal: u32, key: &[u8], value: &[u8]) -> Result<()> {
+    let refused = |_| Error::corrupt(format!("a row of a column segment cannot be sealed again key={key:02x?}"));
+    builder.push(ordinal, key, value).map_err(refused)
+}
+
+/// Encodes rows as the next block of a new segment.
+pub(super) fn append_block(
+    builder: &mut BlockBuilder,
+    segment: SegmentKey,
+    header: &mut SegmentHeader,
+    edit: &mut SegmentEdit,
+) -> Result<()> {
+    // A segment has few blocks.
+    let block = builder.finish(u32::try_from(header.blocks.len()).unwrap_or(u32::MAX))?;
+    header.blocks.push(block.summary.clone());
+    put_block(edit, segment, block);
+    Ok(())
+}
+
 /// Adds the chunks of a block to a change.
-pub(super) fn put_block(edit: &mut SegmentEdit, segment: SegmentKey, block: EncodedBlock) {
+fn put_block(edit: &mut SegmentEdit, segment: SegmentKey, block: EncodedBlock) {
     let number = block.summary.number;
     for (column, chunk) in block.chunks {
         edit.put(CHUNKS, chunk_key(segment, &column, number), chunk);
@@ -28,12 +49,14 @@ pub(super) fn put_header(edit: &mut SegmentEdit, segment: SegmentKey, header: &S
 
 /// Adds the removal of all blocks of a segment, and of the segment, to a change.
 pub(super) fn remove_segment(edit: &mut SegmentEdit, segment: SegmentKey, header: &SegmentHeader) {
-    for block in &header.blocks {
-        for (column, _) in &block.columns {
-            edit.delete(CHUNKS, chunk_key(segment, column, block.number));
-        }
-    }
+    header.blocks.iter().for_each(|block| remove_chunks(edit, segment, block));
     edit.delete(SEGMENTS, segment.to_bytes().to_vec());
+}
+
+fn remove_chunks(edit: &mut SegmentEdit, segment: SegmentKey, block: &BlockSummary) {
+    for (column, _) in &block.columns {
+        edit.delete(CHUNKS, chunk_key(segment, column, block.number));
+    }
 }
 
 /// A segment that is being rewritten.
@@ -57,20 +80,16 @@ impl SegmentRewrite {
         if kept.len() == rows.len() {
             return Ok(());
         }
-        self.removed += rows.len().saturating_sub(kept.len()) as u64;
         let blocks = &mut self.header.blocks;
         let Some(place) = blocks.iter().position(|known| known.number == block) else { return Ok(()) };
+        self.removed += rows.len().saturating_sub(kept.len()) as u64;
         let mut builder = BlockBuilder::new(BLOCK_EVENTS_MAX);
         for (at, key, value) in kept {
-            let refused =
-                |_| Error::corrupt(format!("a row of a column segment cannot be sealed again key={key:02x?}"));
-            builder.push(rows.ordinal(at), key, value).map_err(refused)?;
+            push_sealed(&mut builder, rows.ordinal(at), key, value)?;
         }
         let next = blocks.iter().map(|known| known.number).max().unwrap_or(0).saturating_add(1);
         let old = blocks.remove(place);
-        for (column, _) in &old.columns {
-            self.edit.delete(CHUNKS, chunk_key(self.segment, column, old.number));
-        }
+        remove_chunks(&mut self.edit, self.segment, &old);
         if !builder.is_empty() {
             let encoded = builder.finish(next)?;
             blocks.insert(place, encoded.summary.clone());

@@ -14,14 +14,16 @@
 use std::collections::BTreeMap;
 
 use super::ordinals::{IdCache, OrdinalMap, read_ids};
-use super::rewrite::{SegmentRewrite, put_block, put_header, remove_segment};
+use super::rewrite::{SegmentRewrite, append_block, push_sealed, put_header, remove_segment};
 use super::scan::scan_rows;
 use super::sealed::SealedScan;
-use super::segments::{block_rows, segments_of};
-use crate::codec::{EventKey, ORDINAL_IDS, ORDINALS, day_of, day_prefix, unescape_bytes};
+use super::segments::{Headers, block_rows, damaged, segments_of};
+use crate::codec::{EventKey, Malformed, ORDINAL_IDS, ORDINALS, day_of, day_prefix, unescape_bytes};
 use crate::error::{Error, Result};
 use crate::rocks::{EngineScan, EngineSnapshot, ReadHint};
-use crate::segment::{BlockBuilder, OrdinalIds, SealedRows, SegmentEdit, SegmentHeader, SegmentKey, encode_ordinal};
+use crate::segment::{
+    BlockBuilder, BlockDamage, ColumnId, OrdinalIds, SealedRows, SegmentEdit, SegmentHeader, SegmentKey, encode_ordinal,
+};
 
 /// Blocks of one change.
 const BLOCKS_MAX: usize = 16;
@@ -56,6 +58,28 @@ pub(crate) fn next_day_with_rows(snapshot: &EngineSnapshot, from: i32) -> Result
             }
         }
     }
+}
+
+/// Fails if a block has an ordinal without an id that is beyond those that were given away, as after damage: it would
+/// be given to another id, whose events those of the block would then be.
+///
+/// # Errors
+///
+/// [`Corrupt`](crate::ErrorKind::Corrupt), with the block.
+pub(crate) fn check_ordinals(snapshot: &EngineSnapshot) -> Result<()> {
+    let next = NewOrdinals::load(snapshot)?.next;
+    let mut headers = Headers::from_day(snapshot, i32::MIN);
+    while let Some((_, segments)) = headers.next_day()? {
+        for (segment, header) in &segments {
+            if let Some(block) = header.blocks.iter().find(|block| block.ordinals.1 >= next) {
+                let ordinal = block.ordinals.1;
+                let malformed = Malformed("an ordinal without an id");
+                let damage = damaged(*segment, block, &BlockDamage { column: ColumnId::Runs, malformed });
+                return Err(Error::corrupt(format!("{} ordinal={ordinal} ordinals={next}", damage.message())));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The changes that seal one day.
@@ -165,7 +189,7 @@ impl<'s> DaySealing<'s> {
                     }
                 }
                 if builder.is_full() {
-                    self.put_block(&mut builder, segment, &mut header, &mut edit)?;
+                    append_block(&mut builder, segment, &mut header, &mut edit)?;
                 }
             }
             if is_last || header.blocks.len() >= BLOCKS_MAX {
@@ -173,7 +197,7 @@ impl<'s> DaySealing<'s> {
             }
         }
         if !builder.is_empty() {
-            self.put_block(&mut builder, segment, &mut header, &mut edit)?;
+            append_block(&mut builder, segment, &mut header, &mut edit)?;
         }
         if header.blocks.is_empty() {
             // The ordinals that were given away are not committed.
@@ -185,20 +209,6 @@ impl<'s> DaySealing<'s> {
         self.segments.insert(segment, header);
         edit.sealed = Some(sealed);
         Ok(Some(edit))
-    }
-
-    fn put_block(
-        &mut self,
-        builder: &mut BlockBuilder,
-        segment: SegmentKey,
-        header: &mut SegmentHeader,
-        edit: &mut SegmentEdit,
-    ) -> Result<()> {
-        let number = u32::try_from(header.blocks.len()).unwrap_or(u32::MAX);
-        let block = builder.finish(number)?;
-        header.blocks.push(block.summary.clone());
-        put_block(edit, segment, block);
-        Ok(())
     }
 
     fn read_rows(&mut self) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
@@ -344,14 +354,10 @@ pub(crate) fn merge_small_segments(
     loop {
         let more = rows.next()?;
         if more && let Some(((key, value), ordinal)) = rows.current().zip(rows.current_ordinal()) {
-            let refused =
-                |_| Error::corrupt(format!("a row of a column segment cannot be sealed again key={key:02x?}"));
-            builder.push(ordinal, key, value).map_err(refused)?;
+            push_sealed(&mut builder, ordinal, key, value)?;
         }
         if builder.is_full() || (!more && !builder.is_empty()) {
-            let block = builder.finish(u32::try_from(header.blocks.len()).unwrap_or(u32::MAX))?;
-            header.blocks.push(block.summary.clone());
-            put_block(&mut edit, segment, block);
+            append_block(&mut builder, segment, &mut header, &mut edit)?;
         }
         if !more {
             break;

@@ -60,21 +60,15 @@ pub(super) fn segments_of(snapshot: &EngineSnapshot, day: i32) -> Result<BTreeMa
     Ok(found.filter(|(found, _)| *found == day).map(|(_, segments)| segments.into_iter().collect()).unwrap_or_default())
 }
 
-/// How much is sealed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SealedCounts {
-    pub(crate) events: u64,
-}
-
-/// Sums up the headers.
-pub(crate) fn count_sealed(snapshot: &EngineSnapshot) -> Result<SealedCounts> {
-    let mut counts = SealedCounts::default();
+/// How many events are sealed, those included that rows replace.
+pub(crate) fn count_sealed(snapshot: &EngineSnapshot) -> Result<u64> {
+    let mut events = 0;
     let mut headers = Headers::from_day(snapshot, i32::MIN);
     while let Some((_, segments)) = headers.next_day()? {
         let blocks = segments.iter().flat_map(|(_, header)| &header.blocks);
-        counts.events += blocks.map(|block| u64::from(block.events)).sum::<u64>();
+        events += blocks.map(|block| u64::from(block.events)).sum::<u64>();
     }
-    Ok(counts)
+    Ok(events)
 }
 
 /// Whether there are any segments.
@@ -109,7 +103,24 @@ pub(super) fn read_chunks<'c>(
     chunks.map(|(column, chunk)| Ok((column, chunk.ok_or_else(|| missing(column.clone()))?))).collect()
 }
 
-/// The rows of a block, in the order of their keys; with `only`, those of one user.
+/// Whether a block has events of a user.
+pub(super) fn has_user(
+    snapshot: &EngineSnapshot,
+    segment: SegmentKey,
+    block: &BlockSummary,
+    ordinal: u32,
+) -> Result<bool> {
+    let (least, greatest) = block.ordinals;
+    if !(least..=greatest).contains(&ordinal) {
+        return Ok(false);
+    }
+    let runs = read_chunks(snapshot, segment, block, [&ColumnId::Runs].into_iter())?;
+    let bytes = runs.first().map_or(&[][..], |(_, bytes)| bytes.as_slice());
+    let damage = |malformed| damaged(segment, block, &BlockDamage { column: ColumnId::Runs, malformed });
+    UserRuns::find(bytes, ordinal).map(|found| found.is_some()).map_err(damage)
+}
+
+/// The rows of a block, in the order of their keys; with `only`, those of one user, if there are any.
 pub(super) fn block_rows(
     snapshot: &EngineSnapshot,
     segment: SegmentKey,
@@ -117,17 +128,10 @@ pub(super) fn block_rows(
     ids: &mut IdCache,
     only: Option<u32>,
 ) -> Result<Option<BlockRows>> {
-    if let Some(ordinal) = only {
-        let (least, greatest) = block.ordinals;
-        if !(least..=greatest).contains(&ordinal) {
-            return Ok(None);
-        }
-        let runs = read_chunks(snapshot, segment, block, [&ColumnId::Runs].into_iter())?;
-        let bytes = runs.first().map_or(&[][..], |(_, bytes)| bytes.as_slice());
-        let damage = |malformed| damaged(segment, block, &BlockDamage { column: ColumnId::Runs, malformed });
-        if UserRuns::find(bytes, ordinal).map_err(damage)?.is_none() {
-            return Ok(None);
-        }
+    if let Some(ordinal) = only
+        && !has_user(snapshot, segment, block, ordinal)?
+    {
+        return Ok(None);
     }
     let chunks = read_chunks(snapshot, segment, block, block.columns.iter().map(|(column, _)| column))?;
     let chunk = |column: &ColumnId| {

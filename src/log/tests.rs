@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Appender, DaySealing, EventView, FirstEventBackfill, OrdinalMap, check, check_sealed, next_day_with_rows};
-use crate::codec::{self, CHUNKS, EVENTS, GroupKeys, ORDINAL_IDS, SEGMENTS};
+use super::{
+    Appender, DaySealing, EventView, FirstEventBackfill, OrdinalMap, check, check_ordinals, check_sealed,
+    next_day_with_rows,
+};
+use crate::codec::{self, CHUNKS, EVENTS, GroupKeys, ORDINAL_IDS, ORDINALS, SEGMENTS};
 use crate::limits::Limits;
 use crate::model::{Event, Kind, Salvaged, Timestamp};
 use crate::ops::Excess;
@@ -158,6 +161,30 @@ fn damage_first(engine: &Arc<Engine>, family: &'static str, picks: impl Fn(&[u8]
         None => batch.delete(family, &key).unwrap(),
     }
     batch.commit(false).unwrap();
+}
+
+/// An id that does not lead to its ordinal any more would hide the events of the user; `check` finds it.
+#[test]
+fn check_finds_ordinals_that_are_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = sealed(dir.path());
+    damage_first(&engine, ORDINALS, |_| true, None);
+    let mut found = Vec::new();
+    let checked = check_sealed(&engine.snapshot(), |id, what| found.push(format!("{id}: {what}"))).unwrap();
+    assert_eq!((checked.events, checked.unreadable), (6, 1));
+    assert_eq!(found, ["alice: the ordinal of the user is missing or another ordinal=0 found=None"]);
+}
+
+/// Ordinals that blocks have, and whose ids are lost, are not given to others.
+#[test]
+fn nothing_is_sealed_after_ordinals_were_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = sealed(dir.path());
+    check_ordinals(&engine.snapshot()).unwrap();
+    damage_first(&engine, ORDINAL_IDS, |_| true, None);
+    let error = check_ordinals(&engine.snapshot()).unwrap_err();
+    let what = "an ordinal without an id day=2023-11-12T00:00:00 segment=1 block=0 column=runs ordinal=0 ordinals=0";
+    assert!(error.is_corrupt() && error.message().ends_with(what), "{error}");
 }
 
 /// Damage of a segment is an error that says where, `check` and `salvage` go on, and nothing is shortened silently.

@@ -116,7 +116,7 @@ impl EventView {
     }
 
     /// How many events each day has that has any, with the start of the day. It counts, which is a scan of the keys of
-    /// all events that are not sealed.
+    /// all events that are not sealed, and of the whole day where only some of them are.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;

@@ -7,7 +7,7 @@ use super::header::BlockSummary;
 use super::key::ColumnId;
 use super::pack::read_packed;
 use super::runs::UserRuns;
-use crate::codec::{Malformed, Read, Reader, day_prefix, put_event_head, put_event_key, put_event_property};
+use crate::codec::{Malformed, Read, Reader, day_prefix, put_entry, put_event_head, put_event_key};
 
 /// What is wrong with a block, and in which of its columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,17 +167,17 @@ impl<'c> BlockColumns<'c> {
         let mut next = next_entry(&mut rare).map_err(of_rest)?;
         for (property, values) in &self.properties {
             while let Some((name, value)) = next.filter(|(name, _)| *name < property.as_bytes()) {
-                put_event_property(out, name, |out| out.extend_from_slice(value));
+                put_entry(out, name, |out| out.extend_from_slice(value));
                 next = next_entry(&mut rare).map_err(of_rest)?;
             }
             value.clear();
             values.write(event, value);
             if !value.is_empty() {
-                put_event_property(out, property.as_bytes(), |out| out.extend_from_slice(value));
+                put_entry(out, property.as_bytes(), |out| out.extend_from_slice(value));
             }
         }
         while let Some((name, value)) = next {
-            put_event_property(out, name, |out| out.extend_from_slice(value));
+            put_entry(out, name, |out| out.extend_from_slice(value));
             next = next_entry(&mut rare).map_err(of_rest)?;
         }
         rows.rows.push(RebuiltRow { ordinal, start, middle, end: rows.bytes.len() });

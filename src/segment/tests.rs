@@ -7,8 +7,9 @@ use super::column::{ColumnContent, Values, encode_column};
 use super::key::{BLOCK_EVENTS_MAX, ColumnId};
 use super::laws::check_segment;
 use super::rows::BlockRows;
+use crate::codec::format_page::{hex, shown};
 use crate::codec::{EncodedEvent, check_event};
-use crate::model::{Event, Number, Object, Timestamp, Value};
+use crate::model::{Event, Object, Timestamp, Value};
 
 fn numbers() -> impl Strategy<Value = Value> {
     prop_oneof![
@@ -189,7 +190,6 @@ fn columns_take_the_encoding_that_fits() {
     assert_eq!(encoding(&texts), 2);
     let large = encode((0..count).map(|n| Value::from(i128::from(i64::MAX) + n as i128)).collect());
     assert_eq!(encoding(&large), 2);
-    assert!(Number::from(1).as_i64().is_some());
     let uuid = |n: usize| format!("0b54f3f1-9d3a-4c59-a1c4-{n:012x}");
     let uuids: Vec<String> = (0..count).map(uuid).collect();
     let chunk = encode_column(&uuids.iter().map(String::as_bytes).collect::<Vec<_>>(), ColumnContent::Texts);
@@ -232,18 +232,6 @@ fn rows_that_would_not_come_back_are_refused() {
     let next_day = EncodedEvent::of(&Event::new("visit", "u", Timestamp::from_seconds(86_400)).id("i"));
     assert!(builder.push(0, &next_day.key, &next_day.value).is_err(), "another day");
     assert_eq!(builder.finish(3).unwrap().summary.events, 1);
-}
-
-/// The bytes of a block in `docs/FORMAT.md`, to the left of the bar.
-fn shown(name: &str) -> String {
-    let page = include_str!("../../docs/FORMAT.md");
-    let (_, block) = page.split_once(&format!("```hex {name}\n")).unwrap();
-    let lines = block.lines().take_while(|line| *line != "```");
-    lines.map(|line| line.split('|').next().unwrap().replace(' ', "")).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Stored bytes must stay readable.

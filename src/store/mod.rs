@@ -15,7 +15,8 @@
 //! ```
 //!
 //! This room speaks to `rocks` in bytes and names of column families and to its callers in keys and profiles. It may
-//! not name RocksDB, and it does not see the room of the event log, whose writes come as typed values of `codec`.
+//! not name RocksDB, and it does not see the room of the event log, whose writes come as typed values of `codec` and
+//! `segment`.
 
 mod admission;
 mod check;

@@ -233,6 +233,7 @@ fn terminal_width() -> Option<usize> {
 fn report_left_out(columns: &[impl AsRef<str>], hint: &str) {
     if !columns.is_empty() {
         let names: Vec<&str> = columns.iter().map(AsRef::as_ref).collect();
+        // A hint. Without a standard error there is nowhere to say it.
         let _ = writeln!(io::stderr(), "too wide for {}; {hint}", harmless(&names.join(", ")));
     }
 }

@@ -24,7 +24,7 @@ mod texts;
 mod tuple;
 mod value;
 
-pub(crate) use bytes::{Malformed, Read, Reader, put_signed, put_slice, put_varint};
+pub(crate) use bytes::{Malformed, Read, Reader, check_text, put_signed, put_slice, put_varint};
 pub(crate) use chain::{ChainBytes, ListLane, write_op, write_set, write_set_list, write_set_number, write_union};
 pub(crate) use changes::{EncodedEvent, Erasure, FirstEvent, GroupKeys};
 pub(crate) use entries::put_entry;

@@ -217,7 +217,7 @@ impl<'a> ValueBytes<'a> {
 
     /// Checks the bytes of exactly one value.
     #[inline]
-    pub(super) fn checked(bytes: &'a [u8]) -> Read<Self> {
+    pub(crate) fn checked(bytes: &'a [u8]) -> Read<Self> {
         let mut reader = Reader::new(bytes);
         check_value(&mut reader)?;
         if reader.is_empty() { Ok(Self(bytes)) } else { Err(Malformed("trailing bytes after a value")) }

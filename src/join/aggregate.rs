@@ -116,7 +116,7 @@ impl<'a> Aggregator<'a> {
             accumulators: Vec::new(),
             users: interner(),
             bucket_users: interner(),
-            users_end_with_task: matches!(execution.tasks, Tasks::Partitions(_)),
+            users_end_with_task: matches!(execution.tasks, Tasks::Partitions(_)) && execution.sealed.blocks.is_empty(),
             budget: Arc::clone(budget),
             reservation: budget.reservation(),
             held: 0,

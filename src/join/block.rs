@@ -79,6 +79,8 @@ pub(crate) struct Block {
     pub(super) layout: Arc<JoinLayout>,
     /// The ids of users, run by run.
     ids: Arena,
+    /// The ordinals of users, run by run, where events were read from columns.
+    ordinals: Vec<u32>,
     /// The first event of each run.
     firsts: Vec<u32>,
     /// The run of each event.
@@ -154,6 +156,7 @@ impl Block {
         Self {
             layout: Arc::clone(layout),
             ids: Arena::default(),
+            ordinals: Vec::new(),
             firsts: Vec::new(),
             runs: Vec::new(),
             times: Vec::new(),
@@ -170,6 +173,7 @@ impl Block {
 
     pub(super) fn clear(&mut self) {
         self.ids.clear();
+        self.ordinals.clear();
         self.firsts.clear();
         self.runs.clear();
         self.times.clear();
@@ -261,6 +265,59 @@ impl Block {
         self.properties.iter_mut().zip(values).try_for_each(|(to, value)| to.push(value))
     }
 
+    /// Begins a run of events of one user, whose id `write_id` appends if it is needed. It is text.
+    #[inline]
+    pub(super) fn begin_run(&mut self, ordinal: u32, write_id: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
+        if let Err(error) = write_id(self.ids.buffer()) {
+            self.ids.discard();
+            return Err(error);
+        }
+        self.ids.finish()?;
+        self.ordinals.push(ordinal);
+        self.firsts.push(position(self.runs.len()));
+        Ok(())
+    }
+
+    /// Appends an event of the run that was begun last, without its properties. Its name is text.
+    #[inline]
+    pub(super) fn push_of_run(&mut self, time: Timestamp, name: &[u8]) -> Result<()> {
+        if self.layout.events.name {
+            self.names.push(self.name_dictionary.intern(name)?);
+        }
+        self.runs.push(position(self.firsts.len()).wrapping_sub(1));
+        self.times.push(time);
+        Ok(())
+    }
+
+    /// The ordinal of the run that was begun last, if there is one.
+    #[inline]
+    pub(super) fn last_ordinal(&self) -> Option<u32> {
+        self.ordinals.last().copied()
+    }
+
+    /// The ordinals of users, run by run, where events were read from columns.
+    pub(super) fn ordinals(&self) -> &[u32] {
+        &self.ordinals
+    }
+
+    /// Appends the values of the requested properties and the `$insert_id` of the event that was appended last.
+    #[inline]
+    pub(super) fn push_values(
+        &mut self,
+        mut property: impl FnMut(usize, &mut Vec<u8>) -> Result<()>,
+        insert_id: impl FnOnce(&mut Vec<u8>) -> Result<()>,
+    ) -> Result<()> {
+        for (at, to) in self.properties.iter_mut().enumerate() {
+            property(at, to.buffer())?;
+            to.finish()?;
+        }
+        if self.layout.events.insert_id {
+            insert_id(self.insert_ids.buffer())?;
+            self.insert_ids.finish()?;
+        }
+        Ok(())
+    }
+
     /// Appends an event without its properties.
     #[inline]
     fn push(&mut self, id: &[u8], time: Timestamp, name: &[u8]) -> Result<()> {
@@ -301,6 +358,7 @@ impl Block {
             if self.firsts.last().is_some_and(|first| *first as usize == len) {
                 self.firsts.pop();
                 self.ids.truncate(self.firsts.len());
+                self.ordinals.truncate(self.firsts.len());
             }
         }
     }
@@ -309,7 +367,16 @@ impl Block {
     pub(super) fn split_off(&mut self, event: usize) -> Result<Self> {
         let mut rest = Self::new(&self.layout);
         for at in event..self.len() {
-            rest.push(self.id_bytes(at), self.time(at), self.name(at).as_bytes())?;
+            let run = self.run(at);
+            match self.ordinals.get(run) {
+                Some(ordinal) => {
+                    if at == event || self.firsts.get(run).is_some_and(|first| *first as usize == at) {
+                        rest.begin_run(*ordinal, |out| Ok(out.extend_from_slice(self.id_bytes(at))))?;
+                    }
+                    rest.push_of_run(self.time(at), self.name(at).as_bytes())?;
+                }
+                None => rest.push(self.id_bytes(at), self.time(at), self.name(at).as_bytes())?,
+            }
             let texts = [(&self.insert_ids, &mut rest.insert_ids), (&self.events, &mut rest.events)];
             let properties = self.properties.iter().zip(&mut rest.properties);
             for (from, to) in texts.into_iter().chain(properties) {
@@ -325,6 +392,7 @@ impl Block {
         let runs = self.firsts.partition_point(|first| (*first as usize) < event);
         self.firsts.truncate(runs);
         self.ids.truncate(runs);
+        self.ordinals.truncate(runs);
         for (joined, dim) in self.joined.iter_mut().zip(&self.layout.dims) {
             joined.truncate(if matches!(dim.ids, Some(Column::Event(_))) { event } else { runs }, dim.ids.is_some());
         }

@@ -46,6 +46,13 @@ impl Estimates {
         self.events as f64 * self.probes_per_event.max(self.selectivity / EVENTS_PER_PROBE_MAX)
     }
 
+    /// With events in columns besides, all of which are assumed to pass where no sample says otherwise.
+    pub(super) fn with_sealed(self, events: u64) -> Self {
+        let (selectivity, probes_per_event) =
+            if self.sample == 0 { (1.0, 1.0) } else { (self.selectivity, self.probes_per_event) };
+        Self { events: self.events.saturating_add(events), selectivity, probes_per_event, ..self }
+    }
+
     /// The same range, restricted to this many users, who are probed once a day at most.
     pub(super) fn of_users(self, users: usize) -> Self {
         let share = users as f64 * self.days.max(1) as f64 / self.events.max(1) as f64;

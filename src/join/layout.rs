@@ -85,6 +85,8 @@ pub(super) struct EventColumns {
     /// The properties to project, ascending.
     pub(super) properties: Vec<Box<str>>,
     pub(super) name: bool,
+    /// Whether the `distinct_id` is needed. A log of rows gives it in any case.
+    pub(super) id: bool,
     pub(super) insert_id: bool,
     /// Whether events are needed as a whole.
     pub(super) whole: bool,
@@ -203,6 +205,7 @@ impl JoinLayout {
                 Placement::Row(name) => drop(events.insert(name.into())),
                 Placement::Computed(column) => {
                     columns.name |= column == Column::Name;
+                    columns.id |= column == Column::DistinctId;
                     columns.insert_id |= column == Column::InsertId;
                 }
                 Placement::Joined(via, table, name) => drop(dims.entry((via, table)).or_default().insert(name.into())),

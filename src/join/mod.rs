@@ -25,7 +25,7 @@
 //! * **Late materialization.** What is joined onto an event is a dictionary code. Predicates and group keys are worked
 //!   out once per code, a value is decoded when somebody looks at it, and a property that is not needed never is.
 //!
-//! This room imports `error`, `model`, `codec` and `expr`; its tests make rows with `merge`. It may not name a store or
+//! This room imports `error`, `model`, `codec`, `expr` and `segment`; its tests make rows with `merge`. It may not name a store or
 //! an engine.
 
 mod aggregate;
@@ -64,7 +64,7 @@ pub use estimate::Estimates;
 pub use field::Field;
 pub use group_by::GroupBy;
 pub use measure::Measure;
-pub use plan::{Plan, Strategy, TablePlan};
+pub use plan::{Plan, SealedPlan, Strategy, TablePlan};
 pub use profiles::ProfileAggregate;
 pub use query::Join;
 pub use rows::{Group, Row, Rows};
@@ -72,5 +72,7 @@ pub use stats::JoinStats;
 
 #[cfg(test)]
 pub(crate) use exec::Tables;
-pub(crate) use scan::{Days, EventRows, EventScan, EventTable, RowScan, ScanSpec, estimate};
+pub(crate) use scan::{
+    ColumnTable, Days, EventRows, EventScan, EventTable, OrdinalReader, RowScan, ScanSpec, estimate,
+};
 pub(crate) use tables::{Each, JoinTable, ProfileTables, RowCursor};

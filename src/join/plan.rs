@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::estimate::Estimates;
 use super::layout::{Driver, JoinLayout, Via};
 use super::tables::{JoinTable, ProfileTables};
+use crate::segment::SealedBlock;
 
 /// How the rows of a table are found for the events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -88,6 +89,16 @@ pub struct TablePlan {
     pub reason: String,
 }
 
+/// What of a log is read as columns: the rows of users are then found by ordinal, whatever the strategy for the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct SealedPlan {
+    /// Events in these blocks.
+    pub events: u64,
+    /// Blocks.
+    pub blocks: u64,
+}
+
 /// How a join is executed, and why.
 ///
 /// [`Display`](fmt::Display) prints it for people.
@@ -97,8 +108,10 @@ pub struct Plan {
     /// What is read from end to end: `events`, or the table of a query of profiles, `users` or `group:KEY`, whose
     /// profiles are then what the estimates call events.
     pub scan: String,
-    /// The estimated cardinalities that it follows from.
+    /// The estimated cardinalities that it follows from; without the events that are read as columns.
     pub estimates: Estimates,
+    /// What is read as columns, if anything is.
+    pub sealed: Option<SealedPlan>,
     /// Table by table.
     pub tables: Vec<TablePlan>,
     /// Threads.
@@ -118,6 +131,9 @@ pub struct Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Estimates { events, days, selectivity, probes_per_event, sample } = self.estimates;
+        if let Some(SealedPlan { events, blocks }) = self.sealed {
+            writeln!(f, "columns   {events} events in {blocks} blocks; users are joined by ordinal")?;
+        }
         if self.scan == EVENTS {
             let percent = selectivity * 1e2;
             writeln!(f, "events    about {events} in {days} days; {percent:.0} % of a sample of {sample} pass")?;
@@ -156,8 +172,10 @@ impl Plan {
         layout: &JoinLayout,
         tables: &dyn ProfileTables,
         estimates: Estimates,
+        blocks: &[SealedBlock],
         hints: PlannerHints,
     ) -> Self {
+        let sealed = blocks.iter().map(|block| u64::from(block.summary.events)).sum();
         let memory = (hints.memory / layout.dims.len().max(1)) as u64;
         let mut partition_rows = u64::MAX;
         let plan = |dim: usize| -> Option<TablePlan> {
@@ -177,8 +195,9 @@ impl Plan {
                 partition_rows =
                     partition_rows.min(by_threads.max(by_pieces).max(WHOLE_ROWS_MAX / 2).min(by_memory).max(8));
             }
-            let costs =
-                CostModel::new(&estimates, rows, if partitioned { rows / partition_rows.max(1) + 1 } else { 0 });
+            // Events in columns probe the tables of groups, but find the rows of users by ordinal.
+            let probing = if user { estimates } else { estimates.with_sealed(sealed) };
+            let costs = CostModel::new(&probing, rows, if partitioned { rows / partition_rows.max(1) + 1 } else { 0 });
             let (strategy, reason) = costs.choose(user, fits || partitioned, hints.strategy);
             let partitioned = partitioned && strategy == Strategy::Hash;
             let through = if matches!(spec.via, Via::UserGroup(_)) { " of the user" } else { "" };
@@ -195,7 +214,9 @@ impl Plan {
             Driver::Events => EVENTS.to_owned(),
             Driver::Profiles(kind) => kind.to_string(),
         };
-        Self { scan, estimates, tables, threads, ordered, partition_rows, partition_bytes, seek_threshold }
+        let blocks = blocks.len() as u64;
+        let sealed = (blocks > 0).then_some(SealedPlan { events: sealed, blocks });
+        Self { scan, estimates, sealed, tables, threads, ordered, partition_rows, partition_bytes, seek_threshold }
     }
 
     /// Events skipped one by one before the scan seeks to the next user that the runtime filter keeps, where it keeps

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use super::exec::{Execution, Partitioner, Tasks};
 use super::layout::JoinLayout;
 use super::plan::{Plan, Strategy};
-use super::probe::{BuildSide, read_rows};
-use super::scan::{Days, EventPredicate};
+use super::probe::{BuildSide, read_codes, read_rows};
+use super::scan::{Days, EventPredicate, RunFilter};
 use super::tables::ProfileTables;
 use crate::error::Result;
 
@@ -44,6 +44,40 @@ pub(super) fn tasks(
     let ends = starts.iter().skip(1).copied().chain([end]);
     let ranges = starts.iter().copied().zip(ends).collect();
     Ok(Tasks::Days { ranges, next: AtomicUsize::new(0) })
+}
+
+/// Reads the codes of the tables of users for blocks of columns, and finds out which users are requested. Returns
+/// whether the codes fit into the memory.
+pub(super) fn read_sealed(execution: &mut Execution, users: Option<&[String]>, memory: usize) -> Result<bool> {
+    let tables = Arc::clone(&execution.tables);
+    let Some(columns) = tables.columns().filter(|_| !execution.sealed.blocks.is_empty()) else { return Ok(true) };
+    let share = memory / execution.layout.dims.len().max(1);
+    let mut codes = Vec::new();
+    for dim in &execution.layout.dims {
+        codes.push(match dim.ids {
+            Some(_) => None,
+            None => {
+                let (counters, interrupt) = (&execution.counters, &execution.interrupt);
+                match read_codes(&*tables, columns.ordinals()?, dim, share, counters, interrupt)? {
+                    Some(codes) => Some(Arc::new(codes)),
+                    None => return Ok(false),
+                }
+            }
+        });
+    }
+    let filter = match users {
+        Some(ids) => {
+            let ids: Vec<&[u8]> = ids.iter().map(String::as_bytes).collect();
+            let mut ordinals: Vec<u32> = columns.ordinals_of(&ids)?.into_iter().flatten().collect();
+            ordinals.sort_unstable();
+            ordinals.dedup();
+            Some(RunFilter::Ordinals(ordinals))
+        }
+        None => codes.iter().enumerate().find_map(|(dim, codes)| execution.run_filter(dim, codes.as_ref()?)),
+    };
+    execution.sealed.codes = codes;
+    execution.sealed.users = filter.map(Arc::new);
+    Ok(true)
 }
 
 /// Reads the build sides that the plan hashes as a whole. A table that turns out too large is looked up instead.

@@ -9,13 +9,13 @@ use parking_lot::Mutex;
 
 use super::cancel::{CancelToken, Deadline, Interrupt};
 use super::estimate::Estimates;
-use super::exec::{Execution, Tables, Tasks};
+use super::exec::{Execution, SealedEvents, Tables, Tasks};
 use super::field::Field;
 use super::filter::{Filter, field_of};
 use super::fold::fold;
 use super::layout::{Driver, EventColumns, JoinLayout, Via};
 use super::plan::{MEMORY_MAX, Plan, PlannerHints, Strategy};
-use super::prepare::{build, tasks};
+use super::prepare::{build, read_sealed, tasks};
 use super::probe::RuntimeFilter;
 use super::rows::{Row, Rows};
 use super::scan::{Days, EventPredicate, OwnEvents, ScanSpec, UserRange};
@@ -24,6 +24,7 @@ use super::tables::JoinTable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expr::Expr;
 use crate::model::{Event, Kind, TimeZone, Timestamp};
+use crate::segment::SealedBlock;
 
 /// The default memory for build sides, in bytes.
 const MEMORY: usize = 32 << 20;
@@ -393,12 +394,15 @@ impl Join {
 
     /// The plan, where these fields are read besides those selected.
     pub(super) fn plan_with(&self, more: &[Field]) -> Result<Plan> {
-        Ok(self.plan(more, false)?.0.plan)
+        Ok(self.plan(more, false, true)?.0.plan)
     }
 
     /// Plans, and reads the build sides that are hashed as a whole.
     pub(super) fn prepare(&self, more: &[Field], for_rows: bool) -> Result<Execution> {
-        let (mut execution, days) = self.plan(more, for_rows)?;
+        let (mut execution, mut days) = self.plan(more, for_rows, true)?;
+        if !read_sealed(&mut execution, self.users.as_deref(), self.hints.memory)? {
+            (execution, days) = self.plan(more, for_rows, false)?;
+        }
         execution.tasks = match &self.own_events {
             _ if self.is_empty() => Tasks::none(),
             None if let Driver::Profiles(kind) = &self.driver => Tasks::Profiles(Mutex::new(Some(kind.clone()))),
@@ -414,8 +418,23 @@ impl Join {
         self.names.as_ref().is_some_and(Vec::is_empty) || self.users.as_ref().is_some_and(Vec::is_empty)
     }
 
+    /// The blocks of columns that are read as such, rather than as rows.
+    fn sealed_blocks(&self, predicate: &EventPredicate) -> Result<Vec<SealedBlock>> {
+        // What is in the order of the log, or read in a certain way, is rows.
+        let is_possible = self.own_events.is_none()
+            && self.driver == Driver::Events
+            && !self.hints.ordered
+            && self.hints.strategy.is_none()
+            && !self.whole_events
+            && !self.is_empty();
+        let Some(columns) = self.tables.columns().filter(|_| is_possible) else { return Ok(Vec::new()) };
+        let mut blocks = columns.blocks(predicate.days())?;
+        blocks.retain(|block| predicate.may_keep(block));
+        Ok(blocks)
+    }
+
     /// Estimates and plans. The execution has no tasks yet.
-    fn plan(&self, more: &[Field], for_rows: bool) -> Result<(Execution, Days)> {
+    fn plan(&self, more: &[Field], for_rows: bool, by_columns: bool) -> Result<(Execution, Days)> {
         if let Some(error) = &self.refused {
             return Err(error.clone());
         }
@@ -423,7 +442,13 @@ impl Join {
         interrupt.check()?;
         let filter_fields: Vec<Field> =
             self.filter.iter().flat_map(|expr| expr.references().iter().map(field_of)).collect();
-        let events = EventColumns { name: for_rows, whole: for_rows && self.whole_events, ..Default::default() };
+        let events = EventColumns {
+            name: for_rows,
+            // Errors of expressions name the event.
+            id: for_rows || self.filter.iter().any(Expr::may_fail),
+            whole: for_rows && self.whole_events,
+            ..Default::default()
+        };
         let fields = filter_fields.iter().chain(more);
         let layout = JoinLayout::new(self.driver.clone(), self.zone.clone(), fields, &self.on, &self.select, events);
         let own = if let Driver::Profiles(kind) = &self.driver { Some(kind.clone()) } else { None };
@@ -438,6 +463,7 @@ impl Join {
         let filter = Filter::new(&self.filter, &layout, self.inner);
         let (from, to) = self.times;
         let predicate = Arc::new(EventPredicate { from, to, names: self.names.clone(), filter });
+        let blocks = if by_columns { self.sealed_blocks(&predicate)? } else { Vec::new() };
         let requested = |seek_threshold: u32| -> Result<Option<Arc<RuntimeFilter>>> {
             let filter = self.users.as_ref().map(|ids| RuntimeFilter::of(ids, seek_threshold)).transpose()?;
             Ok(filter.map(Arc::new))
@@ -457,13 +483,14 @@ impl Join {
                 let (predicate, layout) = (Arc::clone(&predicate), Arc::clone(&layout));
                 let (days, users) =
                     (predicate.days(), UserRange { filter: requested(u32::MAX)?, ..Default::default() });
-                self.tables.estimate(&ScanSpec { days, predicate, users, layout })?
+                let rows_only = !blocks.is_empty();
+                self.tables.estimate(&ScanSpec { days, predicate, users, rows_only, layout })?
             }
         };
         let counters = Counters::default();
         counters.events_read.add(estimates.sample);
         let estimates = self.users.iter().fold(estimates, |estimates, users| estimates.of_users(users.len()));
-        let plan = Plan::new(&layout, &*self.tables, estimates, hints);
+        let plan = Plan::new(&layout, &*self.tables, estimates, &blocks, hints);
         let users = requested(plan.seek_threshold(self.users.as_ref().map_or(0, Vec::len) as f64))?;
         let execution = Execution {
             tables: Arc::clone(&self.tables),
@@ -473,6 +500,7 @@ impl Join {
             inner: self.inner,
             plan,
             tasks: Tasks::none(),
+            sealed: SealedEvents { blocks, has_rows: days.is_some(), ..SealedEvents::default() },
             users,
             counters,
             stop: AtomicBool::new(false),

@@ -5,7 +5,7 @@ use crate::codec::{self, EVENTS, EventKey, Malformed, ORDINAL_IDS, ORDINALS, SEG
 use crate::error::Result;
 use crate::model::Damage;
 use crate::rocks::{DamagedKeys, EngineSnapshot, SalvagedRow};
-use crate::segment::{OrdinalIds, decode_ordinal};
+use crate::segment::{OrdinalIds, ordinal_of_id};
 
 /// The result of a check of one tier.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,8 +73,8 @@ fn check_ids(snapshot: &EngineSnapshot, checked: &mut LogCheck, found: &mut impl
         let known: Vec<(u32, &[u8])> =
             (first..).zip(0..ids.len()).filter_map(|(ordinal, at)| ids.get(at).map(|id| (ordinal, id))).collect();
         let keys: Vec<&[u8]> = known.iter().map(|(_, id)| *id).collect();
-        let ordinals = match snapshot.read_many(ORDINALS, &keys, |_, value| value.and_then(|v| decode_ordinal(v).ok()))
-        {
+        let ordinal = |at: usize, value: Option<&[u8]>| ordinal_of_id(keys.get(at)?, value?).ok();
+        let ordinals = match snapshot.read_many(ORDINALS, &keys, ordinal) {
             Ok(ordinals) => ordinals,
             Err(error) if error.is_corrupt() => {
                 checked.damage.push(damage_of_ids(error.with_sources()));

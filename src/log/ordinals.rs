@@ -8,23 +8,22 @@ use hashbrown::HashTable;
 use crate::codec::{Malformed, ORDINAL_IDS, ORDINALS};
 use crate::error::{Error, Result};
 use crate::rocks::EngineSnapshot;
-use crate::segment::{OrdinalIds, decode_ordinal};
+use crate::segment::{OrdinalIds, ordinal_of_id};
 
 /// Ids that are kept in memory, in bytes: those of a million ordinals and more.
 const IDS_BYTES_MAX: usize = 64 << 20;
 
 /// The ordinal of an id, if it has one.
 pub(super) fn ordinal_of(snapshot: &EngineSnapshot, id: &[u8]) -> Result<Option<u32>> {
-    snapshot
-        .read(ORDINALS, id, |value| value.map(decode_ordinal).transpose())?
-        .map_err(|what| corrupt_ordinal(id, what))
+    snapshot.read(ORDINALS, id, |value| value.map(|value| ordinal_of_id(id, value)).transpose())?
 }
 
 /// The ordinals of ids, in their order.
-fn ordinals_of(snapshot: &EngineSnapshot, ids: &[&[u8]]) -> Result<Vec<Option<u32>>> {
-    let ordinals = snapshot.read_many(ORDINALS, ids, |_, value| value.map(decode_ordinal).transpose())?;
-    let ordinals = ordinals.into_iter().zip(ids);
-    ordinals.map(|(ordinal, id)| ordinal.map_err(|what| corrupt_ordinal(id, what))).collect()
+pub(super) fn ordinals_of(snapshot: &EngineSnapshot, ids: &[&[u8]]) -> Result<Vec<Option<u32>>> {
+    let ordinal = |at: usize, value: Option<&[u8]>| {
+        value.map(|value| ordinal_of_id(ids.get(at).copied().unwrap_or_default(), value)).transpose()
+    };
+    snapshot.read_many(ORDINALS, ids, ordinal)?.into_iter().collect()
 }
 
 /// Ordinals of ids, in memory, while none are erased.
@@ -86,11 +85,6 @@ impl OrdinalMap {
         ordinals.iter_mut().filter(|ordinal| ordinal.is_none()).for_each(|place| *place = found.next().flatten());
         Ok(ordinals)
     }
-}
-
-fn corrupt_ordinal(id: &[u8], Malformed(what): Malformed) -> Error {
-    let id = String::from_utf8_lossy(id);
-    Error::corrupt(format!("the ordinal of a user cannot be read: {what} distinct_id={id:?}"))
 }
 
 /// The ids of ordinals, of one snapshot, read as they are needed.

@@ -8,7 +8,7 @@ use super::segments::{Headers, block_rows};
 use crate::codec::{day_of, day_prefix};
 use crate::error::Result;
 use crate::rocks::EngineSnapshot;
-use crate::segment::{BlockRows, BlockSummary, SegmentHeader, SegmentKey};
+use crate::segment::{BlockRows, SealedBlock, SegmentHeader, SegmentKey};
 
 /// A forward cursor over the rows of sealed events.
 pub(super) struct SealedScan {
@@ -29,11 +29,6 @@ pub(super) struct SealedScan {
     open: Vec<OpenBlock>,
     /// The position in `open` of the row that was returned last.
     current: Option<usize>,
-}
-
-struct SealedBlock {
-    segment: SegmentKey,
-    summary: BlockSummary,
 }
 
 struct OpenBlock {

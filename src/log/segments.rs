@@ -8,7 +8,9 @@ use crate::codec::{CHUNKS, Malformed, SEGMENTS, day_prefix};
 use crate::error::{Error, Result};
 use crate::model::Timestamp;
 use crate::rocks::{EngineScan, EngineSnapshot, ReadHint};
-use crate::segment::{BlockDamage, BlockRows, BlockSummary, ColumnId, SegmentHeader, SegmentKey, UserRuns, chunk_key};
+use crate::segment::{
+    BlockDamage, BlockRows, BlockSummary, ColumnId, MISSING, SegmentHeader, SegmentKey, UserRuns, chunk_key,
+};
 
 /// A day, and its segments by number.
 pub(super) type DaySegments = (i32, Vec<(SegmentKey, SegmentHeader)>);
@@ -99,7 +101,7 @@ pub(super) fn read_chunks<'c>(
     let keys: Vec<Vec<u8>> = columns.iter().map(|column| chunk_key(segment, column, block.number)).collect();
     let chunks = snapshot.read_many(CHUNKS, &keys, |_, value| value.map(<[u8]>::to_vec))?;
     let chunks = columns.into_iter().zip(chunks);
-    let missing = |column| damaged(segment, block, &BlockDamage { column, malformed: Malformed("it is missing") });
+    let missing = |column| damaged(segment, block, &BlockDamage { column, malformed: MISSING });
     chunks.map(|(column, chunk)| Ok((column, chunk.ok_or_else(|| missing(column.clone()))?))).collect()
 }
 

@@ -9,7 +9,7 @@
 //! Integers are varints; keys are those of rows without their day; columns are as in keys of chunks, ascending, each
 //! with the size of its chunk in bytes. Blocks ascend by key and do not overlap.
 
-use super::key::{BLOCK_EVENTS_MAX, ColumnId};
+use super::key::{BLOCK_EVENTS_MAX, ColumnId, SegmentKey};
 use crate::codec::{Malformed, Read, Reader, day_prefix, put_slice, put_varint};
 
 /// Tag and version of headers.
@@ -40,6 +40,20 @@ pub(crate) struct BlockSummary {
     pub(crate) ordinals: (u32, u32),
     /// Its chunks, ascending, with their sizes in bytes.
     pub(crate) columns: Vec<(ColumnId, u32)>,
+}
+
+/// A block of a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SealedBlock {
+    pub(crate) segment: SegmentKey,
+    pub(crate) summary: BlockSummary,
+}
+
+impl SealedBlock {
+    /// Whether it has a column.
+    pub(crate) fn has_column(&self, column: &ColumnId) -> bool {
+        self.summary.columns.binary_search_by(|(known, _)| known.cmp(column)).is_ok()
+    }
 }
 
 impl SegmentHeader {

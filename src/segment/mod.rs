@@ -15,6 +15,7 @@
 //! header    headers                           runs      ordinals of users, run-length encoded
 //! column    encodings of a column of values   number    decimals as packed integers
 //! builder   rows to a block                   rows      a block to rows
+//! columns   a block by its columns
 //! ordinals  ordinals of users, and their ids  edit      typed writes of changes of segments
 //! ```
 //!
@@ -23,6 +24,7 @@
 
 mod builder;
 mod column;
+mod columns;
 mod edit;
 mod header;
 mod key;
@@ -37,9 +39,10 @@ mod runs;
 mod tests;
 
 pub(crate) use builder::{BlockBuilder, EncodedBlock};
+pub(crate) use columns::{BlockColumn, BlockTimes};
 pub(crate) use edit::{RowDeletion, SealedRows, SegmentEdit};
-pub(crate) use header::{BlockSummary, SegmentHeader};
+pub(crate) use header::{BlockSummary, SealedBlock, SegmentHeader};
 pub(crate) use key::{BLOCK_EVENTS_MAX, ColumnId, SegmentKey, chunk_key};
-pub(crate) use ordinals::{OrdinalIds, decode_ordinal, encode_ordinal};
-pub(crate) use rows::{BlockDamage, BlockRows};
+pub(crate) use ordinals::{OrdinalIds, encode_ordinal, ordinal_of_id};
+pub(crate) use rows::{BlockDamage, BlockRows, MISSING};
 pub(crate) use runs::UserRuns;

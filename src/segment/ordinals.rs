@@ -14,6 +14,7 @@
 use std::ops::Range;
 
 use crate::codec::{Malformed, Read, Reader, put_varint};
+use crate::error::{Error, Result};
 
 /// Tag and version of an ordinal, and of ids.
 const ORDINAL_VERSION: u8 = 0x91;
@@ -29,7 +30,18 @@ pub(crate) fn encode_ordinal(ordinal: u32) -> Vec<u8> {
 }
 
 /// Reads the ordinal of an id.
-pub(crate) fn decode_ordinal(value: &[u8]) -> Read<u32> {
+///
+/// # Errors
+///
+/// [`Corrupt`](crate::ErrorKind::Corrupt), with the id.
+pub(crate) fn ordinal_of_id(id: &[u8], value: &[u8]) -> Result<u32> {
+    decode_ordinal(value).map_err(|Malformed(what)| {
+        let id = String::from_utf8_lossy(id);
+        Error::corrupt(format!("the ordinal of a user cannot be read: {what} distinct_id={id:?}"))
+    })
+}
+
+fn decode_ordinal(value: &[u8]) -> Read<u32> {
     let mut reader = Reader::new(value);
     reader.version(ORDINAL_VERSION, "not an ordinal")?;
     let bytes = reader.rest().try_into().map_err(|_| Malformed("an ordinal of another length"))?;

@@ -16,6 +16,9 @@ pub(crate) struct BlockDamage {
     pub(crate) malformed: Malformed,
 }
 
+/// What is wrong with a column that a block should have.
+pub(crate) const MISSING: Malformed = Malformed("it is missing");
+
 /// The rows of a block, in the order of their keys.
 #[derive(Debug)]
 pub(crate) struct BlockRows {
@@ -117,7 +120,7 @@ struct RowTexts {
 impl<'c> BlockColumns<'c> {
     fn decode(summary: &'c BlockSummary, chunk: impl Fn(&ColumnId) -> Option<&'c [u8]>) -> Result<Self, BlockDamage> {
         let events = summary.events as usize;
-        let find = |column: &ColumnId| chunk(column).ok_or_else(|| damage(column, Malformed("it is missing")));
+        let find = |column: &ColumnId| chunk(column).ok_or_else(|| damage(column, MISSING));
         let values =
             |column: &ColumnId| Values::decode(find(column)?, events).map_err(|malformed| damage(column, malformed));
         let of_runs = |malformed| damage(&ColumnId::Runs, malformed);
@@ -185,11 +188,11 @@ impl<'c> BlockColumns<'c> {
     }
 }
 
-fn next_entry<'e>(entries: &mut Reader<'e>) -> Read<Option<(&'e [u8], &'e [u8])>> {
+pub(super) fn next_entry<'e>(entries: &mut Reader<'e>) -> Read<Option<(&'e [u8], &'e [u8])>> {
     if entries.is_empty() { Ok(None) } else { Ok(Some((entries.slice()?, entries.slice()?))) }
 }
 
-fn decode_time(chunk: &[u8], events: usize) -> Read<Vec<u32>> {
+pub(super) fn decode_time(chunk: &[u8], events: usize) -> Read<Vec<u32>> {
     const LATE: Malformed = Malformed("a time after the end of the day");
     let mut reader = read_head(chunk, events)?;
     let least = u32::try_from(reader.varint()?).map_err(|_| LATE)?;

@@ -36,7 +36,7 @@ impl UserRuns {
         runs
     }
 
-    pub(super) fn events(&self) -> usize {
+    pub(crate) fn events(&self) -> usize {
         self.counts.iter().map(|count| *count as usize).sum()
     }
 

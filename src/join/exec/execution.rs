@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::partition::Partition;
+use super::sealed::SealedEvents;
 use super::task::{OpenTask, Tasks};
 use crate::error::Result;
 use crate::join::cancel::Interrupt;
-use crate::join::layout::{JoinLayout, Via};
+use crate::join::layout::JoinLayout;
 use crate::join::plan::{Plan, Strategy};
-use crate::join::probe::{BuildSide, LookupBatch, NO_ROW, Prober, RuntimeFilter, TableCursor};
-use crate::join::scan::{EventPredicate, EventTable, ProfileRows, ScanSpec, UserRange};
+use crate::join::probe::{
+    BuildSide, Dictionary, LookupBatch, NO_ROW, OrdinalCodes, Prober, RuntimeFilter, TableCursor,
+};
+use crate::join::scan::{EventPredicate, EventTable, ProfileRows, RunFilter, ScanSpec, UserRange};
 use crate::join::stats::Counters;
 use crate::join::tables::{JoinTable, ProfileTables};
 
@@ -27,6 +30,8 @@ pub(in crate::join) struct Execution {
     pub(in crate::join) inner: bool,
     pub(in crate::join) plan: Plan,
     pub(in crate::join) tasks: Tasks,
+    /// What is read before the tasks.
+    pub(in crate::join) sealed: SealedEvents,
     /// The users that are requested, if not all are.
     pub(in crate::join) users: Option<Arc<RuntimeFilter>>,
     /// Build sides that hold a whole table, by its position in the layout.
@@ -37,12 +42,28 @@ pub(in crate::join) struct Execution {
 }
 
 impl Execution {
+    /// Whether events of users without a row in a table can pass.
+    fn joins_absent(&self, dim: usize, dictionary: &Dictionary) -> bool {
+        let Some(spec) = self.layout.dims.get(dim) else { return true };
+        let joins_absent = !self.inner || matches!(spec.table, JoinTable::FirstEvents(_));
+        joins_absent && self.predicate.filter.may_keep(dim, dictionary, NO_ROW)
+    }
+
+    /// Derives which codes of a table of users can pass, unless all can.
+    pub(in crate::join) fn run_filter(&self, dim: usize, codes: &Arc<OrdinalCodes>) -> Option<RunFilter> {
+        let (filter, dictionary) = (&self.predicate.filter, &codes.dictionary);
+        let mut keeps: Vec<bool> = dictionary.codes().map(|code| filter.may_keep(dim, dictionary, code)).collect();
+        keeps.push(self.joins_absent(dim, dictionary));
+        (!keeps.iter().all(|keeps| *keeps)).then(|| RunFilter::Codes(Arc::clone(codes), keeps))
+    }
+
     /// Derives a runtime filter on `distinct_id` from predicates that touch the user side only.
     pub(in crate::join) fn derive_filter(&self, dim: usize, build: &mut BuildSide) -> Result<()> {
-        let Some(spec) = self.layout.dims.get(dim).filter(|spec| spec.via == Via::User) else { return Ok(()) };
+        if !self.layout.is_user(dim) {
+            return Ok(());
+        }
         let filter = &self.predicate.filter;
-        let joins_absent = !self.inner || matches!(spec.table, JoinTable::FirstEvents(_));
-        if joins_absent && filter.may_keep(dim, &build.dictionary, NO_ROW) {
+        if self.joins_absent(dim, &build.dictionary) {
             return Ok(());
         }
         let rows = self.plan.tables.get(dim).map_or(0, |table| table.rows);
@@ -55,7 +76,8 @@ impl Execution {
     /// The scan of some days and users.
     fn scan_spec(&self, days: (Option<i32>, Option<i32>), from: Vec<u8>, to: Option<Vec<u8>>) -> ScanSpec {
         let (predicate, layout) = (Arc::clone(&self.predicate), Arc::clone(&self.layout));
-        ScanSpec { days, predicate, layout, users: UserRange { from, to, filter: self.users.clone() } }
+        let rows_only = !self.sealed.blocks.is_empty();
+        ScanSpec { days, predicate, layout, users: UserRange { from, to, filter: self.users.clone() }, rows_only }
     }
 
     pub(super) fn prober(&self, dim: usize) -> Prober {
@@ -69,6 +91,11 @@ impl Execution {
 
     /// Takes the next task, and makes the probers ready for it.
     pub(super) fn next_task(&self, probers: &mut [Prober]) -> Result<Option<OpenTask>> {
+        if let Some((number, block)) = self.sealed.take() {
+            self.counters.tasks.add(1);
+            let scan = self.sealed.scan(&self.tables, self.scan_spec((None, None), Vec::new(), None), block)?;
+            return Ok(Some(OpenTask { number, scan: Box::new(scan) }));
+        }
         let task = match &self.tasks {
             Tasks::Days { ranges, next } => {
                 let number = next.fetch_add(1, Ordering::Relaxed);

@@ -5,6 +5,7 @@
 //!             a partition      the users between two ids, over all days: hash with that part of the table in memory
 //!             own events       the caller's, in one pass
 //!             profiles         all of a table, where they are not joined with events
+//!             blocks           of events that a log keeps in columns, before the rows of the log
 //!
 //! worker      task -> scan, predicates on events -> probe each table -> all other predicates -> block
 //! ```
@@ -14,6 +15,7 @@
 mod execution;
 mod parallel;
 mod partition;
+mod sealed;
 mod task;
 mod worker;
 
@@ -21,5 +23,6 @@ pub(super) use execution::Execution;
 pub(crate) use execution::Tables;
 pub(super) use parallel::in_parallel;
 pub(super) use partition::Partitioner;
+pub(super) use sealed::SealedEvents;
 pub(super) use task::Tasks;
 pub(super) use worker::Worker;

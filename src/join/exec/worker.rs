@@ -120,9 +120,13 @@ impl Worker {
             let (tables, counters) = (&*execution.tables, &execution.counters);
             let Some(joined) = block.joined.get_mut(at) else { continue };
             let mut joined = std::mem::take(joined);
-            joined.dictionary = match dim.ids {
-                None => prober.probe(tables, dim, block.run_ids(), 1, &mut joined.codes, counters)?,
-                Some(column) => {
+            joined.dictionary = match (dim.ids, execution.sealed.codes(at)) {
+                (None, Some(known)) if !block.ordinals().is_empty() => {
+                    joined.codes.extend(block.ordinals().iter().map(|ordinal| known.get(*ordinal)));
+                    Arc::clone(&known.dictionary)
+                }
+                (None, _) => prober.probe(tables, dim, block.run_ids(), 1, &mut joined.codes, counters)?,
+                (Some(column), _) => {
                     block.group_ids(column, matches!(dim.via, Via::UserGroup(_)), &mut joined)?;
                     // At least those of the first event.
                     let least = joined.ends.first().map_or(0, |end| *end as usize);

@@ -10,6 +10,7 @@
 //! prober           one strategy for one table       build_rows    projection of rows
 //! dictionary       a dictionary per property        interner      codes for distinct strings
 //! sorted           ids in order, galloping search   arena         byte strings back to back
+//! ordinal          codes by the ordinals of columns
 //! runtime_filter   semi-join reduction, skip scan
 //! ```
 
@@ -20,6 +21,7 @@ mod hash;
 mod interner;
 mod lookup;
 mod merge;
+mod ordinal;
 mod prober;
 mod runtime_filter;
 mod sorted;
@@ -31,6 +33,7 @@ pub(super) use hash::{BuildSide, read_rows};
 pub(super) use interner::{Interner, are_equal, hash, place};
 pub(super) use lookup::LookupBatch;
 pub(super) use merge::TableCursor;
+pub(super) use ordinal::{Codes, OrdinalCodes, read_codes};
 pub(super) use prober::Prober;
 pub(super) use runtime_filter::{FilterCursor, Probe, RuntimeFilter};
 pub(super) use sorted::head;

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! row   keys and values of a log of rows     own   an iterator of the caller's events     profile   rows of profiles
+//! column   blocks of a log that keeps events in columns
 //! estimate   cardinality estimation for a log of rows, by sampling
 //! ```
 
@@ -15,19 +16,26 @@ use super::estimate::Estimates;
 use super::filter::Filter;
 use super::layout::JoinLayout;
 use super::probe::RuntimeFilter;
+use super::tables::RowCursor;
 use crate::codec;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Timestamp;
+use crate::segment::{BlockDamage, ColumnId, SealedBlock};
 
+mod column;
 mod estimate;
 mod own;
 mod profile;
 mod row;
 
+pub(super) use column::{ChunkReader, ColumnScan, RunFilter};
 pub(crate) use estimate::{EventRows, estimate};
 pub(super) use own::OwnEvents;
 pub(super) use profile::ProfileRows;
 pub(crate) use row::RowScan;
+
+/// A scan returns after this many events, so that it can be stopped when hardly any passes.
+const READS_PER_FILL: u64 = 4_096;
 
 /// The first and the last day that have events, if there are any.
 pub(crate) type Days = Option<(i32, i32)>;
@@ -39,6 +47,41 @@ pub(crate) trait EventTable: Send + Sync {
 
     /// What a scan would yield, estimated, and the first and the last day that have events for it.
     fn estimate(&self, spec: &ScanSpec) -> Result<(Estimates, Days)>;
+
+    /// The events that are kept in columns, if there are any.
+    fn columns(&self) -> Option<&dyn ColumnTable> {
+        None
+    }
+}
+
+/// Events that a log keeps in columns, as of one snapshot. Users have ordinals there.
+pub(crate) trait ColumnTable: Send + Sync {
+    /// The blocks that have events of these days: from this one on, up to that one, exclusive.
+    fn blocks(&self, days: (Option<i32>, Option<i32>)) -> Result<Vec<SealedBlock>>;
+
+    /// The chunks of some columns of a block, which it has.
+    fn read(&self, block: &SealedBlock, columns: &[ColumnId]) -> Result<Vec<Vec<u8>>>;
+
+    /// The events of a block that rows of the log replace, by their positions, ascending.
+    fn replaced(&self, block: &SealedBlock) -> Result<Vec<u32>>;
+
+    /// The ids of all users that have ordinals, ascending, each with its encoded ordinal.
+    fn ordinals(&self) -> Result<Box<dyn RowCursor>>;
+
+    /// The ordinals of ids, in their order, of those that have one.
+    fn ordinals_of(&self, ids: &[&[u8]]) -> Result<Vec<Option<u32>>>;
+
+    /// Reads the ids of ordinals.
+    fn ids(&self) -> Box<dyn OrdinalReader>;
+
+    /// The error for a block that cannot be read.
+    fn damaged(&self, block: &SealedBlock, damage: &BlockDamage) -> Error;
+}
+
+/// Reads the ids of ordinals.
+pub(crate) trait OrdinalReader: Send {
+    /// Appends the id of an ordinal, which is text.
+    fn write_id(&mut self, ordinal: u32, out: &mut Vec<u8>) -> Result<()>;
 }
 
 /// Puts events into blocks.
@@ -55,6 +98,8 @@ pub(crate) struct ScanSpec {
     pub(super) days: (Option<i32>, Option<i32>),
     pub(super) predicate: Arc<EventPredicate>,
     pub(super) users: UserRange,
+    /// Without those that are kept in columns, which are read in another way.
+    pub(crate) rows_only: bool,
     /// The columns that are put into blocks are the events of this layout.
     pub(super) layout: Arc<JoinLayout>,
 }
@@ -96,6 +141,14 @@ impl EventPredicate {
         let last = self.to.map(|to| Timestamp::from_millis(to.millis().saturating_sub(1)));
         let end = last.and_then(|last| last.day_and_millis().0.checked_add(1));
         (self.from.map(|from| from.day_and_millis().0), end)
+    }
+
+    /// Whether a block may have events of these times.
+    pub(super) fn may_keep(&self, block: &SealedBlock) -> bool {
+        let day = Timestamp::of_day(block.segment.day).millis();
+        let at = |millis: u32| Timestamp::from_millis(day.saturating_add(i64::from(millis)));
+        let (least, greatest) = block.summary.millis;
+        self.from.is_none_or(|from| at(greatest) >= from) && self.to.is_none_or(|to| at(least) < to)
     }
 
     #[inline]

@@ -1,14 +1,11 @@
 //! Row scan: events from the keys and values of a log of rows, in the order of day, `distinct_id` and time.
 
-use super::{EventScan, ScanSpec, UserRange};
+use super::{EventScan, READS_PER_FILL, ScanSpec, UserRange};
 use crate::codec::{self, EventBytes, EventKey};
 use crate::error::Result;
 use crate::join::block::Block;
 use crate::join::probe::{FilterCursor, Probe, head};
 use crate::join::tables::RowCursor;
-
-/// A scan returns after this many events, so that it can be stopped when hardly any passes.
-const READS_PER_FILL: u64 = 4_096;
 
 /// A scan over rows of a log.
 pub(crate) struct RowScan<C> {

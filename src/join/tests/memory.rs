@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::codec;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::join::{
-    Days, Each, Estimates, EventRows, EventScan, EventTable, JoinTable, ProfileTables, RowCursor, RowScan, ScanSpec,
-    estimate,
+    ColumnTable, Days, Each, Estimates, EventRows, EventScan, EventTable, JoinTable, OrdinalReader, ProfileTables,
+    RowCursor, RowScan, ScanSpec, estimate,
 };
 use crate::model::{Event, ProfileKey};
+use crate::segment::{
+    BlockBuilder, BlockColumn, BlockDamage, BlockTimes, ColumnId, EncodedBlock, SealedBlock, SegmentKey, UserRuns,
+    encode_ordinal,
+};
 
 type Rows = Arc<BTreeMap<Vec<u8>, Vec<u8>>>;
 
@@ -18,6 +22,7 @@ type Rows = Arc<BTreeMap<Vec<u8>, Vec<u8>>>;
 pub(super) struct Memory {
     pub(super) events: Rows,
     tables: BTreeMap<JoinTable, Rows>,
+    columns: Option<Arc<MemoryColumns>>,
 }
 
 /// The key and the value of an event in a log.
@@ -48,6 +53,63 @@ impl Memory {
     /// Adds any row to a table, or replaces it.
     pub(super) fn put(&mut self, table: JoinTable, id: &[u8], row: Vec<u8>) {
         Arc::make_mut(self.tables.entry(table).or_default()).insert(id.to_vec(), row);
+    }
+
+    /// Keeps some events in columns as well, in blocks of at most this many. `is_sealed` says whether an event is, and
+    /// `older` has an older value of it in its place, which its row replaces, or none where it has no row.
+    pub(super) fn seal(
+        &mut self,
+        block_events: usize,
+        is_sealed: impl Fn(&Event) -> bool,
+        older: impl Fn(&Event) -> Option<Event>,
+    ) {
+        let mut columns = MemoryColumns::default();
+        let mut rows = BTreeMap::new();
+        let mut sealed: BTreeMap<i32, Vec<(Event, Vec<u8>, Vec<u8>)>> = BTreeMap::new();
+        for (key, value) in &*self.events {
+            let event = codec::decode_event(key, value).unwrap();
+            let older = older(&event);
+            if !is_sealed(&event) || older.is_some() {
+                rows.insert(key.clone(), value.clone());
+            }
+            if is_sealed(&event) {
+                let value = older.as_ref().map_or_else(|| value.clone(), |older| encode(older).1);
+                sealed.entry(event.time().day_and_millis().0).or_default().push((event, key.clone(), value));
+            }
+        }
+        // In another order than that of keys.
+        let mut ids: Vec<Vec<u8>> = sealed.values().flatten().map(|(event, ..)| event.distinct_id().into()).collect();
+        ids.sort_by_key(|id| id.iter().rev().copied().collect::<Vec<u8>>());
+        ids.dedup();
+        for (day, rows) in sealed {
+            let segment = SegmentKey { day, number: 1 };
+            let mut builder = BlockBuilder::new(block_events);
+            let mut numbers = 0..;
+            let mut finish = |builder: &mut BlockBuilder| {
+                let EncodedBlock { summary, chunks } = builder.finish(numbers.next().unwrap()).unwrap();
+                columns.blocks.push((SealedBlock { segment, summary }, chunks));
+            };
+            for (event, key, value) in rows {
+                let ordinal = ids.iter().position(|id| id == event.distinct_id().as_bytes()).unwrap();
+                builder.push(u32::try_from(ordinal).unwrap(), &key, &value).unwrap();
+                if builder.is_full() {
+                    finish(&mut builder);
+                }
+            }
+            if !builder.is_empty() {
+                finish(&mut builder);
+            }
+        }
+        columns.ordinals = Arc::new((0..).zip(&ids).map(|(at, id)| (id.clone(), encode_ordinal(at))).collect());
+        columns.ids = Arc::new(ids);
+        columns.rows = Arc::new(rows);
+        self.columns = Some(Arc::new(columns));
+    }
+
+    /// The rows that a scan reads.
+    fn tier(&self, spec: &ScanSpec) -> Rows {
+        let columns = self.columns.as_ref().filter(|_| spec.rows_only);
+        Arc::clone(columns.map_or(&self.events, |columns| &columns.rows))
     }
 
     fn table(&self, table: &JoinTable) -> Rows {
@@ -103,11 +165,17 @@ impl EventRows for Memory {
 impl EventTable for Memory {
     fn scan(&self, spec: ScanSpec) -> Result<Box<dyn EventScan>> {
         let (from, to) = spec.keys();
-        Ok(Box::new(RowScan::new(self.cursor(&from, to.as_deref())?, spec)))
+        let cursor = MemoryCursor::new(self.tier(&spec), &from, to.as_deref());
+        Ok(Box::new(RowScan::new(cursor, spec)))
     }
 
     fn estimate(&self, spec: &ScanSpec) -> Result<(Estimates, Days)> {
-        estimate(self, spec)
+        let events = self.tier(spec);
+        estimate(&Self { events, ..Self::default() }, spec)
+    }
+
+    fn columns(&self) -> Option<&dyn ColumnTable> {
+        self.columns.as_deref().map(|columns| columns as &dyn ColumnTable)
     }
 }
 
@@ -127,5 +195,79 @@ impl ProfileTables for Memory {
 
     fn estimate_rows(&self, table: &JoinTable) -> u64 {
         self.table(table).len() as u64
+    }
+}
+
+/// Events in columns in memory.
+#[derive(Debug, Default)]
+struct MemoryColumns {
+    blocks: Vec<(SealedBlock, Vec<(ColumnId, Vec<u8>)>)>,
+    /// By ordinal.
+    ids: Arc<Vec<Vec<u8>>>,
+    ordinals: Rows,
+    /// The rows of the log that are not in columns, or replace what is.
+    rows: Rows,
+}
+
+impl ColumnTable for MemoryColumns {
+    fn blocks(&self, days: (Option<i32>, Option<i32>)) -> Result<Vec<SealedBlock>> {
+        let has = |day: i32| days.0.is_none_or(|from| day >= from) && days.1.is_none_or(|to| day < to);
+        Ok(self.blocks.iter().map(|(block, _)| block.clone()).filter(|block| has(block.segment.day)).collect())
+    }
+
+    fn read(&self, block: &SealedBlock, columns: &[ColumnId]) -> Result<Vec<Vec<u8>>> {
+        let (_, chunks) = self.blocks.iter().find(|(known, _)| known == block).unwrap();
+        let find = |column: &ColumnId| chunks.iter().find(|(known, _)| known == column).map(|(_, chunk)| chunk.clone());
+        Ok(columns.iter().map(|column| find(column).unwrap()).collect())
+    }
+
+    fn replaced(&self, block: &SealedBlock) -> Result<Vec<u32>> {
+        let events = block.summary.events as usize;
+        let columns = [ColumnId::Runs, ColumnId::Time, ColumnId::Name, ColumnId::InsertId];
+        let [runs, times, names, insert_ids] = self.read(block, &columns)?.try_into().unwrap();
+        let runs = UserRuns::decode(&runs).unwrap();
+        let times = BlockTimes::decode(&times, events).unwrap();
+        let texts = [names, insert_ids].map(|chunk| BlockColumn::of_texts(chunk, events).unwrap());
+        let ordinals = runs.ordinals.iter().zip(&runs.counts);
+        let ordinals = ordinals.flat_map(|(ordinal, count)| std::iter::repeat_n(*ordinal, *count as usize));
+        let is_replaced = |(event, ordinal): (usize, u32)| {
+            let [name, insert_id] = texts.each_ref().map(|column| {
+                let mut text = Vec::new();
+                column.write(event, &mut text).unwrap();
+                text
+            });
+            let mut key = Vec::new();
+            let id = &self.ids[ordinal as usize];
+            let day = codec::day_prefix(block.segment.day);
+            codec::put_event_key(&mut key, day, id, times.get(event), (&name, &insert_id));
+            self.rows.contains_key(&key).then(|| u32::try_from(event).unwrap())
+        };
+        Ok(ordinals.enumerate().filter_map(is_replaced).collect())
+    }
+
+    fn ordinals(&self) -> Result<Box<dyn RowCursor>> {
+        Ok(Box::new(MemoryCursor::new(Arc::clone(&self.ordinals), &[], None)))
+    }
+
+    fn ordinals_of(&self, ids: &[&[u8]]) -> Result<Vec<Option<u32>>> {
+        let find = |id: &&[u8]| self.ids.iter().position(|known| known == id);
+        Ok(ids.iter().map(|id| find(id).map(|at| u32::try_from(at).unwrap())).collect())
+    }
+
+    fn ids(&self) -> Box<dyn OrdinalReader> {
+        Box::new(MemoryIds(Arc::clone(&self.ids)))
+    }
+
+    fn damaged(&self, block: &SealedBlock, damage: &BlockDamage) -> Error {
+        Error::corrupt(format!("{block:?} {damage:?}"))
+    }
+}
+
+struct MemoryIds(Arc<Vec<Vec<u8>>>);
+
+impl OrdinalReader for MemoryIds {
+    fn write_id(&mut self, ordinal: u32, out: &mut Vec<u8>) -> Result<()> {
+        out.extend_from_slice(&self.0[ordinal as usize]);
+        Ok(())
     }
 }

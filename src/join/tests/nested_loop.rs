@@ -342,7 +342,9 @@ fn updates() -> impl Strategy<Value = Update> {
 pub(super) fn worlds() -> impl Strategy<Value = World> {
     let users = prop::collection::vec((ids(), updates()), 0..160);
     let groups = prop::collection::vec((select(vec!["acme", "bolt", "core", "3", "true"]), updates()), 0..6);
-    (prop::collection::vec(events(), 0..200), users, groups).prop_map(|(events, users, groups)| {
+    // Which share of the events is kept in columns, of eighths, how many have been sent again, and the size of blocks.
+    let sealed = prop::option::of((1..=8_u64, 0..3_u64, select(vec![1, 7, 64, 65_536])));
+    (prop::collection::vec(events(), 0..200), users, groups, sealed).prop_map(|(events, users, groups, sealed)| {
         let mut world = World::default();
         events.into_iter().for_each(|event| world.event(event));
         for (id, update) in users.into_iter().filter(|(id, _)| !id.is_empty()) {
@@ -351,6 +353,13 @@ pub(super) fn worlds() -> impl Strategy<Value = World> {
         let company = || Kind::Group("company".into());
         world.profile(company(), "nobody", &Update::new().unset("x"));
         groups.into_iter().for_each(|(id, update)| world.profile(company(), id, &update));
+        if let Some((share, resent, block_events)) = sealed {
+            let lot = |event: &Event| xxhash_rust::xxh3::xxh3_64(&encode(event).0);
+            let older = |event: &Event| {
+                (lot(event) / 8 % 8 < resent).then(|| event.clone().set("amount", 1_000).set("flag", "older"))
+            };
+            world.memory.seal(block_events, |event| lot(event) % 8 < share, older);
+        }
         world
     })
 }

@@ -1,0 +1,136 @@
+//! Ordinals as a build side: the dictionary code of a row is an array element, found without a string and a hash.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use super::build_rows::project;
+use super::dictionary::{Dictionary, DictionaryBuilder, NO_ROW};
+use crate::error::Result;
+use crate::join::budget::grown;
+use crate::join::cancel::Interrupt;
+use crate::join::layout::Dim;
+use crate::join::stats::Counters;
+use crate::join::tables::{ProfileTables, RowCursor};
+use crate::segment::ordinal_of_id;
+
+/// The dictionary codes of the rows of a table, by the ordinals of their ids.
+#[derive(Clone, Debug)]
+pub(in crate::join) struct OrdinalCodes {
+    pub(in crate::join) dictionary: Arc<Dictionary>,
+    codes: Codes,
+}
+
+/// The code plus one, 0 where there is no row, in as few bytes as the greatest takes.
+#[derive(Clone, Debug)]
+pub(in crate::join) enum Codes {
+    U8(Vec<u8>),
+    U16(Vec<u16>),
+    U32(Vec<u32>),
+}
+
+impl Codes {
+    fn set(&mut self, ordinal: usize, code: u32) {
+        match self {
+            Self::U8(codes) => match u8::try_from(code) {
+                Ok(code) => put(codes, ordinal, code),
+                Err(_) => {
+                    *self = Self::U16(codes.iter().map(|code| u16::from(*code)).collect());
+                    self.set(ordinal, code);
+                }
+            },
+            Self::U16(codes) => match u16::try_from(code) {
+                Ok(code) => put(codes, ordinal, code),
+                Err(_) => {
+                    *self = Self::U32(codes.iter().map(|code| u32::from(*code)).collect());
+                    self.set(ordinal, code);
+                }
+            },
+            Self::U32(codes) => put(codes, ordinal, code),
+        }
+    }
+
+    /// Memory in use, in bytes, also while this code is set.
+    fn memory_with(&self, ordinal: usize, code: u32) -> usize {
+        let (len, capacity, width) = match self {
+            Self::U8(codes) => (codes.len(), codes.capacity(), 1),
+            Self::U16(codes) => (codes.len(), codes.capacity(), 2),
+            Self::U32(codes) => (codes.len(), codes.capacity(), 4),
+        };
+        let more = ordinal.saturating_add(1).saturating_sub(len);
+        let after = grown(capacity, len, more);
+        let wider = if u32::try_from(1_u64 << (width * 8)).is_ok_and(|end| code >= end) { 2 } else { 0 };
+        let copied = if after > capacity { capacity } else { 0 };
+        after.saturating_mul(width + width * wider).saturating_add(copied * width)
+    }
+}
+
+fn put<T: Copy + Default>(codes: &mut Vec<T>, ordinal: usize, code: T) {
+    if codes.len() <= ordinal {
+        codes.resize(ordinal + 1, T::default());
+    }
+    if let Some(place) = codes.get_mut(ordinal) {
+        *place = code;
+    }
+}
+
+impl OrdinalCodes {
+    /// The code of an ordinal, or [`NO_ROW`].
+    #[inline]
+    pub(in crate::join) fn get(&self, ordinal: u32) -> u32 {
+        let at = ordinal as usize;
+        let code = match &self.codes {
+            Codes::U8(codes) => codes.get(at).map_or(0, |code| u32::from(*code)),
+            Codes::U16(codes) => codes.get(at).map_or(0, |code| u32::from(*code)),
+            Codes::U32(codes) => codes.get(at).copied().unwrap_or_default(),
+        };
+        if code == 0 { NO_ROW } else { code - 1 }
+    }
+
+    /// The codes plus one, 0 where there is no row.
+    pub(in crate::join) fn codes(&self) -> &Codes {
+        &self.codes
+    }
+}
+
+/// Reads a table, unless its codes and their meanings take more memory than this many bytes. Both the table and the ids
+/// that have ordinals ascend by id.
+pub(in crate::join) fn read_codes(
+    tables: &dyn ProfileTables,
+    mut ordinals: Box<dyn RowCursor>,
+    dim: &Dim,
+    memory_bytes: usize,
+    counters: &Counters,
+    interrupt: &Interrupt,
+) -> Result<Option<OrdinalCodes>> {
+    let mut rows = tables.rows(&dim.table, &[], None)?;
+    let mut dictionary = DictionaryBuilder::new(dim.names.len());
+    let mut codes = Codes::U8(Vec::new());
+    let mut tuple = Vec::new();
+    let (mut read, mut fits) = (0, true);
+    let mut row = rows.next()?;
+    let mut ordinal = ordinals.next()?;
+    while fits && let (Some((id, value)), Some((of, encoded))) = (row, ordinal) {
+        match id.cmp(of) {
+            Ordering::Less => row = rows.next()?,
+            Ordering::Greater => ordinal = ordinals.next()?,
+            Ordering::Equal => {
+                tuple.clear();
+                if project(dim, id, value, &mut tuple)? {
+                    let at = ordinal_of_id(of, encoded)? as usize;
+                    let code = dictionary.code(&tuple)?.saturating_add(1);
+                    fits =
+                        dictionary.memory_with(tuple.len()).saturating_add(codes.memory_with(at, code)) <= memory_bytes;
+                    if fits {
+                        codes.set(at, code);
+                    }
+                }
+                read += 1;
+                interrupt.check_each(read)?;
+                row = rows.next()?;
+                ordinal = ordinals.next()?;
+            }
+        }
+    }
+    counters.rows_read.add(read);
+    Ok(fits.then(|| OrdinalCodes { dictionary: dictionary.finish(), codes }))
+}

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use super::Snapshot;
 use crate::error::Result;
 use crate::join::{
-    Days, Each, Estimates, EventScan, EventTable, Join, JoinTable, ProfileAggregate, ProfileTables, RowCursor, ScanSpec,
+    ColumnTable, Days, Each, Estimates, EventScan, EventTable, Join, JoinTable, ProfileAggregate, ProfileTables,
+    RowCursor, ScanSpec,
 };
+use crate::log::LogColumns;
 use crate::model::Kind;
 use crate::rocks::EngineSnapshot;
 use crate::{log, store};
@@ -30,7 +32,7 @@ impl Snapshot {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn join(&self) -> Join {
-        Join::new(Arc::new(SnapshotTables(self.engine.clone())))
+        Join::new(Arc::new(SnapshotTables::new(self)))
     }
 
     /// Counts and measures the profiles of a kind, as of this snapshot, without events.
@@ -48,37 +50,51 @@ impl Snapshot {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn profiles(&self, kind: &Kind) -> ProfileAggregate {
-        ProfileAggregate::new(Arc::new(SnapshotTables(self.engine.clone())), kind.clone())
+        ProfileAggregate::new(Arc::new(SnapshotTables::new(self)), kind.clone())
     }
 }
 
 /// The log and the tables of a snapshot.
-struct SnapshotTables(EngineSnapshot);
+struct SnapshotTables {
+    engine: EngineSnapshot,
+    columns: Option<LogColumns>,
+}
+
+impl SnapshotTables {
+    fn new(snapshot: &Snapshot) -> Self {
+        let engine = snapshot.engine.clone();
+        Self { columns: LogColumns::of(&engine), engine }
+    }
+}
 
 impl EventTable for SnapshotTables {
     fn scan(&self, spec: ScanSpec) -> Result<Box<dyn EventScan>> {
-        Ok(Box::new(log::scan_events(&self.0, spec)))
+        Ok(Box::new(log::scan_events(&self.engine, spec)))
     }
 
     fn estimate(&self, spec: &ScanSpec) -> Result<(Estimates, Days)> {
-        log::estimate_events(&self.0, spec)
+        log::estimate_events(&self.engine, spec)
+    }
+
+    fn columns(&self) -> Option<&dyn ColumnTable> {
+        self.columns.as_ref().map(|columns| columns as &dyn ColumnTable)
     }
 }
 
 impl ProfileTables for SnapshotTables {
     fn rows(&self, table: &JoinTable, from: &[u8], to: Option<&[u8]>) -> Result<Box<dyn RowCursor>> {
-        Ok(Box::new(store::scan_rows(&self.0, table, from, to)))
+        Ok(Box::new(store::scan_rows(&self.engine, table, from, to)))
     }
 
     fn lookup(&self, table: &JoinTable, ids: &[&[u8]], each: &mut Each<'_>) -> Result<()> {
-        store::lookup_rows(&self.0, table, ids, each)
+        store::lookup_rows(&self.engine, table, ids, each)
     }
 
     fn has(&self, table: &JoinTable) -> bool {
-        store::has_table(&self.0, table)
+        store::has_table(&self.engine, table)
     }
 
     fn estimate_rows(&self, table: &JoinTable) -> u64 {
-        store::estimate_rows(&self.0, table)
+        store::estimate_rows(&self.engine, table)
     }
 }

@@ -18,12 +18,14 @@
 //! seal      rows become blocks of segments       rewrite   blocks without some of their events
 //! segments  headers, and the rows of a block     sealed    a scan over segments, as rows
 //! ordinals  ids of users and their ordinals       salvage   reads past damage
+//! columns   the blocks of segments, for joins
 //! ```
 //!
 //! This room commits nothing itself, and it does not see profiles.
 
 mod append;
 mod check;
+mod columns;
 mod erase;
 mod events;
 mod first;
@@ -46,6 +48,7 @@ pub use view::EventView;
 pub(crate) use crate::codec::{EVENTS as FAMILY, SEGMENTS as SEALED_FAMILY};
 pub(crate) use append::Appender;
 pub(crate) use check::{check, check_sealed, damage};
+pub(crate) use columns::LogColumns;
 pub(crate) use erase::{DayErasure, SealedErasure, UserErasure, first_event_of, whole_days_before};
 pub(crate) use first::FirstEventBackfill;
 pub(crate) use ordinals::OrdinalMap;

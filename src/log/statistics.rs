@@ -1,11 +1,11 @@
 //! Row scans of the event log for joins, and its statistics for cardinality estimation.
 
-use super::scan::{LogScan, scan_keys};
+use super::scan::{LogScan, scan_keys, scan_rows};
 use super::segments::Headers;
 use crate::codec::EVENTS;
 use crate::error::Result;
 use crate::join::{self, Days, Estimates, EventRows, RowScan, ScanSpec};
-use crate::rocks::EngineSnapshot;
+use crate::rocks::{EngineSnapshot, ReadHint};
 
 /// Upper bound of all keys of events: no year is that late.
 const KEY_END: &[u8] = &[0xff; 16];
@@ -13,12 +13,19 @@ const KEY_END: &[u8] = &[0xff; 16];
 /// Opens a scan of events for a join.
 pub(crate) fn scan_events(snapshot: &EngineSnapshot, spec: ScanSpec) -> RowScan<LogScan> {
     let (from, to) = spec.keys();
-    RowScan::new(scan_keys(snapshot, &from, to.as_deref()), spec)
+    RowScan::new(open(snapshot, &from, to.as_deref(), spec.rows_only), spec)
+}
+
+fn open(snapshot: &EngineSnapshot, from: &[u8], to: Option<&[u8]>, rows_only: bool) -> LogScan {
+    if rows_only {
+        return LogScan::of_rows(scan_rows(snapshot, from, to, ReadHint::LongRange));
+    }
+    scan_keys(snapshot, from, to)
 }
 
 /// Estimates what a scan of events would yield.
 pub(crate) fn estimate_events(snapshot: &EngineSnapshot, spec: &ScanSpec) -> Result<(Estimates, Days)> {
-    join::estimate(&LogStatistics::new(snapshot)?, spec)
+    join::estimate(&LogStatistics::new(snapshot, spec.rows_only)?, spec)
 }
 
 /// What the engine knows about the log, as of when it was opened.
@@ -29,18 +36,22 @@ struct LogStatistics<'s> {
     bytes: u64,
     /// The first and the last key of each sealed block, and how many events it has.
     sealed: Vec<(Vec<u8>, Vec<u8>, u64)>,
+    /// Whether only rows are meant.
+    rows_only: bool,
 }
 
 impl<'s> LogStatistics<'s> {
-    fn new(snapshot: &'s EngineSnapshot) -> Result<Self> {
+    fn new(snapshot: &'s EngineSnapshot, rows_only: bool) -> Result<Self> {
         let keys = snapshot.engine().keys_estimate(EVENTS);
         let mut sealed = Vec::new();
-        let mut headers = Headers::from_day(snapshot, i32::MIN);
-        while let Some((_, segments)) = headers.next_day()? {
-            let blocks = segments.into_iter().flat_map(|(_, header)| header.blocks);
-            sealed.extend(blocks.map(|block| (block.first_key, block.last_key, u64::from(block.events))));
+        if !rows_only {
+            let mut headers = Headers::from_day(snapshot, i32::MIN);
+            while let Some((_, segments)) = headers.next_day()? {
+                let blocks = segments.into_iter().flat_map(|(_, header)| header.blocks);
+                sealed.extend(blocks.map(|block| (block.first_key, block.last_key, u64::from(block.events))));
+            }
         }
-        Ok(Self { snapshot, keys, bytes: bytes_between(snapshot, &[], KEY_END), sealed })
+        Ok(Self { snapshot, keys, bytes: bytes_between(snapshot, &[], KEY_END), sealed, rows_only })
     }
 }
 
@@ -52,7 +63,7 @@ impl EventRows for LogStatistics<'_> {
     type Cursor = LogScan;
 
     fn cursor(&self, from: &[u8], to: Option<&[u8]>) -> Result<LogScan> {
-        Ok(scan_keys(self.snapshot, from, to))
+        Ok(open(self.snapshot, from, to, self.rows_only))
     }
 
     /// Blocks are counted where they begin. Of rows, the engine knows how many bytes of its files are in a range; what
@@ -68,7 +79,7 @@ impl EventRows for LogStatistics<'_> {
         if self.sealed.iter().any(|(first, last, _)| within(first) || within(last)) {
             return Ok(true);
         }
-        Ok(scan_keys(self.snapshot, from, to).next()?.is_some())
+        Ok(open(self.snapshot, from, to, self.rows_only).next()?.is_some())
     }
 }
 

@@ -1,6 +1,8 @@
 //! The column segments of a snapshot, as a join reads them: by columns, without rebuilding rows.
 
-use super::ordinals::{IdCache, ordinals_of};
+use std::sync::Arc;
+
+use super::ordinals::{IdCache, SharedIds, ordinals_of};
 use super::scan::scan_rows;
 use super::segments::{Headers, damaged, has_segments, read_chunks};
 use crate::codec::{EventBytes, EventKey, ORDINALS, corrupt_event, unescape_bytes};
@@ -12,12 +14,13 @@ use crate::segment::{BlockColumn, BlockDamage, BlockTimes, ColumnId, SealedBlock
 /// The sealed events of a snapshot.
 pub(crate) struct LogColumns {
     snapshot: EngineSnapshot,
+    ids: Arc<SharedIds>,
 }
 
 impl LogColumns {
     /// Those of a snapshot, if it may have any.
     pub(crate) fn of(snapshot: &EngineSnapshot) -> Option<Self> {
-        has_segments(snapshot).then(|| Self { snapshot: snapshot.clone() })
+        has_segments(snapshot).then(|| Self { snapshot: snapshot.clone(), ids: SharedIds::new(snapshot) })
     }
 }
 
@@ -68,7 +71,7 @@ impl ColumnTable for LogColumns {
     }
 
     fn ids(&self) -> Box<dyn OrdinalReader> {
-        Box::new(IdCache::new(&self.snapshot))
+        Box::new(IdCache::of(&self.ids))
     }
 
     fn damaged(&self, block: &SealedBlock, damage: &BlockDamage) -> Error {

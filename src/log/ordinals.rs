@@ -2,8 +2,10 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
+use std::sync::Arc;
 
 use hashbrown::HashTable;
+use parking_lot::RwLock;
 
 use crate::codec::{Malformed, ORDINAL_IDS, ORDINALS};
 use crate::error::{Error, Result};
@@ -87,48 +89,72 @@ impl OrdinalMap {
     }
 }
 
-/// The ids of ordinals, of one snapshot, read as they are needed.
-pub(super) struct IdCache {
+/// The ids of ordinals, of one snapshot, read as they are needed and kept for all that read them.
+pub(super) struct SharedIds {
     snapshot: EngineSnapshot,
+    known: RwLock<IdPages>,
+}
+
+#[derive(Default)]
+struct IdPages {
     /// By ordinal / 1024.
-    ids: Vec<Option<OrdinalIds>>,
+    ids: Vec<Option<Arc<OrdinalIds>>>,
     bytes: usize,
+}
+
+impl SharedIds {
+    pub(super) fn new(snapshot: &EngineSnapshot) -> Arc<Self> {
+        Arc::new(Self { snapshot: snapshot.clone(), known: RwLock::default() })
+    }
+
+    /// The ids of an ordinal and its neighbors.
+    fn get(&self, number: usize, key: [u8; 4]) -> Result<Arc<OrdinalIds>> {
+        if let Some(Some(ids)) = self.known.read().ids.get(number) {
+            return Ok(Arc::clone(ids));
+        }
+        let ids = Arc::new(read_ids(&self.snapshot, key)?.unwrap_or_default());
+        let mut known = self.known.write();
+        if known.bytes > IDS_BYTES_MAX {
+            *known = IdPages::default();
+        }
+        known.bytes += ids.size_bytes();
+        if known.ids.len() <= number {
+            known.ids.resize(number + 1, None);
+        }
+        if let Some(place) = known.ids.get_mut(number) {
+            *place = Some(Arc::clone(&ids));
+        }
+        Ok(ids)
+    }
+}
+
+/// A reader of ids of ordinals.
+pub(super) struct IdCache {
+    shared: Arc<SharedIds>,
+    /// Those of the last ordinal and its neighbors, which come together in a block.
+    current: Option<(usize, Arc<OrdinalIds>)>,
 }
 
 impl IdCache {
     pub(super) fn new(snapshot: &EngineSnapshot) -> Self {
-        Self { snapshot: snapshot.clone(), ids: Vec::new(), bytes: 0 }
+        Self::of(&SharedIds::new(snapshot))
+    }
+
+    pub(super) fn of(shared: &Arc<SharedIds>) -> Self {
+        Self { shared: Arc::clone(shared), current: None }
     }
 
     /// Appends the id of an ordinal.
     pub(super) fn write_id(&mut self, ordinal: u32, out: &mut Vec<u8>) -> Result<()> {
         let (key, at) = OrdinalIds::key_of(ordinal);
         let number = u32::from_be_bytes(key) as usize;
-        if self.ids.get(number).is_none_or(Option::is_none) {
-            self.load(number, key)?;
+        if self.current.as_ref().is_none_or(|(known, _)| *known != number) {
+            self.current = Some((number, self.shared.get(number, key)?));
         }
-        let ids = self.ids.get(number).and_then(Option::as_ref);
-        let id = ids.and_then(|ids| ids.get(at)).ok_or_else(|| {
+        let id = self.current.as_ref().and_then(|(_, ids)| ids.get(at)).ok_or_else(|| {
             Error::corrupt(format!("a column segment has an ordinal without an id ordinal={ordinal}"))
         })?;
         out.extend_from_slice(id);
-        Ok(())
-    }
-
-    #[cold]
-    fn load(&mut self, number: usize, key: [u8; 4]) -> Result<()> {
-        let ids = read_ids(&self.snapshot, key)?.unwrap_or_default();
-        if self.bytes > IDS_BYTES_MAX {
-            self.ids.clear();
-            self.bytes = 0;
-        }
-        self.bytes += ids.size_bytes();
-        if self.ids.len() <= number {
-            self.ids.resize(number + 1, None);
-        }
-        if let Some(place) = self.ids.get_mut(number) {
-            *place = Some(ids);
-        }
         Ok(())
     }
 }

@@ -132,9 +132,9 @@ pub(crate) enum Command {
         #[command(flatten)]
         shape: Shape,
     },
-    /// Move the events into column segments, which take two fifths of the space and are slower to read.
+    /// Move the events into column segments, which take two fifths of the space and are faster to join.
     ///
-    /// What is read is the same. A join of sealed events takes about thirteen times as long. Events that are appended
+    /// What is read is the same. Printing sealed events in the order of the log is slower. Events that are appended
     /// afterwards are rows until the next time. Versions that do not know segments refuse the store from then on.
     Seal,
     /// Fold every profile and rewrite every file, after which reads are fastest.

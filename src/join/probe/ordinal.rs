@@ -22,7 +22,7 @@ pub(in crate::join) struct OrdinalCodes {
 
 /// The code plus one, 0 where there is no row, in as few bytes as the greatest takes.
 #[derive(Clone, Debug)]
-pub(in crate::join) enum Codes {
+enum Codes {
     U8(Vec<u8>),
     U16(Vec<u16>),
     U32(Vec<u32>),
@@ -84,11 +84,6 @@ impl OrdinalCodes {
             Codes::U32(codes) => codes.get(at).copied().unwrap_or_default(),
         };
         if code == 0 { NO_ROW } else { code - 1 }
-    }
-
-    /// The codes plus one, 0 where there is no row.
-    pub(in crate::join) fn codes(&self) -> &Codes {
-        &self.codes
     }
 }
 

@@ -28,7 +28,7 @@ mod own;
 mod profile;
 mod row;
 
-pub(super) use column::{ChunkReader, ColumnScan, RunFilter};
+pub(super) use column::{ColumnScan, RunFilter};
 pub(crate) use estimate::{EventRows, estimate};
 pub(super) use own::OwnEvents;
 pub(super) use profile::ProfileRows;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::breakdown::Breakdown;
 use super::cancel::{CancelToken, Deadline};
-use super::exec::Tables;
 use super::field::Field;
 use super::group_by::GroupBy;
 use super::measure::Measure;
 use super::query::Join;
+use super::scan::Tables;
 use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::cancel::{CancelToken, Deadline, Interrupt};
 use super::estimate::Estimates;
-use super::exec::{Execution, SealedEvents, Tables, Tasks};
+use super::exec::{Execution, SealedTasks, Tasks};
 use super::field::Field;
 use super::filter::{Filter, field_of};
 use super::fold::fold;
@@ -18,7 +18,7 @@ use super::plan::{MEMORY_MAX, Plan, PlannerHints, Strategy};
 use super::prepare::{build, read_sealed, tasks};
 use super::probe::RuntimeFilter;
 use super::rows::{Row, Rows};
-use super::scan::{Days, EventPredicate, OwnEvents, ScanSpec, UserRange};
+use super::scan::{Days, EventPredicate, OwnEvents, ScanSpec, Tables, UserRange};
 use super::stats::Counters;
 use super::tables::JoinTable;
 use crate::error::{Error, ErrorKind, Result};
@@ -500,7 +500,7 @@ impl Join {
             inner: self.inner,
             plan,
             tasks: Tasks::none(),
-            sealed: SealedEvents { blocks, has_rows: days.is_some(), ..SealedEvents::default() },
+            sealed: SealedTasks { blocks, has_rows: days.is_some(), ..SealedTasks::default() },
             users,
             counters,
             stop: AtomicBool::new(false),

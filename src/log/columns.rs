@@ -124,7 +124,7 @@ impl<'c> ReplacedEvents<'c> {
     fn find(&mut self, key: &[u8], value: &[u8], replaced: &mut Vec<u32>) -> Result<()> {
         let corrupt = |malformed| corrupt_event(key, malformed);
         let parts = EventKey::read(key).map_err(corrupt)?;
-        // Neither a user whose id cannot be read nor an event that cannot be is sealed. It is reported where it is read.
+        // What cannot be read is not sealed, and is reported where it is read.
         let Ok(id) = unescape_bytes(parts.escaped) else { return Ok(()) };
         let Ok(event) = EventBytes::read(value) else { return Ok(()) };
         let run = match &self.last {

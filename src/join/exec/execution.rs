@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::partition::Partition;
-use super::sealed::SealedEvents;
+use super::sealed::SealedTasks;
 use super::task::{OpenTask, Tasks};
 use crate::error::Result;
 use crate::join::cancel::Interrupt;
@@ -13,14 +13,9 @@ use crate::join::plan::{Plan, Strategy};
 use crate::join::probe::{
     BuildSide, Dictionary, LookupBatch, NO_ROW, OrdinalCodes, Prober, RuntimeFilter, TableCursor,
 };
-use crate::join::scan::{EventPredicate, EventTable, ProfileRows, RunFilter, ScanSpec, UserRange};
+use crate::join::scan::{EventPredicate, ProfileRows, RunFilter, ScanSpec, Tables, UserRange};
 use crate::join::stats::Counters;
 use crate::join::tables::{JoinTable, ProfileTables};
-
-/// Everything that a join reads, as of one snapshot.
-pub(crate) trait Tables: EventTable + ProfileTables {}
-
-impl<T: EventTable + ProfileTables> Tables for T {}
 
 /// Everything that workers share.
 pub(in crate::join) struct Execution {
@@ -31,7 +26,7 @@ pub(in crate::join) struct Execution {
     pub(in crate::join) plan: Plan,
     pub(in crate::join) tasks: Tasks,
     /// What is read before the tasks.
-    pub(in crate::join) sealed: SealedEvents,
+    pub(in crate::join) sealed: SealedTasks,
     /// The users that are requested, if not all are.
     pub(in crate::join) users: Option<Arc<RuntimeFilter>>,
     /// Build sides that hold a whole table, by its position in the layout.

@@ -20,9 +20,8 @@ mod task;
 mod worker;
 
 pub(super) use execution::Execution;
-pub(crate) use execution::Tables;
 pub(super) use parallel::in_parallel;
 pub(super) use partition::Partitioner;
-pub(super) use sealed::SealedEvents;
+pub(super) use sealed::SealedTasks;
 pub(super) use task::Tasks;
 pub(super) use worker::Worker;

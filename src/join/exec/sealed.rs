@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::execution::Tables;
 use crate::error::Result;
 use crate::join::probe::OrdinalCodes;
-use crate::join::scan::{ColumnScan, RunFilter, ScanSpec};
+use crate::join::scan::{ColumnScan, RunFilter, ScanSpec, Tables};
 use crate::segment::SealedBlock;
 
 /// The blocks of columns that a join reads, each of which is a task.
 #[derive(Default)]
-pub(in crate::join) struct SealedEvents {
+pub(in crate::join) struct SealedTasks {
     pub(in crate::join) blocks: Vec<SealedBlock>,
     pub(in crate::join) next: AtomicUsize,
     /// Whether the log has rows of these days, which replace events of blocks.
@@ -22,7 +21,7 @@ pub(in crate::join) struct SealedEvents {
     pub(in crate::join) users: Option<Arc<RunFilter>>,
 }
 
-impl SealedEvents {
+impl SealedTasks {
     /// Takes the next block, with its number.
     pub(in crate::join) fn take(&self) -> Option<(usize, &SealedBlock)> {
         // Looked at first, so that the number cannot overflow.

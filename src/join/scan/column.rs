@@ -1,15 +1,14 @@
 //! Column scan: events from one block of a log that keeps them in columns, in the order of ordinals and time.
 //!
-//! Only the columns that a query needs are read and decoded. What a predicate on the user makes of a run is looked up by
-//! ordinal, so that the events of others are not touched at all.
+//! Only the columns that a query needs are read and decoded. What a predicate on the user makes of a run is looked up
+//! by ordinal, so that the events of others are not touched at all.
 
 use std::sync::Arc;
 
-use super::{ColumnTable, EventScan, OrdinalReader, READS_PER_FILL, ScanSpec};
+use super::{ColumnTable, EventScan, OrdinalReader, READS_PER_FILL, ScanSpec, Tables};
 use crate::codec::{self, Malformed, ValueBytes};
 use crate::error::{Error, Result};
 use crate::join::block::{Block, position};
-use crate::join::exec::Tables;
 use crate::join::probe::OrdinalCodes;
 use crate::model::Timestamp;
 use crate::segment::{BlockColumn, BlockDamage, BlockTimes, ColumnId, MISSING, SealedBlock, UserRuns};

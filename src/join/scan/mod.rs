@@ -16,7 +16,7 @@ use super::estimate::Estimates;
 use super::filter::Filter;
 use super::layout::JoinLayout;
 use super::probe::RuntimeFilter;
-use super::tables::RowCursor;
+use super::tables::{ProfileTables, RowCursor};
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::model::Timestamp;
@@ -83,6 +83,11 @@ pub(crate) trait OrdinalReader: Send {
     /// Appends the id of an ordinal, which is text.
     fn write_id(&mut self, ordinal: u32, out: &mut Vec<u8>) -> Result<()>;
 }
+
+/// Everything that a join reads, as of one snapshot.
+pub(crate) trait Tables: EventTable + ProfileTables {}
+
+impl<T: EventTable + ProfileTables> Tables for T {}
 
 /// Puts events into blocks.
 pub(crate) trait EventScan: Send {

@@ -25,8 +25,8 @@
 //! * **Late materialization.** What is joined onto an event is a dictionary code. Predicates and group keys are worked
 //!   out once per code, a value is decoded when somebody looks at it, and a property that is not needed never is.
 //!
-//! This room imports `error`, `model`, `codec`, `expr` and `segment`; its tests make rows with `merge`. It may not name a
-//! store or an engine.
+//! This room imports `error`, `model`, `codec`, `expr` and `segment`; its tests make rows with `merge`. It may not name
+//! a store or an engine.
 
 mod aggregate;
 mod answer;

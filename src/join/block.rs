@@ -371,7 +371,10 @@ impl Block {
             match self.ordinals.get(run) {
                 Some(ordinal) => {
                     if at == event || self.firsts.get(run).is_some_and(|first| *first as usize == at) {
-                        rest.begin_run(*ordinal, |out| Ok(out.extend_from_slice(self.id_bytes(at))))?;
+                        rest.begin_run(*ordinal, |out| {
+                            out.extend_from_slice(self.id_bytes(at));
+                            Ok(())
+                        })?;
                     }
                     rest.push_of_run(self.time(at), self.name(at).as_bytes())?;
                 }

@@ -418,6 +418,17 @@ impl Join {
         self.names.as_ref().is_some_and(Vec::is_empty) || self.users.as_ref().is_some_and(Vec::is_empty)
     }
 
+    /// The columns of events that are needed whatever the fields.
+    fn event_columns(&self, for_rows: bool) -> EventColumns {
+        EventColumns {
+            name: for_rows,
+            // Errors of expressions name the event.
+            id: for_rows || self.filter.iter().any(Expr::may_fail),
+            whole: for_rows && self.whole_events,
+            ..EventColumns::default()
+        }
+    }
+
     /// The blocks of columns that are read as such, rather than as rows.
     fn sealed_blocks(&self, predicate: &EventPredicate) -> Result<Vec<SealedBlock>> {
         // What is in the order of the log, or read in a certain way, is rows.
@@ -442,13 +453,7 @@ impl Join {
         interrupt.check()?;
         let filter_fields: Vec<Field> =
             self.filter.iter().flat_map(|expr| expr.references().iter().map(field_of)).collect();
-        let events = EventColumns {
-            name: for_rows,
-            // Errors of expressions name the event.
-            id: for_rows || self.filter.iter().any(Expr::may_fail),
-            whole: for_rows && self.whole_events,
-            ..Default::default()
-        };
+        let events = self.event_columns(for_rows);
         let fields = filter_fields.iter().chain(more);
         let layout = JoinLayout::new(self.driver.clone(), self.zone.clone(), fields, &self.on, &self.select, events);
         let own = if let Driver::Profiles(kind) = &self.driver { Some(kind.clone()) } else { None };

@@ -15,7 +15,7 @@ use crate::join::probe::{
 };
 use crate::join::scan::{EventPredicate, ProfileRows, RunFilter, ScanSpec, Tables, UserRange};
 use crate::join::stats::Counters;
-use crate::join::tables::{JoinTable, ProfileTables};
+use crate::join::tables::JoinTable;
 
 /// Everything that workers share.
 pub(in crate::join) struct Execution {

@@ -65,7 +65,7 @@ impl Memory {
     ) {
         let mut columns = MemoryColumns::default();
         let mut rows = BTreeMap::new();
-        let mut sealed: BTreeMap<i32, Vec<(Event, Vec<u8>, Vec<u8>)>> = BTreeMap::new();
+        let mut sealed: BTreeMap<i32, Vec<SealedRow>> = BTreeMap::new();
         for (key, value) in &*self.events {
             let event = codec::decode_event(key, value).unwrap();
             let older = older(&event);
@@ -198,10 +198,16 @@ impl ProfileTables for Memory {
     }
 }
 
+/// An event, with the key and the value that it is sealed with.
+type SealedRow = (Event, Vec<u8>, Vec<u8>);
+
+/// A block, with its chunks.
+type MemoryBlock = (SealedBlock, Vec<(ColumnId, Vec<u8>)>);
+
 /// Events in columns in memory.
 #[derive(Debug, Default)]
 struct MemoryColumns {
-    blocks: Vec<(SealedBlock, Vec<(ColumnId, Vec<u8>)>)>,
+    blocks: Vec<MemoryBlock>,
     /// By ordinal.
     ids: Arc<Vec<Vec<u8>>>,
     ordinals: Rows,

@@ -14,152 +14,26 @@
 //!   same reads again.
 //!
 //! `join/scan` as an argument runs those whose name has `scan` in it. Making the data takes a minute or two.
-//! `PROFILEDB_BENCH_DIR` names a directory to keep it in; with `PROFILEDB_BENCH_CSV` the same data is also written
-//! there as CSV, for `benches/join_duckdb.py`.
+//! `PROFILEDB_BENCH_DIR` names a directory to keep it in. `benches/columns.py` compares with other databases.
+
+#[path = "support/history.rs"]
+mod history;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::hint::black_box;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use history::{FIRST_DAY, Sizes, build, copy, day};
 use profiledb::join::{Field, Join, Measure, Row, Strategy};
-use profiledb::{Batch, Db, Durability, Event, Kind, Limits, Timestamp, Update};
+use profiledb::{Db, Durability};
 use rocksdb::{ColumnFamilyDescriptor, DB, Options, ReadOptions};
 
+const SIZES: Sizes = Sizes { users: PROFILES, events: EVENTS, days: DAYS };
 const PROFILES: u64 = 1_000_000;
 const EVENTS: u64 = 5_000_000;
 const DAYS: u64 = 90;
-const FIRST_DAY: i64 = 19_800;
 const ROUNDS: usize = 7;
-
-const NAMES: [&str; 5] = ["visit", "search", "purchase", "share", "sign in"];
-const PLANS: [&str; 4] = ["free", "free", "pro", "enterprise"];
-const COUNTRIES: [&str; 8] = ["DE", "FR", "US", "JP", "BR", "IN", "GB", "NG"];
-
-/// Splitmix64: the same data in every run.
-struct Seeded(u64);
-
-impl Seeded {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.0)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-}
-
-fn mix(seed: u64) -> u64 {
-    let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
-
-/// Busy users stand anywhere among the others.
-fn id(user: u64) -> String {
-    format!("{:016x}", mix(user))
-}
-
-struct User {
-    plan: &'static str,
-    country: &'static str,
-    age: u64,
-}
-
-fn user(user: u64) -> User {
-    let mut seeded = Seeded(user ^ 0x5eed);
-    User {
-        plan: PLANS[seeded.below(4) as usize],
-        country: COUNTRIES[seeded.below(8) as usize],
-        age: 18 + seeded.below(60),
-    }
-}
-
-fn profile(number: u64) -> Update {
-    let User { plan, country, age } = user(number);
-    Update::new()
-        .set("$name", format!("User Number {number}"))
-        .set("$email", format!("user-{number}@example.com"))
-        .set("plan", plan)
-        .set("country", country)
-        .set("age", age)
-        .set("verified", number.is_multiple_of(3))
-        .set("score", (number % 1_000) as f64 / 8.0)
-        .set("$os", "Linux")
-        .set("$browser", "Firefox")
-        .set("$browser_version", 128)
-        .set("teams", ["eng", "ops"])
-        .set("created", "2024-01-02T03:04:05")
-}
-
-struct Happened {
-    user: u64,
-    name: &'static str,
-    millis: i64,
-    amount: f64,
-}
-
-fn happened(seeded: &mut Seeded) -> Happened {
-    let user = (seeded.unit().powf(3.3) * PROFILES as f64) as u64;
-    let day = FIRST_DAY + seeded.below(DAYS) as i64;
-    Happened {
-        user,
-        name: NAMES[seeded.below(5) as usize],
-        millis: day * 86_400_000 + seeded.below(86_400_000) as i64,
-        amount: seeded.below(100_000) as f64 / 100.0,
-    }
-}
-
-fn event(number: u64, happened: &Happened) -> Event {
-    Event::new(happened.name, id(happened.user), Timestamp::from_millis(happened.millis))
-        .id(format!("e{number:x}"))
-        .set("amount", happened.amount)
-        .set("area", "checkout")
-        .set("$browser", "Firefox")
-        .set("items", 1 + number % 7)
-}
-
-fn build(dir: &Path) {
-    let csv = std::env::var_os("PROFILEDB_BENCH_CSV").map(PathBuf::from);
-    let create = |name: &str| csv.as_ref().map(|dir| BufWriter::new(fs::File::create(dir.join(name)).unwrap()));
-    let (mut users, mut events) = (create("users.csv"), create("events.csv"));
-    let db = Db::builder().limits(Limits::unbounded()).durability(Durability::Buffered).open(dir).unwrap();
-    let mut batch = Batch::new();
-    let commit = |batch: &mut Batch, min: usize| {
-        if batch.len() >= min {
-            db.write(std::mem::take(batch)).unwrap();
-        }
-    };
-    for number in 0..PROFILES {
-        batch.update(&Kind::User, id(number), profile(number)).unwrap();
-        commit(&mut batch, 1_000);
-        if let Some(users) = &mut users {
-            let User { plan, country, age } = user(number);
-            writeln!(users, "{},User Number {number},user-{number}@example.com,{plan},{country},{age}", id(number))
-                .unwrap();
-        }
-    }
-    let mut seeded = Seeded(1);
-    for number in 0..EVENTS {
-        let happened = happened(&mut seeded);
-        batch.append(event(number, &happened));
-        commit(&mut batch, 1_000);
-        if let Some(events) = &mut events {
-            let Happened { user, name, millis, amount } = happened;
-            writeln!(events, "{},{name},{millis},{amount},checkout,{}", id(user), 1 + number % 7).unwrap();
-        }
-    }
-    commit(&mut batch, 1);
-    db.compact().unwrap();
-    db.close().unwrap();
-}
 
 /// RocksDB alone, on the files of the store.
 struct Bare(DB);
@@ -196,10 +70,6 @@ impl Bare {
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         })
     }
-}
-
-fn day(day: u64) -> Timestamp {
-    Timestamp::from_millis((FIRST_DAY + day as i64) * 86_400_000)
 }
 
 fn joined_scan(db: &Db, threads: usize) -> u64 {
@@ -269,14 +139,9 @@ fn bytes_of(db: &Db, names: &[&str]) -> u64 {
 
 /// Seals the events of a copy of the store.
 fn seal(from: &Path, to: &Path) -> Db {
-    let source = Db::builder().flush_on_close(false).open(from).unwrap();
-    let backups = to.with_extension("backups");
-    source.backup(&backups).unwrap();
-    let rows = bytes_of(&source, &["events"]);
-    source.close().unwrap();
-    Db::restore(&backups, to).unwrap();
-    fs::remove_dir_all(&backups).unwrap();
+    copy(from, to);
     let db = Db::builder().durability(Durability::Buffered).open(to).unwrap();
+    let rows = bytes_of(&db, &["events"]);
     let started = Instant::now();
     let sealed = db.events().seal().unwrap();
     let seconds = started.elapsed().as_secs_f64();
@@ -338,7 +203,7 @@ fn main() {
     let dir = kept.unwrap_or_else(|| temporary.path().join("store"));
     if !dir.exists() {
         let started = Instant::now();
-        build(&dir);
+        build(&dir, SIZES, None);
         println!("join: {PROFILES} profiles, {EVENTS} events, made in {:.0} s", started.elapsed().as_secs_f64());
     }
     // The bare reader must not see a log of the store, which it would have to fold.

@@ -1,6 +1,6 @@
-"""Joins over sealed events compared with DuckDB, on the same data, with as many threads.
+"""Joins over sealed events compared with DuckDB and chDB, on the same data, with as many threads each.
 
-    python3 -m venv VENV && VENV/bin/pip install duckdb
+    python3 -m venv VENV && VENV/bin/pip install duckdb chdb
     VENV/bin/python benches/columns.py DIR
 
 DIR keeps the data, 1 GB for a million users and five million events; a second run takes what it finds there. `--only`
@@ -8,6 +8,11 @@ names parts, separated by commas:
 
     joins   every query in every database, interleaved; the answers are compared
     disk    the space that the events take
+    first   the first query of a process: after a close, with nothing in the page cache, and after kill -9
+    fold    rows with a property of their user, of sealed events and of rows
+    held    a snapshot that is held while every profile is updated
+    write   count by plan while a writer appends 20,000 events and updates 5,000 profiles a second
+    growth  count by plan over 1 to 365 days, of a hundred thousand users and a million; makes 1 GB more
 
 Databases take turns, and start in another order in each round. The time of a round is the least of `--repeats` runs one
 after the other; ratios are of one round, and what is printed is the median of the rounds. profiledb measures itself,
@@ -21,13 +26,20 @@ The others are as fast as they could be made:
   those only, and every event has a user. Texts are ENUMs, on disk as well (2.2 times faster than VARCHAR).
 * Events are sorted by day, user and time everywhere.
 * The users of a plan are counted by a semi join, which is faster than count(distinct).
+* chDB with string ids joins with ALL INNER, which is faster than ANY LEFT and than looking up strings in a dictionary
+  of layout COMPLEX_KEY_HASHED.
+* chDB dense looks users up in a dictionary of layout FLAT with attributes of one byte, for events of a table in memory.
+  Its conditions are in the order that is fastest, with short-circuit evaluation where that helps. Rare users are found
+  by IN, with ids of the same type, which is 8 times faster than by the dictionary.
 """
 
 import argparse
+import contextlib
 import json
 import math
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -52,15 +64,17 @@ QUERIES = {
 }
 
 
-def joined(key, uniques, few):
-    """The queries as joins of `events` and `users` by this column."""
-    of = f"from events inner join users using ({key})"
+def joined(key, users="users", events="events"):
+    """The queries as joins of two tables by this column."""
+    of = f"from {events} as events inner join {users} as users using ({key})"
+    few = f"select {key} from {users} where plan = 'pro' and country = 'DE' and age = 30"
     return {
         "count_by_plan": f"select plan, count(*) {of} group by plan",
         "sum_by_country": f"""select country, sum(amount), count(*) {of}
             where plan = 'pro' and name = 'purchase' and millis >= {FROM} group by country""",
-        "uniques_by_plan": uniques,
-        "few_users": few,
+        "uniques_by_plan": f"""select plan, count(*) from {users}
+            where {key} in (select {key} from {events}) group by plan""",
+        "few_users": f"select count(*) from {events} where {key} in ({few})",
         "three_fields": f"""select plan, country, items, count(*), sum(amount) {of}
             where age > 40 and amount > 50 group by plan, country, items""",
         "both_sides": f"select plan, count(*) {of} where amount > age * 10 group by plan",
@@ -97,6 +111,10 @@ class Store:
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
         return self._read(line)
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
 
     def __enter__(self):
         return self
@@ -153,6 +171,18 @@ def make(options, folder, users, days):
     return make(options, folder, users, days)
 
 
+@contextlib.contextmanager
+def copied(options, name):
+    """A copy of a store, to be changed."""
+    copy = os.path.join(options.dir, "copy")
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(os.path.join(options.data, name), copy)
+    try:
+        yield copy
+    finally:
+        shutil.rmtree(copy)
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # The others
 
@@ -169,12 +199,7 @@ class DuckDb:
         key = "number" if is_dense else "id"
         if not self.connection.execute("show tables").fetchall():
             self._load(options.data, key)
-        few = "plan = 'pro' and country = 'DE' and age = 30"
-        self.queries = joined(
-            key,
-            uniques=f"select plan, count(*) from users where {key} in (select {key} from events) group by plan",
-            few=f"select count(*) from events where {key} in (select {key} from users where {few})",
-        )
+        self.queries = joined(key)
         if not is_dense:
             # Without a perfect hash join, the one that keeps every event is the faster one.
             self.queries["count_by_plan"] = self.queries["count_by_plan"].replace("inner join", "left join")
@@ -232,6 +257,128 @@ def duckdb_bytes(options):
     return os.path.getsize(path)
 
 
+class ChDb:
+    """MergeTree tables with string ids, or a FLAT dictionary of users and a table of events in memory."""
+
+    def __init__(self, options):
+        import chdb
+
+        self.connection = chdb.connect(os.path.join(options.dir, "chdb"))
+        self.ask(f"set max_threads = {options.threads}")
+        users = ", ".join(["number UInt32", "id String", "plan String", "country String", "age UInt8"])
+        events = "number UInt32, id String, name String, millis Int64, insert_id String, amount Float64, area String, "
+        events += "browser String, items UInt8"
+        csv = lambda name, columns: f"file('{os.path.join(options.data, name)}', 'CSV', '{columns}')"
+        self.users, self.events = csv("users.csv", users), csv("events.csv", events)
+
+    def ask(self, sql):
+        answer = self.connection.query(sql, "JSONCompactEachRow")
+        return [json.loads(line) for line in str(answer).splitlines()]
+
+    def create(self, table, columns, engine, select):
+        """Makes a table, unless it is there, as a whole."""
+        database, name = table.split(".")
+        if self.ask(f"select 1 from system.tables where database = '{database}' and name = '{name}'"):
+            return
+        self.ask(f"drop table if exists {table}_new")
+        self.ask(f"create table {table}_new ({columns}) engine = {engine}")
+        self.ask(f"insert into {table}_new {select}")
+        if engine.startswith("MergeTree"):
+            self.ask(f"optimize table {table}_new final")
+        self.ask(f"rename table {table}_new to {table}")
+
+
+class ChDbStrings:
+    def __init__(self, chdb):
+        self.chdb = chdb
+        chdb.ask("create database if not exists strings")
+        text = "LowCardinality(String)"
+        chdb.create(
+            "strings.users",
+            f"id String, plan {text}, country {text}, age UInt8",
+            "MergeTree order by id",
+            f"select id, plan, country, age from {chdb.users}",
+        )
+        chdb.create(
+            "strings.events",
+            f"id String, name {text}, millis Int64, amount Float64, items UInt8",
+            f"MergeTree order by (intDiv(millis, {DAY_MILLIS}), id, millis)",
+            f"select id, name, millis, amount, items from {chdb.events}",
+        )
+        self.queries = joined("id", "strings.users", "strings.events")
+
+    def run(self, query):
+        started = time.perf_counter_ns()
+        rows = self.chdb.ask(self.queries[query])
+        return time.perf_counter_ns() - started, rows
+
+
+class ChDbFlat:
+    def __init__(self, chdb):
+        self.chdb = chdb
+        # The tables are in memory, and the dictionary is of them.
+        chdb.ask("drop database if exists flat")
+        chdb.ask("create database flat")
+        of = lambda column, values: f"toUInt8(indexOf({values}, {column})) as {column}"
+        chdb.create(
+            "flat.users",
+            "number UInt32, plan UInt8, country UInt8, age UInt8",
+            "Memory",
+            f"select number, {of('plan', PLANS)}, {of('country', COUNTRIES)}, age from {chdb.users} order by number",
+        )
+        chdb.create(
+            "flat.events",
+            "number UInt32, name UInt8, millis Int64, amount Float64, items UInt8",
+            "Memory",
+            f"select number, {of('name', NAMES)}, millis, amount, items from {chdb.events} "
+            f"order by intDiv(millis, {DAY_MILLIS}), number, millis",
+        )
+        [[users]] = chdb.ask("select max(number) + 1 from flat.users")
+        chdb.ask(f"""
+            create dictionary flat.by_number (number UInt64, plan UInt8, country UInt8, age UInt8) primary key number
+            source(clickhouse(db 'flat' table 'users')) lifetime(0)
+            layout(flat(initial_array_size {users} max_array_size {users}))""")
+        chdb.ask("system reload dictionary flat.by_number")
+        plan, country, age = (f"dictGet('flat.by_number', '{name}', number)" for name in ("plan", "country", "age"))
+        pro, purchase = PLANS.index("pro") + 1, NAMES.index("purchase") + 1
+        few = f"plan = {pro} and country = {COUNTRIES.index('DE') + 1} and age = 30"
+        self.queries = {
+            "count_by_plan": f"select {plan} as plan, count() from flat.events group by plan",
+            "sum_by_country": f"""
+                select {country} as country, sum(amount), count() from flat.events
+                where millis >= {FROM} and name = {purchase} and {plan} = {pro}
+                group by country settings short_circuit_function_evaluation = 'force_enable'""",
+            "uniques_by_plan": """
+                select plan, count() from flat.users where number in (select number from flat.events) group by plan""",
+            "few_users": f"""
+                select count() from flat.events where number in (select number from flat.users where {few})""",
+            "three_fields": f"""
+                select {plan} as plan, {country} as country, items, count(), sum(amount) from flat.events
+                where {age} > 40 and amount > 50 group by plan, country, items""",
+            "both_sides": f"""
+                select {plan} as plan, count() from flat.events where amount > {age} * 10 group by plan""",
+        }
+        names = {"plan": PLANS, "country": COUNTRIES}
+        self.codes = {
+            "count_by_plan": ["plan"],
+            "sum_by_country": ["country"],
+            "uniques_by_plan": ["plan"],
+            "few_users": [],
+            "three_fields": ["plan", "country"],
+            "both_sides": ["plan"],
+        }
+        self.codes = {query: [names[name] for name in columns] for query, columns in self.codes.items()}
+
+    def run(self, query):
+        started = time.perf_counter_ns()
+        rows = self.chdb.ask(self.queries[query])
+        ns = time.perf_counter_ns() - started
+        for at, names in enumerate(self.codes[query]):
+            for row in rows:
+                row[at] = names[row[at] - 1]
+        return ns, rows
+
+
 def contenders(options):
     """Everything but profiledb, by name."""
     others = {}
@@ -240,6 +387,10 @@ def contenders(options):
         others["DuckDB, string ids"] = DuckDb(options, file("string.duckdb"), False)
         others["DuckDB, dense, disk"] = DuckDb(options, file("dense.duckdb"), True)
         others["DuckDB, dense, memory"] = DuckDb(options, ":memory:", True)
+    if "chdb" in options.others:
+        chdb = ChDb(options)
+        others["chDB, string ids"] = ChDbStrings(chdb)
+        others["chDB, FLAT, memory"] = ChDbFlat(chdb)
     return others
 
 
@@ -336,19 +487,157 @@ def disk(options):
     say(f"sealed in {sealing:.1f} s: {rate:.2f} million events/s; compacted in {compacting:.1f} s")
 
 
-PARTS = {"joins": joins, "disk": disk}
+def drop_cached(path):
+    """Takes the files of a store out of the page cache."""
+    for name in os.listdir(path):
+        with open(os.path.join(path, name)) as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def counted(rows, count):
+    """Fails unless the buckets have this many events together."""
+    seen = sum(row[-1] for row in rows)
+    if seen != count:
+        raise Failed(f"{seen} events are counted, not {count}")
+
+
+def first(options):
+    """Opens the store and asks for the count by plan, three times in each process."""
+    changed = 1_000
+    labels = ["warm", "cold", "after kill -9", "after a close"]
+    opened, asked = ({label: [] for label in labels} for _ in range(2))
+    with copied(options, "sealed") as copy:
+        count = options.events
+        for _ in range(options.rounds):
+            for label in labels:
+                if label.startswith("after"):
+                    with Store(options, copy) as store:
+                        store.ask("count_by_plan", options.threads)
+                        store.ask("change", changed, changed)
+                        count += changed
+                        store.ask("count_by_plan", options.threads)
+                        if label == "after kill -9":
+                            store.kill()
+                path = os.path.join(options.data, "sealed") if label in ("warm", "cold") else copy
+                if label == "cold":
+                    drop_cached(path)
+                with Store(options, path) as store:
+                    opened[label].append(store.opened)
+                    answers = [store.ask("count_by_plan", options.threads) for _ in range(3)]
+                    asked[label].append([answer["ns"] for answer in answers])
+                    counted(answers[0]["rows"], options.events if path != copy else count)
+                if label == "after a close":
+                    # What was appended does not pile up.
+                    with Store(options, copy) as store:
+                        store.ask("seal")
+    rows = []
+    for label in labels:
+        first_ones, seconds, thirds = zip(*asked[label])
+        both = [opening + asking for opening, asking in zip(opened[label], first_ones)]
+        times = [opened[label], first_ones, both, seconds, thirds]
+        rate = options.events / statistics.median(both) * 1e3
+        rows.append([label, *(ms(statistics.median(each)) for each in times), f"{rate:.1f}"])
+    say(f"count by plan in a new process, ms, medians of {options.rounds}; {load_average()}")
+    say(f"the last two after {changed} updates and {changed} events, which are not sealed yet")
+    table(["", "opening", "first query", "together", "second", "third", "M events/s together"], rows)
+
+
+def fold(options):
+    times = {"sealed": [], "rows": []}
+    with contextlib.ExitStack() as stack:
+        stores = {name: stack.enter_context(Store(options, os.path.join(options.data, name))) for name in times}
+        for at in range(options.rounds + 1):
+            for name, store in stores.items():
+                answer = store.ask("fold", options.threads)
+                counted(answer["rows"], options.events)
+                if at > 0:
+                    times[name].append(answer["ns"])
+    say(f"every event as a row with the plan of its user, {options.rounds} rounds; {load_average()}")
+    medians = {name: statistics.median(ns) for name, ns in times.items()}
+    table(["", "ms", "M rows/s"], [[name, ms(ns), f"{options.events / ns * 1e3:.2f}"] for name, ns in medians.items()])
+    ratios = [rows / sealed for rows, sealed in zip(times["rows"], times["sealed"])]
+    say(f"rows to sealed: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+
+
+def held(options):
+    with copied(options, "sealed") as copy, Store(options, copy) as store:
+        answer = store.ask("held", options.threads)
+    if not answer["is_same"]:
+        raise Failed("a held snapshot answers otherwise after updates")
+    expected = odd_and_even(options)
+    what = difference("count_by_plan", expected, answer["rows"])
+    if what:
+        raise Failed(f"a new snapshot does not see the updates: {what}")
+    say(f"count by plan, ms, while the plan of {options.users} users is set anew; {load_average()}")
+    say(f"all updated in {answer['ns'] / 1e9:.1f} s; the held snapshot answers as before, a new one sees all of it")
+    labels = {"before": "before", "after": "held, after the updates", "now": "new, after the updates"}
+    table(["snapshot", "first query", "second"], [[labels[name], *map(ms, answer[name])] for name in labels])
+
+
+def odd_and_even(options):
+    """How many events users with even and with odd numbers have."""
+    counts = [0, 0]
+    with open(os.path.join(options.data, "events.csv")) as file:
+        for line in file:
+            counts[int(line[: line.index(",")]) % 2] += 1
+    return [["even", counts[0]], ["odd", counts[1]]]
+
+
+def write(options):
+    say("count by plan, ms, median, while 20,000 events are appended and 5,000 profiles updated every second")
+    rows = []
+    for every in (0, 1_000):
+        with copied(options, "sealed") as copy, Store(options, copy) as store:
+            answer = store.ask("write", options.threads, options.seconds, every)
+        medians = {name: statistics.median(answer[name]) for name in ("alone", "during", "after", "sealed")}
+        cells = [ms(median) for median in medians.values()]
+        cells.insert(2, f"{medians['during'] / medians['alone']:.2f}")
+        rates = [f"{answer['events_per_second']:.0f}", f"{answer['updates_per_second']:.0f}"]
+        label = f"sealed every {every} ms" if every else "not sealed"
+        rows.append([label, *cells, str(len(answer["during"])), *rates, str(answer["tail"]), str(answer["seals"])])
+    head = ["", "alone", "writing", "ratio", "after it", "sealed"]
+    table([*head, "queries", "events/s", "updates/s", "unsealed", "seals"], rows)
+    say(f"{options.seconds} s of writing; {load_average()}")
+
+
+def growth(options):
+    rows = []
+    for users in (options.users // 10, options.users):
+        folder = os.path.join(options.dir, f"growth-{users}")
+        make(options, folder, users, 365)
+        with Store(options, os.path.join(folder, "sealed"), 365, users) as store:
+            times = {days: [] for days in (1, 10, 90, 365)}
+            counts = {}
+            for at in range(options.rounds + 1):
+                for days in times:
+                    answers = [store.ask("days", days, options.threads) for _ in range(options.repeats)]
+                    counts[days] = sum(row[-1] for row in answers[0]["rows"])
+                    if at > 0:
+                        times[days].append(min(answer["ns"] for answer in answers))
+            if counts[365] != options.events:
+                raise Failed(f"{counts[365]} events are counted, not {options.events}")
+        for days, ns in times.items():
+            median = statistics.median(ns)
+            rows.append([str(users), str(days), str(counts[days]), ms(median), f"{counts[days] / median * 1e3:.1f}"])
+    say(f"count by plan over the last days of 365, {options.events} events in all; {load_average()}")
+    table(["users", "days", "events", "ms", "M events/s"], rows)
+
+
+PARTS = {"joins": joins, "disk": disk, "first": first, "fold": fold, "held": held, "write": write, "growth": growth}
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Joins over sealed events compared with DuckDB.")
+    parser = argparse.ArgumentParser(description="Joins over sealed events compared with DuckDB and chDB.")
     parser.add_argument("dir", help="where the data is kept")
     parser.add_argument("--users", type=int, default=1_000_000)
     parser.add_argument("--events", type=int, default=5_000_000)
     parser.add_argument("--threads", type=int, default=2, help="of each database")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--repeats", type=int, default=3, help="runs in a round, the least of which counts")
+    parser.add_argument("--seconds", type=float, default=10, help="of writing")
     parser.add_argument("--only", type=lambda text: text.split(","), default=list(PARTS), help=",".join(PARTS))
-    parser.add_argument("--others", type=lambda text: text.split(","), default=["duckdb"], help="duckdb; or none")
+    parser.add_argument("--others", type=lambda text: text.split(","), default=["duckdb", "chdb"], help="duckdb,chdb")
     parser.add_argument("--program", help="the built benchmark; it is built otherwise")
     parser.add_argument("--target-dir", help="where to build it")
     options = parser.parse_args()

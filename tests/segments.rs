@@ -8,6 +8,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use profiledb::join::{Field, Join, Measure};
 use profiledb::{Builder, Db, Durability, Event, Kind, Salvaged, Snapshot, Timestamp, Update, Value};
 use proptest::prelude::*;
 use support::{Random, TempStore};
@@ -38,6 +39,8 @@ enum Step {
     Seal(usize),
     DeleteUser(String),
     DeleteBefore(Timestamp),
+    /// Sets the plan of a user, or deletes the profile.
+    Profile(String, Option<String>),
     Reopen,
     Compact,
     Snapshot,
@@ -79,6 +82,8 @@ fn steps() -> impl Strategy<Value = Step> {
         6 => prop::sample::select(vec![1, 2, 5, 100_000]).prop_map(Step::Seal),
         2 => ids().prop_filter("an id", |id| !id.is_empty()).prop_map(Step::DeleteUser),
         1 => events().prop_map(|event| Step::DeleteBefore(event.time())),
+        4 => (ids().prop_filter("an id", |id| !id.is_empty()), prop::option::weighted(0.8, "[a-c]{1,2}"))
+            .prop_map(|(id, plan)| Step::Profile(id, plan)),
         1 => Just(Step::Reopen),
         1 => Just(Step::Compact),
         2 => Just(Step::Snapshot),
@@ -91,10 +96,27 @@ fn read(db: &Snapshot) -> (Vec<Event>, Vec<(Timestamp, u64)>, Vec<String>) {
     let all: Vec<Event> = log.iter().collect::<Result<_, _>>().unwrap();
     let days = log.days().unwrap();
     let mut answers = Vec::new();
-    for group in [vec!["event.event"], vec!["user.plan"], vec!["event.p", "event.$day"]] {
-        let join = db.join().group_by(group);
-        answers.push(format!("{:?}", join.answer().unwrap().buckets()));
+    for group in [vec!["event.event"], vec!["user.plan"], vec!["event.p", "event.$day"], vec!["user.plan", "user.n"]] {
+        for filter in [None, Some(r#"user["plan"] == "a" or user["n"] == 1"#), Some(r#"properties["p"] == 1"#)] {
+            for join in [db.join(), db.join().inner()] {
+                let join = filter.into_iter().fold(join, Join::filter).group_by(group.clone());
+                let join = join.measure(Measure::Count).measure(Measure::Uniques);
+                let join = join.measure(Measure::Sum(Field::event("q"))).measure(Measure::Min(Field::user("plan")));
+                answers.push(format!("{:?}", join.answer().unwrap().buckets()));
+            }
+        }
     }
+    let mut rows: Vec<String> = Vec::new();
+    let join = db.join().select(["event.p", "user.plan", "user.$mp_first_event_time"]);
+    join.rows()
+        .unwrap()
+        .visit(|row| {
+            rows.push(format!("{row:?}"));
+            Ok(())
+        })
+        .unwrap();
+    rows.sort();
+    answers.extend(rows);
     (all, days, answers)
 }
 
@@ -175,6 +197,14 @@ proptest! {
                     db.events().delete_before(time).unwrap();
                     unsealed.events().delete_before(time).unwrap();
                 }
+                Step::Profile(id, plan) => {
+                    for users in [db.users(), unsealed.users()] {
+                        match &plan {
+                            Some(plan) => users.update(&id, Update::new().set("plan", plan.as_str()).add("n", 1)).unwrap(),
+                            None => users.delete(&id).unwrap(),
+                        }
+                    }
+                }
                 Step::Reopen => {
                     held.clear();
                     db.close().unwrap();
@@ -184,6 +214,10 @@ proptest! {
                 Step::Snapshot => held.push((db.snapshot(), unsealed.snapshot(), model.clone())),
             }
             assert_reads(&db.snapshot(), &unsealed.snapshot(), &model);
+            // Also one of before, in between.
+            if let Some((snapshot, twin, model)) = held.first() {
+                assert_reads(snapshot, twin, model);
+            }
             let report = db.check().unwrap();
             prop_assert!(report.is_sound(), "{:?}", report);
         }

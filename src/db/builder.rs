@@ -55,6 +55,14 @@ impl Builder {
         self
     }
 
+    /// The most memory for what joins of sealed events keep of profiles from one to the next, in bytes: for each
+    /// combination of properties that was joined, one to four bytes for each user with sealed events, and the distinct
+    /// values. Default: 128 MB. 0: every join reads the tables anew.
+    pub fn ordinal_cache_bytes(mut self, bytes: usize) -> Self {
+        self.0.ordinal_cache_bytes = bytes;
+        self
+    }
+
     /// The size of the block cache, which all tables share, in bytes. Default: 256 MB; at least 1 MB. A sixteenth of it
     /// is used on top for a cache of first-event times, in a store that has events.
     pub fn block_cache_bytes(mut self, bytes: usize) -> Self {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use super::Snapshot;
 use crate::error::Result;
 use crate::join::{
-    ColumnTable, Days, Each, Estimates, EventScan, EventTable, Join, JoinTable, ProfileAggregate, ProfileTables,
-    RowCursor, ScanSpec,
+    CodeHistory, ColumnTable, Days, Each, Estimates, EventScan, EventTable, Join, JoinTable, OrdinalCache,
+    ProfileAggregate, ProfileTables, ReadStamp, RowCursor, ScanSpec,
 };
 use crate::log::LogColumns;
 use crate::model::Kind;
 use crate::rocks::EngineSnapshot;
+use crate::store::Shared;
 use crate::{log, store};
 
 impl Snapshot {
@@ -57,13 +58,14 @@ impl Snapshot {
 /// The log and the tables of a snapshot.
 struct SnapshotTables {
     engine: EngineSnapshot,
+    shared: Arc<Shared>,
     columns: Option<LogColumns>,
 }
 
 impl SnapshotTables {
     fn new(snapshot: &Snapshot) -> Self {
         let engine = snapshot.engine.clone();
-        Self { columns: LogColumns::of(&engine), engine }
+        Self { columns: LogColumns::of(&engine), engine, shared: Arc::clone(&snapshot.shared) }
     }
 }
 
@@ -76,8 +78,27 @@ impl EventTable for SnapshotTables {
         log::estimate_events(&self.engine, spec)
     }
 
+    fn code_history(&self) -> Option<&dyn CodeHistory> {
+        Some(self)
+    }
+
     fn columns(&self) -> Option<&dyn ColumnTable> {
         self.columns.as_ref().map(|columns| columns as &dyn ColumnTable)
+    }
+}
+
+impl CodeHistory for SnapshotTables {
+    fn cache(&self) -> &OrdinalCache {
+        &self.shared.ordinal_cache
+    }
+
+    fn stamp(&self) -> ReadStamp {
+        let (engine, drops) = (self.engine.engine().number(), self.engine.drops());
+        ReadStamp { engine, drops, sequence: self.engine.sequence() }
+    }
+
+    fn changes(&self, table: &JoinTable, sequence: u64) -> Option<Vec<Box<[u8]>>> {
+        self.shared.changes(table, &self.engine, sequence)
     }
 }
 

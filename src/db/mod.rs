@@ -175,7 +175,7 @@ impl Db {
     /// cannot be folded across it, which makes reads slower with time: do not hold one for hours.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { engine: self.store.shared.engine().snapshot() }
+        Snapshot { engine: self.store.shared.engine().snapshot(), shared: Arc::clone(&self.store.shared) }
     }
 
     /// Commits a batch, all of it or nothing, and waits until it is as durable as the store's default.

@@ -1,6 +1,7 @@
 //! A snapshot: a consistent point-in-time view of profiles and events.
 
 use std::fmt;
+use std::sync::Arc;
 
 #[cfg(doc)]
 use crate::error::ErrorKind;
@@ -8,7 +9,7 @@ use crate::error::Result;
 use crate::log::EventView;
 use crate::model::Kind;
 use crate::rocks;
-use crate::store::{ReadSource, View};
+use crate::store::{ReadSource, Shared, View};
 
 /// A consistent point-in-time view of the whole store: what was acknowledged before it was taken, and nothing after.
 ///
@@ -27,6 +28,8 @@ use crate::store::{ReadSource, View};
 pub struct Snapshot {
     /// The column families, as of one sequence number.
     pub(super) engine: rocks::EngineSnapshot,
+    /// What the store knows of changes since.
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Snapshot {

@@ -16,7 +16,8 @@
 //! tables     the storage interface               stats      what was done so far
 //! group_by   rows grouped into buckets           cancel     cancellation, deadlines
 //! profiles   the question about profiles alone    period     hours, days, weeks, months
-//! breakdown  fields to group by, intervals
+//! breakdown  fields to group by, intervals         codes      codes of profiles by ordinal, for columns
+//! ordinal_cache   of codes, kept between joins
 //! ```
 //!
 //! * **It streams.** Nothing waits for the end of anything, blocks are small, and a user with a million events is many
@@ -35,6 +36,7 @@ mod breakdown;
 mod budget;
 mod cache;
 mod cancel;
+mod codes;
 mod estimate;
 mod exec;
 mod field;
@@ -43,6 +45,7 @@ mod fold;
 mod group_by;
 mod layout;
 mod measure;
+mod ordinal_cache;
 mod period;
 mod plan;
 mod prepare;
@@ -70,6 +73,7 @@ pub use query::Join;
 pub use rows::{Group, Row, Rows};
 pub use stats::JoinStats;
 
+pub(crate) use ordinal_cache::{CodeHistory, OrdinalCache, ReadStamp};
 #[cfg(test)]
 pub(crate) use scan::Tables;
 pub(crate) use scan::{

@@ -5,10 +5,11 @@ use std::sync::atomic::AtomicUsize;
 
 use parking_lot::Mutex;
 
+use super::codes::current_codes;
 use super::exec::{Execution, Partitioner, Tasks};
 use super::layout::JoinLayout;
 use super::plan::{Plan, Strategy};
-use super::probe::{BuildSide, read_codes, read_rows};
+use super::probe::{BuildSide, read_rows};
 use super::scan::{Days, EventPredicate, RunFilter};
 use super::tables::ProfileTables;
 use crate::error::Result;
@@ -58,8 +59,8 @@ pub(super) fn read_sealed(execution: &mut Execution, users: Option<&[String]>, m
             Some(_) => None,
             None => {
                 let (counters, interrupt) = (&execution.counters, &execution.interrupt);
-                match read_codes(&*tables, columns.ordinals()?, dim, share, counters, interrupt)? {
-                    Some(codes) => Some(Arc::new(codes)),
+                match current_codes(&*tables, columns, dim, share, (counters, interrupt))? {
+                    Some(codes) => Some(codes),
                     None => return Ok(false),
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::ordinals::{IdCache, SharedIds, ordinals_of};
+use super::ordinals::{IdCache, SharedIds, last_ids, ordinals_of};
 use super::scan::scan_rows;
 use super::segments::{Headers, damaged, has_segments, read_chunks};
 use crate::codec::{EventBytes, EventKey, ORDINALS, corrupt_event, unescape_bytes};
@@ -66,6 +66,10 @@ impl ColumnTable for LogColumns {
         Ok(Box::new(self.snapshot.scan(ORDINALS, Unbounded, Unbounded, ReadHint::FullScan)))
     }
 
+    fn ordinal_count(&self) -> Result<u32> {
+        last_ids(&self.snapshot).map(|(count, _)| count)
+    }
+
     fn ordinals_of(&self, ids: &[&[u8]]) -> Result<Vec<Option<u32>>> {
         ordinals_of(&self.snapshot, ids)
     }
@@ -80,8 +84,8 @@ impl ColumnTable for LogColumns {
 }
 
 impl OrdinalReader for IdCache {
-    fn write_id(&mut self, ordinal: u32, out: &mut Vec<u8>) -> Result<()> {
-        Self::write_id(self, ordinal, out)
+    fn find_id(&mut self, ordinal: u32, out: &mut Vec<u8>) -> Result<bool> {
+        Self::find_id(self, ordinal, out)
     }
 }
 

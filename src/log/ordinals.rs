@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 
 use crate::codec::{Malformed, ORDINAL_IDS, ORDINALS};
 use crate::error::{Error, Result};
-use crate::rocks::EngineSnapshot;
+use crate::rocks::{EngineSnapshot, ReadHint};
 use crate::segment::{OrdinalIds, ordinal_of_id};
 
 /// Ids that are kept in memory, in bytes: those of a million ordinals and more.
@@ -144,19 +144,31 @@ impl IdCache {
         Self { shared: Arc::clone(shared), current: None }
     }
 
-    /// Appends the id of an ordinal.
-    pub(super) fn write_id(&mut self, ordinal: u32, out: &mut Vec<u8>) -> Result<()> {
+    /// Appends the id of an ordinal, and says whether it has one.
+    pub(super) fn find_id(&mut self, ordinal: u32, out: &mut Vec<u8>) -> Result<bool> {
         let (key, at) = OrdinalIds::key_of(ordinal);
         let number = u32::from_be_bytes(key) as usize;
         if self.current.as_ref().is_none_or(|(known, _)| *known != number) {
             self.current = Some((number, self.shared.get(number, key)?));
         }
-        let id = self.current.as_ref().and_then(|(_, ids)| ids.get(at)).ok_or_else(|| {
-            Error::corrupt(format!("a column segment has an ordinal without an id ordinal={ordinal}"))
-        })?;
-        out.extend_from_slice(id);
-        Ok(())
+        let id = self.current.as_ref().and_then(|(_, ids)| ids.get(at));
+        id.into_iter().for_each(|id| out.extend_from_slice(id));
+        Ok(id.is_some())
     }
+}
+
+/// How many ordinals were given away, and the ids of the last of them and those before it under the same key.
+pub(super) fn last_ids(snapshot: &EngineSnapshot) -> Result<(u32, OrdinalIds)> {
+    use std::ops::Bound::Unbounded;
+
+    let mut stored = snapshot.scan(ORDINAL_IDS, Unbounded, Unbounded, ReadHint::ShortRange);
+    let damaged = |key: &[u8]| Error::corrupt(format!("the key of ids of ordinals cannot be read key={key:02x?}"));
+    let Some((key, _)) = stored.next_back()? else { return Ok((0, OrdinalIds::default())) };
+    let first = OrdinalIds::first_of(key).map_err(|_| damaged(key))?;
+    let key = <[u8; 4]>::try_from(key).map_err(|_| damaged(key))?;
+    let ids = read_ids(snapshot, key)?.unwrap_or_default();
+    let count = u32::try_from(ids.len()).ok().and_then(|len| first.checked_add(len));
+    Ok((count.ok_or_else(|| Error::limit("there are as many ordinals as there can be"))?, ids))
 }
 
 /// The ids under a key.

@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 
-use super::ordinals::{IdCache, OrdinalMap, read_ids};
+use super::ordinals::{IdCache, OrdinalMap, last_ids};
 use super::rewrite::{SegmentRewrite, append_block, push_sealed, put_header, remove_segment};
 use super::scan::scan_rows;
 use super::sealed::SealedScan;
@@ -279,23 +279,7 @@ struct NewOrdinals {
 
 impl NewOrdinals {
     fn load(snapshot: &EngineSnapshot) -> Result<Self> {
-        use std::ops::Bound::Unbounded;
-
-        let mut stored = snapshot.scan(ORDINAL_IDS, Unbounded, Unbounded, ReadHint::ShortRange);
-        let damaged = |key: &[u8]| Error::corrupt(format!("the key of ids of ordinals cannot be read key={key:02x?}"));
-        let Some((first, key)) = stored
-            .next_back()?
-            .map(|(key, _)| {
-                let first = OrdinalIds::first_of(key).map_err(|_| damaged(key))?;
-                Ok::<_, Error>((first, <[u8; 4]>::try_from(key).map_err(|_| damaged(key))?))
-            })
-            .transpose()?
-        else {
-            return Ok(Self { next: 0, tail: OrdinalIds::default(), is_dirty: false, last: None });
-        };
-        let tail = read_ids(snapshot, key)?.unwrap_or_default();
-        let next = u32::try_from(tail.len()).ok().and_then(|len| first.checked_add(len));
-        let next = next.ok_or_else(|| Error::limit("there are as many ordinals as there can be"))?;
+        let (next, tail) = last_ids(snapshot)?;
         Ok(Self { next, tail, is_dirty: false, last: None })
     }
 

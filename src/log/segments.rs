@@ -142,8 +142,8 @@ pub(super) fn block_rows(
     };
     // What went wrong with an id is not damage of the block.
     let mut failure = None;
-    let rows = BlockRows::rebuild(segment.day, block, chunk, only, |ordinal, out| match ids.write_id(ordinal, out) {
-        Ok(()) => true,
+    let rows = BlockRows::rebuild(segment.day, block, chunk, only, |ordinal, out| match ids.find_id(ordinal, out) {
+        Ok(found) => found,
         Err(error) => {
             failure.get_or_insert(error);
             false

@@ -54,6 +54,9 @@ pub(crate) enum Mode {
     },
 }
 
+/// How many were opened.
+static ENGINES: AtomicU64 = AtomicU64::new(0);
+
 /// An open store.
 pub(crate) struct Engine {
     db: Raw,
@@ -66,6 +69,8 @@ pub(crate) struct Engine {
     synced: WriteOptions,
     /// Also the lock that serialises creating and dropping families.
     names: Mutex<BTreeSet<String>>,
+    /// No other engine of the process has this number.
+    number: u64,
     /// How many families were dropped since the store was opened, and which drop was the last of each name.
     drops: AtomicU64,
     dropped: Mutex<BTreeMap<String, u64>>,
@@ -186,6 +191,7 @@ impl Engine {
             buffered: options::writes(false),
             synced: options::writes(true),
             names: Mutex::new(names.into_iter().filter(|name| name != DEFAULT_FAMILY).collect()),
+            number: ENGINES.fetch_add(1, Ordering::Relaxed),
             drops: AtomicU64::new(0),
             dropped: Mutex::default(),
             failure: Mutex::new(None),
@@ -262,6 +268,11 @@ impl Engine {
         names.remove(name);
         self.record_manifest();
         Ok(())
+    }
+
+    /// A number that no other engine of the process has.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     /// How many column families were dropped since the store was opened.

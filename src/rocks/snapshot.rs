@@ -59,6 +59,11 @@ impl EngineSnapshot {
         snapshot.map_or_else(|| self.engine().latest_sequence(), SnapshotWithThreadMode::sequence_number)
     }
 
+    /// How many families had been dropped before.
+    pub(crate) fn drops(&self) -> u64 {
+        self.0.borrow_dependent().drops
+    }
+
     /// Reads the value of a key in place, without a copy.
     pub(crate) fn read<R>(&self, family: &str, key: &[u8], with: impl FnOnce(Option<&[u8]>) -> R) -> Result<R> {
         let value = self.engine().read_at(&self.0.borrow_dependent().reads, family, key, with)?;

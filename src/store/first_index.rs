@@ -247,6 +247,11 @@ impl<'r> FirstEventWrites<'r> {
         self.0.len()
     }
 
+    /// The ids of all of them, each with its column family.
+    pub(super) fn ids(&self) -> impl Iterator<Item = (&'r Arc<str>, &'r [u8])> {
+        self.0.iter().map(|write| (write.family, write.id))
+    }
+
     /// The column families that have to exist.
     pub(super) fn families(&self) -> impl Iterator<Item = &'r Arc<str>> {
         self.0.iter().filter(|write| write.time.is_some()).map(|write| write.family)

@@ -175,7 +175,17 @@ impl Leader {
                 fresh.iter().try_for_each(|name| names::remember(&mut batch, family, name))?;
             }
         }
-        batch.commit(sync)?;
+        // Joins keep what they read of tables of a store with column segments.
+        let is_noted = engine.has_family(SEGMENTS);
+        if is_noted {
+            let profiles = group.keys.iter().map(|write| (write.family, write.key));
+            shared.changes.begin(engine.latest_sequence(), profiles.chain(first_events.ids()));
+        }
+        let committed = batch.commit(sync);
+        if is_noted {
+            shared.changes.end(engine.latest_sequence());
+        }
+        committed?;
         shared.counters.count(accepted, group.refused, group.keys.len() + keys + first_events.keys());
         for (family, fresh) in &group.fresh {
             let mut known = shared.names.write();

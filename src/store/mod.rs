@@ -12,6 +12,7 @@
 //! view          point reads          profile_scan  scan builder      scan          range scans
 //! families      column families of a kind                            check         verifies every row and operand
 //! segments      changes of column segments          committed     keys of events that are committed meanwhile
+//! changes       which profiles the last commits changed
 //! ```
 //!
 //! This room speaks to `rocks` in bytes and names of column families and to its callers in keys and profiles. It may
@@ -19,6 +20,7 @@
 //! `segment`.
 
 mod admission;
+mod changes;
 mod check;
 mod commit;
 mod committed;
@@ -50,5 +52,5 @@ pub(crate) use check::damage;
 pub(crate) use open::Store;
 pub(crate) use probe::{estimate_rows, has_table, lookup_rows, scan_rows};
 pub(crate) use request::Request;
-pub(crate) use shared::{Access, Options};
+pub(crate) use shared::{Access, Options, Shared};
 pub(crate) use view::ReadSource;

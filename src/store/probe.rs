@@ -9,7 +9,7 @@ use crate::join::{Each, JoinTable};
 use crate::rocks::{EngineScan, EngineSnapshot, ReadHint};
 
 /// The column family of a table.
-fn family(table: &JoinTable) -> Arc<str> {
+pub(super) fn family_of_table(table: &JoinTable) -> Arc<str> {
     match table {
         JoinTable::Profiles(kind) => codec::family_of(kind),
         JoinTable::FirstEvents(kind) => codec::first_family_of(kind),
@@ -19,7 +19,7 @@ fn family(table: &JoinTable) -> Arc<str> {
 /// Opens a scan over the rows whose ids lie in a range.
 pub(crate) fn scan_rows(snapshot: &EngineSnapshot, table: &JoinTable, from: &[u8], to: Option<&[u8]>) -> EngineScan {
     let to = to.map_or(Bound::Unbounded, Bound::Excluded);
-    snapshot.scan(&family(table), Bound::Included(from), to, ReadHint::LongRange)
+    snapshot.scan(&family_of_table(table), Bound::Included(from), to, ReadHint::LongRange)
 }
 
 /// Looks up the rows of these ids, in the order of the ids.
@@ -29,14 +29,14 @@ pub(crate) fn lookup_rows(
     ids: &[&[u8]],
     each: &mut Each<'_>,
 ) -> Result<()> {
-    snapshot.read_many(&family(table), ids, each)?.into_iter().collect()
+    snapshot.read_many(&family_of_table(table), ids, each)?.into_iter().collect()
 }
 
 pub(crate) fn has_table(snapshot: &EngineSnapshot, table: &JoinTable) -> bool {
-    snapshot.engine().has_family(&family(table))
+    snapshot.engine().has_family(&family_of_table(table))
 }
 
 /// Roughly how many rows a table has.
 pub(crate) fn estimate_rows(snapshot: &EngineSnapshot, table: &JoinTable) -> u64 {
-    snapshot.engine().keys_estimate(&family(table))
+    snapshot.engine().keys_estimate(&family_of_table(table))
 }

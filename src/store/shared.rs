@@ -7,17 +7,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
+use super::changes::ProfileChanges;
 use super::committed::CommittedKeys;
 use super::families::Families;
 use super::first_index::FirstEventCache;
 use super::names::{self, Names, Seen};
+use super::probe::family_of_table;
 use super::request::Durability;
 use super::stats::{TableStats, WriteCounters, WriteStats};
 use crate::codec::{EVENTS, GROUP_PREFIX, GroupKeys, SEGMENT_FAMILIES, SEGMENTS, family_of, first_kind_of, kind_of};
 use crate::error::{Error, ErrorKind, Result};
+use crate::join::{JoinTable, OrdinalCache};
 use crate::limits::{Limits, LimitsId};
 use crate::model::{Kind, Timestamp};
-use crate::rocks::{Engine, EngineSettings};
+use crate::rocks::{Engine, EngineSettings, EngineSnapshot};
 
 /// The most names that the property-name registry of a table holds, whatever the limits say.
 const NAMES_MAX: usize = 1 << 16;
@@ -34,6 +37,7 @@ pub(crate) struct Options {
     pub(crate) limits: Limits,
     pub(crate) durability: Durability,
     pub(crate) fold_after: u16,
+    pub(crate) ordinal_cache_bytes: usize,
     pub(crate) create: bool,
     pub(crate) engine: EngineSettings,
     pub(crate) clock: Clock,
@@ -61,6 +65,7 @@ impl fmt::Debug for Options {
             .field("limits", &self.limits)
             .field("durability", &self.durability)
             .field("fold_after", &self.fold_after)
+            .field("ordinal_cache_bytes", &self.ordinal_cache_bytes)
             .field("create", &self.create)
             .field("engine", &self.engine)
             .finish_non_exhaustive()
@@ -73,6 +78,7 @@ impl Default for Options {
             limits: Limits::default(),
             durability: Durability::default(),
             fold_after: 500,
+            ordinal_cache_bytes: 128 << 20,
             create: true,
             engine: EngineSettings::default(),
             clock: Arc::new(system_clock),
@@ -109,6 +115,9 @@ pub(crate) struct Shared {
     pub(super) drops: AtomicU64,
     pub(super) counters: WriteCounters,
     pub(super) committed_keys: CommittedKeys,
+    pub(super) changes: ProfileChanges,
+    /// What joins have read of tables, by ordinal.
+    pub(crate) ordinal_cache: OrdinalCache,
 }
 
 impl Shared {
@@ -126,6 +135,8 @@ impl Shared {
             drops: AtomicU64::new(0),
             counters: WriteCounters::default(),
             committed_keys: CommittedKeys::default(),
+            changes: ProfileChanges::default(),
+            ordinal_cache: OrdinalCache::new(options.ordinal_cache_bytes),
             limits_id: options.limits.id(),
             options,
         }
@@ -208,6 +219,17 @@ impl Shared {
                 Some(kind @ Kind::Group(_)) => self.group_keys.read().has_table(&family_of(&kind)),
                 Some(Kind::User) | None => true,
             }
+    }
+
+    /// The ids of a table whose rows may differ between a snapshot and a sequence number, before or after it, if that
+    /// is known: both of the same engine.
+    pub(crate) fn changes(
+        &self,
+        table: &JoinTable,
+        snapshot: &EngineSnapshot,
+        sequence: u64,
+    ) -> Option<Vec<Box<[u8]>>> {
+        self.changes.between(&family_of_table(table), sequence, snapshot.sequence())
     }
 
     /// The group keys that have tables.

@@ -34,6 +34,21 @@ impl Dictionary {
         self.len
     }
 
+    /// The code of a tuple, if it has one. `tuples` are those that the dictionary was made with.
+    pub(in crate::join) fn find(&self, tuple: &[u8], tuples: &Interner) -> Option<u32> {
+        match self.properties.as_slice() {
+            [] => (self.len > 0).then_some(0),
+            [only] => only.find(codec::tuple_values(tuple).next().unwrap_or_default()),
+            _ => tuples.find(tuple),
+        }
+    }
+
+    /// Memory in use, in bytes.
+    pub(in crate::join) fn memory(&self) -> usize {
+        let properties = self.properties.iter().map(|property| property.memory_with(0)).sum::<usize>();
+        properties + self.combinations.capacity() * size_of::<u32>()
+    }
+
     /// The codes of all combinations.
     pub(in crate::join) fn codes(&self) -> std::ops::Range<u32> {
         // They are codes of an interner, or one.
@@ -110,11 +125,33 @@ impl DictionaryBuilder {
         self.tuples.size_bytes() + self.properties.iter().map(Interner::size_bytes).sum::<usize>()
     }
 
+    /// One that goes on with the codes of a dictionary. `tuples` are those that it was made with.
+    pub(in crate::join) fn of(dictionary: &Dictionary, tuples: &Interner) -> Self {
+        Self {
+            tuples: tuples.copy(),
+            properties: dictionary.properties.iter().map(|property| property.copy()).collect(),
+            combinations: dictionary.combinations.clone(),
+            any: dictionary.len > 0,
+        }
+    }
+
+    /// As [`finish`](Self::finish), with the tuples, by code, where there is more than one property.
+    pub(in crate::join) fn finish_with_tuples(mut self) -> (Arc<Dictionary>, Arc<Interner>) {
+        let len = self.tuples.len();
+        let tuples = Arc::new(std::mem::take(&mut self.tuples));
+        (self.finish_of(len), tuples)
+    }
+
     pub(in crate::join) fn finish(self) -> Arc<Dictionary> {
+        let len = self.tuples.len();
+        self.finish_of(len)
+    }
+
+    fn finish_of(self, tuples: usize) -> Arc<Dictionary> {
         let len = match self.properties.as_slice() {
             [] => usize::from(self.any),
             [only] => only.len(),
-            _ => self.tuples.len(),
+            _ => tuples,
         };
         let properties = self.properties.into_iter().map(Arc::new).collect();
         Arc::new(Dictionary { properties, combinations: self.combinations, len })

@@ -48,6 +48,11 @@ impl Interner {
         interner
     }
 
+    /// A copy, whose memory is not reserved.
+    pub(in crate::join) fn copy(&self) -> Self {
+        Self { strings: self.strings.clone(), slots: self.slots.clone(), reservation: Reservation::default() }
+    }
+
     /// Memory in use, in bytes, also while a string of this length is added.
     pub(in crate::join) fn memory_with(&self, len: usize) -> usize {
         self.strings.memory_with(len).1 + self.slots.capacity() * size_of::<u64>()

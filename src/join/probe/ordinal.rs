@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::build_rows::project;
 use super::dictionary::{Dictionary, DictionaryBuilder, NO_ROW};
+use super::interner::Interner;
 use crate::error::Result;
 use crate::join::budget::grown;
 use crate::join::cancel::Interrupt;
@@ -17,6 +18,8 @@ use crate::segment::ordinal_of_id;
 #[derive(Clone, Debug)]
 pub(in crate::join) struct OrdinalCodes {
     pub(in crate::join) dictionary: Arc<Dictionary>,
+    /// The tuples that the dictionary was made with.
+    tuples: Arc<Interner>,
     codes: Codes,
 }
 
@@ -49,6 +52,14 @@ impl Codes {
         }
     }
 
+    fn memory(&self) -> usize {
+        match self {
+            Self::U8(codes) => codes.capacity(),
+            Self::U16(codes) => codes.capacity() * size_of::<u16>(),
+            Self::U32(codes) => codes.capacity() * size_of::<u32>(),
+        }
+    }
+
     /// Memory in use, in bytes, also while this code is set.
     fn memory_with(&self, ordinal: usize, code: u32) -> usize {
         let (len, capacity, width) = match self {
@@ -74,6 +85,11 @@ fn put<T: Copy + Default>(codes: &mut Vec<T>, ordinal: usize, code: T) {
 }
 
 impl OrdinalCodes {
+    /// Memory in use, in bytes.
+    pub(in crate::join) fn memory(&self) -> usize {
+        self.dictionary.memory() + self.tuples.memory_with(0) + self.codes.memory()
+    }
+
     /// The code of an ordinal, or [`NO_ROW`].
     #[inline]
     pub(in crate::join) fn get(&self, ordinal: u32) -> u32 {
@@ -127,5 +143,59 @@ pub(in crate::join) fn read_codes(
         }
     }
     counters.rows_read.add(read);
-    Ok(fits.then(|| OrdinalCodes { dictionary: dictionary.finish(), codes }))
+    Ok(fits.then(|| {
+        let (dictionary, tuples) = dictionary.finish_with_tuples();
+        OrdinalCodes { dictionary, tuples, codes }
+    }))
+}
+
+/// A copy of codes with those of some ordinals read again.
+pub(in crate::join) struct CodesPatch {
+    copy: OrdinalCodes,
+    /// Once there is a tuple that the dictionary has not.
+    dictionary: Option<DictionaryBuilder>,
+}
+
+impl CodesPatch {
+    pub(in crate::join) fn new(codes: &OrdinalCodes) -> Self {
+        Self { copy: codes.clone(), dictionary: None }
+    }
+
+    /// Reads the rows of these ids.
+    pub(in crate::join) fn read(
+        &mut self,
+        tables: &dyn ProfileTables,
+        dim: &Dim,
+        ordinals: &[u32],
+        ids: &[&[u8]],
+    ) -> Result<()> {
+        let mut tuple = Vec::new();
+        tables.lookup(&dim.table, ids, &mut |at, row| {
+            tuple.clear();
+            let id = ids.get(at).copied().unwrap_or_default();
+            let exists = row.map_or(Ok(false), |row| project(dim, id, row, &mut tuple))?;
+            let code = if exists { self.code(&tuple)?.saturating_add(1) } else { 0 };
+            if let Some(ordinal) = ordinals.get(at) {
+                self.copy.codes.set(*ordinal as usize, code);
+            }
+            Ok(())
+        })
+    }
+
+    fn code(&mut self, tuple: &[u8]) -> Result<u32> {
+        if let Some(dictionary) = &mut self.dictionary {
+            return dictionary.code(tuple);
+        }
+        let OrdinalCodes { dictionary, tuples, .. } = &self.copy;
+        match dictionary.find(tuple, tuples) {
+            Some(code) => Ok(code),
+            None => self.dictionary.insert(DictionaryBuilder::of(dictionary, tuples)).code(tuple),
+        }
+    }
+
+    pub(in crate::join) fn finish(self) -> OrdinalCodes {
+        let Some(builder) = self.dictionary else { return self.copy };
+        let (dictionary, tuples) = builder.finish_with_tuples();
+        OrdinalCodes { dictionary, tuples, ..self.copy }
+    }
 }

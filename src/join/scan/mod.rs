@@ -15,6 +15,7 @@ use super::block::Block;
 use super::estimate::Estimates;
 use super::filter::Filter;
 use super::layout::JoinLayout;
+use super::ordinal_cache::CodeHistory;
 use super::probe::RuntimeFilter;
 use super::tables::{ProfileTables, RowCursor};
 use crate::codec;
@@ -48,6 +49,11 @@ pub(crate) trait EventTable: Send + Sync {
     /// What a scan would yield, estimated, and the first and the last day that have events for it.
     fn estimate(&self, spec: &ScanSpec) -> Result<(Estimates, Days)>;
 
+    /// What other joins have read.
+    fn code_history(&self) -> Option<&dyn CodeHistory> {
+        None
+    }
+
     /// The events that are kept in columns, if there are any.
     fn columns(&self) -> Option<&dyn ColumnTable> {
         None
@@ -68,6 +74,9 @@ pub(crate) trait ColumnTable: Send + Sync {
     /// The ids of all users that have ordinals, ascending, each with its encoded ordinal.
     fn ordinals(&self) -> Result<Box<dyn RowCursor>>;
 
+    /// How many ordinals were given, those of ids that were erased included.
+    fn ordinal_count(&self) -> Result<u32>;
+
     /// The ordinals of ids, in their order, of those that have one.
     fn ordinals_of(&self, ids: &[&[u8]]) -> Result<Vec<Option<u32>>>;
 
@@ -80,8 +89,20 @@ pub(crate) trait ColumnTable: Send + Sync {
 
 /// Reads the ids of ordinals.
 pub(crate) trait OrdinalReader: Send {
-    /// Appends the id of an ordinal, which is text.
-    fn write_id(&mut self, ordinal: u32, out: &mut Vec<u8>) -> Result<()>;
+    /// Appends the id of an ordinal, which is text, and says whether it has one: it has none once it was erased.
+    fn find_id(&mut self, ordinal: u32, out: &mut Vec<u8>) -> Result<bool>;
+
+    /// Appends the id of an ordinal that has one.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) when it has none.
+    fn write_id(&mut self, ordinal: u32, out: &mut Vec<u8>) -> Result<()> {
+        if self.find_id(ordinal, out)? {
+            return Ok(());
+        }
+        Err(Error::corrupt(format!("a column segment has an ordinal without an id ordinal={ordinal}")))
+    }
 }
 
 /// Everything that a join reads, as of one snapshot.

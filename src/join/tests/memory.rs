@@ -255,6 +255,10 @@ impl ColumnTable for MemoryColumns {
         Ok(Box::new(MemoryCursor::new(Arc::clone(&self.ordinals), &[], None)))
     }
 
+    fn ordinal_count(&self) -> Result<u32> {
+        Ok(u32::try_from(self.ids.len()).unwrap())
+    }
+
     fn ordinals_of(&self, ids: &[&[u8]]) -> Result<Vec<Option<u32>>> {
         let find = |id: &&[u8]| self.ids.iter().position(|known| known == id);
         Ok(ids.iter().map(|id| find(id).map(|at| u32::try_from(at).unwrap())).collect())
@@ -272,8 +276,8 @@ impl ColumnTable for MemoryColumns {
 struct MemoryIds(Arc<Vec<Vec<u8>>>);
 
 impl OrdinalReader for MemoryIds {
-    fn write_id(&mut self, ordinal: u32, out: &mut Vec<u8>) -> Result<()> {
+    fn find_id(&mut self, ordinal: u32, out: &mut Vec<u8>) -> Result<bool> {
         out.extend_from_slice(&self.0[ordinal as usize]);
-        Ok(())
+        Ok(true)
     }
 }

@@ -1,0 +1,95 @@
+//! A cache of the codes by ordinal that joins have read, each with the state of the store that it was read from.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::probe::OrdinalCodes;
+use super::tables::JoinTable;
+
+/// The state of a store that something was read from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ReadStamp {
+    /// Which of the states of a process, where a store has several that have nothing in common.
+    pub(crate) engine: u64,
+    /// How many tables had been dropped.
+    pub(crate) drops: u64,
+    /// The sequence number of the last change.
+    pub(crate) sequence: u64,
+}
+
+/// What was read of a store before, and what changed since.
+pub(crate) trait CodeHistory: Send + Sync {
+    /// The codes that joins of the same store have read.
+    fn cache(&self) -> &OrdinalCache;
+
+    /// The state that is read.
+    fn stamp(&self) -> ReadStamp;
+
+    /// The ids whose rows may differ between this state and that of a sequence number, before or after it, if that is
+    /// known.
+    fn changes(&self, table: &JoinTable, sequence: u64) -> Option<Vec<Box<[u8]>>>;
+}
+
+/// What is projected of which table.
+pub(super) type Projection = (JoinTable, Vec<Box<str>>);
+
+/// Codes of several projections, up to a number of bytes: those that were used last.
+#[derive(Debug, Default)]
+pub(crate) struct OrdinalCache {
+    bytes_max: usize,
+    known: Mutex<KnownCodes>,
+}
+
+#[derive(Debug, Default)]
+struct KnownCodes {
+    codes: BTreeMap<Projection, CachedCodes>,
+    uses: u64,
+}
+
+/// Codes, and what they were read from.
+#[derive(Clone, Debug)]
+pub(super) struct CachedCodes {
+    pub(super) stamp: ReadStamp,
+    /// How many ordinals there were.
+    pub(super) ordinals: u32,
+    pub(super) codes: Arc<OrdinalCodes>,
+    last_use: u64,
+}
+
+impl OrdinalCache {
+    /// An empty one for at most this many bytes.
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self { bytes_max, known: Mutex::default() }
+    }
+
+    pub(super) fn get(&self, projection: &Projection) -> Option<CachedCodes> {
+        let mut known = self.known.lock();
+        known.uses += 1;
+        let uses = known.uses;
+        let cached = known.codes.get_mut(projection)?;
+        cached.last_use = uses;
+        Some(cached.clone())
+    }
+
+    /// Keeps codes unless later ones are known, and forgets others that were not used for longest.
+    pub(super) fn put(&self, projection: Projection, stamp: ReadStamp, ordinals: u32, codes: &Arc<OrdinalCodes>) {
+        let mut known = self.known.lock();
+        let later = known.codes.get(&projection).is_some_and(|other| {
+            other.stamp.engine == stamp.engine
+                && (other.stamp.drops, other.stamp.sequence) > (stamp.drops, stamp.sequence)
+        });
+        if later || codes.memory() > self.bytes_max {
+            return;
+        }
+        known.uses += 1;
+        let last_use = known.uses;
+        known.codes.insert(projection, CachedCodes { stamp, ordinals, codes: Arc::clone(codes), last_use });
+        while known.codes.values().map(|cached| cached.codes.memory()).sum::<usize>() > self.bytes_max {
+            let oldest = known.codes.iter().min_by_key(|(_, cached)| cached.last_use);
+            let Some(oldest) = oldest.map(|(projection, _)| projection.clone()) else { break };
+            known.codes.remove(&oldest);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Which profiles the last commits changed, in memory: what was read of a table is brought up to another snapshot by
+//! reading those again.
+//!
+//! Every commit is noted before it is written, with the sequence number before it, so that whoever sees a change finds
+//! it here. A profile that is noted in vain is read again in vain, and that is all.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+/// The keys that are kept, of all commits together, and their bytes.
+const KEYS_MAX: usize = 1 << 18;
+const BYTES_MAX: usize = 16 << 20;
+
+/// The changes of the last commits.
+#[derive(Default)]
+pub(crate) struct ProfileChanges(Mutex<ChangeLog>);
+
+#[derive(Default)]
+struct ChangeLog {
+    commits: VecDeque<CommitChanges>,
+    keys: usize,
+    bytes: usize,
+    /// What was changed after this sequence number is known.
+    known_after: u64,
+}
+
+/// What one commit changes.
+struct CommitChanges {
+    /// The sequence numbers before and after it; none while it is being written.
+    before: u64,
+    after: Option<u64>,
+    /// The column families and keys; none where they were too many.
+    keys: Option<Vec<(Arc<str>, Box<[u8]>)>>,
+}
+
+impl ProfileChanges {
+    /// Takes note of what is about to be committed. `before` is the sequence number of the last commit.
+    pub(super) fn begin<'k>(&self, before: u64, keys: impl Iterator<Item = (&'k Arc<str>, &'k [u8])>) {
+        let mut bytes = 0;
+        let keys: Vec<(Arc<str>, Box<[u8]>)> = keys
+            .map(|(family, key)| {
+                bytes += key.len();
+                (Arc::clone(family), key.into())
+            })
+            .take(KEYS_MAX + 1)
+            .collect();
+        let fits = keys.len() <= KEYS_MAX && bytes <= BYTES_MAX;
+        let mut log = self.0.lock();
+        let keys = fits.then_some(keys);
+        log.keys += keys.as_ref().map_or(0, Vec::len);
+        log.bytes += if fits { bytes } else { 0 };
+        log.commits.push_back(CommitChanges { before, after: None, keys });
+        log.truncate();
+    }
+
+    /// Takes note of the sequence number after the commit that was begun last.
+    pub(super) fn end(&self, after: u64) {
+        if let Some(commit) = self.0.lock().commits.back_mut() {
+            commit.after = Some(after);
+        }
+    }
+
+    /// The keys of a column family that may differ between two sequence numbers, in any order of the two; none if that
+    /// is not known any more.
+    pub(crate) fn between(&self, family: &str, one: u64, other: u64) -> Option<Vec<Box<[u8]>>> {
+        let (from, to) = (one.min(other), one.max(other));
+        let log = self.0.lock();
+        if from < log.known_after {
+            return None;
+        }
+        let overlaps = |commit: &&CommitChanges| commit.before < to && commit.after.is_none_or(|after| after > from);
+        let mut found = Vec::new();
+        for commit in log.commits.iter().filter(overlaps) {
+            let keys = commit.keys.as_ref()?.iter().filter(|(of, _)| **of == *family);
+            found.extend(keys.map(|(_, key)| key.clone()));
+        }
+        drop(log);
+        found.sort_unstable();
+        found.dedup();
+        Some(found)
+    }
+}
+
+impl ChangeLog {
+    /// Forgets the oldest commits until the rest is few enough.
+    fn truncate(&mut self) {
+        while (self.keys > KEYS_MAX || self.bytes > BYTES_MAX || self.commits.len() > KEYS_MAX)
+            && let Some(CommitChanges { after: Some(after), .. }) = self.commits.front()
+        {
+            self.known_after = *after;
+            if let Some(CommitChanges { keys: Some(keys), .. }) = self.commits.pop_front() {
+                self.keys -= keys.len();
+                self.bytes -= keys.iter().map(|(_, key)| key.len()).sum::<usize>();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn between(changes: &ProfileChanges, one: u64, other: u64) -> Option<Vec<String>> {
+        let keys = changes.between("users", one, other)?;
+        Some(keys.iter().map(|key| String::from_utf8(key.to_vec()).unwrap()).collect())
+    }
+
+    #[test]
+    fn what_lies_between_two_moments_is_found_in_both_directions() {
+        let (changes, users, other) = (ProfileChanges::default(), Arc::from("users"), Arc::from("group:a"));
+        let commit = |before: u64, keys: &[&str], after: Option<u64>| {
+            let keys = keys.iter().map(|key| (&users, key.as_bytes())).chain([(&other, &b"x"[..])]);
+            changes.begin(before, keys);
+            after.into_iter().for_each(|after| changes.end(after));
+        };
+        commit(10, &["a", "b"], Some(13));
+        commit(13, &["b", "c"], Some(15));
+        // Something else was committed in between.
+        commit(20, &["d"], None);
+        let texts = |keys: &[&str]| Some(keys.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(between(&changes, 0, 10), texts(&[]));
+        assert_eq!(between(&changes, 0, 13), texts(&["a", "b"]));
+        assert_eq!(between(&changes, 15, 12), texts(&["a", "b", "c"]));
+        assert_eq!(between(&changes, 15, 20), texts(&[]));
+        assert_eq!((between(&changes, 15, 21), between(&changes, 30, 13)), (texts(&["d"]), texts(&["b", "c", "d"])));
+        assert_eq!(between(&changes, 20, 20), texts(&[]));
+    }
+
+    #[test]
+    fn old_commits_are_forgotten_and_large_ones_are_not_known() {
+        let (changes, users) = (ProfileChanges::default(), Arc::from("users"));
+        let keys: Vec<[u8; 8]> = (0..KEYS_MAX as u64 + 1).map(u64::to_be_bytes).collect();
+        let commit = |before: u64, count: usize| {
+            changes.begin(before, keys.iter().take(count).map(|key| (&users, key.as_slice())));
+            changes.end(before + 1);
+        };
+        commit(1, KEYS_MAX);
+        assert_eq!(changes.between("users", 1, 2).map(|keys| keys.len()), Some(KEYS_MAX));
+        commit(2, 2);
+        assert_eq!((changes.between("users", 1, 3), changes.between("users", 2, 3).unwrap().len()), (None, 2));
+        commit(3, KEYS_MAX + 1);
+        assert_eq!((changes.between("users", 3, 4), changes.between("users", 2, 3).unwrap().len()), (None, 2));
+        commit(4, 1);
+        assert_eq!((changes.between("users", 4, 5).unwrap().len(), changes.between("users", 3, 5)), (1, None));
+    }
+}

@@ -83,6 +83,15 @@ impl Scope for CodeScope<'_> {
     }
 }
 
+/// The one value that an expression refers to.
+struct ValueScope<'v>(Option<&'v Value>);
+
+impl Scope for ValueScope<'_> {
+    fn value(&self, _: usize, _: &Reference) -> Result<Option<Cow<'_, Value>>> {
+        Ok(self.0.map(Cow::Borrowed))
+    }
+}
+
 impl Filter {
     /// Splits expressions. The layout must have been made for their fields. An inner join drops events before all but
     /// the predicates on events.
@@ -107,6 +116,42 @@ impl Filter {
             Conjunct { expr, columns, stage }
         };
         Self { conjuncts: exprs.iter().flat_map(Expr::conjuncts).map(conjunct).collect() }
+    }
+
+    /// The conjuncts on events alone, each with the column that it is on, if every one of them is on one column, and the
+    /// others are on users alone.
+    pub(super) fn by_columns(&self) -> Option<Vec<(usize, Column)>> {
+        let mut events = Vec::new();
+        for (at, conjunct) in self.conjuncts.iter().enumerate() {
+            match (conjunct.stage, conjunct.columns.as_slice()) {
+                (Stage::User(_), _) => {}
+                (Stage::Event, [first, rest @ ..]) if rest.iter().all(|column| column == first) => {
+                    events.push((at, *first));
+                }
+                _ => return None,
+            }
+        }
+        Some(events)
+    }
+
+    /// Whether a conjunct may fail.
+    pub(super) fn may_fail(&self, conjunct: usize) -> bool {
+        self.conjuncts.get(conjunct).is_some_and(|conjunct| conjunct.expr.may_fail())
+    }
+
+    /// Whether a conjunct that is on one column of the event is true of a value of it.
+    pub(super) fn keeps_value(&self, conjunct: usize, value: Option<&Value>) -> Result<bool> {
+        self.conjuncts.get(conjunct).map_or(Ok(true), |conjunct| conjunct.expr.is_true(&ValueScope(value)))
+    }
+
+    /// Whether all conjuncts on users are true of a dictionary code.
+    pub(super) fn keeps_code(&self, dictionary: &Dictionary, code: u32) -> Result<bool> {
+        for conjunct in self.conjuncts.iter().filter(|conjunct| matches!(conjunct.stage, Stage::User(_))) {
+            if !conjunct.expr.is_true(&CodeScope { dictionary, code, columns: &conjunct.columns })? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     pub(super) fn verdicts(&self) -> Verdicts {

@@ -136,6 +136,18 @@ impl Total {
         }
     }
 
+    /// Adds the sum of some numbers: an integer times two to the power of an exponent, which is at most 0.
+    fn add_sum(&mut self, sum: i128, exponent: i16, has_floats: bool, count: u64) {
+        self.count += count;
+        match Number::from_scaled(sum, exponent, has_floats) {
+            number if has_floats => self.add_exactly(number),
+            number => match number.as_i128().and_then(|more| self.small.checked_add(more)) {
+                Some(small) => self.small = small,
+                None => self.add_exactly(number),
+            },
+        }
+    }
+
     fn merge(&mut self, other: &Self) {
         let count = self.count + other.count;
         self.add_exactly(other.sum());
@@ -199,6 +211,14 @@ impl Accumulator {
                     });
                 }
             }
+        }
+    }
+
+    /// Takes some numbers of which only the sum is known: an integer times two to the power of an exponent, which is at
+    /// most 0, whether there are floats among them, and their count.
+    pub(super) fn take_sum(&mut self, sum: i128, exponent: i16, has_floats: bool, count: u64) {
+        if let Self::Sum(total) | Self::Avg(total) = self {
+            total.add_sum(sum, exponent, has_floats, count);
         }
     }
 

@@ -113,8 +113,21 @@ impl Number {
         canonical.then(|| Self::small(mantissa, exponent, float))
     }
 
+    /// `mantissa` times two to the power of `exponent`, which is at least -1074.
+    pub(crate) fn from_scaled(mantissa: i128, exponent: i16, float: bool) -> Self {
+        Self::normal_small(mantissa, exponent, float)
+    }
+
     pub(crate) fn from_unsigned(value: u128) -> Self {
         Self::normal_big(BigInt::from(value), 0, false)
+    }
+
+    /// The mantissa and the exponent, of a number whose mantissa has no more than 127 bits.
+    pub(crate) fn small_parts(&self) -> Option<(i128, i16)> {
+        match self.parts() {
+            (Mantissa::Small(mantissa), exponent) => Some((mantissa, exponent)),
+            (Mantissa::Big(_), _) => None,
+        }
     }
 
     pub(crate) fn parts(&self) -> (Mantissa<'_>, i16) {

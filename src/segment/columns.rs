@@ -3,6 +3,7 @@
 use self_cell::self_cell;
 
 use super::column::Values;
+use super::number::Numbers;
 use super::rows::{decode_time, next_entry};
 use crate::codec::{Read, Reader, ValueBytes, check_text};
 
@@ -52,6 +53,14 @@ impl BlockColumn {
     pub(crate) fn dictionary(&self) -> Option<(&[&[u8]], &[u32])> {
         match self.chunk.borrow_dependent() {
             Values::Dictionary { entries, codes } if self.rare.is_none() => Some((entries, codes)),
+            _ => None,
+        }
+    }
+
+    /// Its numbers, if it is a column of numbers.
+    pub(crate) fn numbers(&self) -> Option<&Numbers<'_>> {
+        match self.chunk.borrow_dependent() {
+            Values::Numbers(numbers) if self.rare.is_none() => Some(numbers),
             _ => None,
         }
     }

@@ -43,6 +43,7 @@ pub(crate) use columns::{BlockColumn, BlockTimes};
 pub(crate) use edit::{RowDeletion, SealedRows, SegmentEdit};
 pub(crate) use header::{BlockSummary, SealedBlock, SegmentHeader};
 pub(crate) use key::{BLOCK_EVENTS_MAX, ColumnId, SegmentKey, chunk_key};
+pub(crate) use number::{Numbers, power};
 pub(crate) use ordinals::{OrdinalIds, encode_ordinal, ordinal_of_id};
 pub(crate) use rows::{BlockDamage, BlockRows, MISSING};
 pub(crate) use runs::UserRuns;

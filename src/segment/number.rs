@@ -63,7 +63,7 @@ impl Plain {
     }
 }
 
-fn power(exponent: u8) -> f64 {
+pub(crate) fn power(exponent: u8) -> f64 {
     10_f64.powi(i32::from(exponent))
 }
 
@@ -89,9 +89,10 @@ fn put_float(out: &mut Vec<u8>, float: f64) {
 
 /// A decoded column.
 #[derive(Debug)]
-pub(super) struct Numbers<'c> {
+pub(crate) struct Numbers<'c> {
     exponent: u8,
     base: i64,
+    spread: u32,
     present: Option<&'c [u8]>,
     floats: Floats<'c>,
     deltas: Vec<u32>,
@@ -201,14 +202,29 @@ impl<'c> Numbers<'c> {
         if deltas.iter().any(|delta| *delta > spread) || base.checked_add(i64::from(spread)).is_none() {
             return Err(Malformed("a number out of range"));
         }
-        Ok(Self { exponent, base, present, floats, deltas })
+        Ok(Self { exponent, base, spread, present, floats, deltas })
     }
 
-    /// Appends the value of an event, or nothing.
+    /// The power of ten that integers of this column are divided by.
+    pub(crate) fn exponent(&self) -> u8 {
+        self.exponent
+    }
+
+    /// The least and the greatest integer.
+    pub(crate) fn bounds(&self) -> (i64, i64) {
+        (self.base, self.base.wrapping_add(i64::from(self.spread)))
+    }
+
+    /// Whether there are floats.
+    pub(crate) fn has_floats(&self) -> bool {
+        !matches!(self.floats, Floats::None)
+    }
+
+    /// The integer of an event, which is to be divided, and whether the value is a float; none where it has no value.
     #[inline]
-    pub(super) fn write(&self, at: usize, out: &mut Vec<u8>) {
+    pub(crate) fn get(&self, at: usize) -> Option<(i64, bool)> {
         if self.present.is_some_and(|present| !bit(present, at)) {
-            return;
+            return None;
         }
         let d = self.base.wrapping_add(i64::from(self.deltas.get(at).copied().unwrap_or_default()));
         let is_float = match self.floats {
@@ -216,6 +232,13 @@ impl<'c> Numbers<'c> {
             Floats::All => true,
             Floats::Some(bits) => bit(bits, at),
         };
+        Some((d, is_float))
+    }
+
+    /// Appends the value of an event, or nothing.
+    #[inline]
+    pub(super) fn write(&self, at: usize, out: &mut Vec<u8>) {
+        let Some((d, is_float)) = self.get(at) else { return };
         if is_float {
             put_float(out, d as f64 / power(self.exponent));
         } else {

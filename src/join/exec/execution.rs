@@ -16,6 +16,7 @@ use crate::join::probe::{
 use crate::join::scan::{EventPredicate, ProfileRows, RunFilter, ScanSpec, Tables, UserRange};
 use crate::join::stats::Counters;
 use crate::join::tables::JoinTable;
+use crate::segment::SealedBlock;
 
 /// Everything that workers share.
 pub(in crate::join) struct Execution {
@@ -75,6 +76,28 @@ impl Execution {
         ScanSpec { days, predicate, layout, users: UserRange { from, to, filter: self.users.clone() }, rows_only }
     }
 
+    /// Whether only some users were requested by id.
+    pub(in crate::join) fn has_requested_users(&self) -> bool {
+        self.users.is_some()
+    }
+
+    /// Takes the next block of columns, unless there is none left or the join has to end.
+    pub(in crate::join) fn next_block(&self) -> Result<Option<(usize, &SealedBlock)>> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        self.interrupt.check()?;
+        let next = self.sealed.take();
+        self.counters.tasks.add(u64::from(next.is_some()));
+        Ok(next)
+    }
+
+    /// Opens the scan of a block of columns.
+    pub(super) fn open_block(&self, number: usize, block: &SealedBlock) -> Result<OpenTask> {
+        let scan = self.sealed.scan(&self.tables, self.scan_spec((None, None), Vec::new(), None), block)?;
+        Ok(OpenTask { number, scan: Box::new(scan) })
+    }
+
     pub(super) fn prober(&self, dim: usize) -> Prober {
         let strategy = self.plan.tables.get(dim).map(|table| table.strategy);
         match (strategy, self.builds.get(dim)) {
@@ -86,10 +109,8 @@ impl Execution {
 
     /// Takes the next task, and makes the probers ready for it.
     pub(super) fn next_task(&self, probers: &mut [Prober]) -> Result<Option<OpenTask>> {
-        if let Some((number, block)) = self.sealed.take() {
-            self.counters.tasks.add(1);
-            let scan = self.sealed.scan(&self.tables, self.scan_spec((None, None), Vec::new(), None), block)?;
-            return Ok(Some(OpenTask { number, scan: Box::new(scan) }));
+        if let Some((number, block)) = self.next_block()? {
+            return self.open_block(number, block).map(Some);
         }
         let task = match &self.tasks {
             Tasks::Days { ranges, next } => {

@@ -10,6 +10,7 @@ use crate::join::block::Block;
 use crate::join::filter::Verdicts;
 use crate::join::layout::Via;
 use crate::join::probe::Prober;
+use crate::segment::SealedBlock;
 
 /// Turns tasks into blocks.
 pub(in crate::join) struct Worker {
@@ -49,6 +50,24 @@ impl Worker {
     /// The task of the last block, or failure.
     pub(in crate::join) fn task(&self) -> Task {
         Task { number: self.number, has_ended: self.task.is_none() && self.pending.is_empty() }
+    }
+
+    /// Takes a block of columns as its task.
+    pub(in crate::join) fn begin_block(&mut self, number: usize, block: &SealedBlock) -> Result<()> {
+        self.task = Some(self.execution.open_block(number, block)?);
+        Ok(())
+    }
+
+    /// Works until the task that was begun ends. What the function gives back is filled again.
+    pub(in crate::join) fn finish_block(&mut self, mut each: impl FnMut(Block) -> Result<Block>) -> Result<()> {
+        let mut block = Block::new(&self.execution.layout);
+        while self.task.is_some() || !self.pending.is_empty() {
+            if !self.next(&mut block)? {
+                break;
+            }
+            block = each(block)?;
+        }
+        Ok(())
     }
 
     /// Works until there is nothing more to do. Every block is handed to a function, and what that gives back is filled

@@ -25,7 +25,7 @@ pub(in crate::join) struct OrdinalCodes {
 
 /// The code plus one, 0 where there is no row, in as few bytes as the greatest takes.
 #[derive(Clone, Debug)]
-enum Codes {
+pub(in crate::join) enum Codes {
     U8(Vec<u8>),
     U16(Vec<u16>),
     U32(Vec<u32>),
@@ -85,6 +85,11 @@ fn put<T: Copy + Default>(codes: &mut Vec<T>, ordinal: usize, code: T) {
 }
 
 impl OrdinalCodes {
+    /// The codes plus one, 0 where there is no row.
+    pub(in crate::join) fn codes(&self) -> &Codes {
+        &self.codes
+    }
+
     /// Memory in use, in bytes.
     pub(in crate::join) fn memory(&self) -> usize {
         self.dictionary.memory() + self.tuples.memory_with(0) + self.codes.memory()

@@ -29,7 +29,7 @@ mod own;
 mod profile;
 mod row;
 
-pub(super) use column::{ColumnScan, RunFilter};
+pub(super) use column::{ChunkReader, ColumnScan, RunFilter};
 pub(crate) use estimate::{EventRows, estimate};
 pub(super) use own::OwnEvents;
 pub(super) use profile::ProfileRows;
@@ -178,12 +178,12 @@ impl EventPredicate {
     }
 
     #[inline]
-    fn has_time(&self, time: Timestamp) -> bool {
+    pub(super) fn has_time(&self, time: Timestamp) -> bool {
         self.from.is_none_or(|from| time >= from) && self.to.is_none_or(|to| time < to)
     }
 
     #[inline]
-    fn has_name(&self, name: &[u8]) -> bool {
+    pub(super) fn has_name(&self, name: &[u8]) -> bool {
         self.names.as_ref().is_none_or(|names| names.iter().any(|known| **known == *name))
     }
 

@@ -1,6 +1,7 @@
 //! Joins without a store.
 
 mod bounds;
+mod columns;
 mod limits_of_reading;
 mod memory;
 mod nested_loop;

@@ -1,4 +1,4 @@
-//! Hash aggregation: rows are grouped into buckets by the codes of their group keys, and measured.
+//! The hash table of one worker: rows are grouped into buckets by the codes of their group keys, and measured.
 //!
 //! Each distinct value has a *code*, each distinct combination of codes is the *group key* of a bucket. The group keys
 //! of a dictionary code of a joined table are computed once per code, not once per event. Every worker has a hash table
@@ -8,28 +8,28 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::answer::{Answer, Bucket};
-use super::block::{Block, ColumnValue, decoded};
-use super::breakdown::Breakdown;
-use super::budget::{Budget, Reservation, grown};
-use super::cache::{CodeCache, LossyCache};
-use super::exec::{Execution, Tasks, Worker, in_parallel};
-use super::layout::Column;
-use super::measure::{Accumulator, Measure};
-use super::probe::{Dictionary, Interner, NO_ROW};
 use crate::codec::{self, ValueBytes, ValueKind};
 use crate::error::{Error, Result};
+use crate::join::answer::{Answer, Bucket};
+use crate::join::block::{Block, ColumnValue, decoded};
+use crate::join::breakdown::Breakdown;
+use crate::join::budget::{Budget, Reservation, grown};
+use crate::join::cache::{CodeCache, LossyCache};
+use crate::join::exec::{Execution, Tasks, Worker, in_parallel};
+use crate::join::layout::Column;
+use crate::join::measure::{Accumulator, Measure};
+use crate::join::probe::{Dictionary, Interner, NO_ROW};
 use crate::model::Value;
 
 /// What to compute: buckets by some fields, with measures. Without a measure events are counted.
 #[derive(Clone, Debug)]
-pub(super) struct Aggregation {
-    pub(super) by: Vec<Breakdown>,
-    pub(super) measures: Vec<Measure>,
-    pub(super) top: Option<usize>,
-    pub(super) buckets_max: usize,
+pub(in crate::join) struct Aggregation {
+    pub(in crate::join) by: Vec<Breakdown>,
+    pub(in crate::join) measures: Vec<Measure>,
+    pub(in crate::join) top: Option<usize>,
+    pub(in crate::join) buckets_max: usize,
     /// For the hash tables of all workers.
-    pub(super) memory_bytes: usize,
+    pub(in crate::join) memory_bytes: usize,
 }
 
 /// The code of no value: not set.
@@ -39,49 +39,51 @@ const NOT_SET: u32 = 0;
 const TOP_SLACK: usize = 1_024;
 
 /// Fields that are evaluated together: those of one joined table, or one field of the event.
-struct KeySource {
+pub(super) struct KeySource {
     /// The table, if it is one.
-    dim: Option<usize>,
+    pub(super) dim: Option<usize>,
     /// For each field: its column, and its position in the group key.
-    fields: Vec<(Column, usize)>,
+    pub(super) fields: Vec<(Column, usize)>,
     /// For dictionary codes of the table: their partial group keys, or their buckets.
-    cache: CodeCache<Box<[u32]>>,
+    pub(super) cache: CodeCache<Box<[u32]>>,
     /// The memory of the lists in the cache, in bytes.
     cached: usize,
     /// For values of the event: their codes.
-    recent: LossyCache,
+    pub(super) recent: LossyCache,
 }
 
 /// The hash table of one worker.
-struct Aggregator<'a> {
-    aggregation: &'a Aggregation,
-    measures: Vec<(Measure, Column)>,
-    sources: Vec<KeySource>,
+pub(super) struct Aggregator<'a> {
+    pub(super) aggregation: &'a Aggregation,
+    pub(super) measures: Vec<(Measure, Column)>,
+    pub(super) sources: Vec<KeySource>,
     /// Distinct values. The first code is [`NOT_SET`].
     values: Interner,
     /// Distinct group keys: the codes of their values.
-    keys: Interner,
+    pub(super) keys: Interner,
     /// The measures of each bucket, bucket by bucket.
-    accumulators: Vec<Accumulator>,
+    pub(super) accumulators: Vec<Accumulator>,
     /// Distinct sets of users: their ids, and pairs of bucket and user.
     users: Interner,
     bucket_users: Interner,
     counts_users: bool,
+    /// Whether users of columns are known by ordinal. There are no others then.
+    pub(super) users_by_ordinal: bool,
     /// Whether no user is in two tasks, so that distinct sets need not outlive a task.
     users_end_with_task: bool,
-    budget: Arc<Budget>,
+    pub(super) budget: Arc<Budget>,
     /// For accumulators, what they hold, and caches. Interners have their own.
     reservation: Reservation,
     /// What accumulators hold besides themselves, in bytes.
-    held: usize,
+    pub(super) held: usize,
     /// How much of that is reserved.
-    reserved_held: usize,
+    pub(super) reserved_held: usize,
     /// The memory of all caches, in bytes.
     cached: usize,
 }
 
 impl<'a> Aggregator<'a> {
-    fn new(execution: &Execution, aggregation: &'a Aggregation, budget: &Arc<Budget>) -> Result<Self> {
+    pub(super) fn new(execution: &Execution, aggregation: &'a Aggregation, budget: &Arc<Budget>) -> Result<Self> {
         let layout = &execution.layout;
         let mut sources: Vec<KeySource> = Vec::new();
         for (position, breakdown) in aggregation.by.iter().enumerate() {
@@ -116,6 +118,7 @@ impl<'a> Aggregator<'a> {
             accumulators: Vec::new(),
             users: interner(),
             bucket_users: interner(),
+            users_by_ordinal: false,
             users_end_with_task: matches!(execution.tasks, Tasks::Partitions(_)) && execution.sealed.blocks.is_empty(),
             budget: Arc::clone(budget),
             reservation: budget.reservation(),
@@ -126,7 +129,7 @@ impl<'a> Aggregator<'a> {
     }
 
     /// Adds the rows of a block.
-    fn add(&mut self, block: &Block) -> Result<()> {
+    pub(super) fn add(&mut self, block: &Block) -> Result<()> {
         let mut sources = std::mem::take(&mut self.sources);
         let mut entered = false;
         for source in &mut sources {
@@ -226,7 +229,7 @@ impl<'a> Aggregator<'a> {
         Ok(())
     }
 
-    fn remember(&mut self, source: &mut KeySource, code: u32, list: Box<[u32]>) -> Result<()> {
+    pub(super) fn remember(&mut self, source: &mut KeySource, code: u32, list: Box<[u32]>) -> Result<()> {
         source.cached += size_of_val(&*list);
         self.cached += size_of_val(&*list);
         source.cache.insert(code, list);
@@ -234,7 +237,7 @@ impl<'a> Aggregator<'a> {
     }
 
     /// The codes of a column of the event itself.
-    fn codes_of_column(
+    pub(super) fn codes_of_column(
         &mut self,
         cell: ColumnValue<'_>,
         position: usize,
@@ -279,7 +282,12 @@ impl<'a> Aggregator<'a> {
     }
 
     /// The partial group keys of one dictionary code: every combination of the values of its fields.
-    fn keys_of_code(&mut self, dictionary: &Dictionary, code: u32, fields: &[(Column, usize)]) -> Result<Vec<u32>> {
+    pub(super) fn keys_of_code(
+        &mut self,
+        dictionary: &Dictionary,
+        code: u32,
+        fields: &[(Column, usize)],
+    ) -> Result<Vec<u32>> {
         let mut all: Vec<u32> = Vec::new();
         let mut both = self.budget.reservation();
         for (number, (column, position)) in fields.iter().enumerate() {
@@ -303,7 +311,7 @@ impl<'a> Aggregator<'a> {
     }
 
     /// The number of combinations of lists of these lengths, within the bound of buckets.
-    fn combinations(&self, counts: impl IntoIterator<Item = usize>) -> Result<usize> {
+    pub(super) fn combinations(&self, counts: impl IntoIterator<Item = usize>) -> Result<usize> {
         let product = counts.into_iter().try_fold(1_usize, usize::checked_mul);
         product.filter(|product| *product <= self.aggregation.buckets_max).ok_or_else(|| self.too_many_buckets())
     }
@@ -360,7 +368,7 @@ impl<'a> Aggregator<'a> {
     }
 
     /// The bucket of a group key.
-    fn bucket(&mut self, codes: &[u32]) -> Result<u32> {
+    pub(super) fn bucket(&mut self, codes: &[u32]) -> Result<u32> {
         let mut key = [0_u8; 4 * 8];
         let wide: Vec<u8>;
         let key = match key.get_mut(..codes.len() * 4) {
@@ -416,8 +424,22 @@ impl<'a> Aggregator<'a> {
         if id.is_empty() {
             return Ok(false);
         }
+        if let Some(ordinal) = block.ordinals().get(block.run(event)).filter(|_| self.users_by_ordinal) {
+            return self.add_ordinal(bucket, *ordinal);
+        }
         let user = self.users.intern(id)?;
         self.add_user_code(bucket, user)
+    }
+
+    /// Adds a user who is known by ordinal.
+    pub(super) fn add_ordinal(&mut self, bucket: u32, ordinal: u32) -> Result<bool> {
+        let user = self.users.intern(&ordinal.to_be_bytes())?;
+        self.add_user_code(bucket, user)
+    }
+
+    /// Whether there are users in distinct sets.
+    pub(super) fn has_users(&self) -> bool {
+        self.bucket_users.len() > 0
     }
 
     fn add_user_code(&mut self, bucket: u32, user: u32) -> Result<bool> {
@@ -430,7 +452,7 @@ impl<'a> Aggregator<'a> {
         Ok(self.bucket_users.len() > before)
     }
 
-    fn end_task(&mut self) {
+    pub(super) fn end_task(&mut self) {
         if self.users_end_with_task && self.counts_users {
             self.users.clear();
             self.bucket_users.clear();
@@ -438,14 +460,14 @@ impl<'a> Aggregator<'a> {
     }
 
     /// Reserves what accumulators and caches take, and some bytes for what they will.
-    fn reserve(&mut self, more: usize) -> Result<()> {
+    pub(super) fn reserve(&mut self, more: usize) -> Result<()> {
         let accumulators = self.accumulators.capacity() * size_of::<Accumulator>();
         self.reserved_held = self.held;
         self.reservation.resize((accumulators + self.held + self.cached).saturating_add(more))
     }
 
     /// Merges the hash table of another worker into this one.
-    fn merge(&mut self, other: &Self) -> Result<()> {
+    pub(super) fn merge(&mut self, other: &Self) -> Result<()> {
         let width = self.aggregation.by.len();
         let mut numbers = self.budget.reservation();
         numbers.resize(other.keys.len() * size_of::<u32>())?;
@@ -496,7 +518,7 @@ impl<'a> Aggregator<'a> {
         Ok(())
     }
 
-    fn answer(mut self) -> Result<Answer> {
+    pub(super) fn answer(mut self) -> Result<Answer> {
         // They are counted by now.
         (self.users, self.bucket_users) = (Interner::default(), Interner::default());
         let Aggregation { by, top, .. } = self.aggregation;
@@ -566,7 +588,7 @@ fn codes_of_key(key: &[u8]) -> impl Iterator<Item = u32> {
 
 /// Puts a combination of one entry of each list into a group key. Combinations are numbered as digits of a number are.
 #[inline]
-fn put_combination(mut number: usize, sources: &[KeySource], lists: &[Vec<u32>], key: &mut [u32]) {
+pub(super) fn put_combination(mut number: usize, sources: &[KeySource], lists: &[Vec<u32>], key: &mut [u32]) {
     for (source, list) in sources.iter().zip(lists) {
         let width = source.fields.len();
         let mut at = 0;
@@ -580,34 +602,4 @@ fn put_combination(mut number: usize, sources: &[KeySource], lists: &[Vec<u32>],
             key.get_mut(*position).into_iter().for_each(|to| *to = *code);
         }
     }
-}
-
-/// Runs a join into buckets.
-pub(super) fn aggregate(execution: &Arc<Execution>, aggregation: &Aggregation) -> Result<Answer> {
-    let budget = Budget::new(aggregation.memory_bytes);
-    let work = |mut worker: Worker| -> Result<Aggregator<'_>> {
-        let mut aggregator = Aggregator::new(execution, aggregation, &budget)?;
-        worker.run(|block, task| {
-            aggregator.add(&block)?;
-            if task.has_ended {
-                aggregator.end_task();
-            }
-            Ok(Some(block))
-        })?;
-        Ok(aggregator)
-    };
-    let mut parts = in_parallel(execution, work)?;
-    let mut all = match parts.pop() {
-        Some(last) => last,
-        None => Aggregator::new(execution, aggregation, &budget)?,
-    };
-    for part in parts {
-        execution.interrupt.check()?;
-        all.merge(&part)?;
-    }
-    // Without a field to group by there is one bucket, even without an event.
-    if aggregation.by.is_empty() && all.keys.len() == 0 {
-        all.bucket(&[])?;
-    }
-    all.answer()
 }

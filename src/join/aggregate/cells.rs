@@ -1,0 +1,97 @@
+//! What was counted by columns, into the hash table of a worker.
+
+use std::sync::Arc;
+
+use super::aggregator::{Aggregator, put_combination};
+use super::columns::{CellSink, CellTotals, ColumnQuery};
+use crate::error::Result;
+use crate::join::block::ColumnValue;
+use crate::join::exec::Execution;
+use crate::join::measure::Measure;
+use crate::join::probe::Dictionary;
+
+/// The hash table, with the dictionary of the codes that cells have.
+pub(super) struct CellTable<'t, 'a> {
+    pub(super) aggregator: &'t mut Aggregator<'a>,
+    pub(super) dictionary: Option<&'t Arc<Dictionary>>,
+}
+
+impl CellSink for CellTable<'_, '_> {
+    fn add_cell(&mut self, code: u32, keys: &[ColumnValue<'_>], totals: &CellTotals) -> Result<()> {
+        let aggregator = &mut *self.aggregator;
+        let mut sources = std::mem::take(&mut aggregator.sources);
+        let mut lists: Vec<Vec<u32>> = Vec::with_capacity(sources.len());
+        let mut keys = keys.iter();
+        let mut gathered = Ok(());
+        for source in &mut sources {
+            let mut list = Vec::new();
+            let done = match (source.dim, self.dictionary) {
+                (Some(_), Some(dictionary)) => {
+                    aggregator.keys_of_code(dictionary, code, &source.fields).map(|keys| list.extend(keys))
+                }
+                (Some(_), None) => Ok(()),
+                (None, _) => {
+                    let position = source.fields.first().map_or(0, |(_, position)| *position);
+                    let value = keys.next().copied().unwrap_or(ColumnValue::NotSet);
+                    aggregator.codes_of_column(value, position, &mut source.recent, &mut list)
+                }
+            };
+            if gathered.is_ok() {
+                gathered = done;
+            }
+            lists.push(list);
+        }
+        let added = gathered.and_then(|()| {
+            let mut key = vec![0; aggregator.aggregation.by.len()];
+            let lengths = sources.iter().zip(&lists).map(|(source, list)| list.len() / source.fields.len().max(1));
+            for number in 0..aggregator.combinations(lengths)? {
+                put_combination(number, &sources, &lists, &mut key);
+                let bucket = aggregator.bucket(&key)?;
+                aggregator.add_totals(bucket, totals)?;
+            }
+            Ok(())
+        });
+        aggregator.sources = sources;
+        added
+    }
+}
+
+impl ColumnQuery {
+    /// The hash table of a worker, for the cells of this query.
+    pub(super) fn table<'t, 'a>(&'t self, aggregator: &'t mut Aggregator<'a>) -> CellTable<'t, 'a> {
+        CellTable { aggregator, dictionary: self.dictionary() }
+    }
+}
+
+impl Aggregator<'_> {
+    /// The query, if it can be answered by columns.
+    pub(super) fn column_query(&self, execution: &Execution) -> Result<Option<ColumnQuery>> {
+        // In the order in which keys are looked for.
+        let by = self.sources.iter().flat_map(|source| &source.fields).map(|(column, _)| *column);
+        ColumnQuery::new(execution, by, &self.measures)
+    }
+
+    /// Adds what was counted to a bucket.
+    fn add_totals(&mut self, bucket: u32, totals: &CellTotals) -> Result<()> {
+        let first = bucket as usize * self.measures.len();
+        let users = match totals.ordinal {
+            Some(ordinal) => u64::from(self.add_ordinal(bucket, ordinal)?),
+            None => totals.users,
+        };
+        let mut sums = totals.sums.iter();
+        for (at, (measure, _)) in self.measures.iter().enumerate() {
+            let Some(accumulator) = self.accumulators.get_mut(first + at) else { continue };
+            match measure {
+                Measure::Count => accumulator.count(totals.events),
+                Measure::Uniques => accumulator.count(users),
+                _ => {
+                    let Some(sum) = sums.next().filter(|sum| sum.count > 0) else { continue };
+                    self.held -= accumulator.held_bytes();
+                    accumulator.take_sum(sum.sum, sum.exponent, sum.has_floats, sum.count);
+                    self.held += accumulator.held_bytes();
+                }
+            }
+        }
+        if self.held > self.reserved_held { self.reserve(0) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,725 @@
+//! Aggregation of blocks of columns: events are counted and summed up where they are, without making rows of them.
+//!
+//! A *cell* is a combination of a user's dictionary code and of the entries that the fields of the event have in the
+//! dictionaries of one block. Events are counted cell by cell, and a cell is looked up in the hash table once. What is
+//! not as simple as that is left to the rows of the block: it is never wrong to do so, only slower. So are errors, which
+//! name the event then.
+
+use std::sync::Arc;
+
+use crate::codec::{Malformed, ValueBytes, ValueKind};
+use crate::error::Result;
+use crate::join::block::{ColumnValue, decoded, position};
+use crate::join::exec::Execution;
+use crate::join::layout::{Column, Dim, Driver, JoinLayout};
+use crate::join::measure::Measure;
+use crate::join::period::PeriodStart;
+use crate::join::probe::{Codes, Dictionary, NO_ROW, OrdinalCodes};
+use crate::join::scan::ChunkReader;
+use crate::join::tables::JoinTable;
+use crate::model::{Number, Timestamp, Value};
+use crate::segment::{BlockColumn, BlockTimes, ColumnId, Numbers, SealedBlock, UserRuns, power};
+
+/// The most cells of a block.
+const CELLS_MAX: usize = 1 << 16;
+
+/// Bits that the sum of a block may have more than its values.
+const SUM_BITS: u32 = 17;
+
+/// A query that can be answered by columns, and what is the same for all its blocks.
+pub(super) struct ColumnQuery {
+    /// The codes of the table of users, if one is joined.
+    codes: Option<Arc<OrdinalCodes>>,
+    /// Whether users pass: by code plus one, first those without a row.
+    keeps: Vec<bool>,
+    keeps_all: bool,
+    /// The fields of the event that are grouped by, in their order.
+    keys: Vec<Column>,
+    /// Conjuncts of the filter, and the column that each is on.
+    tests: Vec<(usize, Column)>,
+    /// Whether one of them may fail.
+    may_fail: bool,
+    /// The fields of the event that are summed up.
+    sums: Vec<Column>,
+    pub(super) uniques: bool,
+    /// The ordinal of events without a user.
+    anonymous: Option<u32>,
+}
+
+/// What was counted of a cell.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CellTotals {
+    pub(super) events: u64,
+    pub(super) users: u64,
+    /// The user, where it is one that other blocks may have counted by rows.
+    pub(super) ordinal: Option<u32>,
+    /// For each field that is summed up.
+    pub(super) sums: Vec<CellSum>,
+}
+
+/// The sum of numbers: an integer times two to the power of an exponent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CellSum {
+    pub(super) sum: i128,
+    pub(super) exponent: i16,
+    pub(super) has_floats: bool,
+    pub(super) count: u64,
+}
+
+/// Where cells go.
+pub(super) trait CellSink {
+    /// Adds what was counted for a dictionary code of the users, or [`NO_ROW`], and values of the keys.
+    fn add_cell(&mut self, code: u32, keys: &[ColumnValue<'_>], totals: &CellTotals) -> Result<()>;
+}
+
+impl ColumnQuery {
+    /// The query of an execution, if it can be answered by columns.
+    pub(super) fn new(
+        execution: &Execution,
+        by: impl Iterator<Item = Column>,
+        measures: &[(Measure, Column)],
+    ) -> Result<Option<Self>> {
+        let layout = &execution.layout;
+        let sealed = &execution.sealed;
+        let dims = layout.dims.as_slice();
+        let has_groups = dims.len() > 1 || dims.iter().any(|dim| dim.ids.is_some());
+        if sealed.blocks.is_empty() || has_groups || layout.driver != Driver::Events || execution.has_requested_users()
+        {
+            return Ok(None);
+        }
+        let filter = &execution.predicate.filter;
+        let Some(tests) = filter.by_columns() else { return Ok(None) };
+        let may_fail = tests.iter().any(|(conjunct, _)| filter.may_fail(*conjunct));
+        let keys: Vec<Column> = by.filter(|column| !matches!(column, Column::Dim { .. })).collect();
+        let is_key = |column: &Column| matches!(column, Column::Name | Column::Event(_) | Column::Period(_));
+        let is_test = |column: &Column| matches!(column, Column::Name | Column::Event(_));
+        if !keys.iter().all(is_key) || !tests.iter().all(|(_, column)| is_test(column)) {
+            return Ok(None);
+        }
+        let (mut sums, mut uniques) = (Vec::new(), false);
+        for (measure, column) in measures {
+            match (measure, column) {
+                (Measure::Count, _) => {}
+                (Measure::Uniques, _) => uniques = true,
+                (Measure::Sum(_) | Measure::Avg(_), Column::Event(_)) => sums.push(*column),
+                _ => return Ok(None),
+            }
+        }
+        // Users of rows are known by id, those of columns by ordinal.
+        if uniques && (sealed.has_rows || !keys.is_empty()) {
+            return Ok(None);
+        }
+        let codes = sealed.codes(0).cloned();
+        let Some(keeps) = kept_codes(execution, codes.as_deref()) else { return Ok(None) };
+        let anonymous = match execution.tables.columns().filter(|_| uniques) {
+            Some(columns) => columns.ordinals_of(&[b""])?.into_iter().next().flatten(),
+            None => None,
+        };
+        let keeps_all = keeps.iter().all(|keeps| *keeps);
+        Ok(Some(Self { codes, keeps, keeps_all, keys, tests, may_fail, sums, uniques, anonymous }))
+    }
+
+    /// The dictionary of the users that are joined, if they are.
+    pub(super) fn dictionary(&self) -> Option<&Arc<Dictionary>> {
+        self.codes.as_ref().map(|codes| &codes.dictionary)
+    }
+
+    /// Whether users of this code plus one pass.
+    #[inline]
+    fn keeps_code(&self, code: usize) -> bool {
+        self.keeps.get(code).copied().unwrap_or(false)
+    }
+
+    #[inline]
+    fn keeps_user(&self, ordinal: u32) -> bool {
+        self.keeps_code(self.code(ordinal))
+    }
+
+    /// The code plus one of an ordinal.
+    #[inline]
+    fn code(&self, ordinal: u32) -> usize {
+        self.codes.as_ref().map_or(0, |codes| codes.get(ordinal).wrapping_add(1) as usize)
+    }
+}
+
+/// Which users pass the predicates on users, by code plus one; none if that fails for one of them.
+fn kept_codes(execution: &Execution, codes: Option<&OrdinalCodes>) -> Option<Vec<bool>> {
+    let filter = &execution.predicate.filter;
+    let Some(codes) = codes else { return Some(vec![true]) };
+    let is_profile = |dim: &Dim| matches!(dim.table, JoinTable::Profiles(_));
+    let drops_absent = execution.inner && execution.layout.dims.iter().any(is_profile);
+    let mut keeps = Vec::with_capacity(codes.dictionary.len() + 1);
+    keeps.push(!drops_absent && filter.keeps_code(&codes.dictionary, NO_ROW).ok()?);
+    for code in codes.dictionary.codes() {
+        keeps.push(filter.keeps_code(&codes.dictionary, code).ok()?);
+    }
+    Some(keeps)
+}
+
+/// A set of ordinals.
+#[derive(Debug, Default)]
+pub(super) struct SeenUsers(Vec<u64>);
+
+impl SeenUsers {
+    #[inline]
+    fn insert(&mut self, ordinal: u32) {
+        let (word, bit) = (ordinal as usize / 64, ordinal % 64);
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        if let Some(bits) = self.0.get_mut(word) {
+            *bits |= 1 << bit;
+        }
+    }
+
+    /// Adds those of another set.
+    pub(super) fn merge(&mut self, other: &Self) {
+        if self.0.len() < other.0.len() {
+            self.0.resize(other.0.len(), 0);
+        }
+        self.0.iter_mut().zip(&other.0).for_each(|(to, bits)| *to |= bits);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = u32> {
+        (0..).step_by(64).zip(&self.0).flat_map(|(first, bits)| {
+            (first..first + 64).zip(Bits(*bits)).filter(|(_, is_in)| *is_in).map(|(at, _)| at)
+        })
+    }
+
+    /// Memory in use, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.0.capacity() * size_of::<u64>()
+    }
+
+    /// Adds them to the cells of their codes; one by one where others were counted by rows.
+    pub(super) fn count(&self, query: &ColumnQuery, one_by_one: bool, sink: &mut dyn CellSink) -> Result<()> {
+        if one_by_one {
+            for ordinal in self.iter().filter(|ordinal| Some(*ordinal) != query.anonymous) {
+                let totals = CellTotals { users: 1, ordinal: Some(ordinal), ..CellTotals::default() };
+                sink.add_cell(code_of(position(query.code(ordinal))), &[], &totals)?;
+            }
+            return Ok(());
+        }
+        let mut users = vec![0_u64; query.keeps.len()];
+        for ordinal in self.iter().filter(|ordinal| Some(*ordinal) != query.anonymous) {
+            users.get_mut(query.code(ordinal)).into_iter().for_each(|users| *users += 1);
+        }
+        for (code, users) in (0..).zip(users).filter(|(_, users)| *users > 0) {
+            let totals = CellTotals { users, ..CellTotals::default() };
+            sink.add_cell(code_of(code), &[], &totals)?;
+        }
+        Ok(())
+    }
+}
+
+/// The bits of a word, from the least significant on.
+struct Bits(u64);
+
+impl Iterator for Bits {
+    type Item = bool;
+
+    fn next(&mut self) -> Option<bool> {
+        let bit = self.0 & 1 == 1;
+        self.0 >>= 1;
+        Some(bit)
+    }
+}
+
+/// The dictionary code of a code plus one.
+fn code_of(place: u32) -> u32 {
+    place.checked_sub(1).unwrap_or(NO_ROW)
+}
+
+/// What one thread has counted.
+pub(super) struct ColumnCounter<'q> {
+    query: &'q ColumnQuery,
+    execution: &'q Execution,
+    /// Events by code plus one, where nothing but users is grouped by, and nothing summed up.
+    counts: Vec<u64>,
+    pub(super) seen: SeenUsers,
+}
+
+impl<'q> ColumnCounter<'q> {
+    pub(super) fn new(query: &'q ColumnQuery, execution: &'q Execution) -> Self {
+        Self { query, execution, counts: vec![0; query.keeps.len()], seen: SeenUsers::default() }
+    }
+
+    /// Memory in use, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.counts.capacity() * size_of::<u64>() + self.seen.memory()
+    }
+
+    /// Counts a block, unless its rows have to be looked at.
+    pub(super) fn add(&mut self, block: &SealedBlock, sink: &mut dyn CellSink) -> Result<bool> {
+        let Self { query, execution, counts, seen } = self;
+        let reader = ChunkReader::new(&*execution.tables, block)?;
+        let runs = reader.runs()?;
+        let replaced = execution.sealed.replaced(&*execution.tables, block)?;
+        let counters = &execution.counters;
+        counters.events_read.add(runs.events() as u64);
+        // Unless a predicate on events may fail, which is then said also of events of others.
+        if !query.keeps_all && !query.may_fail && !runs.ordinals.iter().any(|ordinal| query.keeps_user(*ordinal)) {
+            return Ok(true);
+        }
+        let columns = QueryColumns { reader: &reader, execution, block };
+        let Some(tests) = columns.tests(query, &replaced)? else { return Ok(false) };
+        if query.keys.is_empty() && query.sums.is_empty() {
+            let users = query.uniques.then_some(seen);
+            let passed = count_by_user(query, &runs, &tests, counts, users);
+            counters.rows.add(passed);
+            counters.blocks.add(1);
+            return Ok(true);
+        }
+        let Some(keys) = columns.keys(query)? else { return Ok(false) };
+        let Some(sums) = columns.sums(query)? else { return Ok(false) };
+        let width = keys.iter().map(|key| key.values.len()).product::<usize>();
+        if width.saturating_mul(query.keeps.len()) > CELLS_MAX {
+            return Ok(false);
+        }
+        let users = query.uniques.then_some(seen);
+        let mut cells = Cells::new(query, &keys, &sums, width);
+        let passed = cells.count(&runs, &tests, users);
+        counters.rows.add(passed);
+        counters.blocks.add(1);
+        cells.flush(sink)?;
+        Ok(true)
+    }
+
+    /// Adds what was counted over all blocks.
+    pub(super) fn finish(&self, sink: &mut dyn CellSink) -> Result<()> {
+        let kept = (0..).zip(&self.counts).zip(&self.query.keeps);
+        for ((code, events), _) in kept.filter(|((_, events), keeps)| **events > 0 && **keeps) {
+            let totals = CellTotals { events: *events, ..CellTotals::default() };
+            sink.add_cell(code_of(code), &[], &totals)?;
+        }
+        Ok(())
+    }
+}
+
+/// Counts events by the code plus one of their user, and returns how many pass.
+fn count_by_user(
+    query: &ColumnQuery,
+    runs: &UserRuns,
+    tests: &[EventTest],
+    counts: &mut [u64],
+    seen: Option<&mut SeenUsers>,
+) -> u64 {
+    if query.keeps_all && tests.is_empty() && seen.is_none() {
+        match query.codes.as_ref().map(|codes| codes.codes()) {
+            Some(Codes::U8(codes)) => count_runs(codes, runs, counts),
+            Some(Codes::U16(codes)) => count_runs(codes, runs, counts),
+            Some(Codes::U32(codes)) => count_runs(codes, runs, counts),
+            None => counts.first_mut().into_iter().for_each(|count| *count += runs.events() as u64),
+        }
+        return runs.events() as u64;
+    }
+    let mut seen = seen;
+    let (mut passed, mut start) = (0, 0);
+    for (ordinal, count) in runs.ordinals.iter().zip(&runs.counts) {
+        let events = start..start + *count as usize;
+        start = events.end;
+        let code = query.code(*ordinal);
+        if !query.keeps_code(code) {
+            continue;
+        }
+        let passing = match tests {
+            [] => u64::from(*count),
+            tests => events.filter(|event| tests.iter().all(|test| test.passes(*event))).count() as u64,
+        };
+        if passing > 0 {
+            passed += passing;
+            counts.get_mut(code).into_iter().for_each(|count| *count += passing);
+            seen.iter_mut().for_each(|seen| seen.insert(*ordinal));
+        }
+    }
+    passed
+}
+
+/// Adds the events of each run to the count of its user's code plus one.
+fn count_runs<T: Copy>(codes: &[T], runs: &UserRuns, counts: &mut [u64])
+where
+    usize: TryFrom<T>,
+{
+    for (ordinal, count) in runs.ordinals.iter().zip(&runs.counts) {
+        let code = codes.get(*ordinal as usize).map_or(0, |code| usize::try_from(*code).unwrap_or_default());
+        if let Some(to) = counts.get_mut(code) {
+            *to += u64::from(*count);
+        }
+    }
+}
+
+/// A predicate on the events of a block.
+enum EventTest {
+    /// By the code of each event in a dictionary.
+    Codes(BlockColumn, Vec<bool>),
+    /// By event.
+    Events(Vec<bool>),
+}
+
+impl EventTest {
+    #[inline]
+    fn passes(&self, event: usize) -> bool {
+        match self {
+            Self::Codes(column, keeps) => {
+                let code = column.dictionary().and_then(|(_, codes)| codes.get(event));
+                code.and_then(|code| keeps.get(*code as usize)).copied().unwrap_or(false)
+            }
+            Self::Events(keeps) => keeps.get(event).copied().unwrap_or(false),
+        }
+    }
+}
+
+/// A field of the event that is grouped by: its values in a block, and which of them each event has.
+struct CellKey {
+    column: Option<BlockColumn>,
+    values: Vec<KeyValue>,
+}
+
+/// A value of a key.
+enum KeyValue {
+    NotSet,
+    /// An entry of the dictionary of the column, a value or a text.
+    Stored(Vec<u8>),
+    Text(String),
+    Period(PeriodStart),
+}
+
+impl KeyValue {
+    fn value(&self) -> ColumnValue<'_> {
+        match self {
+            Self::NotSet => ColumnValue::NotSet,
+            Self::Stored(bytes) => ColumnValue::Stored(ValueBytes::new(bytes)),
+            Self::Text(text) => ColumnValue::Text(text),
+            Self::Period(start) => ColumnValue::Period(*start),
+        }
+    }
+}
+
+/// A field of the event that is summed up.
+enum CellNumbers {
+    /// No event has it.
+    Absent,
+    /// Decimals, as integers times two to the power of an exponent.
+    Decimals(BlockColumn, i16),
+    /// By the code of each event in a dictionary.
+    Entries(BlockColumn, Vec<Option<(i128, bool)>>, i16),
+}
+
+impl CellNumbers {
+    fn exponent(&self) -> i16 {
+        match self {
+            Self::Absent => 0,
+            Self::Decimals(_, exponent) | Self::Entries(_, _, exponent) => *exponent,
+        }
+    }
+
+    /// The number of an event, and whether it is a float.
+    #[inline]
+    fn get(&self, event: usize) -> Option<(i128, bool)> {
+        match self {
+            Self::Absent => None,
+            Self::Decimals(column, exponent) => {
+                let numbers = column.numbers()?;
+                let (integer, is_float) = numbers.get(event)?;
+                Some((scaled(numbers, integer, is_float, *exponent), is_float))
+            }
+            Self::Entries(column, entries, _) => {
+                let code = column.dictionary().and_then(|(_, codes)| codes.get(event))?;
+                *entries.get(*code as usize)?
+            }
+        }
+    }
+}
+
+/// A decimal as an integer times two to the power of an exponent.
+#[inline]
+fn scaled(numbers: &Numbers<'_>, integer: i64, is_float: bool, exponent: i16) -> i128 {
+    if is_float {
+        let (mantissa, power) = parts(integer as f64 / power(numbers.exponent()));
+        return mantissa << (power - i32::from(exponent)).max(0);
+    }
+    let value = integer / 10_i64.pow(u32::from(numbers.exponent()));
+    i128::from(value) << exponent.unsigned_abs()
+}
+
+/// A float as an integer times two to the power of an exponent.
+#[inline]
+fn parts(float: f64) -> (i128, i32) {
+    let bits = float.to_bits();
+    let fraction = i128::from(bits & ((1 << 52) - 1));
+    let biased = i32::try_from((bits >> 52) & 0x7ff).unwrap_or_default();
+    let (mantissa, exponent) = if biased == 0 { (fraction, -1_074) } else { (fraction | 1 << 52, biased - 1_075) };
+    (if float.is_sign_negative() { -mantissa } else { mantissa }, exponent)
+}
+
+/// The columns of a block that a query needs.
+struct QueryColumns<'c> {
+    reader: &'c ChunkReader<'c>,
+    execution: &'c Execution,
+    block: &'c SealedBlock,
+}
+
+impl QueryColumns<'_> {
+    fn layout(&self) -> &JoinLayout {
+        &self.execution.layout
+    }
+
+    /// The values of a field of the event, if any event has one.
+    fn values(&self, column: Column) -> Result<Option<BlockColumn>> {
+        match column {
+            Column::Name => self.reader.texts(&ColumnId::Name).map(Some),
+            Column::Event(at) => {
+                let Some(name) = self.layout().events.properties.get(at) else { return Ok(None) };
+                Ok(self.reader.property(name)?.map(|(_, values)| values))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn time(&self, times: &BlockTimes, event: usize) -> Timestamp {
+        let day = Timestamp::of_day(self.block.segment.day).millis();
+        Timestamp::from_millis(day.saturating_add(i64::from(times.get(event))))
+    }
+
+    /// The first and the last time of the block.
+    fn zone(&self) -> (Timestamp, Timestamp) {
+        let day = Timestamp::of_day(self.block.segment.day).millis();
+        let at = |millis: u32| Timestamp::from_millis(day.saturating_add(i64::from(millis)));
+        (at(self.block.summary.millis.0), at(self.block.summary.millis.1))
+    }
+
+    /// The predicates on events, without those that all pass; none if one fails for a value that events have.
+    fn tests(&self, query: &ColumnQuery, replaced: &[u32]) -> Result<Option<Vec<EventTest>>> {
+        let predicate = &self.execution.predicate;
+        let events = self.reader.events();
+        let mut tests = Vec::new();
+        if !replaced.is_empty() {
+            let is_replaced = |event: usize| replaced.binary_search(&position(event)).is_ok();
+            tests.push(EventTest::Events((0..events).map(|event| !is_replaced(event)).collect()));
+        }
+        let (first, last) = self.zone();
+        if !(predicate.has_time(first) && predicate.has_time(last)) {
+            let times = self.reader.times()?;
+            let keeps = (0..events).map(|event| predicate.has_time(self.time(&times, event))).collect();
+            tests.push(EventTest::Events(keeps));
+        }
+        if predicate.names.is_some() {
+            let names = self.reader.texts(&ColumnId::Name)?;
+            let Some((entries, _)) = names.dictionary() else { return Ok(None) };
+            let keeps = entries.iter().map(|name| predicate.has_name(name)).collect();
+            tests.push(EventTest::Codes(names, keeps));
+        }
+        for (conjunct, column) in &query.tests {
+            match self.test(*conjunct, *column)? {
+                Some(test) => tests.push(test),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(tests))
+    }
+
+    fn test(&self, conjunct: usize, column: Column) -> Result<Option<EventTest>> {
+        let filter = &self.execution.predicate.filter;
+        let events = self.reader.events();
+        let keeps = |value: Option<&Value>| filter.keeps_value(conjunct, value).ok();
+        let Some(values) = self.values(column)? else {
+            return Ok(keeps(None).map(|keeps| EventTest::Events(vec![keeps; events])));
+        };
+        if let Some((entries, _)) = values.dictionary() {
+            let keeps = entries.iter().map(|entry| match column {
+                Column::Name => keeps(Some(&Value::from(String::from_utf8_lossy(entry).as_ref()))),
+                _ if entry.is_empty() => keeps(None),
+                _ => keeps(Some(&decoded(ValueBytes::new(entry)))),
+            });
+            let keeps: Option<Vec<bool>> = keeps.collect();
+            return Ok(keeps.map(|keeps| EventTest::Codes(values, keeps)));
+        }
+        if values.numbers().is_none() {
+            return Ok(None);
+        }
+        let mut of_events = Vec::with_capacity(events);
+        let mut last: Option<(Vec<u8>, bool)> = None;
+        let mut bytes = Vec::new();
+        for event in 0..events {
+            bytes.clear();
+            let written = values.write(event, &mut bytes);
+            written.map_err(|malformed: Malformed| self.reader.damaged(&ColumnId::Rest, malformed))?;
+            let known = last.as_ref().filter(|(known, _)| *known == bytes).map(|(_, keeps)| *keeps);
+            let verdict = match known {
+                Some(keeps) => keeps,
+                None => {
+                    let value = (!bytes.is_empty()).then(|| decoded(ValueBytes::new(&bytes)));
+                    let Some(keeps) = keeps(value.as_ref()) else { return Ok(None) };
+                    last = Some((bytes.clone(), keeps));
+                    keeps
+                }
+            };
+            of_events.push(verdict);
+        }
+        Ok(Some(EventTest::Events(of_events)))
+    }
+
+    /// The fields that are grouped by, if all have few values.
+    fn keys(&self, query: &ColumnQuery) -> Result<Option<Vec<CellKey>>> {
+        let mut keys = Vec::with_capacity(query.keys.len());
+        for column in &query.keys {
+            if let Column::Period(period) = column {
+                let (first, last) = self.zone();
+                let zone = &self.layout().zone;
+                let starts = [first, last].map(|time| PeriodStart::of(*period, time, zone));
+                if starts[0] != starts[1] {
+                    return Ok(None);
+                }
+                keys.push(CellKey { column: None, values: vec![KeyValue::Period(starts[0])] });
+                continue;
+            }
+            let Some(values) = self.values(*column)? else {
+                keys.push(CellKey { column: None, values: vec![KeyValue::NotSet] });
+                continue;
+            };
+            let Some((entries, _)) = values.dictionary() else { return Ok(None) };
+            let entry = |entry: &&[u8]| match column {
+                Column::Name => KeyValue::Text(String::from_utf8_lossy(entry).into_owned()),
+                _ if entry.is_empty() => KeyValue::NotSet,
+                _ => KeyValue::Stored(entry.to_vec()),
+            };
+            let known = entries.iter().map(entry).collect();
+            keys.push(CellKey { column: Some(values), values: known });
+        }
+        Ok(Some(keys))
+    }
+
+    /// The fields that are summed up, if their sums fit into 128 bits.
+    fn sums(&self, query: &ColumnQuery) -> Result<Option<Vec<CellNumbers>>> {
+        let mut sums = Vec::with_capacity(query.sums.len());
+        for column in &query.sums {
+            let Some(values) = self.values(*column)? else {
+                sums.push(CellNumbers::Absent);
+                continue;
+            };
+            let numbers = if values.numbers().is_some() { decimals(values) } else { dictionary_numbers(values) };
+            match numbers {
+                Some(numbers) => sums.push(numbers),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(sums))
+    }
+}
+
+fn decimals(values: BlockColumn) -> Option<CellNumbers> {
+    let numbers = values.numbers()?;
+    let (least, greatest) = numbers.bounds();
+    let bits = 64 - least.unsigned_abs().max(greatest.unsigned_abs()).leading_zeros();
+    // The least float that is not 0 is one over the power of ten, and has 53 bits at most.
+    let exponent = if numbers.has_floats() { parts(1.0 / power(numbers.exponent())).1 } else { 0 };
+    let fits = if numbers.has_floats() { bits + 54 + SUM_BITS < 127 } else { bits + SUM_BITS < 127 };
+    let exponent = i16::try_from(exponent).ok()?;
+    fits.then(|| CellNumbers::Decimals(values, exponent))
+}
+
+fn dictionary_numbers(values: BlockColumn) -> Option<CellNumbers> {
+    let (entries, _) = values.dictionary()?;
+    let number = |entry: &&[u8]| -> Option<Option<Number>> {
+        let value = ValueBytes::new(entry);
+        if entry.is_empty() || value.kind() != ValueKind::Number {
+            return Some(None);
+        }
+        value.number().ok().map(Some)
+    };
+    let numbers: Vec<Option<Number>> = entries.iter().map(number).collect::<Option<_>>()?;
+    let exponent = numbers.iter().flatten().map(|number| number.parts().1).min().unwrap_or_default().min(0);
+    let scaled = |number: &Number| -> Option<(i128, bool)> {
+        let (mantissa, own) = number.small_parts()?;
+        let shift = u32::from(own.abs_diff(exponent));
+        let bits = 128 - mantissa.unsigned_abs().leading_zeros();
+        (bits + shift + SUM_BITS < 127).then(|| (mantissa << shift, number.is_float()))
+    };
+    let entries = numbers.iter().map(|number| number.as_ref().map(scaled));
+    // One that does not fit, and not one that is no number.
+    let entries: Vec<Option<(i128, bool)>> =
+        entries.map(|entry| entry.map_or(Some(None), |scaled| scaled.map(Some))).collect::<Option<_>>()?;
+    Some(CellNumbers::Entries(values, entries, exponent))
+}
+
+/// The cells of a block.
+struct Cells<'b> {
+    query: &'b ColumnQuery,
+    keys: &'b [CellKey],
+    sums: &'b [CellNumbers],
+    /// Combinations of values of the keys.
+    width: usize,
+    events: Vec<u64>,
+    totals: Vec<CellSum>,
+}
+
+impl<'b> Cells<'b> {
+    fn new(query: &'b ColumnQuery, keys: &'b [CellKey], sums: &'b [CellNumbers], width: usize) -> Self {
+        let cells = width * query.keeps.len();
+        let totals = vec![CellSum::default(); cells * sums.len()];
+        Self { query, keys, sums, width, events: vec![0; cells], totals }
+    }
+
+    /// Counts the events of a block, and returns how many pass.
+    fn count(&mut self, runs: &UserRuns, tests: &[EventTest], mut seen: Option<&mut SeenUsers>) -> u64 {
+        let codes: Vec<Option<&[u32]>> =
+            self.keys.iter().map(|key| Some(key.column.as_ref()?.dictionary()?.1)).collect();
+        let (mut passed, mut start) = (0, 0);
+        for (ordinal, count) in runs.ordinals.iter().zip(&runs.counts) {
+            let events = start..start + *count as usize;
+            start = events.end;
+            let code = self.query.code(*ordinal);
+            if !self.query.keeps_code(code) {
+                continue;
+            }
+            let before = passed;
+            for event in events {
+                if !tests.iter().all(|test| test.passes(event)) {
+                    continue;
+                }
+                passed += 1;
+                let mut cell = code * self.width;
+                let mut place = 1;
+                for (key, codes) in self.keys.iter().zip(&codes) {
+                    let entry = codes.and_then(|codes| codes.get(event)).map_or(0, |code| *code as usize);
+                    cell += entry * place;
+                    place *= key.values.len();
+                }
+                self.events.get_mut(cell).into_iter().for_each(|count| *count += 1);
+                for (at, numbers) in self.sums.iter().enumerate() {
+                    if let Some((number, is_float)) = numbers.get(event)
+                        && let Some(total) = self.totals.get_mut(cell * self.sums.len() + at)
+                    {
+                        total.sum += number;
+                        total.count += 1;
+                        total.has_floats |= is_float;
+                    }
+                }
+            }
+            if passed > before {
+                seen.iter_mut().for_each(|seen| seen.insert(*ordinal));
+            }
+        }
+        passed
+    }
+
+    /// Hands over the cells that have events.
+    fn flush(&self, sink: &mut dyn CellSink) -> Result<()> {
+        let sums = self.sums.len();
+        for (cell, events) in self.events.iter().enumerate().filter(|(_, events)| **events > 0) {
+            let mut rest = cell % self.width;
+            let mut values = Vec::with_capacity(self.keys.len());
+            for key in self.keys {
+                values.push(key.values.get(rest % key.values.len()).map_or(ColumnValue::NotSet, KeyValue::value));
+                rest /= key.values.len();
+            }
+            let totals = self.totals.get(cell * sums..(cell + 1) * sums).unwrap_or_default();
+            let exponents = self.sums.iter().map(CellNumbers::exponent);
+            let totals = totals.iter().zip(exponents).map(|(total, exponent)| CellSum { exponent, ..*total });
+            let totals = CellTotals { events: *events, sums: totals.collect(), ..CellTotals::default() };
+            let code = u32::try_from(cell / self.width).unwrap_or_default();
+            sink.add_cell(code_of(code), &values, &totals)?;
+        }
+        Ok(())
+    }
+}

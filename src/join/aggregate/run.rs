@@ -1,0 +1,62 @@
+//! Runs a join into buckets: on every thread a hash table of its own, all of which are merged at the end.
+
+use std::sync::Arc;
+
+use super::aggregator::{Aggregation, Aggregator};
+use super::columns::{ColumnCounter, ColumnQuery, SeenUsers};
+use crate::error::Result;
+use crate::join::answer::Answer;
+use crate::join::budget::Budget;
+use crate::join::exec::{Execution, Worker, in_parallel};
+
+/// Runs a join into buckets.
+pub(in crate::join) fn aggregate(execution: &Arc<Execution>, aggregation: &Aggregation) -> Result<Answer> {
+    let budget = Budget::new(aggregation.memory_bytes);
+    let query = Aggregator::new(execution, aggregation, &budget)?.column_query(execution)?;
+    let work = |mut worker: Worker| -> Result<(Aggregator<'_>, SeenUsers)> {
+        let mut aggregator = Aggregator::new(execution, aggregation, &budget)?;
+        let mut seen = SeenUsers::default();
+        if let Some(query) = &query {
+            aggregator.users_by_ordinal = query.uniques;
+            let mut counter = ColumnCounter::new(query, execution);
+            let mut reservation = budget.reservation();
+            while let Some((number, block)) = execution.next_block()? {
+                let is_counted = counter.add(block, &mut query.table(&mut aggregator))?;
+                reservation.resize(counter.memory())?;
+                if !is_counted {
+                    worker.begin_block(number, block)?;
+                    worker.finish_block(|block| aggregator.add(&block).map(|()| block))?;
+                }
+            }
+            counter.finish(&mut query.table(&mut aggregator))?;
+            seen = counter.seen;
+        }
+        worker.run(|block, task| {
+            aggregator.add(&block)?;
+            if task.has_ended {
+                aggregator.end_task();
+            }
+            Ok(Some(block))
+        })?;
+        Ok((aggregator, seen))
+    };
+    let mut parts = in_parallel(execution, work)?;
+    let (mut all, mut seen) = match parts.pop() {
+        Some(last) => last,
+        None => (Aggregator::new(execution, aggregation, &budget)?, SeenUsers::default()),
+    };
+    for (part, users) in parts {
+        execution.interrupt.check()?;
+        all.merge(&part)?;
+        seen.merge(&users);
+    }
+    if let Some(query) = &query {
+        let one_by_one = all.has_users();
+        seen.count(query, one_by_one, &mut query.table(&mut all))?;
+    }
+    // Without a field to group by there is one bucket, even without an event.
+    if aggregation.by.is_empty() && all.keys.len() == 0 {
+        all.bucket(&[])?;
+    }
+    all.answer()
+}

@@ -1,0 +1,202 @@
+//! Aggregation by columns gives the answers of the same events as rows.
+
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+
+use super::memory::Memory;
+use crate::join::{Answer, Field, GroupBy, Join, Measure, Strategy as Way};
+use crate::merge;
+use crate::model::{Event, Kind, ProfileKey, Timestamp, Value};
+use crate::ops::Update;
+use std::sync::Arc;
+
+const DAY: i64 = 86_400_000;
+
+fn amounts() -> impl Strategy<Value = Value> {
+    let float = |float: f64| Value::try_from(float).unwrap();
+    prop_oneof![
+        8 => (0..2_000_i64).prop_map(move |cents| float(cents as f64 / 100.0)),
+        4 => (-5..5_i64).prop_map(Value::from),
+        1 => select(vec![0.1, -0.0, 1e-300, 1e300, 5e-324, 123_456_789.123_456, 9_007_199_254_740_993.0]).prop_map(float),
+        1 => select(vec![i64::MAX, i64::MIN, 1 << 60]).prop_map(Value::from),
+        1 => select(vec!["text", ""]).prop_map(Value::from),
+        1 => prop::collection::vec(0..3_i64, 0..3).prop_map(Value::from),
+    ]
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    // Most logs have plain amounts, which are stored as numbers.
+    let amounts = prop_oneof![
+        2 => prop::collection::vec(amounts(), 1..60),
+        1 => prop::collection::vec((0..100_000_i64).prop_map(|cents| Value::try_from(cents as f64 / 100.0).unwrap()), 1..60),
+        1 => prop::collection::vec((-9..1_000_i64).prop_map(Value::from), 1..60),
+    ];
+    let event = (0..12_u32, 0..3_i64, 0..DAY, select(vec!["buy", "visit", "v"]), prop::option::of("[a-c]{0,1}"));
+    (prop::collection::vec(event, 60), amounts, 0..8_u32).prop_map(|(events, amounts, without)| {
+        let event = |(at, (id, day, millis, name, area)): (usize, (u32, i64, i64, &str, Option<String>))| {
+            let id = if id == 0 { String::new() } else { format!("u{id}") };
+            let event = Event::new(name, id, Timestamp::from_millis(day * DAY + millis)).id(at.to_string());
+            let event = area.into_iter().fold(event, |event, area| event.set("area", area));
+            let amount = amounts.get(at).filter(|_| at as u32 % 8 >= without);
+            amount.into_iter().fold(event, |event, amount| event.set("amount", amount.clone()))
+        };
+        events.into_iter().enumerate().map(event).collect()
+    })
+}
+
+fn profiles() -> impl Strategy<Value = Vec<(u32, Update)>> {
+    let update =
+        (prop::option::of("[a-b]{1}"), prop::option::of(0..3_i64), any::<bool>()).prop_map(|(plan, age, listed)| {
+            let update = Update::new().create();
+            let update = plan.into_iter().fold(update, |update, plan| match listed {
+                true => update.set("plan", vec![Value::from(plan), Value::from("c")]),
+                false => update.set("plan", plan),
+            });
+            age.into_iter().fold(update, |update, age| update.set("age", age))
+        });
+    prop::collection::vec((1..14_u32, update), 0..14)
+}
+
+const FIELDS: [&str; 9] = [
+    "event.area",
+    "event.$event_name",
+    "event.$day",
+    "event.$month",
+    "event.$hour",
+    "event.amount",
+    "user.plan",
+    "user.age",
+    "user.$last_seen",
+];
+
+const FILTERS: [&str; 8] = [
+    r#"properties["amount"] > 5"#,
+    r#"properties["area"] == "a""#,
+    r#"not defined(properties["area"])"#,
+    r#"event["$event_name"] != "buy""#,
+    r#"user["plan"] == "a""#,
+    r#"user["age"] > 0 and properties["amount"] > 1"#,
+    r#"not defined(user["age"]) and event["$event_name"] == "buy""#,
+    r#"properties["area"] in ["a", "b"] and user["plan"] != "b""#,
+];
+
+/// An operand of `not` has to be a truth value.
+const FAILING: [&str; 3] = [
+    r#"properties["amount"] > 15 and not properties["area"]"#,
+    r#"user["age"] > 0 and not user["plan"]"#,
+    r#"not properties["area"] and user["plan"] == "a""#,
+];
+
+#[derive(Clone, Debug)]
+struct Question {
+    by: Vec<&'static str>,
+    measures: Vec<Measure>,
+    filter: Option<&'static str>,
+    names: bool,
+    times: Option<(i64, i64)>,
+    inner: bool,
+    zone: &'static str,
+}
+
+fn questions(filters: Vec<&'static str>) -> impl Strategy<Value = Question> {
+    let measures = vec![
+        Measure::Count,
+        Measure::Uniques,
+        Measure::Sum(Field::event("amount")),
+        Measure::Avg(Field::event("amount")),
+        Measure::Sum(Field::event("absent")),
+    ];
+    let by = (0..=2_usize).prop_flat_map(|most| subsequence(FIELDS.to_vec(), most).prop_shuffle());
+    let measures = subsequence(measures, 1..=5).prop_shuffle();
+    let times = prop::option::weighted(0.4, (0..3 * DAY, 0..3 * DAY));
+    let filter = prop::option::weighted(0.7, select(filters));
+    let zone = select(vec!["UTC", "Asia/Kathmandu"]);
+    (by, measures, filter, prop::bool::weighted(0.3), times, prop::bool::weighted(0.3), zone).prop_map(
+        |(by, measures, filter, names, times, inner, zone)| Question {
+            by,
+            measures,
+            filter,
+            names,
+            times,
+            inner,
+            zone,
+        },
+    )
+}
+
+impl Question {
+    fn group_by(&self, tables: &Arc<Memory>, threads: usize, by_rows: bool) -> GroupBy {
+        let join = Join::new(Arc::clone(tables) as _).threads(threads).time_zone(self.zone);
+        let join = self.filter.into_iter().fold(join, Join::filter);
+        let join = if self.names { join.event_names(["buy", "v"]) } else { join };
+        let join = match self.times {
+            Some((one, other)) => {
+                join.between(Timestamp::from_millis(one.min(other))..Timestamp::from_millis(one.max(other)))
+            }
+            None => join,
+        };
+        let join = if self.inner { join.inner() } else { join };
+        let join = if by_rows { join.strategy(Way::Lookup) } else { join };
+        self.measures.iter().cloned().fold(join.group_by(self.by.clone()), GroupBy::measure)
+    }
+}
+
+/// Buckets in one order: those that are equal in the first measure have none.
+fn shown(answer: &Answer) -> Vec<String> {
+    let mut buckets: Vec<String> = answer.buckets().iter().map(|bucket| format!("{bucket:?}")).collect();
+    buckets.sort();
+    buckets
+}
+
+fn tables(events: &[Event], profiles: &[(u32, Update)], (share, resent, block): (u32, u32, usize)) -> Arc<Memory> {
+    let mut memory = Memory::new();
+    events.iter().for_each(|event| memory.event(event));
+    for (id, update) in profiles {
+        let key = ProfileKey::new(Kind::User, format!("u{id}")).unwrap();
+        memory.row(&key, merge::full(None, &[&merge::operand(update)]));
+    }
+    let lot = |event: &Event| event.insert_id().and_then(|id| id.parse::<u32>().ok()).unwrap_or_default();
+    let older = |event: &Event| (lot(event) % 7 < resent).then(|| event.clone().set("amount", 7).set("area", "older"));
+    memory.seal(block, |event| lot(event) % 10 < share, older);
+    Arc::new(memory)
+}
+
+fn tiers() -> impl Strategy<Value = (u32, u32, usize)> {
+    (select(vec![5, 10, 10]), select(vec![0, 0, 2]), select(vec![3, 20, 65_536]))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn columns_give_the_answers_of_rows(
+        events in events(),
+        profiles in profiles(),
+        tiers in tiers(),
+        question in questions(FILTERS.to_vec()),
+        threads in 1..3_usize,
+    ) {
+        let tables = tables(&events, &profiles, tiers);
+        let [columns, rows] = [false, true].map(|by_rows| question.group_by(&tables, threads, by_rows));
+        prop_assert!(columns.explain().unwrap().sealed.is_some() || question.times.is_some());
+        prop_assert!(rows.explain().unwrap().sealed.is_none());
+        prop_assert_eq!(shown(&columns.answer().unwrap()), shown(&rows.answer().unwrap()));
+    }
+
+    #[test]
+    fn columns_fail_where_rows_fail(
+        events in events(), profiles in profiles(), tiers in tiers(), question in questions(FAILING.to_vec()),
+    ) {
+        let tables = tables(&events, &profiles, tiers);
+        let [columns, rows] = [false, true].map(|by_rows| question.group_by(&tables, 1, by_rows).answer());
+        match (columns, rows) {
+            (Ok(columns), Ok(rows)) => prop_assert_eq!(shown(&columns), shown(&rows)),
+            // Which event of several is met first depends on the order of reading.
+            (Err(columns), Err(rows)) => {
+                prop_assert_eq!(columns.kind(), rows.kind());
+                prop_assert!(columns.message().contains("distinct_id="), "{}", columns);
+            }
+            (columns, rows) => prop_assert!(false, "{:?} {:?}", columns, rows),
+        }
+    }
+}

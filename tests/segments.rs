@@ -199,8 +199,9 @@ proptest! {
                 }
                 Step::Profile(id, plan) => {
                     for users in [db.users(), unsealed.users()] {
+                        let update = |plan: &str| Update::new().set("plan", plan).add("n", 1);
                         match &plan {
-                            Some(plan) => users.update(&id, Update::new().set("plan", plan.as_str()).add("n", 1)).unwrap(),
+                            Some(plan) => users.update(&id, update(plan)).unwrap(),
                             None => users.delete(&id).unwrap(),
                         }
                     }

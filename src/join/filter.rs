@@ -118,7 +118,7 @@ impl Filter {
         Self { conjuncts: exprs.iter().flat_map(Expr::conjuncts).map(conjunct).collect() }
     }
 
-    /// The conjuncts on events alone, each with the column that it is on, if every one of them is on one column, and the
+    /// The conjuncts on events alone, each with the column that it is on, if every one of them is on one column and the
     /// others are on users alone.
     pub(super) fn by_columns(&self) -> Option<Vec<(usize, Column)>> {
         let mut events = Vec::new();

@@ -1,8 +1,8 @@
 //! Which profiles the last commits changed, in memory: what was read of a table is brought up to another snapshot by
 //! reading those again.
 //!
-//! Every commit is noted before it is written, with the sequence number before it, so that whoever sees a change finds
-//! it here. A profile that is noted in vain is read again in vain, and that is all.
+//! Every commit is noted before it is written, with the sequence number before it, so that what is seen in a table is
+//! found here. A profile that is noted in vain is read again in vain, and that is all.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -15,7 +15,7 @@ use crate::join::block::{Block, ColumnValue, decoded};
 use crate::join::breakdown::Breakdown;
 use crate::join::budget::{Budget, Reservation, grown};
 use crate::join::cache::{CodeCache, LossyCache};
-use crate::join::exec::{Execution, Tasks, Worker, in_parallel};
+use crate::join::exec::{Execution, Tasks};
 use crate::join::layout::Column;
 use crate::join::measure::{Accumulator, Measure};
 use crate::join::probe::{Dictionary, Interner, NO_ROW};

@@ -2,29 +2,24 @@
 //!
 //! A *cell* is a combination of a user's dictionary code and of the entries that the fields of the event have in the
 //! dictionaries of one block. Events are counted cell by cell, and a cell is looked up in the hash table once. What is
-//! not as simple as that is left to the rows of the block: it is never wrong to do so, only slower. So are errors, which
-//! name the event then.
+//! not as simple as that is left to the rows of the block: it is never wrong to do so, only slower. So are errors,
+//! which name the event then.
 
 use std::sync::Arc;
 
-use crate::codec::{Malformed, ValueBytes, ValueKind};
+use super::block_columns::{CellKey, CellNumbers, EventTest, KeyValue, QueryColumns};
 use crate::error::Result;
-use crate::join::block::{ColumnValue, decoded, position};
+use crate::join::block::{ColumnValue, position};
 use crate::join::exec::Execution;
-use crate::join::layout::{Column, Dim, Driver, JoinLayout};
+use crate::join::layout::{Column, Dim, Driver};
 use crate::join::measure::Measure;
-use crate::join::period::PeriodStart;
 use crate::join::probe::{Codes, Dictionary, NO_ROW, OrdinalCodes};
 use crate::join::scan::ChunkReader;
 use crate::join::tables::JoinTable;
-use crate::model::{Number, Timestamp, Value};
-use crate::segment::{BlockColumn, BlockTimes, ColumnId, Numbers, SealedBlock, UserRuns, power};
+use crate::segment::{SealedBlock, UserRuns};
 
 /// The most cells of a block.
 const CELLS_MAX: usize = 1 << 16;
-
-/// Bits that the sum of a block may have more than its values.
-const SUM_BITS: u32 = 17;
 
 /// A query that can be answered by columns, and what is the same for all its blocks.
 pub(super) struct ColumnQuery {
@@ -262,7 +257,7 @@ impl<'q> ColumnCounter<'q> {
             return Ok(true);
         }
         let columns = QueryColumns { reader: &reader, execution, block };
-        let Some(tests) = columns.tests(query, &replaced)? else { return Ok(false) };
+        let Some(tests) = columns.tests(&query.tests, &replaced)? else { return Ok(false) };
         if query.keys.is_empty() && query.sums.is_empty() {
             let users = query.uniques.then_some(seen);
             let passed = count_by_user(query, &runs, &tests, counts, users);
@@ -270,8 +265,8 @@ impl<'q> ColumnCounter<'q> {
             counters.blocks.add(1);
             return Ok(true);
         }
-        let Some(keys) = columns.keys(query)? else { return Ok(false) };
-        let Some(sums) = columns.sums(query)? else { return Ok(false) };
+        let Some(keys) = columns.keys(&query.keys)? else { return Ok(false) };
+        let Some(sums) = columns.sums(&query.sums)? else { return Ok(false) };
         let width = keys.iter().map(|key| key.values.len()).product::<usize>();
         if width.saturating_mul(query.keeps.len()) > CELLS_MAX {
             return Ok(false);
@@ -348,300 +343,6 @@ where
     }
 }
 
-/// A predicate on the events of a block.
-enum EventTest {
-    /// By the code of each event in a dictionary.
-    Codes(BlockColumn, Vec<bool>),
-    /// By event.
-    Events(Vec<bool>),
-}
-
-impl EventTest {
-    #[inline]
-    fn passes(&self, event: usize) -> bool {
-        match self {
-            Self::Codes(column, keeps) => {
-                let code = column.dictionary().and_then(|(_, codes)| codes.get(event));
-                code.and_then(|code| keeps.get(*code as usize)).copied().unwrap_or(false)
-            }
-            Self::Events(keeps) => keeps.get(event).copied().unwrap_or(false),
-        }
-    }
-}
-
-/// A field of the event that is grouped by: its values in a block, and which of them each event has.
-struct CellKey {
-    column: Option<BlockColumn>,
-    values: Vec<KeyValue>,
-}
-
-/// A value of a key.
-enum KeyValue {
-    NotSet,
-    /// An entry of the dictionary of the column, a value or a text.
-    Stored(Vec<u8>),
-    Text(String),
-    Period(PeriodStart),
-}
-
-impl KeyValue {
-    fn value(&self) -> ColumnValue<'_> {
-        match self {
-            Self::NotSet => ColumnValue::NotSet,
-            Self::Stored(bytes) => ColumnValue::Stored(ValueBytes::new(bytes)),
-            Self::Text(text) => ColumnValue::Text(text),
-            Self::Period(start) => ColumnValue::Period(*start),
-        }
-    }
-}
-
-/// A field of the event that is summed up.
-enum CellNumbers {
-    /// No event has it.
-    Absent,
-    /// Decimals, as integers times two to the power of an exponent.
-    Decimals(BlockColumn, i16),
-    /// By the code of each event in a dictionary.
-    Entries(BlockColumn, Vec<Option<(i128, bool)>>, i16),
-}
-
-impl CellNumbers {
-    fn exponent(&self) -> i16 {
-        match self {
-            Self::Absent => 0,
-            Self::Decimals(_, exponent) | Self::Entries(_, _, exponent) => *exponent,
-        }
-    }
-
-    /// The number of an event, and whether it is a float.
-    #[inline]
-    fn get(&self, event: usize) -> Option<(i128, bool)> {
-        match self {
-            Self::Absent => None,
-            Self::Decimals(column, exponent) => {
-                let numbers = column.numbers()?;
-                let (integer, is_float) = numbers.get(event)?;
-                Some((scaled(numbers, integer, is_float, *exponent), is_float))
-            }
-            Self::Entries(column, entries, _) => {
-                let code = column.dictionary().and_then(|(_, codes)| codes.get(event))?;
-                *entries.get(*code as usize)?
-            }
-        }
-    }
-}
-
-/// A decimal as an integer times two to the power of an exponent.
-#[inline]
-fn scaled(numbers: &Numbers<'_>, integer: i64, is_float: bool, exponent: i16) -> i128 {
-    if is_float {
-        let (mantissa, power) = parts(integer as f64 / power(numbers.exponent()));
-        return mantissa << (power - i32::from(exponent)).max(0);
-    }
-    let value = integer / 10_i64.pow(u32::from(numbers.exponent()));
-    i128::from(value) << exponent.unsigned_abs()
-}
-
-/// A float as an integer times two to the power of an exponent.
-#[inline]
-fn parts(float: f64) -> (i128, i32) {
-    let bits = float.to_bits();
-    let fraction = i128::from(bits & ((1 << 52) - 1));
-    let biased = i32::try_from((bits >> 52) & 0x7ff).unwrap_or_default();
-    let (mantissa, exponent) = if biased == 0 { (fraction, -1_074) } else { (fraction | 1 << 52, biased - 1_075) };
-    (if float.is_sign_negative() { -mantissa } else { mantissa }, exponent)
-}
-
-/// The columns of a block that a query needs.
-struct QueryColumns<'c> {
-    reader: &'c ChunkReader<'c>,
-    execution: &'c Execution,
-    block: &'c SealedBlock,
-}
-
-impl QueryColumns<'_> {
-    fn layout(&self) -> &JoinLayout {
-        &self.execution.layout
-    }
-
-    /// The values of a field of the event, if any event has one.
-    fn values(&self, column: Column) -> Result<Option<BlockColumn>> {
-        match column {
-            Column::Name => self.reader.texts(&ColumnId::Name).map(Some),
-            Column::Event(at) => {
-                let Some(name) = self.layout().events.properties.get(at) else { return Ok(None) };
-                Ok(self.reader.property(name)?.map(|(_, values)| values))
-            }
-            _ => Ok(None),
-        }
-    }
-
-    fn time(&self, times: &BlockTimes, event: usize) -> Timestamp {
-        let day = Timestamp::of_day(self.block.segment.day).millis();
-        Timestamp::from_millis(day.saturating_add(i64::from(times.get(event))))
-    }
-
-    /// The first and the last time of the block.
-    fn zone(&self) -> (Timestamp, Timestamp) {
-        let day = Timestamp::of_day(self.block.segment.day).millis();
-        let at = |millis: u32| Timestamp::from_millis(day.saturating_add(i64::from(millis)));
-        (at(self.block.summary.millis.0), at(self.block.summary.millis.1))
-    }
-
-    /// The predicates on events, without those that all pass; none if one fails for a value that events have.
-    fn tests(&self, query: &ColumnQuery, replaced: &[u32]) -> Result<Option<Vec<EventTest>>> {
-        let predicate = &self.execution.predicate;
-        let events = self.reader.events();
-        let mut tests = Vec::new();
-        if !replaced.is_empty() {
-            let is_replaced = |event: usize| replaced.binary_search(&position(event)).is_ok();
-            tests.push(EventTest::Events((0..events).map(|event| !is_replaced(event)).collect()));
-        }
-        let (first, last) = self.zone();
-        if !(predicate.has_time(first) && predicate.has_time(last)) {
-            let times = self.reader.times()?;
-            let keeps = (0..events).map(|event| predicate.has_time(self.time(&times, event))).collect();
-            tests.push(EventTest::Events(keeps));
-        }
-        if predicate.names.is_some() {
-            let names = self.reader.texts(&ColumnId::Name)?;
-            let Some((entries, _)) = names.dictionary() else { return Ok(None) };
-            let keeps = entries.iter().map(|name| predicate.has_name(name)).collect();
-            tests.push(EventTest::Codes(names, keeps));
-        }
-        for (conjunct, column) in &query.tests {
-            match self.test(*conjunct, *column)? {
-                Some(test) => tests.push(test),
-                None => return Ok(None),
-            }
-        }
-        Ok(Some(tests))
-    }
-
-    fn test(&self, conjunct: usize, column: Column) -> Result<Option<EventTest>> {
-        let filter = &self.execution.predicate.filter;
-        let events = self.reader.events();
-        let keeps = |value: Option<&Value>| filter.keeps_value(conjunct, value).ok();
-        let Some(values) = self.values(column)? else {
-            return Ok(keeps(None).map(|keeps| EventTest::Events(vec![keeps; events])));
-        };
-        if let Some((entries, _)) = values.dictionary() {
-            let keeps = entries.iter().map(|entry| match column {
-                Column::Name => keeps(Some(&Value::from(String::from_utf8_lossy(entry).as_ref()))),
-                _ if entry.is_empty() => keeps(None),
-                _ => keeps(Some(&decoded(ValueBytes::new(entry)))),
-            });
-            let keeps: Option<Vec<bool>> = keeps.collect();
-            return Ok(keeps.map(|keeps| EventTest::Codes(values, keeps)));
-        }
-        if values.numbers().is_none() {
-            return Ok(None);
-        }
-        let mut of_events = Vec::with_capacity(events);
-        let mut last: Option<(Vec<u8>, bool)> = None;
-        let mut bytes = Vec::new();
-        for event in 0..events {
-            bytes.clear();
-            let written = values.write(event, &mut bytes);
-            written.map_err(|malformed: Malformed| self.reader.damaged(&ColumnId::Rest, malformed))?;
-            let known = last.as_ref().filter(|(known, _)| *known == bytes).map(|(_, keeps)| *keeps);
-            let verdict = match known {
-                Some(keeps) => keeps,
-                None => {
-                    let value = (!bytes.is_empty()).then(|| decoded(ValueBytes::new(&bytes)));
-                    let Some(keeps) = keeps(value.as_ref()) else { return Ok(None) };
-                    last = Some((bytes.clone(), keeps));
-                    keeps
-                }
-            };
-            of_events.push(verdict);
-        }
-        Ok(Some(EventTest::Events(of_events)))
-    }
-
-    /// The fields that are grouped by, if all have few values.
-    fn keys(&self, query: &ColumnQuery) -> Result<Option<Vec<CellKey>>> {
-        let mut keys = Vec::with_capacity(query.keys.len());
-        for column in &query.keys {
-            if let Column::Period(period) = column {
-                let (first, last) = self.zone();
-                let zone = &self.layout().zone;
-                let starts = [first, last].map(|time| PeriodStart::of(*period, time, zone));
-                if starts[0] != starts[1] {
-                    return Ok(None);
-                }
-                keys.push(CellKey { column: None, values: vec![KeyValue::Period(starts[0])] });
-                continue;
-            }
-            let Some(values) = self.values(*column)? else {
-                keys.push(CellKey { column: None, values: vec![KeyValue::NotSet] });
-                continue;
-            };
-            let Some((entries, _)) = values.dictionary() else { return Ok(None) };
-            let entry = |entry: &&[u8]| match column {
-                Column::Name => KeyValue::Text(String::from_utf8_lossy(entry).into_owned()),
-                _ if entry.is_empty() => KeyValue::NotSet,
-                _ => KeyValue::Stored(entry.to_vec()),
-            };
-            let known = entries.iter().map(entry).collect();
-            keys.push(CellKey { column: Some(values), values: known });
-        }
-        Ok(Some(keys))
-    }
-
-    /// The fields that are summed up, if their sums fit into 128 bits.
-    fn sums(&self, query: &ColumnQuery) -> Result<Option<Vec<CellNumbers>>> {
-        let mut sums = Vec::with_capacity(query.sums.len());
-        for column in &query.sums {
-            let Some(values) = self.values(*column)? else {
-                sums.push(CellNumbers::Absent);
-                continue;
-            };
-            let numbers = if values.numbers().is_some() { decimals(values) } else { dictionary_numbers(values) };
-            match numbers {
-                Some(numbers) => sums.push(numbers),
-                None => return Ok(None),
-            }
-        }
-        Ok(Some(sums))
-    }
-}
-
-fn decimals(values: BlockColumn) -> Option<CellNumbers> {
-    let numbers = values.numbers()?;
-    let (least, greatest) = numbers.bounds();
-    let bits = 64 - least.unsigned_abs().max(greatest.unsigned_abs()).leading_zeros();
-    // The least float that is not 0 is one over the power of ten, and has 53 bits at most.
-    let exponent = if numbers.has_floats() { parts(1.0 / power(numbers.exponent())).1 } else { 0 };
-    let fits = if numbers.has_floats() { bits + 54 + SUM_BITS < 127 } else { bits + SUM_BITS < 127 };
-    let exponent = i16::try_from(exponent).ok()?;
-    fits.then(|| CellNumbers::Decimals(values, exponent))
-}
-
-fn dictionary_numbers(values: BlockColumn) -> Option<CellNumbers> {
-    let (entries, _) = values.dictionary()?;
-    let number = |entry: &&[u8]| -> Option<Option<Number>> {
-        let value = ValueBytes::new(entry);
-        if entry.is_empty() || value.kind() != ValueKind::Number {
-            return Some(None);
-        }
-        value.number().ok().map(Some)
-    };
-    let numbers: Vec<Option<Number>> = entries.iter().map(number).collect::<Option<_>>()?;
-    let exponent = numbers.iter().flatten().map(|number| number.parts().1).min().unwrap_or_default().min(0);
-    let scaled = |number: &Number| -> Option<(i128, bool)> {
-        let (mantissa, own) = number.small_parts()?;
-        let shift = u32::from(own.abs_diff(exponent));
-        let bits = 128 - mantissa.unsigned_abs().leading_zeros();
-        (bits + shift + SUM_BITS < 127).then(|| (mantissa << shift, number.is_float()))
-    };
-    let entries = numbers.iter().map(|number| number.as_ref().map(scaled));
-    // One that does not fit, and not one that is no number.
-    let entries: Vec<Option<(i128, bool)>> =
-        entries.map(|entry| entry.map_or(Some(None), |scaled| scaled.map(Some))).collect::<Option<_>>()?;
-    Some(CellNumbers::Entries(values, entries, exponent))
-}
-
 /// The cells of a block.
 struct Cells<'b> {
     query: &'b ColumnQuery,
@@ -662,8 +363,7 @@ impl<'b> Cells<'b> {
 
     /// Counts the events of a block, and returns how many pass.
     fn count(&mut self, runs: &UserRuns, tests: &[EventTest], mut seen: Option<&mut SeenUsers>) -> u64 {
-        let codes: Vec<Option<&[u32]>> =
-            self.keys.iter().map(|key| Some(key.column.as_ref()?.dictionary()?.1)).collect();
+        let codes: Vec<Option<&[u32]>> = self.keys.iter().map(CellKey::codes).collect();
         let (mut passed, mut start) = (0, 0);
         for (ordinal, count) in runs.ordinals.iter().zip(&runs.counts) {
             let events = start..start + *count as usize;

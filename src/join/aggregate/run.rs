@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::aggregator::{Aggregation, Aggregator};
-use super::columns::{ColumnCounter, ColumnQuery, SeenUsers};
+use super::columns::{ColumnCounter, SeenUsers};
 use crate::error::Result;
 use crate::join::answer::Answer;
 use crate::join::budget::Budget;

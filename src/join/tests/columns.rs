@@ -1,5 +1,7 @@
 //! Aggregation by columns gives the answers of the same events as rows.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
@@ -8,16 +10,19 @@ use crate::join::{Answer, Field, GroupBy, Join, Measure, Strategy as Way};
 use crate::merge;
 use crate::model::{Event, Kind, ProfileKey, Timestamp, Value};
 use crate::ops::Update;
-use std::sync::Arc;
 
 const DAY: i64 = 86_400_000;
 
+fn float(float: f64) -> Value {
+    Value::try_from(float).unwrap()
+}
+
 fn amounts() -> impl Strategy<Value = Value> {
-    let float = |float: f64| Value::try_from(float).unwrap();
+    const ODD: [f64; 7] = [0.1, -0.0, 1e-300, 1e300, 5e-324, 123_456_789.123_456, 9_007_199_254_740_993.0];
     prop_oneof![
-        8 => (0..2_000_i64).prop_map(move |cents| float(cents as f64 / 100.0)),
+        8 => (0..2_000_i64).prop_map(|cents| float(cents as f64 / 100.0)),
         4 => (-5..5_i64).prop_map(Value::from),
-        1 => select(vec![0.1, -0.0, 1e-300, 1e300, 5e-324, 123_456_789.123_456, 9_007_199_254_740_993.0]).prop_map(float),
+        1 => select(ODD.to_vec()).prop_map(float),
         1 => select(vec![i64::MAX, i64::MIN, 1 << 60]).prop_map(Value::from),
         1 => select(vec!["text", ""]).prop_map(Value::from),
         1 => prop::collection::vec(0..3_i64, 0..3).prop_map(Value::from),
@@ -28,7 +33,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     // Most logs have plain amounts, which are stored as numbers.
     let amounts = prop_oneof![
         2 => prop::collection::vec(amounts(), 1..60),
-        1 => prop::collection::vec((0..100_000_i64).prop_map(|cents| Value::try_from(cents as f64 / 100.0).unwrap()), 1..60),
+        1 => prop::collection::vec((0..100_000_i64).prop_map(|cents| float(cents as f64 / 100.0)), 1..60),
         1 => prop::collection::vec((-9..1_000_i64).prop_map(Value::from), 1..60),
     ];
     let event = (0..12_u32, 0..3_i64, 0..DAY, select(vec!["buy", "visit", "v"]), prop::option::of("[a-c]{0,1}"));

@@ -143,7 +143,13 @@ pub(super) fn block_rows(
     // What went wrong with an id is not damage of the block.
     let mut failure = None;
     let rows = BlockRows::rebuild(segment.day, block, chunk, only, |ordinal, out| match ids.find_id(ordinal, out) {
-        Ok(found) => found,
+        Ok(true) => true,
+        Ok(false) => {
+            let malformed = Malformed("an ordinal without an id");
+            let damage = damaged(segment, block, &BlockDamage { column: ColumnId::Runs, malformed });
+            failure.get_or_insert(Error::corrupt(format!("{} ordinal={ordinal}", damage.message())));
+            false
+        }
         Err(error) => {
             failure.get_or_insert(error);
             false

@@ -198,7 +198,7 @@ fn damage_of_a_segment_is_an_error_that_names_the_day_the_segment_and_the_column
         (CHUNKS, Box::new(column(0)), None, "it is missing day=2023-11-12T00:00:00 segment=1 block=0 column=runs", 1),
         (CHUNKS, Box::new(column(2)), Some(&[0xD1, 1, 9]), "encoding day=2023-11-12T00:00:00 segment=1 block=0", 1),
         (CHUNKS, Box::new(column(5)), Some(&[0xD2, 1]), "unknown version of the format day=", 1),
-        (ORDINAL_IDS, Box::new(|_| true), None, "an ordinal without an id ordinal=0", 6),
+        (ORDINAL_IDS, Box::new(|_| true), None, "block=0 column=runs ordinal=0", 6),
         (SEGMENTS, Box::new(|_| true), Some(&[0xC2]), "unknown version of the format day=2023-11-12T00:00:00", 1),
         (SEGMENTS, Box::new(|_| true), Some(&[]), "the header of a column segment cannot be read", 1),
     ];

@@ -26,20 +26,23 @@ struct ChangeLog {
     known_after: u64,
 }
 
+/// A column family, and a key in it.
+type FamilyKey = (Arc<str>, Box<[u8]>);
+
 /// What one commit changes.
 struct CommitChanges {
     /// The sequence numbers before and after it; none while it is being written.
     before: u64,
     after: Option<u64>,
     /// The column families and keys; none where they were too many.
-    keys: Option<Vec<(Arc<str>, Box<[u8]>)>>,
+    keys: Option<Vec<FamilyKey>>,
 }
 
 impl ProfileChanges {
     /// Takes note of what is about to be committed. `before` is the sequence number of the last commit.
     pub(super) fn begin<'k>(&self, before: u64, keys: impl Iterator<Item = (&'k Arc<str>, &'k [u8])>) {
         let mut bytes = 0;
-        let keys: Vec<(Arc<str>, Box<[u8]>)> = keys
+        let keys: Vec<FamilyKey> = keys
             .map(|(family, key)| {
                 bytes += key.len();
                 (Arc::clone(family), key.into())

@@ -50,6 +50,22 @@ pub(super) fn read_packed(reader: &mut Reader<'_>, count: usize) -> Read<Vec<u32
     Ok(values)
 }
 
+/// Appends this many integers that follow `last` and ascend, of which the distances less one are packed. Where they leave
+/// 32 bits, they do not ascend. The caller has bounded their number.
+pub(super) fn read_ascending(reader: &mut Reader<'_>, mut last: u32, count: usize, out: &mut Vec<u32>) -> Read<()> {
+    let packer = BitPacker4x::new();
+    let start = out.len();
+    // The last pack is filled up.
+    out.resize(start + count.next_multiple_of(PACK), 0);
+    for pack in out.get_mut(start..).unwrap_or_default().chunks_exact_mut(PACK) {
+        let (bits, bytes) = read_pack(reader)?;
+        packer.decompress_strictly_sorted(Some(last), bytes, pack, bits);
+        last = pack.last().copied().unwrap_or_default();
+    }
+    out.truncate(start + count);
+    Ok(())
+}
+
 fn read_pack<'a>(reader: &mut Reader<'a>) -> Read<(u8, &'a [u8])> {
     match reader.u8()? {
         bits @ 0..=32 => Ok((bits, reader.take(usize::from(bits) * PACK / 8)?)),

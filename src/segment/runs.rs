@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::column::VERSION_1;
 use super::key::BLOCK_EVENTS_MAX;
-use super::pack::{put_packed, read_packed};
+use super::pack::{put_packed, read_ascending, read_packed};
 use crate::codec::{Malformed, Read, Reader, put_varint};
 
 /// The users of a block.
@@ -61,22 +61,18 @@ impl UserRuns {
         if runs == 0 || runs > events || events > BLOCK_EVENTS_MAX {
             return Err(Malformed("runs out of range"));
         }
-        let gaps = read_packed(&mut reader, runs - 1)?;
-        let mut counts = read_packed(&mut reader, runs)?;
-        let mut ordinals = Vec::with_capacity(runs);
-        let mut last = u64::from(first);
+        let mut ordinals = Vec::with_capacity(runs.next_multiple_of(128) + 1);
         ordinals.push(first);
-        for gap in gaps {
-            last += u64::from(gap) + 1;
-            // The last is the greatest, and is checked below.
-            ordinals.push(u32::try_from(last).unwrap_or(u32::MAX));
-        }
+        read_ascending(&mut reader, first, runs - 1, &mut ordinals)?;
+        let mut counts = read_packed(&mut reader, runs)?;
         let mut sum = 0_u64;
         for count in &mut counts {
-            *count = count.saturating_add(1);
-            sum += u64::from(*count);
+            sum += u64::from(*count) + 1;
+            // It cannot wrap where the sum is right.
+            *count = count.wrapping_add(1);
         }
-        if last > u64::from(u32::MAX) || sum != events as u64 || !reader.is_empty() {
+        let ascend = ordinals.iter().zip(ordinals.iter().skip(1)).fold(true, |ascend, (a, b)| ascend & (a < b));
+        if !ascend || sum != events as u64 || !reader.is_empty() {
             return Err(Malformed("runs that are not those of the events"));
         }
         Ok(Self { ordinals, counts })

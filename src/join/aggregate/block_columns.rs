@@ -23,15 +23,30 @@ pub(super) enum EventTest {
 }
 
 impl EventTest {
-    #[inline]
-    pub(super) fn passes(&self, event: usize) -> bool {
+    /// It as slices, for many events.
+    pub(super) fn slices(&self) -> TestSlices<'_> {
         match self {
-            Self::Codes(column, keeps) => {
-                let code = column.dictionary().and_then(|(_, codes)| codes.get(event));
-                code.and_then(|code| keeps.get(*code as usize)).copied().unwrap_or(false)
-            }
-            Self::Events(keeps) => keeps.get(event).copied().unwrap_or(false),
+            Self::Codes(column, keeps) => TestSlices::Codes(column.dictionary().map_or(&[], |(_, codes)| codes), keeps),
+            Self::Events(keeps) => TestSlices::Events(keeps),
         }
+    }
+}
+
+/// A predicate on the events of a block, as slices.
+#[derive(Clone, Copy)]
+pub(super) enum TestSlices<'t> {
+    Codes(&'t [u32], &'t [bool]),
+    Events(&'t [bool]),
+}
+
+impl TestSlices<'_> {
+    #[inline]
+    pub(super) fn passes(self, event: usize) -> bool {
+        let passes = match self {
+            Self::Codes(codes, keeps) => codes.get(event).and_then(|code| keeps.get(*code as usize)),
+            Self::Events(keeps) => keeps.get(event),
+        };
+        passes.copied().unwrap_or(false)
     }
 }
 

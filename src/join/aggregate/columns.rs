@@ -5,9 +5,10 @@
 //! not as simple as that is left to the rows of the block: it is never wrong to do so, only slower. So are errors,
 //! which name the event then.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::block_columns::{CellKey, CellNumbers, EventTest, KeyValue, QueryColumns};
+use super::block_columns::{CellKey, CellNumbers, EventTest, KeyValue, QueryColumns, TestSlices};
 use crate::error::Result;
 use crate::join::block::{ColumnValue, position};
 use crate::join::exec::Execution;
@@ -119,17 +120,6 @@ impl ColumnQuery {
         self.codes.as_ref().map(|codes| &codes.dictionary)
     }
 
-    /// Whether users of this code plus one pass.
-    #[inline]
-    fn keeps_code(&self, code: usize) -> bool {
-        self.keeps.get(code).copied().unwrap_or(false)
-    }
-
-    #[inline]
-    fn keeps_user(&self, ordinal: u32) -> bool {
-        self.keeps_code(self.code(ordinal))
-    }
-
     /// The code plus one of an ordinal.
     #[inline]
     fn code(&self, ordinal: u32) -> usize {
@@ -176,9 +166,7 @@ impl SeenUsers {
     }
 
     fn iter(&self) -> impl Iterator<Item = u32> {
-        (0..).step_by(64).zip(&self.0).flat_map(|(first, bits)| {
-            (first..first + 64).zip(Bits(*bits)).filter(|(_, is_in)| *is_in).map(|(at, _)| at)
-        })
+        (0..).step_by(64).zip(&self.0).flat_map(|(first, bits)| SetBits(*bits).map(move |bit| first + bit))
     }
 
     /// Memory in use, in bytes.
@@ -207,16 +195,17 @@ impl SeenUsers {
     }
 }
 
-/// The bits of a word, from the least significant on.
-struct Bits(u64);
+/// The positions of the bits of a word that are set.
+struct SetBits(u64);
 
-impl Iterator for Bits {
-    type Item = bool;
+impl Iterator for SetBits {
+    type Item = u32;
 
-    fn next(&mut self) -> Option<bool> {
-        let bit = self.0 & 1 == 1;
-        self.0 >>= 1;
-        Some(bit)
+    fn next(&mut self) -> Option<u32> {
+        let bit = self.0.trailing_zeros();
+        // Without the least bit that is set.
+        self.0 &= self.0.wrapping_sub(1);
+        (bit < 64).then_some(bit)
     }
 }
 
@@ -251,14 +240,16 @@ impl<'q> ColumnCounter<'q> {
         let runs = reader.runs()?;
         let replaced = execution.sealed.replaced(&*execution.tables, block)?;
         let counters = &execution.counters;
-        counters.events_read.add(runs.events() as u64);
+        counters.events_read.add(u64::from(block.summary.events));
+        let is_plain = query.keys.is_empty() && query.sums.is_empty();
         // Unless a predicate on events may fail, which is then said also of events of others.
-        if !query.keeps_all && !query.may_fail && !runs.ordinals.iter().any(|ordinal| query.keeps_user(*ordinal)) {
+        if !query.keeps_all && !query.may_fail && !query.has_kept_run(&runs) {
             return Ok(true);
         }
         let columns = QueryColumns { reader: &reader, execution, block };
         let Some(tests) = columns.tests(&query.tests, &replaced)? else { return Ok(false) };
-        if query.keys.is_empty() && query.sums.is_empty() {
+        let tests: Vec<TestSlices<'_>> = tests.iter().map(EventTest::slices).collect();
+        if is_plain {
             let users = query.uniques.then_some(seen);
             let passed = count_by_user(query, &runs, &tests, counts, users);
             counters.rows.add(passed);
@@ -273,7 +264,7 @@ impl<'q> ColumnCounter<'q> {
         }
         let users = query.uniques.then_some(seen);
         let mut cells = Cells::new(query, &keys, &sums, width);
-        let passed = cells.count(&runs, &tests, users);
+        let passed = cells.count(query.kept_runs(&runs), &tests, users);
         counters.rows.add(passed);
         counters.blocks.add(1);
         cells.flush(sink)?;
@@ -295,13 +286,13 @@ impl<'q> ColumnCounter<'q> {
 fn count_by_user(
     query: &ColumnQuery,
     runs: &UserRuns,
-    tests: &[EventTest],
+    tests: &[TestSlices<'_>],
     counts: &mut [u64],
     seen: Option<&mut SeenUsers>,
 ) -> u64 {
     if query.keeps_all && tests.is_empty() && seen.is_none() {
         match query.codes.as_ref().map(|codes| codes.codes()) {
-            Some(Codes::U8(codes)) => count_runs(codes, runs, counts),
+            Some(Codes::U8(codes)) => count_small(codes, runs, counts),
             Some(Codes::U16(codes)) => count_runs(codes, runs, counts),
             Some(Codes::U32(codes)) => count_runs(codes, runs, counts),
             None => counts.first_mut().into_iter().for_each(|count| *count += runs.events() as u64),
@@ -309,25 +300,44 @@ fn count_by_user(
         return runs.events() as u64;
     }
     let mut seen = seen;
-    let (mut passed, mut start) = (0, 0);
-    for (ordinal, count) in runs.ordinals.iter().zip(&runs.counts) {
-        let events = start..start + *count as usize;
-        start = events.end;
-        let code = query.code(*ordinal);
-        if !query.keeps_code(code) {
-            continue;
-        }
+    let mut passed = 0;
+    for run in query.kept_runs(runs) {
         let passing = match tests {
-            [] => u64::from(*count),
-            tests => events.filter(|event| tests.iter().all(|test| test.passes(*event))).count() as u64,
+            [] => run.events.len() as u64,
+            tests => run.events.filter(|event| tests.iter().all(|test| test.passes(*event))).count() as u64,
         };
         if passing > 0 {
             passed += passing;
-            counts.get_mut(code).into_iter().for_each(|count| *count += passing);
-            seen.iter_mut().for_each(|seen| seen.insert(*ordinal));
+            counts.get_mut(run.code).into_iter().for_each(|count| *count += passing);
+            seen.iter_mut().for_each(|seen| seen.insert(run.ordinal));
         }
     }
     passed
+}
+
+/// Adds the events of each run to the count of its user's code plus one, of at most 255.
+fn count_small(codes: &[u8], runs: &UserRuns, counts: &mut [u64]) {
+    // Two sets of counters, because adding to the one that was added to just before has to wait for that.
+    let mut local = [[0_u64; 256]; 2];
+    let [even, odd] = &mut local;
+    let add = |to: &mut [u64; 256], ordinal: &u32, count: &u32| {
+        let code = codes.get(*ordinal as usize).copied().unwrap_or_default();
+        if let Some(to) = to.get_mut(usize::from(code)) {
+            *to += u64::from(*count);
+        }
+    };
+    let (ordinals, last) = runs.ordinals.as_chunks::<2>();
+    let (pairs, last_count) = runs.counts.as_chunks::<2>();
+    for ([a, b], [m, n]) in ordinals.iter().zip(pairs) {
+        add(even, a, m);
+        add(odd, b, n);
+    }
+    for (ordinal, count) in last.iter().zip(last_count) {
+        add(even, ordinal, count);
+    }
+    for (to, (even, odd)) in counts.iter_mut().zip(even.iter().zip(odd.iter())) {
+        *to += even + odd;
+    }
 }
 
 /// Adds the events of each run to the count of its user's code plus one.
@@ -336,10 +346,64 @@ where
     usize: TryFrom<T>,
 {
     for (ordinal, count) in runs.ordinals.iter().zip(&runs.counts) {
-        let code = codes.get(*ordinal as usize).map_or(0, |code| usize::try_from(*code).unwrap_or_default());
-        if let Some(to) = counts.get_mut(code) {
+        if let Some(to) = counts.get_mut(code_at(codes, *ordinal)) {
             *to += u64::from(*count);
         }
+    }
+}
+
+/// The code plus one of an ordinal.
+#[inline]
+fn code_at<T: Copy>(codes: &[T], ordinal: u32) -> usize
+where
+    usize: TryFrom<T>,
+{
+    codes.get(ordinal as usize).map_or(0, |code| usize::try_from(*code).unwrap_or_default())
+}
+
+/// A run of events of a user who passes.
+struct KeptRun {
+    ordinal: u32,
+    /// The code plus one.
+    code: usize,
+    events: Range<usize>,
+}
+
+impl ColumnQuery {
+    /// Whether the user of any run passes.
+    fn has_kept_run(&self, runs: &UserRuns) -> bool {
+        let keeps = |code: usize| self.keeps.get(code).copied().unwrap_or(false);
+        let mut ordinals = runs.ordinals.iter();
+        match self.codes.as_ref().map(|codes| codes.codes()) {
+            Some(Codes::U8(codes)) => ordinals.any(|ordinal| keeps(code_at(codes, *ordinal))),
+            Some(Codes::U16(codes)) => ordinals.any(|ordinal| keeps(code_at(codes, *ordinal))),
+            Some(Codes::U32(codes)) => ordinals.any(|ordinal| keeps(code_at(codes, *ordinal))),
+            None => keeps(0),
+        }
+    }
+
+    /// The runs whose users pass.
+    fn kept_runs(&self, runs: &UserRuns) -> Vec<KeptRun> {
+        match self.codes.as_ref().map(|codes| codes.codes()) {
+            Some(Codes::U8(codes)) => self.kept(runs, |ordinal| code_at(codes, ordinal)),
+            Some(Codes::U16(codes)) => self.kept(runs, |ordinal| code_at(codes, ordinal)),
+            Some(Codes::U32(codes)) => self.kept(runs, |ordinal| code_at(codes, ordinal)),
+            None => self.kept(runs, |_| 0),
+        }
+    }
+
+    fn kept(&self, runs: &UserRuns, code: impl Fn(u32) -> usize) -> Vec<KeptRun> {
+        let mut kept = Vec::with_capacity(if self.keeps_all { runs.ordinals.len() } else { 0 });
+        let mut start = 0;
+        for (ordinal, count) in runs.ordinals.iter().zip(&runs.counts) {
+            let events = start..start + *count as usize;
+            start = events.end;
+            let code = code(*ordinal);
+            if self.keeps.get(code).copied().unwrap_or(false) {
+                kept.push(KeptRun { ordinal: *ordinal, code, events });
+            }
+        }
+        kept
     }
 }
 
@@ -361,24 +425,18 @@ impl<'b> Cells<'b> {
         Self { query, keys, sums, width, events: vec![0; cells], totals }
     }
 
-    /// Counts the events of a block, and returns how many pass.
-    fn count(&mut self, runs: &UserRuns, tests: &[EventTest], mut seen: Option<&mut SeenUsers>) -> u64 {
+    /// Counts the events of some runs, and returns how many pass.
+    fn count(&mut self, runs: Vec<KeptRun>, tests: &[TestSlices<'_>], mut seen: Option<&mut SeenUsers>) -> u64 {
         let codes: Vec<Option<&[u32]>> = self.keys.iter().map(CellKey::codes).collect();
-        let (mut passed, mut start) = (0, 0);
-        for (ordinal, count) in runs.ordinals.iter().zip(&runs.counts) {
-            let events = start..start + *count as usize;
-            start = events.end;
-            let code = self.query.code(*ordinal);
-            if !self.query.keeps_code(code) {
-                continue;
-            }
+        let mut passed = 0;
+        for run in runs {
             let before = passed;
-            for event in events {
+            for event in run.events {
                 if !tests.iter().all(|test| test.passes(event)) {
                     continue;
                 }
                 passed += 1;
-                let mut cell = code * self.width;
+                let mut cell = run.code * self.width;
                 let mut place = 1;
                 for (key, codes) in self.keys.iter().zip(&codes) {
                     let entry = codes.and_then(|codes| codes.get(event)).map_or(0, |code| *code as usize);
@@ -397,7 +455,7 @@ impl<'b> Cells<'b> {
                 }
             }
             if passed > before {
-                seen.iter_mut().for_each(|seen| seen.insert(*ordinal));
+                seen.iter_mut().for_each(|seen| seen.insert(run.ordinal));
             }
         }
         passed

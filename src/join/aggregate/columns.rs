@@ -40,6 +40,8 @@ pub(super) struct ColumnQuery {
     pub(super) uniques: bool,
     /// The ordinal of events without a user.
     anonymous: Option<u32>,
+    /// How many ordinals there are, where users are counted.
+    ordinals: u32,
 }
 
 /// What was counted of a cell.
@@ -107,12 +109,12 @@ impl ColumnQuery {
         }
         let codes = sealed.codes(0).cloned();
         let Some(keeps) = kept_codes(execution, codes.as_deref()) else { return Ok(None) };
-        let anonymous = match execution.tables.columns().filter(|_| uniques) {
-            Some(columns) => columns.ordinals_of(&[b""])?.into_iter().next().flatten(),
-            None => None,
+        let (anonymous, ordinals) = match execution.tables.columns().filter(|_| uniques) {
+            Some(columns) => (columns.ordinals_of(&[b""])?.into_iter().next().flatten(), columns.ordinal_count()?),
+            None => (None, 0),
         };
         let keeps_all = keeps.iter().all(|keeps| *keeps);
-        Ok(Some(Self { codes, keeps, keeps_all, keys, tests, may_fail, sums, uniques, anonymous }))
+        Ok(Some(Self { codes, keeps, keeps_all, keys, tests, may_fail, sums, uniques, anonymous, ordinals }))
     }
 
     /// The dictionary of the users that are joined, if they are.
@@ -146,14 +148,19 @@ fn kept_codes(execution: &Execution, codes: Option<&OrdinalCodes>) -> Option<Vec
 pub(super) struct SeenUsers(Vec<u64>);
 
 impl SeenUsers {
+    /// An empty one with room for ordinals below this number.
+    fn with_room(ordinals: u32) -> Self {
+        Self(vec![0; ordinals.div_ceil(64) as usize])
+    }
+
     #[inline]
     fn insert(&mut self, ordinal: u32) {
-        let (word, bit) = (ordinal as usize / 64, ordinal % 64);
+        let word = ordinal as usize / 64;
         if self.0.len() <= word {
             self.0.resize(word + 1, 0);
         }
         if let Some(bits) = self.0.get_mut(word) {
-            *bits |= 1 << bit;
+            *bits |= 1 << (ordinal % 64);
         }
     }
 
@@ -225,7 +232,8 @@ pub(super) struct ColumnCounter<'q> {
 
 impl<'q> ColumnCounter<'q> {
     pub(super) fn new(query: &'q ColumnQuery, execution: &'q Execution) -> Self {
-        Self { query, execution, counts: vec![0; query.keeps.len()], seen: SeenUsers::default() }
+        let seen = SeenUsers::with_room(query.ordinals);
+        Self { query, execution, counts: vec![0; query.keeps.len()], seen }
     }
 
     /// Memory in use, in bytes.
@@ -264,7 +272,7 @@ impl<'q> ColumnCounter<'q> {
         }
         let users = query.uniques.then_some(seen);
         let mut cells = Cells::new(query, &keys, &sums, width);
-        let passed = cells.count(query.kept_runs(&runs), &tests, users);
+        let passed = cells.count(&runs, &tests, users);
         counters.rows.add(passed);
         counters.blocks.add(1);
         cells.flush(sink)?;
@@ -301,7 +309,7 @@ fn count_by_user(
     }
     let mut seen = seen;
     let mut passed = 0;
-    for run in query.kept_runs(runs) {
+    query.each_kept_run(runs, |run| {
         let passing = match tests {
             [] => run.events.len() as u64,
             tests => run.events.filter(|event| tests.iter().all(|test| test.passes(*event))).count() as u64,
@@ -311,7 +319,7 @@ fn count_by_user(
             counts.get_mut(run.code).into_iter().for_each(|count| *count += passing);
             seen.iter_mut().for_each(|seen| seen.insert(run.ordinal));
         }
-    }
+    });
     passed
 }
 
@@ -382,28 +390,28 @@ impl ColumnQuery {
         }
     }
 
-    /// The runs whose users pass.
-    fn kept_runs(&self, runs: &UserRuns) -> Vec<KeptRun> {
+    /// Calls `each` with the runs whose users pass.
+    #[inline]
+    fn each_kept_run(&self, runs: &UserRuns, each: impl FnMut(KeptRun)) {
         match self.codes.as_ref().map(|codes| codes.codes()) {
-            Some(Codes::U8(codes)) => self.kept(runs, |ordinal| code_at(codes, ordinal)),
-            Some(Codes::U16(codes)) => self.kept(runs, |ordinal| code_at(codes, ordinal)),
-            Some(Codes::U32(codes)) => self.kept(runs, |ordinal| code_at(codes, ordinal)),
-            None => self.kept(runs, |_| 0),
+            Some(Codes::U8(codes)) => self.each_kept(runs, |ordinal| code_at(codes, ordinal), each),
+            Some(Codes::U16(codes)) => self.each_kept(runs, |ordinal| code_at(codes, ordinal), each),
+            Some(Codes::U32(codes)) => self.each_kept(runs, |ordinal| code_at(codes, ordinal), each),
+            None => self.each_kept(runs, |_| 0, each),
         }
     }
 
-    fn kept(&self, runs: &UserRuns, code: impl Fn(u32) -> usize) -> Vec<KeptRun> {
-        let mut kept = Vec::with_capacity(if self.keeps_all { runs.ordinals.len() } else { 0 });
+    #[inline]
+    fn each_kept(&self, runs: &UserRuns, code: impl Fn(u32) -> usize, mut each: impl FnMut(KeptRun)) {
         let mut start = 0;
         for (ordinal, count) in runs.ordinals.iter().zip(&runs.counts) {
             let events = start..start + *count as usize;
             start = events.end;
             let code = code(*ordinal);
             if self.keeps.get(code).copied().unwrap_or(false) {
-                kept.push(KeptRun { ordinal: *ordinal, code, events });
+                each(KeptRun { ordinal: *ordinal, code, events });
             }
         }
-        kept
     }
 }
 
@@ -425,28 +433,29 @@ impl<'b> Cells<'b> {
         Self { query, keys, sums, width, events: vec![0; cells], totals }
     }
 
-    /// Counts the events of some runs, and returns how many pass.
-    fn count(&mut self, runs: Vec<KeptRun>, tests: &[TestSlices<'_>], mut seen: Option<&mut SeenUsers>) -> u64 {
-        let codes: Vec<Option<&[u32]>> = self.keys.iter().map(CellKey::codes).collect();
+    /// Counts the events of a block, and returns how many pass.
+    fn count(&mut self, runs: &UserRuns, tests: &[TestSlices<'_>], mut seen: Option<&mut SeenUsers>) -> u64 {
+        let codes: Vec<(Option<&[u32]>, usize)> = self.keys.iter().map(|key| (key.codes(), key.values.len())).collect();
+        let Self { query, sums, width, events: counts, totals, .. } = self;
         let mut passed = 0;
-        for run in runs {
+        query.each_kept_run(runs, |run| {
             let before = passed;
             for event in run.events {
                 if !tests.iter().all(|test| test.passes(event)) {
                     continue;
                 }
                 passed += 1;
-                let mut cell = run.code * self.width;
+                let mut cell = run.code * *width;
                 let mut place = 1;
-                for (key, codes) in self.keys.iter().zip(&codes) {
+                for (codes, values) in &codes {
                     let entry = codes.and_then(|codes| codes.get(event)).map_or(0, |code| *code as usize);
                     cell += entry * place;
-                    place *= key.values.len();
+                    place *= values;
                 }
-                self.events.get_mut(cell).into_iter().for_each(|count| *count += 1);
-                for (at, numbers) in self.sums.iter().enumerate() {
+                counts.get_mut(cell).into_iter().for_each(|count| *count += 1);
+                for (at, numbers) in sums.iter().enumerate() {
                     if let Some((number, is_float)) = numbers.get(event)
-                        && let Some(total) = self.totals.get_mut(cell * self.sums.len() + at)
+                        && let Some(total) = totals.get_mut(cell * sums.len() + at)
                     {
                         total.sum += number;
                         total.count += 1;
@@ -457,7 +466,7 @@ impl<'b> Cells<'b> {
             if passed > before {
                 seen.iter_mut().for_each(|seen| seen.insert(run.ordinal));
             }
-        }
+        });
         passed
     }
 

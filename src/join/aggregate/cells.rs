@@ -65,10 +65,14 @@ impl ColumnQuery {
 
 impl Aggregator<'_> {
     /// The query, if it can be answered by columns.
-    pub(super) fn column_query(&self, execution: &Execution) -> Result<Option<ColumnQuery>> {
+    pub(super) fn column_query(mut self, execution: &Execution) -> Result<Option<ColumnQuery>> {
         // In the order in which keys are looked for.
         let by = self.sources.iter().flat_map(|source| &source.fields).map(|(column, _)| *column);
-        ColumnQuery::new(execution, by, &self.measures)
+        let Some(mut query) = ColumnQuery::new(execution, by, &self.measures)? else { return Ok(None) };
+        let fields = self.sources.iter().find(|source| source.dim.is_some()).map(|source| source.fields.clone());
+        let (fields, dictionary) = (fields.unwrap_or_default(), query.dictionary().cloned().unwrap_or_default());
+        query.group(|code| self.keys_of_code(&dictionary, code, &fields).ok());
+        Ok(Some(query))
     }
 
     /// Adds what was counted to a bucket.

@@ -5,6 +5,7 @@
 //! not as simple as that is left to the rows of the block: it is never wrong to do so, only slower. So are errors,
 //! which name the event then.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -29,6 +30,10 @@ pub(super) struct ColumnQuery {
     /// Whether users pass: by code plus one, first those without a row.
     keeps: Vec<bool>,
     keeps_all: bool,
+    /// Codes with the same values of the fields that are grouped by are one group: by code plus one, the number of its
+    /// group, and for each group one code plus one.
+    groups: Vec<u32>,
+    group_codes: Vec<u32>,
     /// The fields of the event that are grouped by, in their order.
     keys: Vec<Column>,
     /// Conjuncts of the filter, and the column that each is on.
@@ -114,12 +119,46 @@ impl ColumnQuery {
             None => (None, 0),
         };
         let keeps_all = keeps.iter().all(|keeps| *keeps);
-        Ok(Some(Self { codes, keeps, keeps_all, keys, tests, may_fail, sums, uniques, anonymous, ordinals }))
+        // Every code a group of its own, until they are known to be fewer.
+        let groups: Vec<u32> = (0..).take(keeps.len()).collect();
+        let group_codes = groups.clone();
+        Ok(Some(Self {
+            codes,
+            keeps,
+            keeps_all,
+            keys,
+            tests,
+            may_fail,
+            sums,
+            uniques,
+            anonymous,
+            ordinals,
+            groups,
+            group_codes,
+        }))
     }
 
     /// The dictionary of the users that are joined, if they are.
     pub(super) fn dictionary(&self) -> Option<&Arc<Dictionary>> {
         self.codes.as_ref().map(|codes| &codes.dictionary)
+    }
+
+    /// Makes one group of the codes for which `key` gives the same, unless there are too many.
+    pub(super) fn group(&mut self, mut key: impl FnMut(u32) -> Option<Vec<u32>>) {
+        if self.groups.len() > CELLS_MAX {
+            return;
+        }
+        let mut known: BTreeMap<Vec<u32>, u32> = BTreeMap::new();
+        let (mut groups, mut group_codes) = (Vec::with_capacity(self.groups.len()), Vec::new());
+        for place in 0..position(self.groups.len()) {
+            let Some(key) = key(code_of(place)) else { return };
+            let group = *known.entry(key).or_insert_with(|| {
+                group_codes.push(place);
+                position(group_codes.len()).saturating_sub(1)
+            });
+            groups.push(group);
+        }
+        (self.groups, self.group_codes) = (groups, group_codes);
     }
 
     /// The code plus one of an ordinal.
@@ -267,7 +306,7 @@ impl<'q> ColumnCounter<'q> {
         let Some(keys) = columns.keys(&query.keys)? else { return Ok(false) };
         let Some(sums) = columns.sums(&query.sums)? else { return Ok(false) };
         let width = keys.iter().map(|key| key.values.len()).product::<usize>();
-        if width.saturating_mul(query.keeps.len()) > CELLS_MAX {
+        if width.saturating_mul(query.group_codes.len()) > CELLS_MAX {
             return Ok(false);
         }
         let users = query.uniques.then_some(seen);
@@ -428,7 +467,7 @@ struct Cells<'b> {
 
 impl<'b> Cells<'b> {
     fn new(query: &'b ColumnQuery, keys: &'b [CellKey], sums: &'b [CellNumbers], width: usize) -> Self {
-        let cells = width * query.keeps.len();
+        let cells = width * query.group_codes.len();
         let totals = vec![CellSum::default(); cells * sums.len()];
         Self { query, keys, sums, width, events: vec![0; cells], totals }
     }
@@ -440,12 +479,13 @@ impl<'b> Cells<'b> {
         let mut passed = 0;
         query.each_kept_run(runs, |run| {
             let before = passed;
+            let group = query.groups.get(run.code).map_or(0, |group| *group as usize);
             for event in run.events {
                 if !tests.iter().all(|test| test.passes(event)) {
                     continue;
                 }
                 passed += 1;
-                let mut cell = run.code * *width;
+                let mut cell = group * *width;
                 let mut place = 1;
                 for (codes, values) in &codes {
                     let entry = codes.and_then(|codes| codes.get(event)).map_or(0, |code| *code as usize);
@@ -484,7 +524,7 @@ impl<'b> Cells<'b> {
             let exponents = self.sums.iter().map(CellNumbers::exponent);
             let totals = totals.iter().zip(exponents).map(|(total, exponent)| CellSum { exponent, ..*total });
             let totals = CellTotals { events: *events, sums: totals.collect(), ..CellTotals::default() };
-            let code = u32::try_from(cell / self.width).unwrap_or_default();
+            let code = self.query.group_codes.get(cell / self.width).copied().unwrap_or_default();
             sink.add_cell(code_of(code), &values, &totals)?;
         }
         Ok(())

@@ -50,8 +50,8 @@ pub(super) fn read_packed(reader: &mut Reader<'_>, count: usize) -> Read<Vec<u32
     Ok(values)
 }
 
-/// Appends this many integers that follow `last` and ascend, of which the distances less one are packed. Where they leave
-/// 32 bits, they do not ascend. The caller has bounded their number.
+/// Appends this many integers that follow `last` and ascend, of which the distances less one are packed. Where they
+/// leave 32 bits, they do not ascend. The caller has bounded their number.
 pub(super) fn read_ascending(reader: &mut Reader<'_>, mut last: u32, count: usize, out: &mut Vec<u32>) -> Read<()> {
     let packer = BitPacker4x::new();
     let start = out.len();

@@ -20,7 +20,7 @@ endif
 
 CARGO ?= cargo
 CORE := --no-default-features --features laws
-FULL := --release --features cli,laws,geoip
+FULL := --release --features cli,laws,geoip,arrow
 DENY_WARNINGS := -- --deny warnings
 
 .PHONY: help setup demo test test-core test-clients crash lint features package bench fuzz fuzz-list fuzz-smoke
@@ -64,6 +64,7 @@ features: setup ## each set of features alone, and that all of them share one Ro
 	sh scripts/one-rocksdb.sh
 	$(CARGO) clippy --no-default-features --all-targets $(DENY_WARNINGS)
 	$(CARGO) clippy --no-default-features --features laws --all-targets $(DENY_WARNINGS)
+	$(CARGO) clippy --no-default-features --features arrow --all-targets $(DENY_WARNINGS)
 	$(CARGO) clippy --release --no-default-features --features rocksdb --all-targets $(DENY_WARNINGS)
 	$(CARGO) clippy --release --features cli --all-targets $(DENY_WARNINGS)
 	$(CARGO) clippy --release --features server $(DENY_WARNINGS)

@@ -19,7 +19,7 @@ first=$(below_rocksdb --edges normal,build --features cli)
 [ -n "$first" ] || { echo "one-rocksdb: librocksdb-sys is not in the tree" >&2; exit 1; }
 status=0
 for edges in normal,build normal,build,dev; do
-    for features in '--no-default-features --features rocksdb' '' '--features laws' '--features cli' '--features server' '--all-features'; do
+    for features in '--no-default-features --features rocksdb' '' '--features laws' '--features cli' '--features server' '--features arrow' '--all-features'; do
         # shellcheck disable=SC2086  # the flags are words
         seen=$(below_rocksdb --edges $edges $features)
         if [ "$seen" != "$first" ]; then

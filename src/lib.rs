@@ -67,6 +67,7 @@
 //! * Update objects and events as Mixpanel's clients send them: [`ingest`], with [`Db::rules`].
 //! * Bulk import of files, streams and request bodies, with an outcome for each record: [`Db::importer`].
 //! * Over HTTP, for the official clients of Mixpanel: `server`, behind a feature.
+//! * Into the data ecosystem, as Arrow record batches or Parquet files: `join::Join::record_batches`, behind a feature.
 //! * Events that are kept elsewhere: [`Join::events_from`](join::Join::events_from) an iterator.
 //! * Erasure of a user, as data protection laws require: [`Db::delete_user`].
 //! * The same folds without RocksDB, for harnesses and other engines: [`merge`].
@@ -78,6 +79,7 @@
 //! * `cli`: the `profiledb` binary.
 //! * `server`: the HTTP server as a library, and with `cli` the command `profiledb serve`.
 //! * `geoip`: the places of addresses, for the server.
+//! * `arrow`: rows of joins as Arrow record batches, `join::Join::record_batches`, and files of them.
 //! * `laws`: the law of the algebra as callable code, with generators of updates.
 
 // Nothing here panics on input or on data: RocksDB calls the merge from its own threads, where a panic would end the
@@ -127,6 +129,8 @@
     )
 )]
 
+#[cfg(feature = "arrow")]
+pub mod arrow;
 mod codec;
 #[cfg(feature = "rocksdb")]
 mod db;

@@ -16,7 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["error", "limits"],
     &["model"],
     &["ops"],
-    &["codec", "expr", "ingest"],
+    &["arrow", "codec", "expr", "ingest"],
     &["merge", "segment"],
     &["join"],
     &["rocks"],

@@ -17,7 +17,7 @@
 //! group_by   rows grouped into buckets           cancel     cancellation, deadlines
 //! profiles   the question about profiles alone    period     hours, days, weeks, months
 //! breakdown  fields to group by, intervals         codes      codes of profiles by ordinal, for columns
-//! ordinal_cache   of codes, kept between joins
+//! ordinal_cache   of codes, kept between joins    batches    rows as Arrow record batches
 //! ```
 //!
 //! * **It streams.** Nothing waits for the end of anything, blocks are small, and a user with a million events is many
@@ -26,11 +26,13 @@
 //! * **Late materialization.** What is joined onto an event is a dictionary code. Predicates and group keys are worked
 //!   out once per code, a value is decoded when somebody looks at it, and a property that is not needed never is.
 //!
-//! This room imports `error`, `model`, `codec`, `expr` and `segment`; its tests make rows with `merge`. It may not name
-//! a store or an engine.
+//! This room imports `error`, `model`, `arrow`, `codec`, `expr` and `segment`; its tests make rows with `merge`. It may
+//! not name a store or an engine.
 
 mod aggregate;
 mod answer;
+#[cfg(feature = "arrow")]
+mod batches;
 mod block;
 mod breakdown;
 mod budget;
@@ -61,6 +63,8 @@ mod tables;
 mod tests;
 
 pub use answer::{Answer, Bucket};
+#[cfg(feature = "arrow")]
+pub use batches::RecordBatches;
 pub use breakdown::Breakdown;
 pub use cancel::{CancelToken, Deadline};
 pub use estimate::Estimates;

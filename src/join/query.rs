@@ -21,6 +21,8 @@ use super::rows::{Row, Rows};
 use super::scan::{Days, EventPredicate, OwnEvents, ScanSpec, Tables, UserRange};
 use super::stats::Counters;
 use super::tables::JoinTable;
+#[cfg(feature = "arrow")]
+use crate::arrow::ColumnType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expr::Expr;
 use crate::model::{Event, Kind, TimeZone, Timestamp};
@@ -77,17 +79,19 @@ pub struct Join {
     tables: Arc<dyn Tables>,
     driver: Driver,
     zone: TimeZone,
-    own_events: Option<OwnEvents>,
+    pub(super) own_events: Option<OwnEvents>,
     /// From here on, up to there, exclusive.
     times: (Option<Timestamp>, Option<Timestamp>),
     names: Option<Vec<Box<[u8]>>>,
     users: Option<Vec<String>>,
     whole_events: bool,
-    select: Vec<Field>,
+    pub(super) select: Vec<Field>,
+    #[cfg(feature = "arrow")]
+    pub(super) column_types: Vec<(Field, ColumnType)>,
     filter: Vec<Expr>,
     on: Vec<Via>,
     inner: bool,
-    hints: PlannerHints,
+    pub(super) hints: PlannerHints,
     interrupt: Interrupt,
     refused: Option<Error>,
 }
@@ -113,6 +117,8 @@ impl Join {
             users: None,
             whole_events: false,
             select: Vec::new(),
+            #[cfg(feature = "arrow")]
+            column_types: Vec::new(),
             filter: Vec::new(),
             on: Vec::new(),
             inner: false,

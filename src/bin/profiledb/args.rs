@@ -1,13 +1,14 @@
 //! The arguments of all commands.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use profiledb::{Kind, Limits};
 
+use crate::destination::Destination;
 use crate::failure::Failure;
 use crate::measures::{self, Measures};
 use crate::names;
@@ -97,7 +98,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         of: Of,
         /// The output format. Default: one line of JSON.
-        #[arg(long, value_enum)]
+        #[arg(long, value_parser = Format::text_parser())]
         format: Option<Format>,
     },
     List(ListArgs),
@@ -350,7 +351,7 @@ pub(crate) struct ListArgs {
     #[arg(long)]
     pub(crate) all: bool,
     #[command(flatten)]
-    pub(crate) shape: Shape,
+    pub(crate) shape: RowOutput,
 }
 
 impl ListArgs {
@@ -393,7 +394,7 @@ pub(crate) struct CountArgs {
     #[arg(long)]
     pub(crate) explain: bool,
     #[command(flatten)]
-    pub(crate) shape: Shape,
+    pub(crate) shape: RowOutput,
 }
 
 /// Print events in the order of the log: by day in UTC, within a day by user, then by time.
@@ -416,7 +417,7 @@ pub(crate) struct EventsArgs {
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
     #[command(flatten)]
-    pub(crate) shape: Shape,
+    pub(crate) shape: RowOutput,
 }
 
 /// Join events with the latest state of their users and groups
@@ -480,7 +481,7 @@ pub(crate) struct JoinArgs {
     #[arg(long)]
     pub(crate) explain: bool,
     #[command(flatten)]
-    pub(crate) shape: Shape,
+    pub(crate) shape: RowOutput,
 }
 
 /// Join strategies.
@@ -535,17 +536,43 @@ impl Of {
 #[derive(Debug, Flags)]
 pub(crate) struct Shape {
     /// The output format. Default: table on a terminal, ndjson otherwise.
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = Format::text_parser())]
     format: Option<Format>,
 }
 
-impl Shape {
-    pub(crate) fn format(&self) -> Format {
-        self.format.unwrap_or_else(Format::fitting)
+/// The output format, and the file.
+#[derive(Debug, Flags)]
+pub(crate) struct RowOutput {
+    /// The output format. Default: table on a terminal, ndjson otherwise.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// The output file. "-" is the standard output, which is the default.
+    ///
+    /// A regular file, or the target of a link to one, is replaced when the output is complete; without that, it stays
+    /// as it was. A FIFO or a device is written to.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+impl RowOutput {
+    /// Where rows are written. Nothing is opened.
+    pub(crate) fn destination(&self, store: &Path) -> Result<Destination, Failure> {
+        Destination::read(store, self.format, self.output.as_deref())
     }
 
     /// The requested format.
     pub(crate) fn given(&self) -> Option<Format> {
         self.format
+    }
+
+    /// Whether a file is requested.
+    pub(crate) fn has_file(&self) -> bool {
+        self.output.is_some()
+    }
+}
+
+impl Shape {
+    pub(crate) fn format(&self) -> Format {
+        self.format.unwrap_or_else(Format::fitting)
     }
 }

@@ -52,7 +52,14 @@ impl Spinner {
 
     /// Says how much was done. Called for each of many.
     pub(crate) fn count(&self, done: u64, what: &str) {
-        if done.is_multiple_of(COUNTS) && !self.0.is_hidden() {
+        if done.is_multiple_of(COUNTS) {
+            self.show(done, what);
+        }
+    }
+
+    /// The same, for one of few.
+    pub(crate) fn show(&self, done: u64, what: &str) {
+        if !self.0.is_hidden() {
             let rate = (done as f64 / self.0.elapsed().as_secs_f64().max(1e-6)).round();
             self.0.set_message(format!("{} {what}, {}/s", HumanCount(done), HumanFloatCount(rate)));
         }

@@ -37,6 +37,7 @@ pub(crate) fn run(dir: &Path, count: &CountArgs) -> Result<(), Failure> {
     })?;
     let measures = count.measures.read(|text| field(names::property(text)?))?;
     let explained = join::explained(count.explain, &count.shape)?;
+    let destination = count.shape.destination(dir)?;
     let db = open::to_read(dir)?;
     known::table(&db, &kind)?;
     let snapshot = db.snapshot();
@@ -51,7 +52,7 @@ pub(crate) fn run(dir: &Path, count: &CountArgs) -> Result<(), Failure> {
     let memory = count.memory.map(|memory| usize::from(memory) << 20);
     let query = memory.into_iter().fold(query, GroupBy::memory_bytes);
     let answer = Spinner::new("counting").during(|| query.answer())?;
-    join::buckets(&answer, count.shape.format())?;
+    join::buckets(&answer, destination)?;
     let unseen = unseen(&kind, &by, &measures, &answer);
     if unseen.is_empty() { Ok(()) } else { known::columns(&snapshot.table(&kind), &unseen) }
 }

@@ -1,7 +1,7 @@
 //! The command `events`.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,6 +10,8 @@ use profiledb::join::Join;
 use profiledb::{Event, Salvaged, Snapshot, Value};
 
 use crate::args::EventsArgs;
+use crate::columns::OutputColumn;
+use crate::destination::Destination;
 use crate::export;
 use crate::failure::{Failure, SOME_WRONG};
 use crate::known;
@@ -22,16 +24,18 @@ const INSERT_ID: &str = "$insert_id";
 
 /// Prints events in the order of the log, or the number of events of each day.
 pub(crate) fn run(dir: &Path, events: &EventsArgs) -> Result<ExitCode, Failure> {
+    let destination = events.shape.destination(dir)?;
     let snapshot = open::to_read(dir)?.snapshot();
     if events.salvage {
-        return salvage(&snapshot);
+        return salvage(&snapshot, destination);
     }
-    print(&snapshot, events).map(|()| ExitCode::SUCCESS)
+    print(&snapshot, events, destination).map(|()| ExitCode::SUCCESS)
 }
 
 /// Prints every event that can be read.
-fn salvage(snapshot: &Snapshot) -> Result<ExitCode, Failure> {
-    let (mut out, mut code) = (RowPrinter::new(Format::Ndjson, [""; 0])?, ExitCode::SUCCESS);
+fn salvage(snapshot: &Snapshot, destination: Destination) -> Result<ExitCode, Failure> {
+    let destination = Destination { format: Format::Ndjson, ..destination };
+    let (mut out, mut code) = (RowPrinter::to(destination, Vec::new())?, ExitCode::SUCCESS);
     snapshot.events().salvage(|item| match item {
         Salvaged::Item(event) => out.object(&event),
         Salvaged::Damage(damage) => {
@@ -42,12 +46,12 @@ fn salvage(snapshot: &Snapshot) -> Result<ExitCode, Failure> {
     out.end().map(|()| code)
 }
 
-fn print(snapshot: &Snapshot, events: &EventsArgs) -> Result<(), Failure> {
+fn print(snapshot: &Snapshot, events: &EventsArgs, destination: Destination) -> Result<(), Failure> {
     let scope = events.scope.read()?;
-    let format = events.shape.format();
+    let format = destination.format;
     let user = events.user.as_deref();
     if events.days {
-        if days(scope.of(query(snapshot, user)), format)? == 0 {
+        if days(scope.of(query(snapshot, user)), destination)? == 0 {
             known::event_names(snapshot, scope.names())?;
         }
         return Ok(());
@@ -57,17 +61,21 @@ fn print(snapshot: &Snapshot, events: &EventsArgs) -> Result<(), Failure> {
         None => usize::MAX,
         Some(limit) => limit,
     };
-    let mut columns = ["event", "time", "distinct_id"].map(str::to_owned).to_vec();
+    let mut columns =
+        vec![OutputColumn::new("event"), OutputColumn::of_times("time"), OutputColumn::new("distinct_id")];
     if format.has_header() {
         // The header needs the names of all columns, which takes another scan of the same snapshot.
-        let mut names = BTreeSet::new();
+        let mut found_columns = BTreeMap::new();
         for event in found(snapshot, user, &scope)?.take(limit) {
-            names.extend(event?.properties().iter().map(|(name, _)| column(name).into_owned()));
+            for (name, value) in event?.properties() {
+                let column = found_columns.entry(column(name).into_owned());
+                column.or_insert_with_key(|name| OutputColumn::new(name.as_str())).see(value);
+            }
         }
-        columns.extend(names);
-        columns.push(INSERT_ID.to_owned());
+        columns.extend(found_columns.into_values());
+        columns.push(OutputColumn::new(INSERT_ID));
     }
-    let mut out = RowPrinter::new(format, columns)?.fit();
+    let mut out = RowPrinter::to(destination, columns)?.fit();
     let mut found = found(snapshot, user, &scope)?;
     let mut unseen: Vec<String> = scope.names().to_vec();
     for event in found.by_ref().take(limit) {
@@ -113,17 +121,23 @@ fn row(out: &mut RowPrinter, event: &Event) -> Result<(), Failure> {
         vec![("event", event.name().into()), ("time", time.into()), ("distinct_id", event.distinct_id().into())];
     cells.extend(properties.iter().map(|(name, value)| (name.as_ref(), (*value).clone())));
     cells.extend(event.insert_id().map(|id| (INSERT_ID, Value::from(id))));
-    out.row(&cells)
+    out.row_at(Some(event.time()), &cells)
 }
 
 /// Prints the number of events of each day, and returns how many days there are.
-fn days(join: Join, format: Format) -> Result<usize, Failure> {
+fn days(join: Join, destination: Destination) -> Result<usize, Failure> {
     let answer = join.threads(open::cores()).group_by(["event.$day"]).answer()?;
     let mut days: Vec<(&Value, &Value)> =
         answer.buckets().iter().filter_map(|row| Some((row.by.first()?.as_ref()?, row.measures.first()?))).collect();
     days.sort();
     let count = days.len();
-    let mut rows = RowPrinter::new(format, ["day", "events"])?;
-    days.into_iter().try_for_each(|(day, events)| rows.row(&[("day", day.clone()), ("events", events.clone())]))?;
-    rows.end().map(|()| count)
+    let mut columns = ["day", "events"].map(OutputColumn::new).to_vec();
+    let rows: Vec<[Named<'_>; 2]> =
+        days.into_iter().map(|(day, events)| [("day", day.clone()), ("events", events.clone())]).collect();
+    for row in &rows {
+        columns.iter_mut().zip(row).for_each(|(column, (_, value))| column.see(value));
+    }
+    let mut out = RowPrinter::to(destination, columns)?;
+    rows.iter().try_for_each(|row| out.row(row))?;
+    out.end().map(|()| count)
 }

@@ -3,17 +3,23 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+#[cfg(feature = "arrow")]
+use profiledb::arrow::{BatchWriter, FileFormat};
 use profiledb::join::{Answer, Breakdown, Field, GroupBy, Join as Query, Measure, Plan, Strategy};
 use profiledb::{Db, Error, Number, Value};
 
-use crate::args::{JoinArgs, Shape, Way};
+use crate::args::{JoinArgs, RowOutput, Way};
 use crate::bar::Spinner;
+use crate::columns::OutputColumn;
+use crate::destination::Destination;
 use crate::escape::harmless;
 use crate::failure::Failure;
 use crate::known;
 use crate::list::TABLE_ROWS;
 use crate::names;
 use crate::open;
+#[cfg(feature = "arrow")]
+use crate::output::OutputPath;
 use crate::print::{self, Format, Named, RowPrinter};
 
 /// The memory that the library gives to buckets by default, in bytes.
@@ -43,6 +49,7 @@ impl Output {
 pub(crate) fn run(dir: &Path, join: &JoinArgs) -> Result<(), Failure> {
     let (scope, output) = (join.scope.read()?, Output::read(join)?);
     let explained = explained(join.explain, &join.shape)?;
+    let destination = join.shape.destination(dir)?;
     let db = open::to_read(dir)?;
     let snapshot = db.snapshot();
     let query = scope.of(joined(snapshot.join(), join));
@@ -53,7 +60,7 @@ pub(crate) fn run(dir: &Path, join: &JoinArgs) -> Result<(), Failure> {
             if let Some(format) = explained {
                 return explain(&query.explain().map_err(refused)?, format);
             }
-            if rows(&query, &fields, join, refused)? > 0 {
+            if rows(&query, &fields, join.limit, destination, refused)? > 0 {
                 return Ok(());
             }
         }
@@ -67,7 +74,7 @@ pub(crate) fn run(dir: &Path, join: &JoinArgs) -> Result<(), Failure> {
             let memory = join.memory.map(|memory| usize::from(memory) << 20).filter(|memory| *memory > BUCKETS_MEMORY);
             let query = memory.into_iter().fold(query, GroupBy::memory_bytes);
             let answer = Spinner::new("joining").during(|| query.answer()).map_err(refused)?;
-            buckets(&answer, join.shape.format())?;
+            buckets(&answer, destination)?;
             let is_nothing = |value: &Value| value.is_null() || value.as_number().is_some_and(Number::is_zero);
             if answer.buckets().iter().any(|bucket| !bucket.measures.iter().all(is_nothing)) {
                 return Ok(());
@@ -143,9 +150,12 @@ fn refusal(error: Error, db: &Db) -> Failure {
 }
 
 /// With `--explain`, the format in which a plan is printed, if one was requested.
-pub(crate) fn explained(explain: bool, shape: &Shape) -> Result<Option<Option<Format>>, Failure> {
-    if explain && shape.given() == Some(Format::Csv) {
+pub(crate) fn explained(explain: bool, shape: &RowOutput) -> Result<Option<Option<Format>>, Failure> {
+    if explain && shape.given().is_some_and(|format| format.has_header() && format != Format::Table) {
         return Err(Failure::new("--explain is no table: without --format it prints text, with json or ndjson JSON"));
+    }
+    if explain && shape.has_file() {
+        return Err(Failure::new("--explain prints to the standard output only, without --output"));
     }
     Ok(explain.then(|| shape.given()))
 }
@@ -162,20 +172,30 @@ pub(crate) fn explain(plan: &Plan, format: Option<Format>) -> Result<(), Failure
 }
 
 /// Prints joined events, and returns how many.
-fn rows(query: &Query, fields: &[Field], join: &JoinArgs, refused: impl Fn(Error) -> Failure) -> Result<u64, Failure> {
+fn rows(
+    query: &Query,
+    fields: &[Field],
+    limit: Option<usize>,
+    to: Destination,
+    refused: impl Fn(Error) -> Failure,
+) -> Result<u64, Failure> {
+    let spinner = if to.output.is_stdout() { Spinner::beside_lines("joining") } else { Spinner::new("joining") };
+    #[cfg(feature = "arrow")]
+    if let Some(format) = to.format.file() {
+        return batches(query, limit.unwrap_or(usize::MAX), format, to.output, &spinner, refused);
+    }
     let mut count = 0;
-    let format = join.shape.format();
-    let limit = match join.limit {
-        None if format == Format::Table => TABLE_ROWS,
+    let at_most = match limit {
+        None if to.format == Format::Table => TABLE_ROWS,
         None => usize::MAX,
         Some(limit) => limit,
     };
     let names: Vec<String> = fields.iter().map(ToString::to_string).collect();
     let mut rows = query.rows().map_err(refused)?;
     let columns = ["event", "time", "distinct_id"].into_iter().chain(names.iter().map(String::as_str));
-    let mut out = RowPrinter::new(format, columns)?.fit().in_words().hint("--select picks, --format json prints all");
-    let spinner = Spinner::beside_lines("joining");
-    for row in rows.by_ref().take(limit) {
+    let out = RowPrinter::to(to, columns.map(OutputColumn::new).collect())?;
+    let mut out = out.fit().in_words().hint("--select picks, --format json prints all");
+    for row in rows.by_ref().take(at_most) {
         let row = row?;
         let mut cells: Vec<Named<'_>> = vec![
             ("event", row.name().into()),
@@ -189,19 +209,55 @@ fn rows(query: &Query, fields: &[Field], join: &JoinArgs, refused: impl Fn(Error
     }
     drop(spinner);
     out.end()?;
-    if join.limit.is_none() && limit < usize::MAX && rows.next().is_some() {
-        let _ = writeln!(io::stderr(), "the first {limit} events; --limit N prints more, --by FIELD groups them");
+    if limit.is_none() && at_most < usize::MAX && rows.next().is_some() {
+        let _ = writeln!(io::stderr(), "the first {at_most} events; --limit N prints more, --by FIELD groups them");
     }
     Ok(count)
 }
 
+/// Writes joined events as record batches, and returns how many.
+#[cfg(feature = "arrow")]
+fn batches(
+    query: &Query,
+    limit: usize,
+    format: FileFormat,
+    output: OutputPath,
+    spinner: &Spinner,
+    refused: impl Fn(Error) -> Failure,
+) -> Result<u64, Failure> {
+    let batches = query.record_batches().map_err(refused)?;
+    let mut writer = BatchWriter::new(format, output.create()?, &batches.schema())?;
+    let (mut count, mut left) = (0, limit);
+    for batch in batches {
+        if left == 0 {
+            break;
+        }
+        let batch = batch?;
+        let batch = batch.slice(0, batch.num_rows().min(left));
+        left -= batch.num_rows();
+        writer.write(&batch)?;
+        count += batch.num_rows() as u64;
+        spinner.show(count, "events");
+    }
+    writer.finish()?.finish()?;
+    Ok(count)
+}
+
 /// Prints buckets.
-pub(crate) fn buckets(answer: &Answer, format: Format) -> Result<(), Failure> {
-    if format == Format::Table {
+pub(crate) fn buckets(answer: &Answer, to: Destination) -> Result<(), Failure> {
+    if to.format == Format::Table && to.output.is_stdout() {
         return print::fitted(answer);
     }
     let names: Vec<&String> = answer.by().iter().chain(answer.measures()).collect();
-    let mut rows = RowPrinter::new(format, names.iter().copied())?;
+    let mut columns: Vec<OutputColumn> = names.iter().copied().map(OutputColumn::new).collect();
+    for bucket in answer {
+        let values = bucket.by.iter().map(Option::as_ref).chain(bucket.measures.iter().map(Some));
+        columns
+            .iter_mut()
+            .zip(values)
+            .for_each(|(column, value)| value.into_iter().for_each(|value| column.see(value)));
+    }
+    let mut rows = RowPrinter::to(to, columns)?.in_words();
     for bucket in answer {
         // JSON and CSV have null for what is not set.
         let by = bucket.by.iter().map(|value| value.clone().unwrap_or_default());

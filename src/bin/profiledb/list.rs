@@ -1,12 +1,13 @@
 //! The command `list`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::Path;
 
 use profiledb::{Expr, Profile, ProfileKey, Timestamp, Value, View};
 
 use crate::args::ListArgs;
+use crate::columns::OutputColumn;
 use crate::failure::Failure;
 use crate::get;
 use crate::known;
@@ -21,7 +22,8 @@ pub(crate) const TABLE_ROWS: usize = 100;
 pub(crate) fn run(dir: &Path, list: &ListArgs) -> Result<(), Failure> {
     let kind = list.of.kind()?;
     let filter = scope::read_filter(list.filter.as_deref())?;
-    let format = list.shape.format();
+    let destination = list.shape.destination(dir)?;
+    let format = destination.format;
     let limit = match list.limit {
         None if format == Format::Table => TABLE_ROWS,
         None => usize::MAX,
@@ -42,20 +44,14 @@ pub(crate) fn run(dir: &Path, list: &ListArgs) -> Result<(), Failure> {
         }
         once
     });
-    let header = match &requested {
-        Some(columns) => columns.clone(),
-        None if format.has_header() => {
-            // The header needs the names of all columns, which takes another scan of the same snapshot.
-            let mut names = BTreeSet::new();
-            for entry in scan().take(limit) {
-                names.extend(entry?.properties().map(|(name, _)| name.to_owned()));
-            }
-            names.into_iter().collect()
-        }
-        None => Vec::new(),
+    let header = if format.has_header() && (requested.is_none() || !format.is_text()) {
+        // The header needs the names of all columns, and their types, which takes another scan of the same snapshot.
+        header(scan().take(limit), requested.as_deref())?
+    } else {
+        requested.iter().flatten().map(|name| column(name)).collect()
     };
-    let columns = std::iter::once(id_field.to_owned()).chain(header);
-    let mut rows = RowPrinter::new(format, columns)?.fit().hint("--columns picks, --format json prints all");
+    let columns = std::iter::once(OutputColumn::new(id_field)).chain(header).collect();
+    let mut rows = RowPrinter::to(destination, columns)?.fit().hint("--columns picks, --format json prints all");
     // Those that every id has, or may have.
     let always = [id_field, get::LAST_SEEN, get::FIRST_EVENT];
     let mut unseen: BTreeSet<&str> = requested.iter().flatten().map(String::as_str).collect();
@@ -87,6 +83,30 @@ pub(crate) fn run(dir: &Path, list: &ListArgs) -> Result<(), Failure> {
         let _ = writeln!(io::stderr(), "skipped profiles without properties; --all prints them count={empty}");
     }
     if unseen.is_empty() { Ok(()) } else { known::columns(&view, &unseen) }
+}
+
+fn column(name: &str) -> OutputColumn {
+    match name {
+        get::LAST_SEEN | get::FIRST_EVENT => OutputColumn::of_times(name),
+        _ => OutputColumn::new(name),
+    }
+}
+
+/// The columns of profiles, with their types: those that are requested, or all.
+fn header(
+    profiles: impl Iterator<Item = Result<ListedProfile, Failure>>,
+    requested: Option<&[String]>,
+) -> Result<Vec<OutputColumn>, Failure> {
+    let mut found: BTreeMap<String, OutputColumn> = BTreeMap::new();
+    for entry in profiles {
+        for (name, value) in entry?.properties() {
+            found.entry(name.to_owned()).or_insert_with_key(|name| column(name)).see(&value);
+        }
+    }
+    Ok(match requested {
+        Some(names) => names.iter().map(|name| found.remove(name).unwrap_or_else(|| column(name))).collect(),
+        None => found.into_values().collect(),
+    })
 }
 
 /// An id with its profile, or one that has events only.

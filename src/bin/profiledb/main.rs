@@ -6,9 +6,11 @@
 mod args;
 mod backup;
 mod bar;
+mod columns;
 mod count;
 mod csv;
 mod demo;
+mod destination;
 mod erase;
 mod escape;
 mod events;
@@ -29,6 +31,7 @@ mod output;
 mod print;
 mod repair;
 mod report;
+mod row_format;
 mod scope;
 #[cfg(feature = "server")]
 mod serve;

@@ -51,6 +51,11 @@ impl OutputPath {
         Ok(Self { flag, target })
     }
 
+    /// The standard output.
+    pub(crate) fn stdout() -> Self {
+        Self { flag: "the standard output", target: Target::Stdout }
+    }
+
     /// The path, without links, if it is a file of any kind.
     fn path(&self) -> Option<&Path> {
         match &self.target {
@@ -172,7 +177,7 @@ pub(crate) struct OutputFile {
 }
 
 enum Sink {
-    Stream(Box<dyn Write>),
+    Stream(Box<dyn Write + Send>),
     Temporary(NamedTempFile),
 }
 

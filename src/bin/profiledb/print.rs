@@ -1,43 +1,23 @@
-//! RowPrinter on the standard output: JSON, lines of JSON, CSV, or a table for people.
+//! Rows on the standard output or in a file: JSON, lines of JSON, CSV, a table for people, or record batches.
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
 use clap::Command;
-use clap::ValueEnum;
 use clap_complete::Shell;
 use comfy_table::{Cell, CellAlignment, Table};
-use profiledb::Value;
 use profiledb::join::{Answer, Bucket};
+use profiledb::{Timestamp, Value};
 use serde::{Serialize, Serializer};
 
+#[cfg(feature = "arrow")]
+use crate::columns::BatchPrinter;
+use crate::columns::OutputColumn;
+use crate::destination::Destination;
 use crate::escape::harmless;
 use crate::failure::Failure;
-
-/// How rows are printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// One array.
-    Json,
-    /// One object a line.
-    Ndjson,
-    /// Columns, cut to the width of the terminal.
-    Table,
-    /// Comma-separated values with a header; lists and objects as JSON.
-    Csv,
-}
-
-impl Format {
-    /// What suits the reader: a table for a person, lines for a program.
-    pub(crate) fn fitting() -> Self {
-        if io::stdout().is_terminal() { Self::Table } else { Self::Ndjson }
-    }
-
-    /// Whether the columns must be known before the first row.
-    pub(crate) fn has_header(self) -> bool {
-        matches!(self, Self::Table | Self::Csv)
-    }
-}
+use crate::output::OutputFile;
+pub(crate) use crate::row_format::Format;
 
 /// The standard output, in large pieces.
 pub(crate) fn stdout() -> BufWriter<StdoutLock<'static>> {
@@ -79,32 +59,75 @@ pub(crate) struct RowPrinter {
     columns: Vec<String>,
     /// How wide a table may be.
     width: Option<usize>,
+    is_stdout: bool,
     /// What to do when it is wider.
     hint: &'static str,
     /// What a table shows where there is no value, and for an empty text.
     words: Words,
     rows: u64,
-    out: BufWriter<StdoutLock<'static>>,
+    out: RowSink,
     table: Vec<Vec<Option<Value>>>,
+}
+
+/// Where rows go.
+enum RowSink {
+    Text(OutputFile),
+    #[cfg(feature = "arrow")]
+    Batches(Box<BatchPrinter>),
+}
+
+impl RowSink {
+    /// Writes text. Record batches have none.
+    fn write(&mut self, text: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Text(out) => out.write_all(text),
+            #[cfg(feature = "arrow")]
+            Self::Batches(_) => Ok(()),
+        }
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        match self {
+            Self::Text(out) => out.finish(),
+            #[cfg(feature = "arrow")]
+            Self::Batches(batches) => batches.finish(),
+        }
+    }
 }
 
 impl RowPrinter {
     /// The columns are those of a table or CSV. JSON prints each row as it is given.
     pub(crate) fn new(format: Format, columns: impl IntoIterator<Item = impl Into<String>>) -> Result<Self, Failure> {
-        let columns: Vec<String> = columns.into_iter().map(Into::into).collect();
+        Self::to(Destination::stdout(format), columns.into_iter().map(OutputColumn::new).collect())
+    }
+
+    /// Prints to a file, or wherever the arguments say.
+    pub(crate) fn to(destination: Destination, columns: Vec<OutputColumn>) -> Result<Self, Failure> {
+        let Destination { format, output } = destination;
+        let is_stdout = output.is_stdout();
+        let names: Vec<String> = columns.iter().map(|column| column.name().to_owned()).collect();
+        let out = output.create()?;
+        #[cfg(feature = "arrow")]
+        let out = match format.file() {
+            Some(format) => RowSink::Batches(Box::new(BatchPrinter::new(format, out, columns)?)),
+            None => RowSink::Text(out),
+        };
+        #[cfg(not(feature = "arrow"))]
+        let out = RowSink::Text(out);
         let (hint, words) = ("--format json prints all", Words::default());
-        let mut rows = Self { format, columns, width: None, hint, words, rows: 0, out: stdout(), table: Vec::new() };
+        let (columns, table) = (names, Vec::new());
+        let mut rows = Self { format, columns, width: None, is_stdout, hint, words, rows: 0, out, table };
         if format == Format::Csv {
             let header: Vec<Cow<'_, str>> = rows.columns.iter().map(|name| name.as_str().into()).collect();
             let header = record(&header)?;
-            rows.out.write_all(&header)?;
+            rows.out.write(&header)?;
         }
         Ok(rows)
     }
 
-    /// Cuts a table to the width of the terminal, if there is one.
+    /// Cuts a table to the width of the terminal, if it goes to one.
     pub(crate) fn fit(mut self) -> Self {
-        self.width = terminal_width();
+        self.width = if self.is_stdout { terminal_width() } else { None };
         self
     }
 
@@ -128,49 +151,59 @@ impl RowPrinter {
             _ => ("", "\n"),
         };
         self.rows += 1;
-        self.out.write_all(before.as_bytes())?;
-        self.out.write_all(&serde_json::to_vec(object)?)?;
-        Ok(self.out.write_all(after.as_bytes())?)
+        self.out.write(before.as_bytes())?;
+        self.out.write(&serde_json::to_vec(object)?)?;
+        Ok(self.out.write(after.as_bytes())?)
     }
 
     pub(crate) fn row(&mut self, cells: &[Named<'_>]) -> Result<(), Failure> {
+        self.row_at(None, cells)
+    }
+
+    /// Prints a row of an event, whose time may have milliseconds that its cell has not.
+    #[cfg_attr(not(feature = "arrow"), expect(unused_variables, reason = "text has whole seconds"))]
+    pub(crate) fn row_at(&mut self, time: Option<Timestamp>, cells: &[Named<'_>]) -> Result<(), Failure> {
         match self.format {
             Format::Json | Format::Ndjson => return self.object(&AsObject(cells)),
             Format::Csv => {
-                let texts: Vec<_> = self.arranged(cells).map(|value| value.map_or("".into(), text)).collect();
+                let texts: Vec<_> = arranged(&self.columns, cells).map(|value| value.map_or("".into(), text)).collect();
                 let bytes = record(&texts)?;
-                self.out.write_all(&bytes)?;
+                self.out.write(&bytes)?;
             }
-            Format::Table => {
-                let row = self.arranged(cells).map(|value| value.cloned()).collect();
-                self.table.push(row);
+            Format::Table => self.table.push(arranged(&self.columns, cells).map(|value| value.cloned()).collect()),
+            #[cfg(feature = "arrow")]
+            Format::Parquet | Format::Arrow => {
+                if let RowSink::Batches(batches) = &mut self.out {
+                    batches.row(time, arranged(&self.columns, cells))?;
+                }
             }
         }
         self.rows += 1;
         Ok(())
     }
 
-    /// The cells in the order of the columns.
-    fn arranged<'c>(&self, cells: &'c [Named<'_>]) -> impl Iterator<Item = Option<&'c Value>> {
-        let find = |name: &String| cells.iter().find(|(given, _)| given == name).map(|(_, value)| value);
-        self.columns.iter().map(find)
-    }
-
     pub(crate) fn end(mut self) -> Result<(), Failure> {
         match self.format {
-            Format::Json => self.out.write_all(if self.rows == 0 { b"[]\n" } else { b"\n]\n" })?,
-            Format::Table if self.rows == 0 => self.out.write_all(b"no rows\n")?,
+            Format::Json => self.out.write(if self.rows == 0 { b"[]\n" } else { b"\n]\n" })?,
+            Format::Table if self.rows == 0 => self.out.write(b"no rows\n")?,
             Format::Table => {
                 let room = self.width.map(|width| Room { width, cells: &CELL_WIDTHS });
                 let (table, left_out) = draw(&self.columns, &self.table, room, self.words);
-                self.out.write_all(table.as_bytes())?;
-                self.out.flush()?;
+                self.out.write(table.as_bytes())?;
+                self.out.finish()?;
                 report_left_out(&left_out, self.hint);
+                return Ok(());
             }
-            Format::Ndjson | Format::Csv => {}
+            _ => {}
         }
-        Ok(self.out.flush()?)
+        self.out.finish()
     }
+}
+
+/// The cells in the order of the columns.
+fn arranged<'c>(columns: &[String], cells: &'c [Named<'_>]) -> impl Iterator<Item = Option<&'c Value>> {
+    let find = |name: &String| cells.iter().find(|(given, _)| given == name).map(|(_, value)| value);
+    columns.iter().map(find)
 }
 
 /// Text as it is, everything else as JSON. Null is a value in JSON, but nothing to look at.

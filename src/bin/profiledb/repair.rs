@@ -17,12 +17,12 @@ pub(crate) fn run(dir: &Path, dry_run: bool, format: Format) -> Result<ExitCode,
     match format {
         Format::Ndjson => print::line(&report)?,
         Format::Json => pretty(&report)?,
-        Format::Csv => tables(&report, format)?,
         Format::Table => {
             files(&report)?;
             tables(&report, format)?;
             summary(&report, dir, dry_run)?;
         }
+        _ => tables(&report, format)?,
     }
     Ok(if report.is_lossless() { ExitCode::SUCCESS } else { ExitCode::from(SOME_WRONG) })
 }

@@ -89,8 +89,8 @@ pub(crate) fn check(dir: &Path, rebuild: bool, format: Format) -> Result<ExitCod
     let printed = match format {
         Format::Ndjson => print::line(&checked),
         Format::Json => pretty(&checked),
-        Format::Csv => rows(&report, format),
         Format::Table => rows(&report, format).and_then(|()| findings(&report, sound, dir)),
+        _ => rows(&report, format),
     };
     match printed {
         Ok(()) if sound => Ok(ExitCode::SUCCESS),

@@ -11,7 +11,7 @@ use crate::codec::Erasure;
 use crate::error::ErrorKind;
 use crate::error::Result;
 use crate::log::{
-    DayErasure, DaySealing, EventView, Events, OrdinalMap, SealedErasure, UserErasure, check_ordinals, first_event_of,
+    DayErasure, DaySealing, EventView, Events, SealedErasure, UserErasure, check_ordinals, first_event_of,
     merge_small_segments, next_day_with_rows, whole_days_before,
 };
 use crate::model::{Event, Kind, ProfileKey, Timestamp};
@@ -225,8 +225,7 @@ impl EventLog {
         let writer = self.0.store.segment_writer()?;
         let mut sealed = Sealed::default();
         // Ordinals do not change meanwhile: erasures wait.
-        let mut ordinals = OrdinalMap::new();
-        check_ordinals(&writer.snapshot()?)?;
+        let mut ordinals = check_ordinals(&writer.snapshot()?)?;
         let mut from = Some(i32::MIN);
         while let Some(first) = from {
             let snapshot = writer.snapshot()?;

@@ -51,7 +51,6 @@ pub(crate) use check::{check, check_sealed, damage};
 pub(crate) use columns::LogColumns;
 pub(crate) use erase::{DayErasure, SealedErasure, UserErasure, first_event_of, whole_days_before};
 pub(crate) use first::FirstEventBackfill;
-pub(crate) use ordinals::OrdinalMap;
 pub(crate) use seal::{DaySealing, check_ordinals, merge_small_segments, next_day_with_rows};
 pub(crate) use segments::count_sealed;
 pub(crate) use statistics::{estimate_events, scan_events};

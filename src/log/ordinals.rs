@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 use parking_lot::RwLock;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::codec::{Malformed, ORDINAL_IDS, ORDINALS};
 use crate::error::{Error, Result};
@@ -30,21 +31,26 @@ pub(super) fn ordinals_of(snapshot: &EngineSnapshot, ids: &[&[u8]]) -> Result<Ve
 
 /// Ordinals of ids, in memory, while none are erased.
 pub(crate) struct OrdinalMap {
-    hasher: RandomState,
+    /// Of the hash, at random in each process, because ids can be made to collide for a known one.
+    seed: u64,
     /// Positions in `ids`.
     index: HashTable<u32>,
     ids: Vec<(Range<usize>, u32)>,
     bytes: Vec<u8>,
+    /// Whether it has all there are, so that an id that it has not has no ordinal.
+    is_complete: bool,
 }
 
 impl OrdinalMap {
-    pub(crate) fn new() -> Self {
-        Self { hasher: RandomState::new(), index: HashTable::new(), ids: Vec::new(), bytes: Vec::new() }
+    /// An empty one. `is_complete` says that there are no ordinals.
+    pub(crate) fn new(is_complete: bool) -> Self {
+        let seed = RandomState::new().hash_one(0);
+        Self { seed, index: HashTable::new(), ids: Vec::new(), bytes: Vec::new(), is_complete }
     }
 
     fn get(&self, id: &[u8]) -> Option<u32> {
         let is = |at: &u32| self.id(*at) == Some(id);
-        let at = self.index.find(self.hasher.hash_one(id), is)?;
+        let at = self.index.find(xxh3_64_with_seed(id, self.seed), is)?;
         self.ids.get(*at as usize).map(|(_, ordinal)| *ordinal)
     }
 
@@ -58,23 +64,30 @@ impl OrdinalMap {
             self.index.clear();
             self.ids.clear();
             self.bytes.clear();
+            self.is_complete = false;
         }
         // There are fewer ids than bytes of them, but for the one without bytes.
-        let Ok(at) = u32::try_from(self.ids.len()) else { return };
+        let Ok(at) = u32::try_from(self.ids.len()) else {
+            self.is_complete = false;
+            return;
+        };
         let start = self.bytes.len();
         self.bytes.extend_from_slice(id);
         self.ids.push((start..self.bytes.len(), ordinal));
-        let Self { hasher, index, ids, bytes } = self;
+        let Self { seed, index, ids, bytes, .. } = self;
         let hash = |at: &u32| {
             let id = ids.get(*at as usize).and_then(|(range, _)| bytes.get(range.clone()));
-            hasher.hash_one(id.unwrap_or_default())
+            xxh3_64_with_seed(id.unwrap_or_default(), *seed)
         };
-        index.insert_unique(hasher.hash_one(id), at, hash);
+        index.insert_unique(xxh3_64_with_seed(id, *seed), at, hash);
     }
 
     /// The ordinals of ids, in their order. Those that are not in memory are looked up, and remembered.
     pub(super) fn look_up(&mut self, snapshot: &EngineSnapshot, ids: &[&[u8]]) -> Result<Vec<Option<u32>>> {
         let mut ordinals: Vec<Option<u32>> = ids.iter().map(|id| self.get(id)).collect();
+        if self.is_complete {
+            return Ok(ordinals);
+        }
         let unknown = ordinals.iter().zip(ids).filter(|(ordinal, _)| ordinal.is_none());
         let missing: Vec<&[u8]> = unknown.map(|(_, id)| *id).collect();
         let found = ordinals_of(snapshot, &missing)?;

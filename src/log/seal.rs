@@ -61,12 +61,12 @@ pub(crate) fn next_day_with_rows(snapshot: &EngineSnapshot, from: i32) -> Result
 }
 
 /// Fails if a block has an ordinal without an id that is beyond those that were given away, as after damage: it would
-/// be given to another id, whose events those of the block would then be.
+/// be given to another id, whose events those of the block would then be. Returns what is known of ordinals.
 ///
 /// # Errors
 ///
 /// [`Corrupt`](crate::ErrorKind::Corrupt), with the block.
-pub(crate) fn check_ordinals(snapshot: &EngineSnapshot) -> Result<()> {
+pub(crate) fn check_ordinals(snapshot: &EngineSnapshot) -> Result<OrdinalMap> {
     let next = NewOrdinals::load(snapshot)?.next;
     let mut headers = Headers::from_day(snapshot, i32::MIN);
     while let Some((_, segments)) = headers.next_day()? {
@@ -79,7 +79,7 @@ pub(crate) fn check_ordinals(snapshot: &EngineSnapshot) -> Result<()> {
             }
         }
     }
-    Ok(())
+    Ok(OrdinalMap::new(next == 0))
 }
 
 /// The changes that seal one day.
@@ -201,7 +201,7 @@ impl<'s> DaySealing<'s> {
         }
         if header.blocks.is_empty() {
             // The ordinals that were given away are not committed.
-            *self.known = OrdinalMap::new();
+            *self.known = OrdinalMap::new(false);
             return Ok(None);
         }
         self.new.write(&mut edit);

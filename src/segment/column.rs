@@ -14,6 +14,7 @@
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::key::BLOCK_EVENTS_MAX;
 use super::number::{Numbers, put_numbers};
@@ -84,7 +85,8 @@ pub(super) fn encode_column(values: &[&[u8]], content: ColumnContent) -> Vec<u8>
 
 /// A dictionary, unless its entries alone take more than this many bytes.
 fn dictionary(values: &[&[u8]], bytes_max: usize) -> Option<Vec<u8>> {
-    let hasher = RandomState::new();
+    // At random in each process: values can be made to collide for a known one.
+    let seed = RandomState::new().hash_one(0);
     let mut index: HashTable<u32> = HashTable::new();
     let mut entries: Vec<&[u8]> = Vec::new();
     let mut body = Vec::new();
@@ -96,7 +98,7 @@ fn dictionary(values: &[&[u8]], bytes_max: usize) -> Option<Vec<u8>> {
             codes.push(code);
             continue;
         }
-        let hash = hasher.hash_one(value);
+        let hash = xxh3_64_with_seed(value, seed);
         let is = |code: &u32| entries.get(*code as usize).is_some_and(|entry| entry == value);
         let code = match index.find(hash, is) {
             Some(code) => *code,
@@ -107,7 +109,8 @@ fn dictionary(values: &[&[u8]], bytes_max: usize) -> Option<Vec<u8>> {
                 if body.len() > bytes_max {
                     return None;
                 }
-                let hash_of = |code: &u32| hasher.hash_one(entries.get(*code as usize).copied().unwrap_or_default());
+                let hash_of =
+                    |code: &u32| xxh3_64_with_seed(entries.get(*code as usize).copied().unwrap_or_default(), seed);
                 index.insert_unique(hash, code, hash_of);
                 code
             }

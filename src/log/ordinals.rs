@@ -30,6 +30,7 @@ pub(super) fn ordinals_of(snapshot: &EngineSnapshot, ids: &[&[u8]]) -> Result<Ve
 }
 
 /// Ordinals of ids, in memory, while none are erased.
+#[derive(Debug)]
 pub(crate) struct OrdinalMap {
     /// Of the hash, at random in each process, because ids can be made to collide for a known one.
     seed: u64,

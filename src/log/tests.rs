@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::ordinals::OrdinalMap;
 use super::{
-    Appender, DaySealing, EventView, FirstEventBackfill, OrdinalMap, check, check_ordinals, check_sealed,
-    next_day_with_rows,
+    Appender, DaySealing, EventView, FirstEventBackfill, check, check_ordinals, check_sealed, next_day_with_rows,
 };
 use crate::codec::{self, CHUNKS, EVENTS, GroupKeys, ORDINAL_IDS, ORDINALS, SEGMENTS};
 use crate::limits::Limits;
@@ -107,7 +107,7 @@ fn sealed(dir: &std::path::Path) -> Arc<Engine> {
 
 fn seal_all(engine: &Arc<Engine>, block_events: usize) {
     engine.create_segment_families().unwrap();
-    let (mut from, mut ordinals) = (i32::MIN, OrdinalMap::new());
+    let (mut from, mut ordinals) = (i32::MIN, OrdinalMap::new(false));
     while let Some(day) = next_day_with_rows(&engine.snapshot(), from).unwrap() {
         let snapshot = engine.snapshot();
         let mut sealing = DaySealing::new(&snapshot, day, block_events, &mut ordinals).unwrap();

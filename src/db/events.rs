@@ -180,8 +180,8 @@ impl EventLog {
     ///
     /// A join reads the columns that it needs, and finds the profiles of users without comparing ids, which makes it
     /// several times faster than one of rows. What reads events in the order of the log rebuilds rows from columns, and
-    /// is slower: iterators, exports, joins that are [ordered](crate::Join::ordered) or of
-    /// [whole events](crate::Join::with_events).
+    /// is slower: iterators, exports, joins that are [ordered](crate::join::Join::ordered) or of
+    /// [whole events](crate::join::Join::with_events).
     ///
     /// It works in steps, each of which is atomic, so that it can be interrupted and repeated at any time. Deleting
     /// events waits for it, and the other way round.

@@ -1,7 +1,9 @@
 //! The columns of one block as aggregation reads them: predicates on events, fields that are grouped by, and numbers
 //! that are summed up.
 
-use crate::codec::{ValueBytes, ValueKind};
+use std::collections::BTreeMap;
+
+use crate::codec::{ValueBytes, ValueKind, check_text};
 use crate::error::Result;
 use crate::join::block::{ColumnValue, decoded, position};
 use crate::join::exec::Execution;
@@ -10,6 +12,9 @@ use crate::join::period::PeriodStart;
 use crate::join::scan::ChunkReader;
 use crate::model::{Number, Timestamp, Value};
 use crate::segment::{BlockColumn, BlockTimes, ColumnId, Numbers, SealedBlock, power};
+
+/// The most distinct values of a key in a block, where they are not counted already.
+const DISTINCT_MAX: usize = 1 << 10;
 
 /// Bits that the sum of a block may have more than its values.
 const SUM_BITS: u32 = 17;
@@ -52,8 +57,18 @@ impl TestSlices<'_> {
 
 /// A field of the event that is grouped by: its values in a block, and which of them each event has.
 pub(super) struct CellKey {
-    column: Option<BlockColumn>,
+    codes: KeyCodes,
     pub(super) values: Vec<KeyValue>,
+}
+
+/// Which of the values of a key each event has.
+enum KeyCodes {
+    /// All have the first.
+    First,
+    /// The codes of the dictionary of a column.
+    Dictionary(BlockColumn),
+    /// Those of a column without one.
+    Own(Vec<u32>),
 }
 
 /// A value of a key.
@@ -68,11 +83,24 @@ pub(super) enum KeyValue {
 impl CellKey {
     /// Which of its values each event has; without codes all have the first.
     pub(super) fn codes(&self) -> Option<&[u32]> {
-        self.column.as_ref()?.dictionary().map(|(_, codes)| codes)
+        match &self.codes {
+            KeyCodes::First => None,
+            KeyCodes::Dictionary(column) => column.dictionary().map(|(_, codes)| codes),
+            KeyCodes::Own(codes) => Some(codes),
+        }
     }
 }
 
 impl KeyValue {
+    /// A value of a column, or a name, that was checked.
+    fn of(column: Column, bytes: &[u8]) -> Self {
+        match column {
+            Column::Name => Self::Text(String::from_utf8_lossy(bytes).into_owned()),
+            _ if bytes.is_empty() => Self::NotSet,
+            _ => Self::Stored(bytes.to_vec()),
+        }
+    }
+
     pub(super) fn value(&self) -> ColumnValue<'_> {
         match self {
             Self::NotSet => ColumnValue::NotSet,
@@ -266,23 +294,56 @@ impl QueryColumns<'_> {
                 if starts[0] != starts[1] {
                     return Ok(None);
                 }
-                keys.push(CellKey { column: None, values: vec![KeyValue::Period(starts[0])] });
+                keys.push(CellKey { codes: KeyCodes::First, values: vec![KeyValue::Period(starts[0])] });
                 continue;
             }
-            let Some((_, values)) = self.values(*column)? else {
-                keys.push(CellKey { column: None, values: vec![KeyValue::NotSet] });
+            let Some((id, values)) = self.values(*column)? else {
+                keys.push(CellKey { codes: KeyCodes::First, values: vec![KeyValue::NotSet] });
                 continue;
             };
-            let Some((entries, _)) = values.dictionary() else { return Ok(None) };
-            let entry = |entry: &&[u8]| match column {
-                Column::Name => KeyValue::Text(String::from_utf8_lossy(entry).into_owned()),
-                _ if entry.is_empty() => KeyValue::NotSet,
-                _ => KeyValue::Stored(entry.to_vec()),
+            let Some((entries, _)) = values.dictionary() else {
+                match self.distinct_values(*column, &id, &values)? {
+                    Some(key) => keys.push(key),
+                    None => return Ok(None),
+                }
+                continue;
             };
-            let known = entries.iter().map(entry).collect();
-            keys.push(CellKey { column: Some(values), values: known });
+            let known = entries.iter().map(|entry| KeyValue::of(*column, entry)).collect();
+            keys.push(CellKey { codes: KeyCodes::Dictionary(values), values: known });
         }
         Ok(Some(keys))
+    }
+
+    /// The distinct values of a column without a dictionary, if they are few.
+    fn distinct_values(&self, column: Column, id: &ColumnId, values: &BlockColumn) -> Result<Option<CellKey>> {
+        let events = self.reader.events();
+        let mut known: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
+        let mut distinct = Vec::new();
+        let mut codes: Vec<u32> = Vec::with_capacity(events);
+        let mut bytes = Vec::new();
+        for event in 0..events {
+            bytes.clear();
+            let written = values.write(event, &mut bytes);
+            written.map_err(|malformed| self.reader.damaged(id, malformed))?;
+            if let Some(code) = known.get(&bytes) {
+                codes.push(*code);
+                continue;
+            }
+            if distinct.len() >= DISTINCT_MAX {
+                return Ok(None);
+            }
+            let checked = match column {
+                Column::Name => check_text(&bytes),
+                _ if bytes.is_empty() => Ok(()),
+                _ => ValueBytes::checked(&bytes).map(|_| ()),
+            };
+            checked.map_err(|malformed| self.reader.damaged(id, malformed))?;
+            let code = position(distinct.len());
+            distinct.push(KeyValue::of(column, &bytes));
+            known.insert(bytes.clone(), code);
+            codes.push(code);
+        }
+        Ok(Some(CellKey { codes: KeyCodes::Own(codes), values: distinct }))
     }
 
     /// The fields that are summed up, if their sums fit into 128 bits.

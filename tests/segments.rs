@@ -5,10 +5,10 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use profiledb::join::{Field, Join, Measure};
+use profiledb::join::{Field, Join, Measure, Strategy as JoinStrategy};
 use profiledb::{Builder, Db, Durability, Event, Kind, Salvaged, Snapshot, Timestamp, Update, Value};
 use proptest::prelude::*;
 use support::{Random, TempStore};
@@ -280,6 +280,15 @@ fn events_that_are_appended_while_others_are_sealed_are_there() {
             db.events().iter().map(|event| event.unwrap()).map(|event| (identity(&event), event)).collect();
         assert_eq!(found, model);
         assert_eq!(db.events().iter().count(), model.len());
+        // As columns and as rows.
+        for join in [db.snapshot().join(), db.snapshot().join().strategy(JoinStrategy::Lookup)] {
+            let sum = Measure::Sum(Field::event("version"));
+            let answer = join.measure(Measure::Count).measure(Measure::Uniques).measure(sum).answer().unwrap();
+            let versions = model.values().filter_map(|event| event.get("version")?.as_i64()).sum::<i64>();
+            let users: BTreeSet<&str> = model.values().map(Event::distinct_id).collect();
+            let expected = [(model.len() as u64).into(), (users.len() as u64).into(), versions.into()];
+            assert_eq!(answer.buckets()[0].measures, expected);
+        }
     };
     check(&db);
     db.events().seal().unwrap();

@@ -11,6 +11,10 @@ use crate::join::{ColumnTable, OrdinalReader, RowCursor};
 use crate::rocks::{EngineSnapshot, ReadHint};
 use crate::segment::{BlockColumn, BlockDamage, BlockTimes, ColumnId, SealedBlock, UserRuns};
 
+/// Users whose ordinals are looked up at once, and rows of users.
+const LOOKUPS_MAX: usize = 256;
+const ROWS_MAX: usize = 4_096;
+
 /// The sealed events of a snapshot.
 pub(crate) struct LogColumns {
     snapshot: EngineSnapshot,
@@ -49,12 +53,25 @@ impl ColumnTable for LogColumns {
         let mut rows = scan_rows(&self.snapshot, &block.summary.first_key, Some(&end), ReadHint::ShortRange);
         let mut replaced = Vec::new();
         let mut found = None;
-        while let Some((key, value)) = rows.next()? {
-            let found = match &mut found {
-                Some(found) => found,
-                None => found.insert(ReplacedEvents::new(self, block)?),
-            };
-            found.find(key, value, &mut replaced)?;
+        let mut batch = RowBatch::default();
+        loop {
+            let row = rows.next()?;
+            let is_last = row.is_none();
+            if let Some((key, value)) = row {
+                batch.push(key, value)?;
+            }
+            let is_full = batch.ids.len() >= LOOKUPS_MAX || batch.rows.len() >= ROWS_MAX;
+            if is_full || (is_last && !batch.rows.is_empty()) {
+                let found = match &mut found {
+                    Some(found) => found,
+                    None => found.insert(ReplacedEvents::new(self, block)?),
+                };
+                found.find(&batch, &mut replaced)?;
+                batch = RowBatch::default();
+            }
+            if is_last {
+                break;
+            }
         }
         replaced.sort_unstable();
         Ok(replaced)
@@ -89,6 +106,37 @@ impl OrdinalReader for IdCache {
     }
 }
 
+/// Rows whose users are looked up at once.
+#[derive(Default)]
+struct RowBatch {
+    /// Of consecutive rows of one user, once.
+    ids: Vec<Vec<u8>>,
+    rows: Vec<BatchedRow>,
+}
+
+/// What tells an event of a day from others.
+struct BatchedRow {
+    /// The position of the id.
+    id: usize,
+    millis: u32,
+    name: Vec<u8>,
+    insert_id: Vec<u8>,
+}
+
+impl RowBatch {
+    fn push(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        let parts = EventKey::read(key).map_err(|malformed| corrupt_event(key, malformed))?;
+        // What cannot be read is not sealed, and is reported where it is read.
+        let (Ok(id), Ok(event)) = (unescape_bytes(parts.escaped), EventBytes::read(value)) else { return Ok(()) };
+        if self.ids.last().is_none_or(|last| **last != *id) {
+            self.ids.push(id.into_owned());
+        }
+        let (name, insert_id) = (event.name.to_vec(), event.insert_id_bytes().to_vec());
+        self.rows.push(BatchedRow { id: self.ids.len().saturating_sub(1), millis: parts.millis, name, insert_id });
+        Ok(())
+    }
+}
+
 /// Finds the events of a block that rows replace: those of the same user, time, name and `$insert_id`.
 struct ReplacedEvents<'c> {
     columns: &'c LogColumns,
@@ -99,8 +147,6 @@ struct ReplacedEvents<'c> {
     times: BlockTimes,
     names: BlockColumn,
     insert_ids: BlockColumn,
-    /// The id of the last row, and the run of its user, if the block has one.
-    last: Option<(Vec<u8>, Option<usize>)>,
     text: Vec<u8>,
 }
 
@@ -121,35 +167,28 @@ impl<'c> ReplacedEvents<'c> {
             starts.push(end);
             end += count;
         }
-        Ok(Self { columns, block, runs, starts, times, names, insert_ids, last: None, text: Vec::new() })
+        Ok(Self { columns, block, runs, starts, times, names, insert_ids, text: Vec::new() })
     }
 
-    /// Adds the position of the event that a row replaces, if there is one.
-    fn find(&mut self, key: &[u8], value: &[u8], replaced: &mut Vec<u32>) -> Result<()> {
-        let corrupt = |malformed| corrupt_event(key, malformed);
-        let parts = EventKey::read(key).map_err(corrupt)?;
-        // What cannot be read is not sealed, and is reported where it is read.
-        let Ok(id) = unescape_bytes(parts.escaped) else { return Ok(()) };
-        let Ok(event) = EventBytes::read(value) else { return Ok(()) };
-        let run = match &self.last {
-            Some((last, run)) if *last == *id => *run,
-            _ => {
-                let ordinal = ordinals_of(&self.columns.snapshot, &[&id])?.into_iter().next().flatten();
-                let run = ordinal.and_then(|ordinal| self.runs.ordinals.binary_search(&ordinal).ok());
-                self.last = Some((id.into_owned(), run));
-                run
-            }
-        };
-        let start = run.and_then(|run| self.starts.get(run)).copied();
-        let count = run.and_then(|run| self.runs.counts.get(run)).copied();
-        let Some((start, count)) = start.zip(count) else { return Ok(()) };
-        for at in start..start + count {
-            let is_same = self.times.get(at as usize) == parts.millis
-                && self.has_text(at, &ColumnId::Name, event.name)?
-                && self.has_text(at, &ColumnId::InsertId, event.insert_id_bytes())?;
-            if is_same {
-                replaced.push(at);
-                break;
+    /// Adds the positions of the events that rows replace.
+    fn find(&mut self, batch: &RowBatch, replaced: &mut Vec<u32>) -> Result<()> {
+        let ids: Vec<&[u8]> = batch.ids.iter().map(Vec::as_slice).collect();
+        let ordinals = ordinals_of(&self.columns.snapshot, &ids)?;
+        let run = |ordinal: Option<u32>| self.runs.ordinals.binary_search(&ordinal?).ok();
+        let runs: Vec<Option<usize>> = ordinals.into_iter().map(run).collect();
+        for row in &batch.rows {
+            let run = runs.get(row.id).copied().flatten();
+            let start = run.and_then(|run| self.starts.get(run)).copied();
+            let count = run.and_then(|run| self.runs.counts.get(run)).copied();
+            let Some((start, count)) = start.zip(count) else { continue };
+            for at in start..start + count {
+                let is_same = self.times.get(at as usize) == row.millis
+                    && self.has_text(at, &ColumnId::Name, &row.name)?
+                    && self.has_text(at, &ColumnId::InsertId, &row.insert_id)?;
+                if is_same {
+                    replaced.push(at);
+                    break;
+                }
             }
         }
         Ok(())

@@ -55,6 +55,50 @@ impl TestSlices<'_> {
     }
 }
 
+/// The most numbers whose verdicts are remembered, of one predicate on one thread.
+const VERDICTS_MAX: usize = 1 << 20;
+
+/// What a predicate says of decimals: those of one exponent, from the least one on, integers and floats.
+#[derive(Default)]
+pub(super) struct KnownVerdicts {
+    exponent: u8,
+    least: i64,
+    known: Vec<[Option<bool>; 2]>,
+}
+
+impl KnownVerdicts {
+    /// Makes room for the numbers of a column, if they are few enough, and forgets others that are too far away.
+    fn cover(&mut self, numbers: &Numbers<'_>) {
+        let (least, greatest) = numbers.bounds();
+        let distinct =
+            |least: i64| usize::try_from(greatest.abs_diff(least)).map_or(usize::MAX, |far| far.saturating_add(1));
+        if distinct(least) > VERDICTS_MAX {
+            *self = Self::default();
+            return;
+        }
+        let is_other = self.known.is_empty() || self.exponent != numbers.exponent() || least < self.least;
+        if is_other || distinct(self.least) > VERDICTS_MAX {
+            // A little further down, because the next block may have a number that is less.
+            *self = Self { exponent: numbers.exponent(), least: least.saturating_sub(1 << 8), known: Vec::new() };
+        }
+        if distinct(self.least) <= VERDICTS_MAX && self.known.len() < distinct(self.least) {
+            self.known.resize(distinct(self.least), [None; 2]);
+        }
+    }
+
+    /// Memory in use, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.known.capacity() * size_of::<[Option<bool>; 2]>()
+    }
+
+    /// What is known of a number, if it is remembered.
+    #[inline]
+    fn place(&mut self, integer: i64, is_float: bool) -> Option<&mut Option<bool>> {
+        let at = usize::try_from(integer.checked_sub(self.least)?).ok()?;
+        self.known.get_mut(at)?.get_mut(usize::from(is_float))
+    }
+}
+
 /// A field of the event that is grouped by: its values in a block, and which of them each event has.
 pub(super) struct CellKey {
     codes: KeyCodes,
@@ -205,7 +249,12 @@ impl QueryColumns<'_> {
     }
 
     /// The predicates on events, without those that all pass; none if one fails for a value that events have.
-    pub(super) fn tests(&self, conjuncts: &[(usize, Column)], replaced: &[u32]) -> Result<Option<Vec<EventTest>>> {
+    pub(super) fn tests(
+        &self,
+        conjuncts: &[(usize, Column)],
+        known: &mut [KnownVerdicts],
+        replaced: &[u32],
+    ) -> Result<Option<Vec<EventTest>>> {
         let predicate = &self.execution.predicate;
         let events = self.reader.events();
         let mut tests = Vec::new();
@@ -225,8 +274,8 @@ impl QueryColumns<'_> {
             let keeps = entries.iter().map(|name| predicate.has_name(name)).collect();
             tests.push(EventTest::Codes(names, keeps));
         }
-        for (conjunct, column) in conjuncts {
-            match self.test(*conjunct, *column)? {
+        for ((conjunct, column), known) in conjuncts.iter().zip(known) {
+            match self.test(*conjunct, *column, known)? {
                 Some(test) => tests.push(test),
                 None => return Ok(None),
             }
@@ -234,7 +283,7 @@ impl QueryColumns<'_> {
         Ok(Some(tests))
     }
 
-    fn test(&self, conjunct: usize, column: Column) -> Result<Option<EventTest>> {
+    fn test(&self, conjunct: usize, column: Column, known: &mut KnownVerdicts) -> Result<Option<EventTest>> {
         let filter = &self.execution.predicate.filter;
         let events = self.reader.events();
         let keeps = |value: Option<&Value>| filter.keeps_value(conjunct, value).ok();
@@ -251,20 +300,14 @@ impl QueryColumns<'_> {
             return Ok(keeps.map(|keeps| EventTest::Codes(values, keeps)));
         }
         let Some(numbers) = values.numbers() else { return Ok(None) };
-        // Values that are equal are evaluated once, where they are few enough to be remembered.
-        let (least, greatest) = numbers.bounds();
-        let distinct = usize::try_from(greatest.abs_diff(least)).map_or(0, |spread| spread.saturating_add(1));
-        let mut known: Vec<[Option<bool>; 2]> = vec![[None; 2]; if distinct > events { 0 } else { distinct }];
+        known.cover(numbers);
         let mut of_absent = None;
         let mut of_events = Vec::with_capacity(events);
         let mut bytes = Vec::new();
         for event in 0..events {
             let place = match numbers.get(event) {
                 None => Some(&mut of_absent),
-                Some((integer, is_float)) => {
-                    let at = usize::try_from(integer.abs_diff(least)).unwrap_or(usize::MAX);
-                    known.get_mut(at).and_then(|known| known.get_mut(usize::from(is_float)))
-                }
+                Some((integer, is_float)) => known.place(integer, is_float),
             };
             if let Some(Some(verdict)) = place {
                 of_events.push(*verdict);

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::block_columns::{CellKey, CellNumbers, EventTest, KeyValue, QueryColumns, TestSlices};
+use super::block_columns::{CellKey, CellNumbers, EventTest, KeyValue, KnownVerdicts, QueryColumns, TestSlices};
 use crate::error::Result;
 use crate::join::block::{ColumnValue, position};
 use crate::join::exec::Execution;
@@ -266,23 +266,27 @@ pub(super) struct ColumnCounter<'q> {
     execution: &'q Execution,
     /// Events by code plus one, where nothing but users is grouped by, and nothing summed up.
     counts: Vec<u64>,
+    /// What the tests of the query say of numbers.
+    verdicts: Vec<KnownVerdicts>,
     pub(super) seen: SeenUsers,
 }
 
 impl<'q> ColumnCounter<'q> {
     pub(super) fn new(query: &'q ColumnQuery, execution: &'q Execution) -> Self {
         let seen = SeenUsers::with_room(query.ordinals);
-        Self { query, execution, counts: vec![0; query.keeps.len()], seen }
+        let verdicts = query.tests.iter().map(|_| KnownVerdicts::default()).collect();
+        Self { query, execution, counts: vec![0; query.keeps.len()], verdicts, seen }
     }
 
     /// Memory in use, in bytes.
     pub(super) fn memory(&self) -> usize {
-        self.counts.capacity() * size_of::<u64>() + self.seen.memory()
+        let verdicts = self.verdicts.iter().map(KnownVerdicts::memory).sum::<usize>();
+        self.counts.capacity() * size_of::<u64>() + verdicts + self.seen.memory()
     }
 
     /// Counts a block, unless its rows have to be looked at.
     pub(super) fn add(&mut self, block: &SealedBlock, sink: &mut dyn CellSink) -> Result<bool> {
-        let Self { query, execution, counts, seen } = self;
+        let Self { query, execution, counts, verdicts, seen } = self;
         let reader = ChunkReader::new(&*execution.tables, block)?;
         let runs = reader.runs()?;
         let replaced = execution.sealed.replaced(&*execution.tables, block)?;
@@ -294,7 +298,7 @@ impl<'q> ColumnCounter<'q> {
             return Ok(true);
         }
         let columns = QueryColumns { reader: &reader, execution, block };
-        let Some(tests) = columns.tests(&query.tests, &replaced)? else { return Ok(false) };
+        let Some(tests) = columns.tests(&query.tests, verdicts, &replaced)? else { return Ok(false) };
         let tests: Vec<TestSlices<'_>> = tests.iter().map(EventTest::slices).collect();
         if is_plain {
             let users = query.uniques.then_some(seen);

@@ -11,6 +11,7 @@
 
 use super::key::{BLOCK_EVENTS_MAX, ColumnId, SegmentKey};
 use crate::codec::{Malformed, Read, Reader, day_prefix, put_slice, put_varint};
+use crate::model::Timestamp;
 
 /// Tag and version of headers.
 const VERSION_1: u8 = 0xC1;
@@ -50,6 +51,18 @@ pub(crate) struct SealedBlock {
 }
 
 impl SealedBlock {
+    /// The time of an event at this millisecond of its day.
+    #[inline]
+    pub(crate) fn time(&self, millis: u32) -> Timestamp {
+        let day = Timestamp::of_day(self.segment.day).millis();
+        Timestamp::from_millis(day.saturating_add(i64::from(millis)))
+    }
+
+    /// The times of its first and its last event.
+    pub(crate) fn times(&self) -> (Timestamp, Timestamp) {
+        (self.time(self.summary.millis.0), self.time(self.summary.millis.1))
+    }
+
     /// Whether it has a column.
     pub(crate) fn has_column(&self, column: &ColumnId) -> bool {
         self.summary.columns.binary_search_by(|(known, _)| known.cmp(column)).is_ok()

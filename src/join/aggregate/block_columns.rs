@@ -10,8 +10,8 @@ use crate::join::exec::Execution;
 use crate::join::layout::{Column, JoinLayout};
 use crate::join::period::PeriodStart;
 use crate::join::scan::ChunkReader;
-use crate::model::{Number, Timestamp, Value};
-use crate::segment::{BlockColumn, BlockTimes, ColumnId, Numbers, SealedBlock, power};
+use crate::model::{Number, Value};
+use crate::segment::{BlockColumn, ColumnId, Numbers, SealedBlock, power};
 
 /// The most distinct values of a key in a block, where they are not counted already.
 const DISTINCT_MAX: usize = 1 << 10;
@@ -236,18 +236,6 @@ impl QueryColumns<'_> {
         }
     }
 
-    fn time(&self, times: &BlockTimes, event: usize) -> Timestamp {
-        let day = Timestamp::of_day(self.block.segment.day).millis();
-        Timestamp::from_millis(day.saturating_add(i64::from(times.get(event))))
-    }
-
-    /// The first and the last time of the block.
-    fn zone(&self) -> (Timestamp, Timestamp) {
-        let day = Timestamp::of_day(self.block.segment.day).millis();
-        let at = |millis: u32| Timestamp::from_millis(day.saturating_add(i64::from(millis)));
-        (at(self.block.summary.millis.0), at(self.block.summary.millis.1))
-    }
-
     /// The predicates on events, without those that all pass; none if one fails for a value that events have.
     pub(super) fn tests(
         &self,
@@ -262,10 +250,10 @@ impl QueryColumns<'_> {
             let is_replaced = |event: usize| replaced.binary_search(&position(event)).is_ok();
             tests.push(EventTest::Events((0..events).map(|event| !is_replaced(event)).collect()));
         }
-        let (first, last) = self.zone();
+        let (first, last) = self.block.times();
         if !(predicate.has_time(first) && predicate.has_time(last)) {
             let times = self.reader.times()?;
-            let keeps = (0..events).map(|event| predicate.has_time(self.time(&times, event))).collect();
+            let keeps = (0..events).map(|event| predicate.has_time(self.block.time(times.get(event)))).collect();
             tests.push(EventTest::Events(keeps));
         }
         if predicate.names.is_some() {
@@ -331,7 +319,7 @@ impl QueryColumns<'_> {
         let mut keys = Vec::with_capacity(columns.len());
         for column in columns {
             if let Column::Period(period) = column {
-                let (first, last) = self.zone();
+                let (first, last) = self.block.times();
                 let zone = &self.layout().zone;
                 let starts = [first, last].map(|time| PeriodStart::of(*period, time, zone));
                 if starts[0] != starts[1] {

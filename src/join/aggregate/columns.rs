@@ -143,6 +143,11 @@ impl ColumnQuery {
         self.codes.as_ref().map(|codes| &codes.dictionary)
     }
 
+    /// What a thread allocates before it counts, in bytes.
+    pub(super) fn counter_memory(&self) -> usize {
+        (self.keeps.len() + self.ordinals.div_ceil(64) as usize).saturating_mul(size_of::<u64>())
+    }
+
     /// Makes one group of the codes for which `key` gives the same, unless there are too many.
     pub(super) fn group(&mut self, mut key: impl FnMut(u32) -> Option<Vec<u32>>) {
         if self.groups.len() > CELLS_MAX {

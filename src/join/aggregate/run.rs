@@ -6,20 +6,22 @@ use super::aggregator::{Aggregation, Aggregator};
 use super::columns::{ColumnCounter, SeenUsers};
 use crate::error::Result;
 use crate::join::answer::Answer;
-use crate::join::budget::Budget;
+use crate::join::budget::{Budget, Reservation};
 use crate::join::exec::{Execution, Worker, in_parallel};
 
 /// Runs a join into buckets.
 pub(in crate::join) fn aggregate(execution: &Arc<Execution>, aggregation: &Aggregation) -> Result<Answer> {
     let budget = Budget::new(aggregation.memory_bytes);
     let query = Aggregator::new(execution, aggregation, &budget)?.column_query(execution)?;
-    let work = |mut worker: Worker| -> Result<(Aggregator<'_>, SeenUsers)> {
+    let work = |mut worker: Worker| -> Result<(Aggregator<'_>, SeenUsers, Reservation)> {
         let mut aggregator = Aggregator::new(execution, aggregation, &budget)?;
         let mut seen = SeenUsers::default();
+        // Of what is counted by columns, until all threads are merged.
+        let mut reservation = budget.reservation();
         if let Some(query) = &query {
             aggregator.users_by_ordinal = query.uniques;
+            reservation.resize(query.counter_memory())?;
             let mut counter = ColumnCounter::new(query, execution);
-            let mut reservation = budget.reservation();
             while let Some((number, block)) = execution.next_block()? {
                 let is_counted = counter.add(block, &mut query.table(&mut aggregator))?;
                 reservation.resize(counter.memory())?;
@@ -38,14 +40,14 @@ pub(in crate::join) fn aggregate(execution: &Arc<Execution>, aggregation: &Aggre
             }
             Ok(Some(block))
         })?;
-        Ok((aggregator, seen))
+        Ok((aggregator, seen, reservation))
     };
     let mut parts = in_parallel(execution, work)?;
-    let (mut all, mut seen) = match parts.pop() {
+    let (mut all, mut seen, _reservation) = match parts.pop() {
         Some(last) => last,
-        None => (Aggregator::new(execution, aggregation, &budget)?, SeenUsers::default()),
+        None => (Aggregator::new(execution, aggregation, &budget)?, SeenUsers::default(), budget.reservation()),
     };
-    for (part, users) in parts {
+    for (part, users, _reservation) in parts {
         execution.interrupt.check()?;
         all.merge(&part)?;
         seen.merge(&users);

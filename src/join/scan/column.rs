@@ -10,7 +10,6 @@ use crate::codec::{self, Malformed, ValueBytes};
 use crate::error::{Error, Result};
 use crate::join::block::{Block, position};
 use crate::join::probe::OrdinalCodes;
-use crate::model::Timestamp;
 use crate::segment::{BlockColumn, BlockDamage, BlockTimes, ColumnId, MISSING, SealedBlock, UserRuns};
 
 /// Which users are requested, by ordinal.
@@ -220,7 +219,6 @@ impl EventScan for ColumnScan {
                 None => return Ok(false),
             },
         };
-        let day = Timestamp::of_day(sealed.segment.day).millis();
         let needs_ids = spec.layout.events.id;
         let mut text = Vec::new();
         let mut read = 0;
@@ -238,7 +236,7 @@ impl EventScan for ColumnScan {
             if !replaced.is_empty() && replaced.binary_search(&position(event)).is_ok() {
                 continue;
             }
-            let time = Timestamp::from_millis(day.saturating_add(i64::from(columns.times.get(event))));
+            let time = sealed.time(columns.times.get(event));
             if !spec.predicate.has_time(time) {
                 continue;
             }

@@ -171,10 +171,8 @@ impl EventPredicate {
 
     /// Whether a block may have events of these times.
     pub(super) fn may_keep(&self, block: &SealedBlock) -> bool {
-        let day = Timestamp::of_day(block.segment.day).millis();
-        let at = |millis: u32| Timestamp::from_millis(day.saturating_add(i64::from(millis)));
-        let (least, greatest) = block.summary.millis;
-        self.from.is_none_or(|from| at(greatest) >= from) && self.to.is_none_or(|to| at(least) < to)
+        let (first, last) = block.times();
+        self.from.is_none_or(|from| last >= from) && self.to.is_none_or(|to| first < to)
     }
 
     #[inline]

@@ -23,7 +23,7 @@ CORE := --no-default-features --features laws
 FULL := --release --features cli,laws,geoip,arrow
 DENY_WARNINGS := -- --deny warnings
 
-.PHONY: help setup demo test test-core test-clients crash lint features package bench fuzz fuzz-list fuzz-smoke
+.PHONY: help setup demo test test-core test-clients test-datafusion crash lint features package bench fuzz fuzz-list fuzz-smoke
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,13 @@ CLIENTS_DIR ?= $(or $(CARGO_TARGET_DIR),target)/clients
 test-clients: setup ## the official clients, from their registries, and schemathesis, against a server; needs python3, node and npm
 	$(CARGO) build $(FULL)
 	CLIENTS_DIR=$(abspath $(CLIENTS_DIR)) python3 tests/clients/run.py $(or $(CARGO_TARGET_DIR),target)/release/profiledb
+
+# With the RocksDB of the main crate: DataFusion switches on another feature of zstd, so cargo would compile it once more.
+RELEASE = $(abspath $(or $(CARGO_TARGET_DIR),target))/release
+test-datafusion: setup ## SQL by DataFusion, extras/datafusion: 280 crates, built in a folder of its own
+	$(CARGO) build --release --features cli
+	ROCKSDB_STATIC=1 ROCKSDB_LIB_DIR="$$(dirname "$$(ls -t $(RELEASE)/build/librocksdb-sys-*/out/librocksdb.a | head -n 1)")" \
+		CARGO_TARGET_DIR=extras/datafusion/target $(CARGO) test --manifest-path extras/datafusion/Cargo.toml
 
 lint: setup ## formatting, the rules of tests/tidy.rs, clippy and rustdoc, warnings denied
 	$(CARGO) fmt --check

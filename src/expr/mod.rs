@@ -72,6 +72,7 @@ mod level;
 mod node;
 mod parse;
 mod print;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod token;

@@ -148,6 +148,11 @@ words! {
 }
 
 impl Binary {
+    /// Whether two numbers are compared as numbers.
+    pub(super) const fn is_comparison(self) -> bool {
+        matches!(self, Self::Equal | Self::Unequal | Self::Less | Self::AtMost | Self::Greater | Self::AtLeast)
+    }
+
     pub(super) const fn level(self) -> u8 {
         match self {
             Self::Add | Self::Subtract => level::ADD,
@@ -212,6 +217,23 @@ impl Node {
                 a.each_reference(visit);
                 b.iter_mut().for_each(|node| node.each_reference(visit));
             }
+        }
+    }
+
+    /// Whether there is a reference of which this is true, by its position.
+    pub(super) fn refers(&self, is: &dyn Fn(usize) -> bool) -> bool {
+        match self {
+            Self::Reference(index) => is(*index),
+            Self::Literal(_) | Self::Variable { .. } | Self::Datetime(..) => false,
+            Self::Member(a, _)
+            | Self::Not(a)
+            | Self::Negate(a)
+            | Self::Among(a, _)
+            | Self::Whole(_, a)
+            | Self::Defined(a) => a.refers(is),
+            Self::And(nodes) | Self::Or(nodes) => nodes.iter().any(|node| node.refers(is)),
+            Self::Binary(_, a, b) | Self::Each(_, _, a, b) => a.refers(is) || b.refers(is),
+            Self::Cast(_, a, b) => a.refers(is) || b.as_deref().is_some_and(|b| b.refers(is)),
         }
     }
 

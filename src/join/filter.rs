@@ -10,7 +10,7 @@ use super::probe::{Dictionary, NO_ROW};
 use super::tables::JoinTable;
 use crate::error::Result;
 use crate::expr::{Expr, Place, Reference, Scope};
-use crate::model::Value;
+use crate::model::{Number, Value};
 
 /// The field of a join that a reference of an expression means: `properties` and `event` are the event's.
 pub(super) fn field_of(reference: &Reference) -> Field {
@@ -83,13 +83,32 @@ impl Scope for CodeScope<'_> {
     }
 }
 
-/// The one value that an expression refers to.
-struct ValueScope<'v>(Option<&'v Value>);
+/// The values of one dictionary code of the users, and the one value of the event that an expression refers to.
+struct PairScope<'v> {
+    user: CodeScope<'v>,
+    value: Option<&'v Value>,
+}
 
-impl Scope for ValueScope<'_> {
-    fn value(&self, _: usize, _: &Reference) -> Result<Option<Cow<'_, Value>>> {
-        Ok(self.0.map(Cow::Borrowed))
+impl Scope for PairScope<'_> {
+    fn value(&self, index: usize, reference: &Reference) -> Result<Option<Cow<'_, Value>>> {
+        match self.user.columns.get(index) {
+            Some(Column::Dim { .. }) => self.user.value(index, reference),
+            _ => Ok(self.value.map(Cow::Borrowed)),
+        }
     }
+}
+
+/// A conjunct that is on one column of the event, and perhaps on the user as well.
+#[derive(Clone, Debug)]
+pub(super) struct ColumnConjunct {
+    /// Its number.
+    pub(super) number: usize,
+    /// The column of the event.
+    pub(super) event: Column,
+    /// The positions of the properties of the user, each once.
+    pub(super) users: Vec<usize>,
+    /// Whether its evaluation may fail.
+    pub(super) may_fail: bool,
 }
 
 impl Filter {
@@ -118,30 +137,52 @@ impl Filter {
         Self { conjuncts: exprs.iter().flat_map(Expr::conjuncts).map(conjunct).collect() }
     }
 
-    /// The conjuncts on events alone, each with the column that it is on, if every one of them is on one column and the
-    /// others are on users alone.
-    pub(super) fn by_columns(&self) -> Option<Vec<(usize, Column)>> {
-        let mut events = Vec::new();
-        for (at, conjunct) in self.conjuncts.iter().enumerate() {
-            match (conjunct.stage, conjunct.columns.as_slice()) {
-                (Stage::User(_), _) => {}
-                (Stage::Event, [first, rest @ ..]) if rest.iter().all(|column| column == first) => {
-                    events.push((at, *first));
-                }
-                _ => return None,
+    /// The conjuncts that are not on users alone, if each is on one column of the event. Those that are evaluated after
+    /// the join must not fail: a conjunct before them may be false.
+    pub(super) fn by_columns(&self) -> Option<Vec<ColumnConjunct>> {
+        let mut conjuncts = Vec::new();
+        for (number, conjunct) in self.conjuncts.iter().enumerate() {
+            let may_fail = conjunct.expr.may_fail();
+            match conjunct.stage {
+                Stage::User(_) => continue,
+                Stage::Joined if may_fail => return None,
+                Stage::Joined | Stage::Event => {}
             }
+            let is_user = |column: &&Column| matches!(column, Column::Dim { .. });
+            let mut events = conjunct.columns.iter().filter(|column| !is_user(column));
+            let event = *events.next()?;
+            if events.any(|other| *other != event) {
+                return None;
+            }
+            let at = |column: &Column| if let Column::Dim { at, .. } = column { Some(*at) } else { None };
+            let mut users: Vec<usize> = conjunct.columns.iter().filter_map(at).collect();
+            users.sort_unstable();
+            users.dedup();
+            conjuncts.push(ColumnConjunct { number, event, users, may_fail });
         }
-        Some(events)
+        Some(conjuncts)
     }
 
-    /// Whether a conjunct may fail.
-    pub(super) fn may_fail(&self, conjunct: usize) -> bool {
-        self.conjuncts.get(conjunct).is_some_and(|conjunct| conjunct.expr.may_fail())
+    /// Whether a conjunct that is on one column of the event is true of a value of it, and of a dictionary code of the
+    /// users.
+    pub(super) fn keeps_value(
+        &self,
+        conjunct: usize,
+        (dictionary, code): (&Dictionary, u32),
+        value: Option<&Value>,
+    ) -> Result<bool> {
+        let Some(conjunct) = self.conjuncts.get(conjunct) else { return Ok(true) };
+        let user = CodeScope { dictionary, code, columns: &conjunct.columns };
+        conjunct.expr.is_true(&PairScope { user, value })
     }
 
-    /// Whether a conjunct that is on one column of the event is true of a value of it.
-    pub(super) fn keeps_value(&self, conjunct: usize, value: Option<&Value>) -> Result<bool> {
-        self.conjuncts.get(conjunct).map_or(Ok(true), |conjunct| conjunct.expr.is_true(&ValueScope(value)))
+    /// The numbers at which the truth of such a conjunct can change while that value goes over all numbers, if they are
+    /// known.
+    pub(super) fn steps(&self, conjunct: usize, (dictionary, code): (&Dictionary, u32)) -> Result<Option<Vec<Number>>> {
+        let Some(conjunct) = self.conjuncts.get(conjunct) else { return Ok(None) };
+        let columns = &conjunct.columns;
+        let varies = |index: usize| !matches!(columns.get(index), Some(Column::Dim { .. }));
+        conjunct.expr.steps(&varies, &CodeScope { dictionary, code, columns })
     }
 
     /// Whether all conjuncts on users are true of a dictionary code.

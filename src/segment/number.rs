@@ -220,6 +220,16 @@ impl<'c> Numbers<'c> {
         !matches!(self.floats, Floats::None)
     }
 
+    /// Whether there are integers, or may be.
+    pub(crate) fn has_integers(&self) -> bool {
+        !matches!(self.floats, Floats::All)
+    }
+
+    /// What the integer of each event is more than the least one, if every event has a value.
+    pub(crate) fn dense(&self) -> Option<&[u32]> {
+        self.present.is_none().then_some(&self.deltas)
+    }
+
     /// The integer of an event, which is to be divided, and whether the value is a float; none where it has no value.
     #[inline]
     pub(crate) fn get(&self, at: usize) -> Option<(i64, bool)> {
@@ -238,7 +248,14 @@ impl<'c> Numbers<'c> {
     /// Appends the value of an event, or nothing.
     #[inline]
     pub(super) fn write(&self, at: usize, out: &mut Vec<u8>) {
-        let Some((d, is_float)) = self.get(at) else { return };
+        if let Some((d, is_float)) = self.get(at) {
+            self.put(d, is_float, out);
+        }
+    }
+
+    /// Appends the value of an integer that is to be divided.
+    #[inline]
+    pub(crate) fn put(&self, d: i64, is_float: bool, out: &mut Vec<u8>) {
         if is_float {
             put_float(out, d as f64 / power(self.exponent));
         } else {

@@ -1,16 +1,20 @@
-//! The columns of one block as aggregation reads them: predicates on events, fields that are grouped by, and numbers
-//! that are summed up.
+//! The columns of one block as aggregation reads them: fields that are grouped by, and numbers that are summed up.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
+use super::selection::{SelectedEvent, Selection};
+use super::totals::CellSum;
 use crate::codec::{ValueBytes, ValueKind, check_text};
 use crate::error::Result;
-use crate::join::block::{ColumnValue, decoded, position};
+use crate::join::block::{ColumnValue, position};
 use crate::join::exec::Execution;
 use crate::join::layout::{Column, JoinLayout};
 use crate::join::period::PeriodStart;
+use crate::join::probe::Dictionary;
 use crate::join::scan::ChunkReader;
-use crate::model::{Number, Value};
+use crate::model::Number;
 use crate::segment::{BlockColumn, ColumnId, Numbers, SealedBlock, power};
 
 /// The most distinct values of a key in a block, where they are not counted already.
@@ -18,86 +22,6 @@ const DISTINCT_MAX: usize = 1 << 10;
 
 /// Bits that the sum of a block may have more than its values.
 const SUM_BITS: u32 = 17;
-
-/// A predicate on the events of a block.
-pub(super) enum EventTest {
-    /// By the code of each event in a dictionary.
-    Codes(BlockColumn, Vec<bool>),
-    /// By event.
-    Events(Vec<bool>),
-}
-
-impl EventTest {
-    /// It as slices, for many events.
-    pub(super) fn slices(&self) -> TestSlices<'_> {
-        match self {
-            Self::Codes(column, keeps) => TestSlices::Codes(column.dictionary().map_or(&[], |(_, codes)| codes), keeps),
-            Self::Events(keeps) => TestSlices::Events(keeps),
-        }
-    }
-}
-
-/// A predicate on the events of a block, as slices.
-#[derive(Clone, Copy)]
-pub(super) enum TestSlices<'t> {
-    Codes(&'t [u32], &'t [bool]),
-    Events(&'t [bool]),
-}
-
-impl TestSlices<'_> {
-    #[inline]
-    pub(super) fn passes(self, event: usize) -> bool {
-        let passes = match self {
-            Self::Codes(codes, keeps) => codes.get(event).and_then(|code| keeps.get(*code as usize)),
-            Self::Events(keeps) => keeps.get(event),
-        };
-        passes.copied().unwrap_or(false)
-    }
-}
-
-/// The most numbers whose verdicts are remembered, of one predicate on one thread.
-const VERDICTS_MAX: usize = 1 << 20;
-
-/// What a predicate says of decimals: those of one exponent, from the least one on, integers and floats.
-#[derive(Default)]
-pub(super) struct KnownVerdicts {
-    exponent: u8,
-    least: i64,
-    known: Vec<[Option<bool>; 2]>,
-}
-
-impl KnownVerdicts {
-    /// Makes room for the numbers of a column, if they are few enough, and forgets others that are too far away.
-    fn cover(&mut self, numbers: &Numbers<'_>) {
-        let (least, greatest) = numbers.bounds();
-        let distinct =
-            |least: i64| usize::try_from(greatest.abs_diff(least)).map_or(usize::MAX, |far| far.saturating_add(1));
-        if distinct(least) > VERDICTS_MAX {
-            *self = Self::default();
-            return;
-        }
-        let is_other = self.known.is_empty() || self.exponent != numbers.exponent() || least < self.least;
-        if is_other || distinct(self.least) > VERDICTS_MAX {
-            // A little further down, because the next block may have a number that is less.
-            *self = Self { exponent: numbers.exponent(), least: least.saturating_sub(1 << 8), known: Vec::new() };
-        }
-        if distinct(self.least) <= VERDICTS_MAX && self.known.len() < distinct(self.least) {
-            self.known.resize(distinct(self.least), [None; 2]);
-        }
-    }
-
-    /// Memory in use, in bytes.
-    pub(super) fn memory(&self) -> usize {
-        self.known.capacity() * size_of::<[Option<bool>; 2]>()
-    }
-
-    /// What is known of a number, if it is remembered.
-    #[inline]
-    fn place(&mut self, integer: i64, is_float: bool) -> Option<&mut Option<bool>> {
-        let at = usize::try_from(integer.checked_sub(self.least)?).ok()?;
-        self.known.get_mut(at)?.get_mut(usize::from(is_float))
-    }
-}
 
 /// A field of the event that is grouped by: its values in a block, and which of them each event has.
 pub(super) struct CellKey {
@@ -109,8 +33,8 @@ pub(super) struct CellKey {
 enum KeyCodes {
     /// All have the first.
     First,
-    /// The codes of the dictionary of a column.
-    Dictionary(BlockColumn),
+    /// The codes of the dictionary of a column, or its numbers less the least one.
+    Stored(Rc<LoadedColumn>),
     /// Those of a column without one.
     Own(Vec<u32>),
 }
@@ -129,7 +53,10 @@ impl CellKey {
     pub(super) fn codes(&self) -> Option<&[u32]> {
         match &self.codes {
             KeyCodes::First => None,
-            KeyCodes::Dictionary(column) => column.dictionary().map(|(_, codes)| codes),
+            KeyCodes::Stored(column) => match column.values.dictionary() {
+                Some((_, codes)) => Some(codes),
+                None => column.values.numbers().and_then(Numbers::dense),
+            },
             KeyCodes::Own(codes) => Some(codes),
         }
     }
@@ -160,9 +87,9 @@ pub(super) enum CellNumbers {
     /// No event has it.
     Absent,
     /// Decimals, as integers times two to the power of an exponent.
-    Decimals(BlockColumn, i16),
+    Decimals(Rc<LoadedColumn>, i16),
     /// By the code of each event in a dictionary.
-    Entries(BlockColumn, Vec<Option<(i128, bool)>>, i16),
+    Entries(Rc<LoadedColumn>, Vec<Option<(i128, bool)>>, i16),
 }
 
 impl CellNumbers {
@@ -173,145 +100,172 @@ impl CellNumbers {
         }
     }
 
-    /// The number of an event, and whether it is a float.
-    #[inline]
-    pub(super) fn get(&self, event: usize) -> Option<(i128, bool)> {
+    /// Adds the numbers of events to the sums of their cells.
+    pub(super) fn add(&self, events: &[SelectedEvent], cells: &[u32], sums: &mut [CellSum]) {
         match self {
-            Self::Absent => None,
+            Self::Absent => {}
             Self::Decimals(column, exponent) => {
-                let numbers = column.numbers()?;
-                let (integer, is_float) = numbers.get(event)?;
-                Some((scaled(numbers, integer, is_float, *exponent), is_float))
+                let Some(numbers) = column.values.numbers() else { return };
+                let decimals = Decimals { numbers, exponent: *exponent };
+                match numbers.dense() {
+                    Some(dense) if !numbers.has_integers() => decimals.add_floats(dense, events, cells, sums),
+                    Some(dense) if !numbers.has_floats() => decimals.add_integers(dense, events, cells, sums),
+                    _ => add_each(events, cells, sums, |event| {
+                        let (integer, is_float) = numbers.get(event)?;
+                        Some((decimals.scaled(integer, is_float), is_float))
+                    }),
+                }
             }
             Self::Entries(column, entries, _) => {
-                let code = column.dictionary().and_then(|(_, codes)| codes.get(event))?;
-                *entries.get(*code as usize)?
+                let Some((_, codes)) = column.values.dictionary() else { return };
+                add_each(events, cells, sums, |event| *entries.get(*codes.get(event)? as usize)?);
             }
         }
     }
 }
 
-/// A decimal as an integer times two to the power of an exponent.
+/// Adds a number of each event, if it has one, to the sum of its cell.
 #[inline]
-fn scaled(numbers: &Numbers<'_>, integer: i64, is_float: bool, exponent: i16) -> i128 {
-    if is_float {
-        let (mantissa, power) = parts(integer as f64 / power(numbers.exponent()));
-        return mantissa << (power - i32::from(exponent)).max(0);
+fn add_each(
+    events: &[SelectedEvent],
+    cells: &[u32],
+    sums: &mut [CellSum],
+    number: impl Fn(usize) -> Option<(i128, bool)>,
+) {
+    for (selected, cell) in events.iter().zip(cells) {
+        if let Some((number, is_float)) = number(selected.event as usize)
+            && let Some(sum) = sums.get_mut(*cell as usize)
+        {
+            sum.sum += number;
+            sum.count += 1;
+            sum.has_floats |= is_float;
+        }
     }
-    let value = integer / 10_i64.pow(u32::from(numbers.exponent()));
-    i128::from(value) << exponent.unsigned_abs()
+}
+
+/// A column of decimals that are summed up in units of two to the power of an exponent.
+#[derive(Clone, Copy)]
+struct Decimals<'c> {
+    numbers: &'c Numbers<'c>,
+    exponent: i16,
+}
+
+impl Decimals<'_> {
+    #[inline]
+    fn scaled(self, integer: i64, is_float: bool) -> i128 {
+        if is_float {
+            return self.scaled_float(integer, power(self.numbers.exponent()));
+        }
+        let value = integer / 10_i64.pow(u32::from(self.numbers.exponent()));
+        i128::from(value) << self.exponent.unsigned_abs()
+    }
+
+    #[inline]
+    fn scaled_float(self, integer: i64, divisor: f64) -> i128 {
+        let (mantissa, power) = parts(integer as f64 / divisor);
+        i128::from(mantissa) << (power - i32::from(self.exponent)).max(0)
+    }
+
+    fn add_floats(self, dense: &[u32], events: &[SelectedEvent], cells: &[u32], sums: &mut [CellSum]) {
+        let divisor = power(self.numbers.exponent());
+        let least = self.numbers.bounds().0;
+        add_each(events, cells, sums, |event| {
+            let integer = least.wrapping_add(i64::from(*dense.get(event)?));
+            Some((self.scaled_float(integer, divisor), true))
+        });
+    }
+
+    fn add_integers(self, dense: &[u32], events: &[SelectedEvent], cells: &[u32], sums: &mut [CellSum]) {
+        let divisor = 10_i64.pow(u32::from(self.numbers.exponent()));
+        let least = self.numbers.bounds().0;
+        add_each(events, cells, sums, |event| {
+            let integer = least.wrapping_add(i64::from(*dense.get(event)?));
+            let value = if divisor == 1 { integer } else { integer / divisor };
+            Some((i128::from(value), false))
+        });
+    }
 }
 
 /// A float as an integer times two to the power of an exponent.
 #[inline]
-fn parts(float: f64) -> (i128, i32) {
+fn parts(float: f64) -> (i64, i32) {
     let bits = float.to_bits();
-    let fraction = i128::from(bits & ((1 << 52) - 1));
+    let fraction = (bits & ((1 << 52) - 1)).cast_signed();
     let biased = i32::try_from((bits >> 52) & 0x7ff).unwrap_or_default();
     let (mantissa, exponent) = if biased == 0 { (fraction, -1_074) } else { (fraction | 1 << 52, biased - 1_075) };
     (if float.is_sign_negative() { -mantissa } else { mantissa }, exponent)
 }
 
-/// The columns of a block that a query needs.
+/// A decoded column, and where it is stored.
+pub(super) struct LoadedColumn {
+    pub(super) id: ColumnId,
+    pub(super) values: BlockColumn,
+}
+
+/// The columns of a block that a query needs, each of which is read once.
 pub(super) struct QueryColumns<'c> {
     pub(super) reader: &'c ChunkReader<'c>,
     pub(super) execution: &'c Execution,
     pub(super) block: &'c SealedBlock,
+    /// Of the users that are joined.
+    pub(super) dictionary: &'c Dictionary,
+    /// Those that were read; none where no event has the property.
+    read: RefCell<Vec<(Column, Option<Rc<LoadedColumn>>)>>,
 }
 
-impl QueryColumns<'_> {
+impl<'c> QueryColumns<'c> {
+    pub(super) fn new(
+        reader: &'c ChunkReader<'c>,
+        execution: &'c Execution,
+        block: &'c SealedBlock,
+        dictionary: &'c Dictionary,
+    ) -> Self {
+        Self { reader, execution, block, dictionary, read: RefCell::default() }
+    }
+
     fn layout(&self) -> &JoinLayout {
         &self.execution.layout
     }
 
-    /// The values of a field of the event, and the column that they are stored in, if any event has one.
-    fn values(&self, column: Column) -> Result<Option<(ColumnId, BlockColumn)>> {
-        match column {
-            Column::Name => Ok(Some((ColumnId::Name, self.reader.texts(&ColumnId::Name)?))),
-            Column::Event(at) => {
-                let Some(name) = self.layout().events.properties.get(at) else { return Ok(None) };
-                self.reader.property(name)
-            }
-            _ => Ok(None),
+    /// The values of a field of the event, if any event has one.
+    pub(super) fn values(&self, column: Column) -> Result<Option<Rc<LoadedColumn>>> {
+        if let Some((_, known)) = self.read.borrow().iter().find(|(known, _)| *known == column) {
+            return Ok(known.clone());
         }
+        let stored = match column {
+            Column::Name => Some((ColumnId::Name, self.reader.texts(&ColumnId::Name)?)),
+            Column::Event(at) => match self.layout().events.properties.get(at) {
+                Some(name) => self.reader.property(name)?,
+                None => None,
+            },
+            _ => None,
+        };
+        let stored = stored.map(|(id, values)| Rc::new(LoadedColumn { id, values }));
+        self.read.borrow_mut().push((column, stored.clone()));
+        Ok(stored)
     }
 
-    /// The predicates on events, without those that all pass; none if one fails for a value that events have.
-    pub(super) fn tests(
-        &self,
-        conjuncts: &[(usize, Column)],
-        known: &mut [KnownVerdicts],
-        replaced: &[u32],
-    ) -> Result<Option<Vec<EventTest>>> {
+    /// Removes the events of a selection that rows replace, or that are not of the times and names of the query.
+    /// Returns whether that could be done.
+    pub(super) fn filter_events(&self, replaced: &[u32], selection: &mut Selection) -> Result<bool> {
         let predicate = &self.execution.predicate;
-        let events = self.reader.events();
-        let mut tests = Vec::new();
         if !replaced.is_empty() {
-            let is_replaced = |event: usize| replaced.binary_search(&position(event)).is_ok();
-            tests.push(EventTest::Events((0..events).map(|event| !is_replaced(event)).collect()));
+            selection.retain(|selected| replaced.binary_search(&selected.event).is_err());
         }
         let (first, last) = self.block.times();
         if !(predicate.has_time(first) && predicate.has_time(last)) {
             let times = self.reader.times()?;
-            let keeps = (0..events).map(|event| predicate.has_time(self.block.time(times.get(event)))).collect();
-            tests.push(EventTest::Events(keeps));
+            let time = |event: u32| self.block.time(times.get(event as usize));
+            selection.retain(|selected| predicate.has_time(time(selected.event)));
         }
         if predicate.names.is_some() {
-            let names = self.reader.texts(&ColumnId::Name)?;
-            let Some((entries, _)) = names.dictionary() else { return Ok(None) };
-            let keeps = entries.iter().map(|name| predicate.has_name(name)).collect();
-            tests.push(EventTest::Codes(names, keeps));
+            let Some(names) = self.values(Column::Name)? else { return Ok(false) };
+            let Some((entries, codes)) = names.values.dictionary() else { return Ok(false) };
+            let keeps: Vec<bool> = entries.iter().map(|name| predicate.has_name(name)).collect();
+            let has_name = |event: u32| keeps.get(*codes.get(event as usize)? as usize).copied();
+            selection.retain(|selected| has_name(selected.event).unwrap_or(false));
         }
-        for ((conjunct, column), known) in conjuncts.iter().zip(known) {
-            match self.test(*conjunct, *column, known)? {
-                Some(test) => tests.push(test),
-                None => return Ok(None),
-            }
-        }
-        Ok(Some(tests))
-    }
-
-    fn test(&self, conjunct: usize, column: Column, known: &mut KnownVerdicts) -> Result<Option<EventTest>> {
-        let filter = &self.execution.predicate.filter;
-        let events = self.reader.events();
-        let keeps = |value: Option<&Value>| filter.keeps_value(conjunct, value).ok();
-        let Some((id, values)) = self.values(column)? else {
-            return Ok(keeps(None).map(|keeps| EventTest::Events(vec![keeps; events])));
-        };
-        if let Some((entries, _)) = values.dictionary() {
-            let keeps = entries.iter().map(|entry| match column {
-                Column::Name => keeps(Some(&Value::from(String::from_utf8_lossy(entry).as_ref()))),
-                _ if entry.is_empty() => keeps(None),
-                _ => keeps(Some(&decoded(ValueBytes::new(entry)))),
-            });
-            let keeps: Option<Vec<bool>> = keeps.collect();
-            return Ok(keeps.map(|keeps| EventTest::Codes(values, keeps)));
-        }
-        let Some(numbers) = values.numbers() else { return Ok(None) };
-        known.cover(numbers);
-        let mut of_absent = None;
-        let mut of_events = Vec::with_capacity(events);
-        let mut bytes = Vec::new();
-        for event in 0..events {
-            let place = match numbers.get(event) {
-                None => Some(&mut of_absent),
-                Some((integer, is_float)) => known.place(integer, is_float),
-            };
-            if let Some(Some(verdict)) = place {
-                of_events.push(*verdict);
-                continue;
-            }
-            bytes.clear();
-            let written = values.write(event, &mut bytes);
-            written.map_err(|malformed| self.reader.damaged(&id, malformed))?;
-            let value = (!bytes.is_empty()).then(|| decoded(ValueBytes::new(&bytes)));
-            let Some(verdict) = keeps(value.as_ref()) else { return Ok(None) };
-            if let Some(place) = place {
-                *place = Some(verdict);
-            }
-            of_events.push(verdict);
-        }
-        Ok(Some(EventTest::Events(of_events)))
+        Ok(true)
     }
 
     /// The fields that are grouped by, if all have few values.
@@ -328,25 +282,30 @@ impl QueryColumns<'_> {
                 keys.push(CellKey { codes: KeyCodes::First, values: vec![KeyValue::Period(starts[0])] });
                 continue;
             }
-            let Some((id, values)) = self.values(*column)? else {
+            let Some(stored) = self.values(*column)? else {
                 keys.push(CellKey { codes: KeyCodes::First, values: vec![KeyValue::NotSet] });
                 continue;
             };
-            let Some((entries, _)) = values.dictionary() else {
-                match self.distinct_values(*column, &id, &values)? {
+            if let Some((entries, _)) = stored.values.dictionary() {
+                let values = entries.iter().map(|entry| KeyValue::of(*column, entry)).collect();
+                keys.push(CellKey { codes: KeyCodes::Stored(stored), values });
+                continue;
+            }
+            let few = stored.values.numbers().and_then(few_numbers);
+            match few {
+                Some(values) => keys.push(CellKey { codes: KeyCodes::Stored(stored), values }),
+                None => match self.distinct_values(*column, &stored)? {
                     Some(key) => keys.push(key),
                     None => return Ok(None),
-                }
-                continue;
-            };
-            let known = entries.iter().map(|entry| KeyValue::of(*column, entry)).collect();
-            keys.push(CellKey { codes: KeyCodes::Dictionary(values), values: known });
+                },
+            }
         }
         Ok(Some(keys))
     }
 
     /// The distinct values of a column without a dictionary, if they are few.
-    fn distinct_values(&self, column: Column, id: &ColumnId, values: &BlockColumn) -> Result<Option<CellKey>> {
+    fn distinct_values(&self, column: Column, stored: &LoadedColumn) -> Result<Option<CellKey>> {
+        let LoadedColumn { id, values } = stored;
         let events = self.reader.events();
         let mut known: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
         let mut distinct = Vec::new();
@@ -381,11 +340,11 @@ impl QueryColumns<'_> {
     pub(super) fn sums(&self, columns: &[Column]) -> Result<Option<Vec<CellNumbers>>> {
         let mut sums = Vec::with_capacity(columns.len());
         for column in columns {
-            let Some((_, values)) = self.values(*column)? else {
+            let Some(stored) = self.values(*column)? else {
                 sums.push(CellNumbers::Absent);
                 continue;
             };
-            let numbers = if values.numbers().is_some() { decimals(values) } else { dictionary_numbers(values) };
+            let numbers = if stored.values.numbers().is_some() { decimals(stored) } else { entry_numbers(stored) };
             match numbers {
                 Some(numbers) => sums.push(numbers),
                 None => return Ok(None),
@@ -395,19 +354,37 @@ impl QueryColumns<'_> {
     }
 }
 
-fn decimals(values: BlockColumn) -> Option<CellNumbers> {
-    let numbers = values.numbers()?;
+/// The numbers of a column where every event has one of the same kind, from the least on, if they are few.
+fn few_numbers(numbers: &Numbers<'_>) -> Option<Vec<KeyValue>> {
+    let (least, greatest) = numbers.bounds();
+    let is_few = usize::try_from(greatest.abs_diff(least)).is_ok_and(|spread| spread < DISTINCT_MAX);
+    // An integer is stored as it is where there are no floats: what is divided is then of the exponent 0.
+    let is_uniform =
+        numbers.has_floats() != numbers.has_integers() && (numbers.has_floats() || numbers.exponent() == 0);
+    if !is_few || !is_uniform || numbers.dense().is_none() {
+        return None;
+    }
+    let value = |integer: i64| {
+        let mut bytes = Vec::new();
+        numbers.put(integer, numbers.has_floats(), &mut bytes);
+        KeyValue::Stored(bytes)
+    };
+    Some((least..=greatest).map(value).collect())
+}
+
+fn decimals(stored: Rc<LoadedColumn>) -> Option<CellNumbers> {
+    let numbers = stored.values.numbers()?;
     let (least, greatest) = numbers.bounds();
     let bits = 64 - least.unsigned_abs().max(greatest.unsigned_abs()).leading_zeros();
     // The least float that is not 0 is one over the power of ten, and has 53 bits at most.
     let exponent = if numbers.has_floats() { parts(1.0 / power(numbers.exponent())).1 } else { 0 };
     let fits = if numbers.has_floats() { bits + 54 + SUM_BITS < 127 } else { bits + SUM_BITS < 127 };
     let exponent = i16::try_from(exponent).ok()?;
-    fits.then(|| CellNumbers::Decimals(values, exponent))
+    fits.then_some(CellNumbers::Decimals(stored, exponent))
 }
 
-fn dictionary_numbers(values: BlockColumn) -> Option<CellNumbers> {
-    let (entries, _) = values.dictionary()?;
+fn entry_numbers(stored: Rc<LoadedColumn>) -> Option<CellNumbers> {
+    let (entries, _) = stored.values.dictionary()?;
     let number = |entry: &&[u8]| -> Option<Option<Number>> {
         let value = ValueBytes::new(entry);
         if entry.is_empty() || value.kind() != ValueKind::Number {
@@ -427,5 +404,5 @@ fn dictionary_numbers(values: BlockColumn) -> Option<CellNumbers> {
     // One that does not fit, and not one that is no number.
     let entries: Vec<Option<(i128, bool)>> =
         entries.map(|entry| entry.map_or(Some(None), |scaled| scaled.map(Some))).collect::<Option<_>>()?;
-    Some(CellNumbers::Entries(values, entries, exponent))
+    Some(CellNumbers::Entries(stored, entries, exponent))
 }

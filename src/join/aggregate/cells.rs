@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::aggregator::{Aggregator, put_combination};
-use super::columns::{CellSink, CellTotals, ColumnQuery};
+use super::column_query::ColumnQuery;
+use super::totals::{CellSink, CellTotals};
 use crate::error::Result;
 use crate::join::block::ColumnValue;
 use crate::join::exec::Execution;

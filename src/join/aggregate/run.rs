@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::aggregator::{Aggregation, Aggregator};
-use super::columns::{ColumnCounter, SeenUsers};
+use super::column_query::ColumnQuery;
+use super::columns::ColumnCounter;
+use super::seen_users::SeenUsers;
 use crate::error::Result;
 use crate::join::answer::Answer;
 use crate::join::budget::{Budget, Reservation};
@@ -13,6 +15,8 @@ use crate::join::exec::{Execution, Worker, in_parallel};
 pub(in crate::join) fn aggregate(execution: &Arc<Execution>, aggregation: &Aggregation) -> Result<Answer> {
     let budget = Budget::new(aggregation.memory_bytes);
     let query = Aggregator::new(execution, aggregation, &budget)?.column_query(execution)?;
+    let mut shared = budget.reservation();
+    shared.resize(query.as_ref().map_or(0, ColumnQuery::memory))?;
     let work = |mut worker: Worker| -> Result<(Aggregator<'_>, SeenUsers, Reservation)> {
         let mut aggregator = Aggregator::new(execution, aggregation, &budget)?;
         let mut seen = SeenUsers::default();

@@ -58,16 +58,18 @@ impl Dictionary {
     /// A value of a combination, if it is set.
     #[inline]
     pub(in crate::join) fn value(&self, code: u32, at: usize) -> Option<ValueBytes<'_>> {
-        if code == NO_ROW {
-            return None;
-        }
-        let property = self.properties.get(at)?;
-        let code = match self.properties.len() {
-            1 => code,
-            width => *self.combinations.get(code as usize * width + at)?,
-        };
-        let bytes = property.get(code);
+        let bytes = self.properties.get(at)?.get(self.property_code(code, at)?);
         if bytes.is_empty() { None } else { Some(ValueBytes::new(bytes)) }
+    }
+
+    /// The code that the value of a property has among those of this property.
+    #[inline]
+    pub(in crate::join) fn property_code(&self, code: u32, at: usize) -> Option<u32> {
+        match self.properties.len() {
+            _ if code == NO_ROW => None,
+            1 => Some(code),
+            width => self.combinations.get(code as usize * width + at).copied(),
+        }
     }
 }
 

@@ -175,6 +175,12 @@ impl EventPredicate {
         self.from.is_none_or(|from| last >= from) && self.to.is_none_or(|to| first < to)
     }
 
+    /// Whether every event of a block is of its times, and all names are requested.
+    pub(super) fn keeps_all(&self, block: &SealedBlock) -> bool {
+        let (first, last) = block.times();
+        self.has_time(first) && self.has_time(last) && self.names.is_none()
+    }
+
     #[inline]
     pub(super) fn has_time(&self, time: Timestamp) -> bool {
         self.from.is_none_or(|from| time >= from) && self.to.is_none_or(|to| time < to)

@@ -74,7 +74,7 @@ const FIELDS: [&str; 9] = [
     "user.$last_seen",
 ];
 
-const FILTERS: [&str; 8] = [
+const FILTERS: [&str; 24] = [
     r#"properties["amount"] > 5"#,
     r#"properties["area"] == "a""#,
     r#"not defined(properties["area"])"#,
@@ -83,13 +83,37 @@ const FILTERS: [&str; 8] = [
     r#"user["age"] > 0 and properties["amount"] > 1"#,
     r#"not defined(user["age"]) and event["$event_name"] == "buy""#,
     r#"properties["area"] in ["a", "b"] and user["plan"] != "b""#,
+    // Numbers that are compared as they are stored.
+    r#"properties["amount"] == -0.0"#,
+    r#"properties["amount"] >= 9007199254740993 or properties["amount"] < 0"#,
+    r#"not (properties["amount"] in [1, 2.5, 7, 999.99] or properties["amount"] < -1)"#,
+    r#"500 >= properties["amount"] and properties["amount"] != 3"#,
+    r#"properties["amount"] > "text" or not defined(properties["amount"])"#,
+    // Numbers that are not.
+    r#"properties["amount"] % 2 == 0"#,
+    r#"properties["amount"] * 2 > properties["amount"] + 7"#,
+    // Of the event and the user.
+    r#"properties["amount"] > user["age"] * 10"#,
+    r#"properties["amount"] >= user["age"] and properties["amount"] < user["age"] + 5"#,
+    r#"not (user["age"] < properties["amount"]) and user["plan"] == "a""#,
+    r#"properties["amount"] * 2 > user["age"]"#,
+    r#"properties["amount"] > user["age"] or user["plan"] == properties["amount"]"#,
+    r#"properties["area"] == user["plan"]"#,
+    r#"properties["area"] in user["plan"] or not defined(user["age"])"#,
+    r#"event["$event_name"] != user["plan"] and defined(user["age"])"#,
+    r#"properties["amount"] > user["age"] or properties["area"] == user["plan"]"#,
 ];
 
 /// An operand of `not` has to be a truth value.
-const FAILING: [&str; 3] = [
+const FAILING: [&str; 8] = [
     r#"properties["amount"] > 15 and not properties["area"]"#,
     r#"user["age"] > 0 and not user["plan"]"#,
     r#"not properties["area"] and user["plan"] == "a""#,
+    r#"properties["amount"] > user["age"] and not properties["area"]"#,
+    r#"not (properties["amount"] > user["age"] and user["plan"])"#,
+    r#"not user["plan"] or properties["amount"] > 1"#,
+    r#"properties["amount"] > 500 or not properties["amount"]"#,
+    r#"properties["amount"] > user["age"] and (properties["area"] == user["plan"] or not user["plan"])"#,
 ];
 
 #[derive(Clone, Debug)]

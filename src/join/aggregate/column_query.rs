@@ -1,0 +1,205 @@
+//! A query that is answered by columns: what is the same for all blocks.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::predicates::ColumnPredicate;
+use super::totals::code_of;
+use crate::error::Result;
+use crate::join::block::position;
+use crate::join::exec::Execution;
+use crate::join::layout::{Column, Dim, Driver};
+use crate::join::measure::Measure;
+use crate::join::probe::{Codes, Dictionary, NO_ROW, OrdinalCodes};
+use crate::join::tables::JoinTable;
+use crate::segment::UserRuns;
+
+/// The most cells of a block.
+pub(super) const CELLS_MAX: usize = 1 << 16;
+
+/// A query that can be answered by columns, and what is the same for all its blocks.
+pub(super) struct ColumnQuery {
+    /// The codes of the table of users, if one is joined.
+    pub(super) codes: Option<Arc<OrdinalCodes>>,
+    /// Whether users pass: by code plus one, first those without a row.
+    pub(super) keeps: Vec<bool>,
+    pub(super) keeps_all: bool,
+    /// Codes with the same values of the fields that are grouped by are one group: by code plus one, the number of its
+    /// group, and for each group one code plus one.
+    pub(super) groups: Vec<u32>,
+    pub(super) group_codes: Vec<u32>,
+    /// The fields of the event that are grouped by, in their order.
+    pub(super) keys: Vec<Column>,
+    /// Conjuncts of the filter that are not on users alone.
+    pub(super) predicates: Vec<ColumnPredicate>,
+    /// The fields of the event that are summed up.
+    pub(super) sums: Vec<Column>,
+    pub(super) uniques: bool,
+    /// The ordinal of events without a user.
+    pub(super) anonymous: Option<u32>,
+    /// How many ordinals there are, where users are counted.
+    pub(super) ordinals: u32,
+}
+
+impl ColumnQuery {
+    /// The query of an execution, if it can be answered by columns.
+    pub(super) fn new(
+        execution: &Execution,
+        by: impl Iterator<Item = Column>,
+        measures: &[(Measure, Column)],
+    ) -> Result<Option<Self>> {
+        let layout = &execution.layout;
+        let sealed = &execution.sealed;
+        let dims = layout.dims.as_slice();
+        let has_groups = dims.len() > 1 || dims.iter().any(|dim| dim.ids.is_some());
+        if sealed.blocks.is_empty() || has_groups || layout.driver != Driver::Events || execution.has_requested_users()
+        {
+            return Ok(None);
+        }
+        let filter = &execution.predicate.filter;
+        let Some(conjuncts) = filter.by_columns() else { return Ok(None) };
+        let keys: Vec<Column> = by.filter(|column| !matches!(column, Column::Dim { .. })).collect();
+        let is_key = |column: &Column| matches!(column, Column::Name | Column::Event(_) | Column::Period(_));
+        let is_stored = |column: &Column| matches!(column, Column::Name | Column::Event(_));
+        if !keys.iter().all(is_key) || !conjuncts.iter().all(|conjunct| is_stored(&conjunct.event)) {
+            return Ok(None);
+        }
+        let (mut sums, mut uniques) = (Vec::new(), false);
+        for (measure, column) in measures {
+            match (measure, column) {
+                (Measure::Count, _) => {}
+                (Measure::Uniques, _) => uniques = true,
+                (Measure::Sum(_) | Measure::Avg(_), Column::Event(_)) => sums.push(*column),
+                _ => return Ok(None),
+            }
+        }
+        // Users of rows are known by id, those of columns by ordinal.
+        if uniques && (sealed.has_rows || !keys.is_empty()) {
+            return Ok(None);
+        }
+        let codes = sealed.codes(0).cloned();
+        let Some(keeps) = kept_codes(execution, codes.as_deref()) else { return Ok(None) };
+        let (anonymous, ordinals) = match execution.tables.columns().filter(|_| uniques) {
+            Some(columns) => (columns.ordinals_of(&[b""])?.into_iter().next().flatten(), columns.ordinal_count()?),
+            None => (None, 0),
+        };
+        let keeps_all = keeps.iter().all(|keeps| *keeps);
+        let dictionary = codes.as_ref().map(|codes| Arc::clone(&codes.dictionary)).unwrap_or_default();
+        let predicate = |conjunct| ColumnPredicate::new(conjunct, filter, &dictionary);
+        let predicates = conjuncts.into_iter().map(predicate).collect();
+        // Every code a group of its own, until they are known to be fewer.
+        let groups: Vec<u32> = (0..).take(keeps.len()).collect();
+        let group_codes = groups.clone();
+        Ok(Some(Self {
+            codes,
+            keeps,
+            keeps_all,
+            keys,
+            predicates,
+            sums,
+            uniques,
+            anonymous,
+            ordinals,
+            groups,
+            group_codes,
+        }))
+    }
+
+    /// The dictionary of the users that are joined, if they are.
+    pub(super) fn dictionary(&self) -> Option<&Arc<Dictionary>> {
+        self.codes.as_ref().map(|codes| &codes.dictionary)
+    }
+
+    /// Memory in use, in bytes, besides the codes.
+    pub(super) fn memory(&self) -> usize {
+        let predicates = self.predicates.iter().map(ColumnPredicate::memory).sum::<usize>();
+        self.keeps.capacity() + (self.groups.capacity() + self.group_codes.capacity()) * size_of::<u32>() + predicates
+    }
+
+    /// What a thread allocates before it counts, in bytes.
+    pub(super) fn counter_memory(&self) -> usize {
+        (self.keeps.len() + self.ordinals.div_ceil(64) as usize).saturating_mul(size_of::<u64>())
+    }
+
+    /// Makes one group of the codes for which `key` gives the same, unless there are too many.
+    pub(super) fn group(&mut self, mut key: impl FnMut(u32) -> Option<Vec<u32>>) {
+        if self.groups.len() > CELLS_MAX {
+            return;
+        }
+        let mut known: BTreeMap<Vec<u32>, u32> = BTreeMap::new();
+        let (mut groups, mut group_codes) = (Vec::with_capacity(self.groups.len()), Vec::new());
+        for place in 0..position(self.groups.len()) {
+            let Some(key) = key(code_of(place)) else { return };
+            let group = *known.entry(key).or_insert_with(|| {
+                group_codes.push(place);
+                position(group_codes.len()).saturating_sub(1)
+            });
+            groups.push(group);
+        }
+        (self.groups, self.group_codes) = (groups, group_codes);
+    }
+
+    /// The code plus one of an ordinal.
+    #[inline]
+    pub(super) fn code(&self, ordinal: u32) -> usize {
+        self.codes.as_ref().map_or(0, |codes| codes.get(ordinal).wrapping_add(1) as usize)
+    }
+}
+
+/// Which users pass the predicates on users, by code plus one; none if that fails for one of them.
+fn kept_codes(execution: &Execution, codes: Option<&OrdinalCodes>) -> Option<Vec<bool>> {
+    let filter = &execution.predicate.filter;
+    let Some(codes) = codes else { return Some(vec![true]) };
+    let is_profile = |dim: &Dim| matches!(dim.table, JoinTable::Profiles(_));
+    let drops_absent = execution.inner && execution.layout.dims.iter().any(is_profile);
+    let mut keeps = Vec::with_capacity(codes.dictionary.len() + 1);
+    keeps.push(!drops_absent && filter.keeps_code(&codes.dictionary, NO_ROW).ok()?);
+    for code in codes.dictionary.codes() {
+        keeps.push(filter.keeps_code(&codes.dictionary, code).ok()?);
+    }
+    Some(keeps)
+}
+
+/// The code plus one of an ordinal.
+#[inline]
+pub(super) fn code_at<T: Copy>(codes: &[T], ordinal: u32) -> usize
+where
+    usize: TryFrom<T>,
+{
+    codes.get(ordinal as usize).map_or(0, |code| usize::try_from(*code).unwrap_or_default())
+}
+
+/// A run of events of a user who passes.
+pub(super) struct KeptRun {
+    pub(super) ordinal: u32,
+    /// The code plus one.
+    pub(super) code: usize,
+    pub(super) events: Range<usize>,
+}
+
+impl ColumnQuery {
+    /// Calls `each` with the runs whose users pass.
+    #[inline]
+    pub(super) fn each_kept_run(&self, runs: &UserRuns, each: impl FnMut(KeptRun)) {
+        match self.codes.as_ref().map(|codes| codes.codes()) {
+            Some(Codes::U8(codes)) => self.each_kept(runs, |ordinal| code_at(codes, ordinal), each),
+            Some(Codes::U16(codes)) => self.each_kept(runs, |ordinal| code_at(codes, ordinal), each),
+            Some(Codes::U32(codes)) => self.each_kept(runs, |ordinal| code_at(codes, ordinal), each),
+            None => self.each_kept(runs, |_| 0, each),
+        }
+    }
+
+    #[inline]
+    fn each_kept(&self, runs: &UserRuns, code: impl Fn(u32) -> usize, mut each: impl FnMut(KeptRun)) {
+        let mut start = 0;
+        for (ordinal, count) in runs.ordinals.iter().zip(&runs.counts) {
+            let events = start..start + *count as usize;
+            start = events.end;
+            let code = code(*ordinal);
+            if self.keeps.get(code).copied().unwrap_or(false) {
+                each(KeptRun { ordinal: *ordinal, code, events });
+            }
+        }
+    }
+}

@@ -314,7 +314,7 @@ fn say(line: &Value) {
 }
 
 fn open(dir: &Path) -> Db {
-    Db::builder().limits(Limits::unbounded()).durability(Durability::Buffered).open(dir).unwrap()
+    Db::builder().limits(Limits::unbounded()).durability(Durability::Buffered).seal_after(0).open(dir).unwrap()
 }
 
 fn make(dir: &Path, sizes: Sizes) {

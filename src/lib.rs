@@ -155,7 +155,7 @@ mod store;
 #[cfg(feature = "rocksdb")]
 pub use db::{
     Backup, Batch, Builder, Db, EventLog, FileRepair, Import, Imported, Importer, NoteLine, RepairReport, Sealed,
-    Snapshot, Stats, Table, TableRepair,
+    SealingStats, Snapshot, Stats, Table, TableRepair,
 };
 #[cfg(feature = "rocksdb")]
 pub use log::{EventView, Events};

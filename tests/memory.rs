@@ -37,7 +37,7 @@ fn within<T>(budget: usize, threads: usize, largest: usize, what: &str, query: i
 
 fn store(dir: &std::path::Path) -> Db {
     let builder = Db::builder().durability(Durability::Buffered).limits(Limits::unbounded()).block_cache_bytes(8 * MB);
-    builder.memtable_bytes(8 * MB).open(dir.join("store")).unwrap()
+    builder.memtable_bytes(8 * MB).seal_after(0).open(dir.join("store")).unwrap()
 }
 
 fn visit(n: usize) -> Event {

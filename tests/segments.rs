@@ -7,16 +7,23 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use profiledb::join::{Field, Join, Measure, Strategy as JoinStrategy};
-use profiledb::{Builder, Db, Durability, Event, Kind, Salvaged, Snapshot, Timestamp, Update, Value};
+use profiledb::{Builder, Db, Durability, Event, Kind, Salvaged, SealingStats, Snapshot, Timestamp, Update, Value};
 use proptest::prelude::*;
 use support::{Random, TempStore};
 
 const DAY: i64 = 86_400_000;
 
+/// A store that seals when it is told to.
 fn builder() -> Builder {
-    Db::builder().durability(Durability::Buffered).clock(now).block_cache_bytes(8 << 20)
+    Db::builder().durability(Durability::Buffered).clock(now).block_cache_bytes(8 << 20).seal_after(0)
+}
+
+/// A store that seals all the time in the background, in tiny blocks.
+fn sealing_builder() -> Builder {
+    builder().seal_after(3).seal_when_idle(Duration::from_millis(1)).seal_in_blocks_of(2)
 }
 
 fn now() -> Timestamp {
@@ -44,6 +51,8 @@ enum Step {
     Reopen,
     Compact,
     Snapshot,
+    /// Seals, and fails before this many more changes are committed. Then reopens.
+    Fail(u64),
 }
 
 fn ids() -> impl Strategy<Value = String> {
@@ -87,6 +96,7 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => Just(Step::Reopen),
         1 => Just(Step::Compact),
         2 => Just(Step::Snapshot),
+        2 => (0..6_u64).prop_map(Step::Fail),
     ]
 }
 
@@ -163,77 +173,101 @@ proptest! {
 
     #[test]
     fn every_reader_sees_what_the_model_has(steps in prop::collection::vec(steps(), 1..24)) {
-        let (store, twin) = (TempStore::new(builder), TempStore::new(builder));
-        let (mut db, unsealed) = (store.open(), twin.open());
-        for users in [db.users(), unsealed.users()] {
-            users.update("a", Update::new().set("plan", "pro")).unwrap();
-        }
-        let mut model: BTreeMap<Identity, Event> = BTreeMap::new();
-        let mut held: Vec<(Snapshot, Snapshot, BTreeMap<Identity, Event>)> = Vec::new();
-        for step in steps {
-            match step {
-                Step::Append(events) => {
-                    for log in [db.events(), unsealed.events()] {
-                        log.append_all(events.iter().cloned()).unwrap();
-                    }
-                    model.extend(events.into_iter().map(|event| (identity(&event), event)));
+        run(builder, steps)?;
+    }
+
+    #[test]
+    fn every_reader_sees_what_the_model_has_while_the_store_seals_by_itself(
+        steps in prop::collection::vec(steps(), 1..24),
+    ) {
+        run(sealing_builder, steps)?;
+    }
+}
+
+/// Takes the steps, with a map and a store that never seals.
+fn run(builder: fn() -> Builder, steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let (store, twin) = (TempStore::new(builder), TempStore::new(self::builder));
+    let (mut db, unsealed) = (store.open(), twin.open());
+    for users in [db.users(), unsealed.users()] {
+        users.update("a", Update::new().set("plan", "pro")).unwrap();
+    }
+    let mut model: BTreeMap<Identity, Event> = BTreeMap::new();
+    let mut held: Vec<(Snapshot, Snapshot, BTreeMap<Identity, Event>)> = Vec::new();
+    for step in steps {
+        match step {
+            Step::Append(events) => {
+                for log in [db.events(), unsealed.events()] {
+                    log.append_all(events.iter().cloned()).unwrap();
                 }
-                Step::Seal(block) => {
-                    let sealed = db.events().seal_in_blocks_of(block).unwrap();
-                    prop_assert_eq!(sealed.left, 0);
-                }
-                Step::DeleteUser(id) => {
-                    let before = model.len();
-                    model.retain(|_, event| event.distinct_id() != id);
-                    let count = (before - model.len()) as u64;
-                    let deleted = [&db, &unsealed].map(|db| db.delete_user(&id).unwrap());
-                    prop_assert_eq!(deleted, [count; 2]);
-                    for users in [db.users(), unsealed.users()] {
-                        users.update("a", Update::new().set("plan", "pro")).unwrap();
-                    }
-                }
-                Step::DeleteBefore(time) => {
-                    model.retain(|_, event| event.time() >= time);
-                    db.events().delete_before(time).unwrap();
-                    unsealed.events().delete_before(time).unwrap();
-                }
-                Step::Profile(id, plan) => {
-                    for users in [db.users(), unsealed.users()] {
-                        let update = |plan: &str| Update::new().set("plan", plan).add("n", 1);
-                        match &plan {
-                            Some(plan) => users.update(&id, update(plan)).unwrap(),
-                            None => users.delete(&id).unwrap(),
-                        }
-                    }
-                }
-                Step::Reopen => {
-                    held.clear();
-                    db.close().unwrap();
-                    db = store.open();
-                }
-                Step::Compact => db.compact().unwrap(),
-                Step::Snapshot => held.push((db.snapshot(), unsealed.snapshot(), model.clone())),
+                model.extend(events.into_iter().map(|event| (identity(&event), event)));
             }
-            assert_reads(&db.snapshot(), &unsealed.snapshot(), &model);
-            // Also one of before, in between.
-            if let Some((snapshot, twin, model)) = held.first() {
-                assert_reads(snapshot, twin, model);
+            Step::Seal(block) => {
+                let sealed = db.events().seal_in_blocks_of(block).unwrap();
+                prop_assert_eq!(sealed.left, 0);
             }
-            let report = db.check().unwrap();
-            prop_assert!(report.is_sound(), "{:?}", report);
+            Step::DeleteUser(id) => {
+                let before = model.len();
+                model.retain(|_, event| event.distinct_id() != id);
+                let count = (before - model.len()) as u64;
+                let deleted = [&db, &unsealed].map(|db| db.delete_user(&id).unwrap());
+                prop_assert_eq!(deleted, [count; 2]);
+                for users in [db.users(), unsealed.users()] {
+                    users.update("a", Update::new().set("plan", "pro")).unwrap();
+                }
+            }
+            Step::DeleteBefore(time) => {
+                model.retain(|_, event| event.time() >= time);
+                db.events().delete_before(time).unwrap();
+                unsealed.events().delete_before(time).unwrap();
+            }
+            Step::Profile(id, plan) => [&db, &unsealed].into_iter().for_each(|db| set_plan(db, &id, plan.as_deref())),
+            Step::Reopen => {
+                held.clear();
+                db.close().unwrap();
+                db = store.open();
+            }
+            Step::Fail(commits) => {
+                held.clear();
+                db.fail_segment_commits_after(Some(commits));
+                let failed = db.events().seal_in_blocks_of(2).is_err();
+                prop_assert!(!failed || db.fail_segment_commits_after(None) > 0);
+                db.close().unwrap();
+                db = store.open();
+            }
+            Step::Compact => db.compact().unwrap(),
+            Step::Snapshot => held.push((db.snapshot(), unsealed.snapshot(), model.clone())),
         }
-        for (snapshot, twin, model) in &held {
+        assert_reads(&db.snapshot(), &unsealed.snapshot(), &model);
+        // Also one of before, in between.
+        if let Some((snapshot, twin, model)) = held.first() {
             assert_reads(snapshot, twin, model);
         }
-        let kind = Kind::User;
-        for db in [&db, &unsealed] {
-            db.backfill_first_event_times(&kind).unwrap();
-        }
-        for id in ["a", "b"] {
-            let times = [&db, &unsealed].map(|db| db.users().first_event_time(id).unwrap());
-            prop_assert_eq!(times[0], times[1]);
-        }
+        let report = db.check().unwrap();
+        prop_assert!(report.is_sound(), "{:?}", report);
     }
+    for (snapshot, twin, model) in &held {
+        assert_reads(snapshot, twin, model);
+    }
+    same_first_events(&db, &unsealed)
+}
+
+fn set_plan(db: &Db, id: &str, plan: Option<&str>) {
+    match plan {
+        Some(plan) => db.users().update(id, Update::new().set("plan", plan).add("n", 1)).unwrap(),
+        None => db.users().delete(id).unwrap(),
+    }
+}
+
+fn same_first_events(db: &Db, unsealed: &Db) -> Result<(), TestCaseError> {
+    let kind = Kind::User;
+    for db in [db, unsealed] {
+        db.backfill_first_event_times(&kind).unwrap();
+    }
+    for id in ["a", "b"] {
+        let times = [db, unsealed].map(|db| db.users().first_event_time(id).unwrap());
+        prop_assert_eq!(times[0], times[1]);
+    }
+    Ok(())
 }
 
 struct StopOnDrop<'s>(&'s AtomicBool);
@@ -247,6 +281,12 @@ impl Drop for StopOnDrop<'_> {
 /// Appends, and appends of the same events again, race with sealing.
 #[test]
 fn events_that_are_appended_while_others_are_sealed_are_there() {
+    for builder in [builder, sealing_builder] {
+        appends_race_with_sealing(builder);
+    }
+}
+
+fn appends_race_with_sealing(builder: fn() -> Builder) {
     let store = TempStore::new(builder);
     let db = store.open();
     let (log, stop) = (db.events(), AtomicBool::new(false));
@@ -316,4 +356,162 @@ fn a_store_that_has_sealed_is_refused_by_versions_that_do_not_know_segments() {
     let db = builder().open(store.path("restored")).unwrap();
     assert_eq!(db.events().iter().count(), 1);
     assert_eq!(db.events().seal().unwrap().events, 0);
+}
+
+/// Waits until the statistics of sealing are so.
+fn wait_until(db: &Db, what: &str, is: impl Fn(&SealingStats) -> bool) -> SealingStats {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let stats = db.stats().sealing;
+        if is(&stats) {
+            return stats;
+        }
+        assert!(Instant::now() < end, "not {what}: {stats:?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn visits(ids: std::ops::Range<u32>) -> Vec<Event> {
+    let time = |n: u32| Timestamp::from_millis(now().millis() - DAY + i64::from(n) * 100);
+    ids.map(|n| Event::new("visit", format!("user-{n}"), time(n)).id("i")).collect()
+}
+
+#[test]
+fn a_store_seals_by_itself_with_many_events_and_when_it_is_idle() {
+    let store = TempStore::new(builder);
+    let db = builder().seal_after(1_000).seal_when_idle(Duration::ZERO).open(store.store()).unwrap();
+    db.events().append_all(visits(0..999)).unwrap();
+    // One that is appended again is counted again.
+    assert_eq!(db.stats().sealing.unsealed_events, 999);
+    db.events().append_all(visits(998..999)).unwrap();
+    let stats = wait_until(&db, "sealed", |stats| stats.passes == 1);
+    assert_eq!((stats.unsealed_events, stats.sealed_events, stats.failures), (0, 999, 0));
+    db.events().append_all(visits(0..10)).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    let stats = db.stats().sealing;
+    assert_eq!((stats.unsealed_events, stats.passes), (10, 1));
+    db.close().unwrap();
+
+    // A process that does not append does not seal what it finds.
+    let idle = || builder().seal_after(1_000).seal_when_idle(Duration::from_millis(20));
+    let db = idle().open(store.store()).unwrap();
+    db.users().update("a", Update::new().set("plan", "pro")).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    let stats = db.stats().sealing;
+    assert_eq!((stats.passes, stats.sealed_events), (0, 999));
+    // One that does seals that as well. The ten that were sent again are sealed anew.
+    db.events().append_all(visits(2_000..2_001)).unwrap();
+    let stats = wait_until(&db, "sealed", |stats| stats.passes == 1);
+    assert_eq!((stats.unsealed_events, stats.sealed_events, db.events().seal().unwrap().events), (0, 1_000, 0));
+    db.close().unwrap();
+
+    // As many as it takes are there already, and none of the process alone would be.
+    builder().open(store.store()).unwrap().events().append_all(visits(3_000..3_999)).unwrap();
+    let db = builder().seal_after(1_000).seal_when_idle(Duration::ZERO).open(store.store()).unwrap();
+    db.events().append_all(visits(4_000..4_001)).unwrap();
+    wait_until(&db, "sealed", |stats| stats.sealed_events == 2_000);
+}
+
+#[test]
+fn what_background_sealing_fails_with_is_kept_and_it_is_tried_again() {
+    let store = TempStore::new(sealing_builder);
+    let db = store.open();
+    db.fail_segment_commits_after(Some(2));
+    db.events().append_all(visits(0..20)).unwrap();
+    let stats = wait_until(&db, "failed", |stats| stats.failures > 0);
+    assert_eq!(stats.last_error.as_deref(), Some("i/o: a commit that a test made fail"));
+    // What was sealed before stays sealed, and writes go on.
+    assert!(stats.sealed_events > 0 && stats.unsealed_events == 20, "{stats:?}");
+    db.events().append_all(visits(20..30)).unwrap();
+    assert_eq!(db.events().iter().count(), 30);
+    db.fail_segment_commits_after(None);
+    let stats = wait_until(&db, "sealed", |stats| stats.passes > 0 && stats.unsealed_events == 0);
+    assert_eq!((stats.sealed_events, stats.last_error), (30, None));
+}
+
+/// It gives way to those who erase and seal, and to the end of the store.
+#[test]
+fn background_sealing_holds_up_neither_erasures_nor_the_end_of_the_store() {
+    let store = TempStore::new(builder);
+    let db = builder().seal_after(1).open(store.store()).unwrap();
+    db.events().append_all(visits(0..100_000)).unwrap();
+    for n in 0..20 {
+        assert_eq!(db.delete_user(&format!("user-{n}")).unwrap(), 1);
+    }
+    db.events().append_all(visits(0..100_000)).unwrap();
+    let started = Instant::now();
+    db.close().unwrap();
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    let db = store.open();
+    assert_eq!(db.events().iter().count(), 100_000);
+    // It holds no store open either when the last clone is dropped.
+    drop(db);
+    let db = builder().seal_after(1).open(store.store()).unwrap();
+    db.events().append_all(visits(0..1_000)).unwrap();
+    drop(db);
+    assert_eq!(store.open().events().iter().count(), 100_000);
+}
+
+/// Some of the `visits` are before it.
+fn early() -> Timestamp {
+    Timestamp::from_millis(now().millis() - DAY + 1_000)
+}
+
+/// Every failure between two changes of a segment leaves what every reader saw before, and the work can be repeated.
+#[test]
+fn a_failure_before_any_commit_leaves_the_log_as_it_was() {
+    type Work = fn(&Db) -> Result<(), profiledb::Error>;
+    type Case = (&'static str, Work, fn(&Event) -> bool);
+    let seal: Work = |db| db.events().seal_in_blocks_of(2).map(|_| ());
+    let works: [Case; 3] = [
+        ("seal", seal, |_| true),
+        ("delete_user", |db| db.delete_user("user-1").map(|_| ()), |event| event.distinct_id() != "user-1"),
+        ("delete_before", |db| db.events().delete_before(early()), |event| event.time() >= early()),
+    ];
+    for (name, work, remains) in works {
+        let mut commits = 0;
+        loop {
+            let (store, twin) = (TempStore::new(builder), TempStore::new(builder));
+            let (db, unsealed) = (store.open(), twin.open());
+            let mut model: BTreeMap<Identity, Event> = BTreeMap::new();
+            let mut append = |events: Vec<Event>| {
+                for log in [db.events(), unsealed.events()] {
+                    log.append_all(events.iter().cloned()).unwrap();
+                }
+                model.extend(events.into_iter().map(|event| (identity(&event), event)));
+            };
+            // Segments of several sizes, of which the next seal merges some, in more than one change.
+            for round in 0..7_u32 {
+                append(visits(round..round + 12));
+                append(visits(round * 20..round * 20 + 3).into_iter().map(|event| event.set("round", round)).collect());
+                if round < 6 {
+                    seal(&db).unwrap();
+                }
+            }
+            db.fail_segment_commits_after(Some(commits));
+            let outcome = work(&db);
+            let db = if outcome.is_ok() {
+                db
+            } else {
+                assert!(db.fail_segment_commits_after(None) > 0, "{name}");
+                db.close().unwrap();
+                let db = store.open();
+                if name == "seal" {
+                    assert_reads(&db.snapshot(), &unsealed.snapshot(), &model);
+                }
+                work(&db).unwrap();
+                db
+            };
+            model.retain(|_, event| remains(event));
+            work(&unsealed).unwrap();
+            assert_reads(&db.snapshot(), &unsealed.snapshot(), &model);
+            assert!(db.check().unwrap().is_sound());
+            if outcome.is_ok() {
+                break;
+            }
+            commits += 1;
+        }
+        let least = if name == "seal" { 10 } else { 2 };
+        assert!(commits >= least, "{name} {commits}");
+    }
 }

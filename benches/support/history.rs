@@ -134,7 +134,8 @@ pub(crate) fn event(number: u64, happened: &Happened) -> Event {
 pub(crate) fn build(dir: &Path, sizes: Sizes, csv: Option<&Path>) {
     let create = |name: &str| csv.map(|dir| BufWriter::new(fs::File::create(dir.join(name)).unwrap()));
     let (mut users, mut events) = (create("users.csv"), create("events.csv"));
-    let db = Db::builder().limits(Limits::unbounded()).durability(Durability::Buffered).open(dir).unwrap();
+    let db =
+        Db::builder().limits(Limits::unbounded()).durability(Durability::Buffered).seal_after(0).open(dir).unwrap();
     let mut batch = Batch::new();
     let commit = |batch: &mut Batch, min: usize| {
         if batch.len() >= min {

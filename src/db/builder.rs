@@ -2,8 +2,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Db;
+use super::sealer::Sealer;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::error::{Error, Result};
@@ -60,6 +62,35 @@ impl Builder {
     /// values. Default: 128 MB. 0: every join reads the tables anew.
     pub fn ordinal_cache_bytes(mut self, bytes: usize) -> Self {
         self.0.ordinal_cache_bytes = bytes;
+        self
+    }
+
+    /// With how many events that are rows the store seals them in the background, as
+    /// [`EventLog::seal`](super::EventLog::seal) does. Default: 65,536, which is one block of a column segment. 0:
+    /// never by itself, also not when idle.
+    ///
+    /// Only a process that appends events seals, and then also the rows that it found. It takes one thread, which rests
+    /// after each change for as long as the change took, so that it is busy half of the time at most. What it has to
+    /// write again to keep segments few is bounded: an event is merged at most once for each fourfold growth of the
+    /// segments of its day. [`Db::stats`] has what failed; it is tried again. Closing the store ends it within
+    /// milliseconds and seals nothing: what is a row then stays one.
+    pub fn seal_after(mut self, events: u64) -> Self {
+        self.0.sealing.after = events;
+        self
+    }
+
+    /// How long after the last append fewer events than [`seal_after`](Self::seal_after) are sealed. Default: 60
+    /// seconds. Zero: never.
+    pub fn seal_when_idle(mut self, time: Duration) -> Self {
+        self.0.sealing.idle = time;
+        self
+    }
+
+    /// How many events a block has that is sealed in the background, so that tests have many of them.
+    #[cfg(any(test, feature = "laws"))]
+    #[doc(hidden)]
+    pub fn seal_in_blocks_of(mut self, events: usize) -> Self {
+        self.0.sealing.block_events = events;
         self
     }
 
@@ -129,7 +160,9 @@ impl Builder {
 
     fn open_as(self, path: &Path, access: Access) -> Result<Db> {
         let store = Arc::new(Store::open(path, access, self.0)?);
-        let db = Db { store, appender: Arc::new(Appender::new()) };
+        let seals = store.writable().is_ok() && store.shared.options.sealing.after > 0;
+        let sealer = seals.then(|| Sealer::start(&store)).transpose()?.map(Arc::new);
+        let db = Db { store, appender: Arc::new(Appender::new()), sealer };
         for kind in db.store.interrupted_rebuilds() {
             db.rebuild_first_event_times(&kind).map_err(|error| {
                 let message =

@@ -3,17 +3,13 @@
 use std::fmt;
 use std::ops::RangeBounds;
 
-use serde::Serialize;
-
+use super::sealing::{SealPass, Sealed};
 use super::{Batch, Db};
 use crate::codec::Erasure;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::error::Result;
-use crate::log::{
-    DayErasure, DaySealing, EventView, Events, SealedErasure, UserErasure, check_ordinals, first_event_of,
-    merge_small_segments, next_day_with_rows, whole_days_before,
-};
+use crate::log::{DayErasure, EventView, Events, SealedErasure, UserErasure, first_event_of, whole_days_before};
 use crate::model::{Event, Kind, ProfileKey, Timestamp};
 use crate::ops::{Change, Excess};
 use crate::segment::BLOCK_EVENTS_MAX;
@@ -183,6 +179,9 @@ impl EventLog {
     /// is slower: iterators, exports, joins that are [ordered](crate::join::Join::ordered) or of
     /// [whole events](crate::join::Join::with_events).
     ///
+    /// A writer seals in the background as well, as [`Builder::seal_after`](super::Builder::seal_after) says. This is
+    /// for a program that wants all events sealed now, such as before it closes the store.
+    ///
     /// It works in steps, each of which is atomic, so that it can be interrupted and repeated at any time. Deleting
     /// events waits for it, and the other way round.
     ///
@@ -204,7 +203,7 @@ impl EventLog {
     ///
     /// [`ReadOnly`](ErrorKind::ReadOnly) when the store was opened for reading, [`Io`](ErrorKind::Io) when the engine
     /// cannot read or write, [`Corrupt`](ErrorKind::Corrupt) when a segment cannot be read,
-    /// [`Busy`](ErrorKind::Busy) when more than a million events were appended while one day was being sealed. What
+    /// [`Busy`](ErrorKind::Busy) when more than a million events were appended while one block was being sealed. What
     /// was sealed before stays sealed.
     pub fn seal(&self) -> Result<Sealed> {
         self.seal_in(BLOCK_EVENTS_MAX)
@@ -222,30 +221,16 @@ impl EventLog {
     }
 
     fn seal_in(&self, block_events: usize) -> Result<Sealed> {
-        let writer = self.0.store.segment_writer()?;
-        let mut sealed = Sealed::default();
-        // Ordinals do not change meanwhile: erasures wait.
-        let mut ordinals = check_ordinals(&writer.snapshot()?)?;
-        let mut from = Some(i32::MIN);
-        while let Some(first) = from {
-            let snapshot = writer.snapshot()?;
-            let Some(day) = next_day_with_rows(&snapshot, first)? else { break };
-            let mut sealing = DaySealing::new(&snapshot, day, block_events, &mut ordinals)?;
-            while let Some(edit) = sealing.next()? {
-                writer.commit(&edit)?;
-            }
-            sealed.days += 1;
-            sealed.events += sealing.counts.sealed;
-            sealed.replaced += sealing.counts.replaced;
-            sealed.left += sealing.counts.left;
-            drop(sealing);
-            if let Some(edit) = merge_small_segments(&writer.snapshot()?, day, block_events)? {
-                writer.commit(&edit)?;
-            }
-            from = day.checked_add(1);
-        }
+        let store = &self.0.store;
+        let writer = store.segment_writer()?;
+        let committed = store.shared.unsealed.committed();
+        // No other call changes segments meanwhile, so ordinals stay what they are.
+        let mut pass = SealPass::new(&writer, block_events)?;
+        while pass.step(&writer, &|| Ok(()))? {}
+        store.shared.unsealed.sealed(committed);
+        drop(writer);
         self.0.synced_by_default()?;
-        Ok(sealed)
+        Ok(pass.sealed)
     }
 
     /// The log as it is now, to be read more than once.
@@ -280,20 +265,6 @@ impl EventLog {
     pub fn days(&self) -> Result<Vec<(Timestamp, u64)>> {
         self.view().days()
     }
-}
-
-/// What [`EventLog::seal`] did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Sealed {
-    /// Days that had rows.
-    pub days: u64,
-    /// Events that were moved into segments.
-    pub events: u64,
-    /// Sealed events that were removed, because the same event was sent again after they were sealed.
-    pub replaced: u64,
-    /// Events that stay rows, because they cannot be read.
-    pub left: u64,
 }
 
 impl Db {

@@ -417,7 +417,7 @@ impl Import<'_> {
             RecordWrite::Change(key, _) => Some(key.kind().clone()),
             RecordWrite::Event(_) => None,
         };
-        let Db { store, appender } = &self.importer.db;
+        let Db { store, appender, .. } = &self.importer.db;
         // The limits of the store may be narrower than those of the rules.
         let excess = &mut self.importer.rules.excess(&mut notes, None);
         let shared = &store.shared;

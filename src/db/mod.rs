@@ -6,6 +6,7 @@
 //! events   the event log, erasure of a user     snapshot  a consistent point-in-time view
 //! join     a snapshot as the join reads it      stats     statistics, backups
 //! importer bulk import                      repair    repair of a damaged store
+//! sealing  a pass that seals events         sealer    the thread that does so in the background
 //! ```
 
 mod batch;
@@ -14,6 +15,8 @@ mod events;
 mod importer;
 mod join;
 mod repair;
+mod sealer;
+mod sealing;
 mod snapshot;
 mod stats;
 mod table;
@@ -27,12 +30,15 @@ use std::sync::Arc;
 
 pub use batch::Batch;
 pub use builder::Builder;
-pub use events::{EventLog, Sealed};
+pub use events::EventLog;
 pub use importer::{Import, Imported, Importer, NoteLine};
 pub use repair::{FileRepair, RepairReport, TableRepair};
+pub use sealing::Sealed;
 pub use snapshot::Snapshot;
-pub use stats::{Backup, Stats};
+pub use stats::{Backup, SealingStats, Stats};
 pub use table::Table;
+
+use sealer::Sealer;
 
 #[cfg(doc)]
 use crate::error::ErrorKind;
@@ -66,6 +72,8 @@ use crate::store::{CheckReport, Commit, Durability, ReadSource, Request, Store, 
 pub struct Db {
     store: Arc<Store>,
     appender: Arc<Appender>,
+    /// None in a store that is open for reading, or does not seal by itself.
+    sealer: Option<Arc<Sealer>>,
 }
 
 impl Db {
@@ -332,6 +340,7 @@ impl Db {
     /// [`LimitExceeded`](ErrorKind::LimitExceeded) when there are too many group keys for another table,
     /// [`Io`](ErrorKind::Io) when the engine cannot read or write. To repeat it scans the log again.
     pub fn backfill_first_event_times(&self, kind: &Kind) -> Result<u64> {
+        let _foreground = self.store.foreground();
         self.store.create_table(kind)?;
         let mut times = log::FirstEventBackfill::new(&self.store.shared.engine().snapshot(), kind);
         while let Some(first_events) = times.next()? {
@@ -352,6 +361,7 @@ impl Db {
     ///
     /// As [`backfill_first_event_times`](Self::backfill_first_event_times). It can be repeated.
     pub fn rebuild_first_event_times(&self, kind: &Kind) -> Result<u64> {
+        let _foreground = self.store.foreground();
         self.store.keep_first_events(kind)?;
         self.store.renew_first_events(kind)?;
         let events = self.backfill_first_event_times(kind)?;
@@ -420,6 +430,7 @@ impl Db {
     /// [`ReadOnly`](ErrorKind::ReadOnly) when the store was opened for reading, [`Io`](ErrorKind::Io) when the files
     /// cannot be written.
     pub fn compact(&self) -> Result<()> {
+        let _foreground = self.store.foreground();
         self.store.compact()
     }
 
@@ -462,10 +473,19 @@ impl Db {
         let merges = self.store.shared.engine().merge_counts();
         let health = self.store.shared.engine().health();
         let mut tables = self.store.shared.table_stats();
+        let status = self.sealer.as_ref().map(|sealer| sealer.status()).unwrap_or_default();
+        let mut sealing = SealingStats {
+            unsealed_events: self.store.shared.unsealed.count(),
+            passes: status.passes,
+            failures: status.failures,
+            last_error: status.last_error.map(|error| error.to_string()),
+            ..SealingStats::default()
+        };
         if let Some(segments) = tables.iter_mut().find(|stats| stats.table == log::SEALED_FAMILY) {
             // Headers that cannot be read are what `check` reports.
             let snapshot = self.store.shared.engine().snapshot();
-            segments.profiles_estimate = log::count_sealed(&snapshot).unwrap_or_default();
+            (sealing.segments, sealing.sealed_events) = log::count_sealed(&snapshot).unwrap_or_default();
+            segments.profiles_estimate = sealing.sealed_events;
         }
         Stats {
             tables,
@@ -477,6 +497,7 @@ impl Db {
             background_errors: health.background_errors,
             writes_stopped: health.write_stopped,
             truncated: self.store.shared.engine().truncated().to_vec(),
+            sealing,
         }
     }
 
@@ -568,9 +589,10 @@ impl Db {
         self.store.shared.catch_up()
     }
 
-    /// Commits what was submitted, syncs the write-ahead log, flushes memtables to files (unless
-    /// [`flush_on_close`](Builder::flush_on_close) says not to) and accepts no more writes. Dropping the last clone of
-    /// the store does the same, but cannot report a failure.
+    /// Ends background sealing, commits what was submitted, syncs the write-ahead log, flushes memtables to files
+    /// (unless [`flush_on_close`](Builder::flush_on_close) says not to) and accepts no more writes. Dropping the last
+    /// clone of the store does the same, but cannot report a failure. Events that are rows stay rows:
+    /// [`EventLog::seal`] before it seals them.
     ///
     /// # Errors
     ///
@@ -578,7 +600,23 @@ impl Db {
     /// still has every write. [`ReadOnly`](ErrorKind::ReadOnly) when the store has stopped after an earlier failure:
     /// what was written since the last sync may not survive power loss.
     pub fn close(self) -> Result<()> {
+        if let Some(sealer) = &self.sealer {
+            sealer.stop();
+        }
         self.store.close()
+    }
+}
+
+#[cfg(any(test, feature = "laws"))]
+impl Db {
+    /// Makes the commit of a change of segments fail, after this many that succeed, and all after it; with none, no
+    /// more. Returns how many failed before. What is left is what a crash leaves there.
+    #[doc(hidden)]
+    #[expect(clippy::must_use_candidate, reason = "it is mostly called for what it sets")]
+    pub fn fail_segment_commits_after(&self, commits: Option<u64>) -> u64 {
+        let faults = &self.store.shared.commit_faults;
+        faults.fail_after(commits);
+        faults.failed()
     }
 }
 

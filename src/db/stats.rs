@@ -29,6 +29,28 @@ pub struct Stats {
     /// loss had left it torn. Nothing that was acknowledged as synced is among it. The file as it was is next to it, as
     /// `NAME.torn`.
     pub truncated: Vec<String>,
+    /// Sealing of events.
+    pub sealing: SealingStats,
+}
+
+/// Statistics of sealing.
+#[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct SealingStats {
+    /// Events that were appended since all were sealed: those of this process, and with its first event those of
+    /// before, up to [`seal_after`](crate::Builder::seal_after). One that was sent again counts each time. 0 in a store
+    /// that is open for reading.
+    pub unsealed_events: u64,
+    /// Events in column segments, those included that were sent again and not sealed again.
+    pub sealed_events: u64,
+    /// Column segments.
+    pub segments: u64,
+    /// How often all rows were sealed in the background since the store was opened.
+    pub passes: u64,
+    /// How often that failed. It is tried again after a second, and after twice as long each time, up to five minutes.
+    pub failures: u64,
+    /// Why, if the last time failed.
+    pub last_error: Option<String>,
 }
 
 /// One backup in a directory of backups.

@@ -18,7 +18,7 @@
 //! seal      rows become blocks of segments       rewrite   blocks without some of their events
 //! segments  headers, and the rows of a block     sealed    a scan over segments, as rows
 //! ordinals  ids of users and their ordinals       salvage   reads past damage
-//! columns   the blocks of segments, for joins
+//! columns   the blocks of segments, for joins    tiers    merges of segments
 //! ```
 //!
 //! This room commits nothing itself, and it does not see profiles.
@@ -37,6 +37,7 @@ mod seal;
 mod sealed;
 mod segments;
 mod statistics;
+mod tiers;
 mod view;
 
 #[cfg(test)]
@@ -51,6 +52,8 @@ pub(crate) use check::{check, check_sealed, damage};
 pub(crate) use columns::LogColumns;
 pub(crate) use erase::{DayErasure, SealedErasure, UserErasure, first_event_of, whole_days_before};
 pub(crate) use first::FirstEventBackfill;
-pub(crate) use seal::{DaySealing, check_ordinals, merge_small_segments, next_day_with_rows};
+pub(crate) use ordinals::OrdinalMap;
+pub(crate) use seal::{DaySealing, GoOn, check_ordinals, count_rows, next_day_with_rows};
 pub(crate) use segments::count_sealed;
 pub(crate) use statistics::{estimate_events, scan_events};
+pub(crate) use tiers::DayMerge;

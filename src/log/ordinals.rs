@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::codec::{Malformed, ORDINAL_IDS, ORDINALS};
 use crate::error::{Error, Result};
 use crate::rocks::{EngineSnapshot, ReadHint};
-use crate::segment::{OrdinalIds, ordinal_of_id};
+use crate::segment::{GivenOrdinals, OrdinalIds, ordinal_of_id};
 
 /// Ids that are kept in memory, in bytes: those of a million ordinals and more.
 const IDS_BYTES_MAX: usize = 64 << 20;
@@ -59,8 +59,13 @@ impl OrdinalMap {
         self.ids.get(at as usize).and_then(|(range, _)| self.bytes.get(range.clone()))
     }
 
+    /// Remembers ordinals that were given away, once they are committed.
+    pub(crate) fn add(&mut self, given: &GivenOrdinals) {
+        given.iter().for_each(|(id, ordinal)| self.insert(id, ordinal));
+    }
+
     /// Remembers the ordinal of an id that is not known yet.
-    pub(super) fn insert(&mut self, id: &[u8], ordinal: u32) {
+    fn insert(&mut self, id: &[u8], ordinal: u32) {
         if self.bytes.len() > IDS_BYTES_MAX {
             self.index.clear();
             self.ids.clear();

@@ -73,6 +73,15 @@ impl SegmentRewrite {
         Self { segment, header, edit: SegmentEdit::default(), removed: 0 }
     }
 
+    /// Removes a block, given by its number.
+    pub(super) fn remove(&mut self, block: u32) {
+        let blocks = &mut self.header.blocks;
+        let Some(place) = blocks.iter().position(|known| known.number == block) else { return };
+        let old = blocks.remove(place);
+        self.removed += u64::from(old.events);
+        remove_chunks(&mut self.edit, self.segment, &old);
+    }
+
     /// Removes the rows of a block, given by its number, that are not to be kept.
     pub(super) fn retain(&mut self, block: u32, rows: &BlockRows, keep: impl Fn(usize, &[u8]) -> bool) -> Result<()> {
         let row = |at: usize| rows.get(at).map(|(key, value)| (at, key, value));

@@ -1,49 +1,40 @@
 //! Sealing: the rows of a day become blocks of a column segment.
 //!
-//! A day is sealed from one snapshot, in changes that are committed one by one, each of which leaves the log as it was
-//! for every reader:
+//! Changes are committed one by one, and each leaves the log as it was for every reader:
 //!
 //! ```text
-//! 1  events that rows replace leave their blocks     the row is what readers see, before and after
-//! 2  rows become blocks of a new segment             up to 16 blocks in one change, with the deletion of their rows
-//! 3  small segments of the day become one            once there are eight of them
+//! 1  events that the rows of the next block replace leave their blocks    readers see the rows, before and after
+//! 2  the rows become a block, the last of a segment of this day           in one change with their deletion
 //! ```
 //!
-//! Rows that could not be rebuilt byte for byte stay rows.
+//! A change is prepared from a snapshot of its own, and has the rows after those of the one before. So the memory that
+//! it takes is that of a block, and sealing can end after any of them. Rows that could not be rebuilt byte for byte
+//! stay rows.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::ordinals::{IdCache, OrdinalMap, last_ids};
-use super::rewrite::{SegmentRewrite, append_block, push_sealed, put_header, remove_segment};
+use super::rewrite::{SegmentRewrite, append_block, put_header};
 use super::scan::scan_rows;
-use super::sealed::SealedScan;
-use super::segments::{Headers, block_rows, damaged, segments_of};
-use crate::codec::{EventKey, Malformed, ORDINAL_IDS, ORDINALS, day_of, day_prefix, unescape_bytes};
+use super::segments::{Headers, block_rows, damaged, read_chunks, segments_of};
+use crate::codec::{EventKey, Malformed, ORDINAL_IDS, day_of, day_prefix, unescape_bytes};
 use crate::error::{Error, Result};
 use crate::rocks::{EngineScan, EngineSnapshot, ReadHint};
 use crate::segment::{
-    BlockBuilder, BlockDamage, ColumnId, OrdinalIds, SealedRows, SegmentEdit, SegmentHeader, SegmentKey, encode_ordinal,
+    BlockBuilder, BlockDamage, BlockSummary, BlockTimes, ColumnId, OrdinalIds, SealedRows, SegmentEdit, SegmentHeader,
+    SegmentKey, UserRuns,
 };
 
-/// Blocks of one change.
-const BLOCKS_MAX: usize = 16;
-
-/// Segments of a day with fewer events than a block are merged once there are this many.
-const SMALL_SEGMENTS_MAX: usize = 8;
+/// The most blocks of a segment, each of which has a part of its header.
+pub(super) const SEGMENT_BLOCKS_MAX: usize = 64;
 
 /// Rows whose ids are looked up at once.
 const LOOKUPS_MAX: usize = 8_192;
 
-/// What sealing did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SealCounts {
-    /// Rows that became part of a block.
-    pub(crate) sealed: u64,
-    /// Events that left a block, because a row had replaced them.
-    pub(crate) replaced: u64,
-    /// Rows that stay rows.
-    pub(crate) left: u64,
-}
+/// Says between steps of some milliseconds whether to go on: an error ends what is being prepared.
+pub(crate) type GoOn<'g> = &'g dyn Fn() -> Result<()>;
 
 /// The first day from one on that has rows.
 pub(crate) fn next_day_with_rows(snapshot: &EngineSnapshot, from: i32) -> Result<Option<i32>> {
@@ -58,6 +49,19 @@ pub(crate) fn next_day_with_rows(snapshot: &EngineSnapshot, from: i32) -> Result
             }
         }
     }
+}
+
+/// How many rows there are, counted up to a maximum.
+pub(crate) fn count_rows(snapshot: &EngineSnapshot, max: u64, go_on: GoOn<'_>) -> Result<u64> {
+    let mut rows = scan_rows(snapshot, &[], None, ReadHint::LongRange);
+    let mut count = 0;
+    while count < max && rows.next()?.is_some() {
+        count += 1;
+        if count % LOOKUPS_MAX as u64 == 0 {
+            go_on()?;
+        }
+    }
+    Ok(count)
 }
 
 /// Fails if a block has an ordinal without an id that is beyond those that were given away, as after damage: it would
@@ -83,212 +87,269 @@ pub(crate) fn check_ordinals(snapshot: &EngineSnapshot) -> Result<OrdinalMap> {
 }
 
 /// The changes that seal one day.
-pub(crate) struct DaySealing<'s> {
-    snapshot: &'s EngineSnapshot,
+pub(crate) struct DaySealing {
     day: i32,
     block_events: usize,
-    ids: IdCache,
-    /// The segments of the day.
-    segments: BTreeMap<SegmentKey, SegmentHeader>,
-    /// Segments that may have events that rows replace.
-    unchecked: Vec<SegmentKey>,
-    rows: EngineScan,
-    known: &'s mut OrdinalMap,
-    new: NewOrdinals,
-    pub(crate) counts: SealCounts,
+    /// The rows from this key on are next.
+    from: Vec<u8>,
+    /// The segment that blocks are added to.
+    segment: Option<SegmentKey>,
+    /// Rows that stay rows.
+    left: u64,
 }
 
-impl<'s> DaySealing<'s> {
-    /// In blocks of at most this many events. `known` has ordinals of this snapshot or of changes since.
-    pub(crate) fn new(
-        snapshot: &'s EngineSnapshot,
-        day: i32,
-        block_events: usize,
-        known: &'s mut OrdinalMap,
-    ) -> Result<Self> {
-        let segments = segments_of(snapshot, day)?;
-        Ok(Self {
-            snapshot,
-            day,
-            block_events,
-            ids: IdCache::new(snapshot),
-            unchecked: segments.keys().copied().collect(),
-            segments,
-            rows: day_rows(snapshot, day),
-            known,
-            new: NewOrdinals::load(snapshot)?,
-            counts: SealCounts::default(),
-        })
+impl DaySealing {
+    /// In blocks of at most this many events.
+    pub(crate) fn new(day: i32, block_events: usize) -> Self {
+        Self { day, block_events, from: day_prefix(day).to_vec(), segment: None, left: 0 }
     }
 
-    /// The next change, to be committed before the one after it is prepared.
-    pub(crate) fn next(&mut self) -> Result<Option<SegmentEdit>> {
-        while let Some(segment) = self.unchecked.pop() {
-            if let Some(edit) = self.drop_replaced(segment)? {
+    /// The next block, prepared from a snapshot that has the one before. If it is not committed, this must not be used
+    /// any more.
+    pub(crate) fn next<'s>(
+        &mut self,
+        snapshot: &'s EngineSnapshot,
+        known: &mut OrdinalMap,
+        go_on: GoOn<'_>,
+    ) -> Result<Option<BlockSealing<'s>>> {
+        let segments = segments_of(snapshot, self.day)?;
+        let (segment, mut header) = self.segment_for_block(&segments)?;
+        let mut new = NewOrdinals::load(snapshot)?;
+        let (mut edit, mut rows) = (SegmentEdit::default(), SealedRows::default());
+        let mut events = Vec::new();
+        let mut builder = BlockBuilder::new(self.block_events);
+        let mut scan = day_rows(snapshot, self.day, &self.from);
+        let mut batch = UnsealedRows::default();
+        while !builder.is_full() && batch.read(&mut scan, builder.room())? {
+            go_on()?;
+            let ordinals = batch.ordinals(snapshot, known, &mut new, &mut edit)?;
+            for (at, ordinal) in ordinals.into_iter().enumerate() {
+                let (key, value) = batch.row(at);
+                match ordinal.and_then(|ordinal| builder.push(ordinal, key, value).ok().map(|()| ordinal)) {
+                    Some(ordinal) => {
+                        rows.keys.push(key);
+                        events.push((ordinal, EventKey::read(key).map_or(0, |key| key.millis)));
+                    }
+                    None => {
+                        self.left += 1;
+                        rows.kept.push(key);
+                    }
+                }
+            }
+            if let Some((key, _)) = batch.rows.len().checked_sub(1).map(|last| batch.row(last)) {
+                self.from = [key, &[0]].concat();
+            }
+        }
+        if builder.is_empty() {
+            return Ok(None);
+        }
+        self.segment = Some(segment);
+        append_block(&mut builder, segment, &mut header, &mut edit)?;
+        new.write(&mut edit);
+        put_header(&mut edit, segment, &header);
+        edit.sealed = Some(rows);
+        let unchecked = segments.into_iter().collect();
+        Ok(Some(BlockSealing { snapshot, edit, events, unchecked, ids: IdCache::new(snapshot), replaced: 0 }))
+    }
+
+    /// How many rows stay rows.
+    pub(crate) fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// The segment that the next block is added to, as it is.
+    fn segment_for_block(&self, segments: &BTreeMap<SegmentKey, SegmentHeader>) -> Result<(SegmentKey, SegmentHeader)> {
+        let last = self.segment.and_then(|segment| segments.get_key_value(&segment));
+        if let Some((segment, header)) = last.filter(|(_, header)| header.blocks.len() < SEGMENT_BLOCKS_MAX) {
+            return Ok((*segment, header.clone()));
+        }
+        Ok((next_segment(self.day, segments)?, SegmentHeader::default()))
+    }
+}
+
+/// The segment of a day after those that there are.
+pub(super) fn next_segment(day: i32, segments: &BTreeMap<SegmentKey, SegmentHeader>) -> Result<SegmentKey> {
+    let last = segments.last_key_value().map_or(0, |(segment, _)| segment.number);
+    let number = last.checked_add(1).ok_or_else(|| Error::limit("a day has too many column segments"))?;
+    Ok(SegmentKey { day, number })
+}
+
+/// The changes that seal the rows of one block, of the same snapshot.
+pub(crate) struct BlockSealing<'s> {
+    snapshot: &'s EngineSnapshot,
+    /// The last change.
+    edit: SegmentEdit,
+    /// The ordinal and the millisecond of each row, in the order of keys.
+    events: Vec<(u32, u32)>,
+    /// Segments that may have events that the rows replace.
+    unchecked: Vec<(SegmentKey, SegmentHeader)>,
+    ids: IdCache,
+    /// Events that the changes before the last one remove.
+    replaced: u64,
+}
+
+impl BlockSealing<'_> {
+    /// The next change that is to be committed before [`finish`](Self::finish): the removal of events that the rows
+    /// replace from a segment.
+    pub(crate) fn next_removal(&mut self, go_on: GoOn<'_>) -> Result<Option<SegmentEdit>> {
+        while let Some((segment, header)) = self.unchecked.pop() {
+            go_on()?;
+            let mut rewrite = SegmentRewrite::new(segment, header.clone());
+            for block in &header.blocks {
+                let candidates = self.candidates(segment, block)?;
+                let keys = self.edit.sealed.as_ref().map(|rows| &rows.keys);
+                let Some(keys) = keys.filter(|_| !candidates.is_empty()) else { continue };
+                let Some(sealed) = block_rows(self.snapshot, segment, block, &mut self.ids, None)? else { continue };
+                let mut replaced = Vec::new();
+                for key in candidates.into_iter().filter_map(|at| keys.get(at)) {
+                    let at = sealed.lower_bound(key);
+                    if sealed.get(at).is_some_and(|(known, _)| known == key) {
+                        replaced.push(at);
+                    }
+                }
+                rewrite.retain(block.number, &sealed, |at, _| replaced.binary_search(&at).is_err())?;
+            }
+            self.replaced += rewrite.removed;
+            if let (Some(edit), _) = rewrite.finish() {
                 return Ok(Some(edit));
             }
         }
-        self.seal_rows()
+        Ok(None)
     }
 
-    /// Removes the events of a segment that rows replace.
-    fn drop_replaced(&mut self, segment: SegmentKey) -> Result<Option<SegmentEdit>> {
-        let Some(header) = self.segments.get(&segment) else { return Ok(None) };
-        let mut rewrite = SegmentRewrite::new(segment, header.clone());
-        for block in &header.blocks {
-            let end = [block.last_key.as_slice(), &[0]].concat();
-            let mut rows = scan_rows(self.snapshot, &block.first_key, Some(&end), ReadHint::LongRange);
-            let mut sealed = None;
-            let mut replaced = Vec::new();
-            while let Some((key, _)) = rows.next()? {
-                if sealed.is_none() {
-                    sealed = block_rows(self.snapshot, segment, block, &mut self.ids, None)?;
-                }
-                let Some(sealed) = &sealed else { break };
-                let at = sealed.lower_bound(key);
-                if sealed.get(at).is_some_and(|(known, _)| known == key) {
-                    replaced.push(at);
-                }
-            }
-            if let Some(sealed) = sealed.filter(|_| !replaced.is_empty()) {
-                rewrite.retain(block.number, &sealed, |at, _| replaced.binary_search(&at).is_err())?;
-            }
+    /// The rows that a block has an event of the same user and time as, ascending. Reads no more of it than that takes.
+    fn candidates(&self, segment: SegmentKey, block: &BlockSummary) -> Result<Vec<usize>> {
+        let Some(keys) = self.edit.sealed.as_ref().map(|rows| &rows.keys) else { return Ok(Vec::new()) };
+        let range = keys.lower_bound(&block.first_key)..keys.lower_bound(&[block.last_key.as_slice(), &[0]].concat());
+        let within = |zone: (u32, u32), value: u32| (zone.0..=zone.1).contains(&value);
+        let mut found: Vec<(usize, (u32, u32))> = range
+            .filter_map(|at| self.events.get(at).map(|event| (at, *event)))
+            .filter(|(_, event)| within(block.ordinals, event.0) && within(block.millis, event.1))
+            .collect();
+        if found.is_empty() {
+            return Ok(Vec::new());
         }
-        self.counts.replaced += rewrite.removed;
-        let (edit, header) = rewrite.finish();
-        if edit.is_some() {
-            if header.blocks.is_empty() {
-                self.segments.remove(&segment);
-            } else {
-                self.segments.insert(segment, header);
-            }
-        }
-        Ok(edit)
+        let columns = [ColumnId::Runs, ColumnId::Time];
+        let chunks = read_chunks(self.snapshot, segment, block, columns.iter())?;
+        let chunk = |at: usize| chunks.get(at).map_or(&[][..], |(_, bytes)| bytes.as_slice());
+        let damage = |column| move |malformed| damaged(segment, block, &BlockDamage { column, malformed });
+        let runs = UserRuns::decode(chunk(0)).map_err(damage(ColumnId::Runs))?;
+        let times = BlockTimes::decode(chunk(1), block.events as usize).map_err(damage(ColumnId::Time))?;
+        let starts: Vec<usize> =
+            runs.counts.iter().scan(0, |sum, count| Some(std::mem::replace(sum, *sum + *count as usize))).collect();
+        found.retain(|(_, (ordinal, millis))| {
+            let Ok(run) = runs.ordinals.binary_search(ordinal) else { return false };
+            let start = starts.get(run).copied().unwrap_or_default();
+            let count = runs.counts.get(run).map_or(0, |count| *count as usize);
+            (start..start + count).any(|event| times.get(event) == *millis)
+        });
+        Ok(found.into_iter().map(|(at, _)| at).collect())
     }
 
-    /// Makes the next rows into a segment.
-    fn seal_rows(&mut self) -> Result<Option<SegmentEdit>> {
-        let segment = self.next_segment()?;
-        let mut edit = SegmentEdit::default();
-        let mut header = SegmentHeader::default();
-        let mut sealed = SealedRows::default();
-        let mut builder = BlockBuilder::new(self.block_events);
-        loop {
-            let rows = self.read_rows()?;
-            let is_last = rows.len() < LOOKUPS_MAX;
-            let ordinals = self.ordinals(&rows, &mut edit)?;
-            for ((key, value), ordinal) in rows.into_iter().zip(ordinals) {
-                match ordinal.map(|ordinal| builder.push(ordinal, &key, &value)) {
-                    Some(Ok(())) => {
-                        self.counts.sealed += 1;
-                        sealed.keys.push(key);
-                    }
-                    Some(Err(_)) | None => {
-                        self.counts.left += 1;
-                        sealed.kept.push(key);
-                    }
-                }
-                if builder.is_full() {
-                    append_block(&mut builder, segment, &mut header, &mut edit)?;
-                }
-            }
-            if is_last || header.blocks.len() >= BLOCKS_MAX {
-                break;
-            }
-        }
-        if !builder.is_empty() {
-            append_block(&mut builder, segment, &mut header, &mut edit)?;
-        }
-        if header.blocks.is_empty() {
-            // The ordinals that were given away are not committed.
-            *self.known = OrdinalMap::new(false);
-            return Ok(None);
-        }
-        self.new.write(&mut edit);
-        put_header(&mut edit, segment, &header);
-        self.segments.insert(segment, header);
-        edit.sealed = Some(sealed);
-        Ok(Some(edit))
+    /// How many events were removed, because rows replace them.
+    pub(crate) fn replaced(&self) -> u64 {
+        self.replaced
     }
 
-    fn read_rows(&mut self) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let mut rows = Vec::new();
-        while rows.len() < LOOKUPS_MAX
-            && let Some((key, value)) = self.rows.next()?
+    /// How many rows are sealed.
+    pub(crate) fn events(&self) -> u64 {
+        self.events.len() as u64
+    }
+
+    /// The change that seals the rows.
+    pub(crate) fn finish(self) -> SegmentEdit {
+        self.edit
+    }
+}
+
+fn day_rows(snapshot: &EngineSnapshot, day: i32, from: &[u8]) -> EngineScan {
+    let end = day.checked_add(1).map(day_prefix);
+    scan_rows(snapshot, from, end.as_ref().map(<[u8; 4]>::as_slice), ReadHint::LongRange)
+}
+
+/// Rows that are read at once, in one buffer.
+#[derive(Default)]
+struct UnsealedRows {
+    bytes: Vec<u8>,
+    /// The key of each, and then its value.
+    rows: Vec<(Range<usize>, Range<usize>)>,
+}
+
+impl UnsealedRows {
+    /// Reads the next rows, no more than these, and says whether there were any.
+    fn read(&mut self, scan: &mut EngineScan, (rows_max, bytes_max): (usize, usize)) -> Result<bool> {
+        self.bytes.clear();
+        self.rows.clear();
+        while self.rows.len() < LOOKUPS_MAX.min(rows_max)
+            && self.bytes.len() < bytes_max
+            && let Some((key, value)) = scan.next()?
         {
-            rows.push((key.to_vec(), value.to_vec()));
+            let start = self.bytes.len();
+            self.bytes.extend_from_slice(key);
+            self.bytes.extend_from_slice(value);
+            let middle = start + key.len();
+            self.rows.push((start..middle, middle..self.bytes.len()));
         }
-        Ok(rows)
+        Ok(!self.rows.is_empty())
     }
 
-    /// The ordinals of the users of rows, new ones where they have none; none for a row whose id cannot be read.
-    fn ordinals(&mut self, rows: &[(Vec<u8>, Vec<u8>)], edit: &mut SegmentEdit) -> Result<Vec<Option<u32>>> {
-        let mut ids: Vec<Vec<u8>> = Vec::new();
-        let mut places: Vec<Option<usize>> = Vec::with_capacity(rows.len());
-        for (key, _) in rows {
-            let id = EventKey::read(key).ok().and_then(|key| unescape_bytes(key.escaped).ok());
+    fn row(&self, at: usize) -> (&[u8], &[u8]) {
+        let slice = |range: &Range<usize>| self.bytes.get(range.clone()).unwrap_or_default();
+        self.rows.get(at).map_or((&[], &[]), |(key, value)| (slice(key), slice(value)))
+    }
+
+    /// The ordinals of the users of the rows, new ones where they have none; none for a row whose id cannot be read.
+    fn ordinals(
+        &self,
+        snapshot: &EngineSnapshot,
+        known: &mut OrdinalMap,
+        new: &mut NewOrdinals,
+        edit: &mut SegmentEdit,
+    ) -> Result<Vec<Option<u32>>> {
+        let mut ids: Vec<Cow<'_, [u8]>> = Vec::new();
+        let mut places: Vec<Option<usize>> = Vec::with_capacity(self.rows.len());
+        for at in 0..self.rows.len() {
+            let id = EventKey::read(self.row(at).0).ok().and_then(|key| unescape_bytes(key.escaped).ok());
             let id = id.filter(|id| std::str::from_utf8(id).is_ok());
             places.push(id.map(|id| {
-                if ids.last().is_none_or(|last| last.as_slice() != &*id) {
-                    ids.push(id.into_owned());
+                if ids.last().is_none_or(|last| *last != id) {
+                    ids.push(id);
                 }
                 ids.len().saturating_sub(1)
             }));
         }
-        let keys: Vec<&[u8]> = ids.iter().map(Vec::as_slice).collect();
-        let known = self.known.look_up(self.snapshot, &keys)?;
-        let mut ordinals = Vec::with_capacity(ids.len());
-        let mut given = Vec::new();
-        for (id, known) in ids.iter().zip(known) {
-            ordinals.push(match known {
-                Some(ordinal) => ordinal,
-                None => {
-                    let ordinal = self.new.give(id, edit)?;
-                    given.push((id, ordinal));
-                    ordinal
-                }
-            });
-        }
-        given.dedup();
-        given.into_iter().for_each(|(id, ordinal)| self.known.insert(id, ordinal));
+        let keys: Vec<&[u8]> = ids.iter().map(|id| &**id).collect();
+        let found = known.look_up(snapshot, &keys)?;
+        let given = keys.iter().zip(found).map(|(id, found)| found.map_or_else(|| new.give(id, edit), Ok));
+        let ordinals = given.collect::<Result<Vec<u32>>>()?;
         Ok(places.into_iter().map(|place| place.and_then(|at| ordinals.get(at).copied())).collect())
     }
-
-    fn next_segment(&self) -> Result<SegmentKey> {
-        let last = self.segments.last_key_value().map_or(0, |(segment, _)| segment.number);
-        let number = last.checked_add(1).ok_or_else(|| Error::limit("a day has too many column segments"))?;
-        Ok(SegmentKey { day: self.day, number })
-    }
 }
 
-fn day_rows(snapshot: &EngineSnapshot, day: i32) -> EngineScan {
-    let end = day.checked_add(1).map(day_prefix);
-    scan_rows(snapshot, &day_prefix(day), end.as_ref().map(<[u8; 4]>::as_slice), ReadHint::FullScan)
-}
-
-/// Ordinals that are given away while a day is being sealed.
+/// Ordinals that are given away by one change.
 struct NewOrdinals {
     next: u32,
     /// The ids of the last 1024 ordinals, as far as they are given away.
     tail: OrdinalIds,
     /// Whether it differs from what is stored or in the change.
     is_dirty: bool,
-    /// The id that got the last one: its rows may go on in the next change.
-    last: Option<(Vec<u8>, u32)>,
 }
 
 impl NewOrdinals {
     fn load(snapshot: &EngineSnapshot) -> Result<Self> {
         let (next, tail) = last_ids(snapshot)?;
-        Ok(Self { next, tail, is_dirty: false, last: None })
+        Ok(Self { next, tail, is_dirty: false })
     }
 
-    /// Gives an id the next ordinal.
+    /// Gives an id the next ordinal. Ids ascend; one that comes again keeps its ordinal.
     fn give(&mut self, id: &[u8], edit: &mut SegmentEdit) -> Result<u32> {
-        if let Some((_, ordinal)) = self.last.as_ref().filter(|(last, _)| last == id) {
-            return Ok(*ordinal);
-        }
         let ordinal = self.next;
+        if edit.ordinals.ids.last() == Some(id) {
+            return Ok(ordinal.saturating_sub(1));
+        }
+        if edit.ordinals.ids.is_empty() {
+            edit.ordinals.first = ordinal;
+        }
         self.next = ordinal.checked_add(1).ok_or_else(|| Error::limit("there are as many ordinals as there can be"))?;
         let (_, at) = OrdinalIds::key_of(ordinal);
         if at == 0 {
@@ -296,12 +357,11 @@ impl NewOrdinals {
         }
         self.tail.push(id);
         self.is_dirty = true;
-        edit.put(ORDINALS, id.to_vec(), encode_ordinal(ordinal));
+        edit.ordinals.ids.push(id);
         let (_, next_at) = OrdinalIds::key_of(self.next);
         if next_at == 0 {
             self.write(edit);
         }
-        self.last = Some((id.to_vec(), ordinal));
         Ok(ordinal)
     }
 
@@ -314,40 +374,4 @@ impl NewOrdinals {
             edit.put(ORDINAL_IDS, key.to_vec(), self.tail.encode());
         }
     }
-}
-
-/// The change that merges the small segments of a day, if there are many.
-pub(crate) fn merge_small_segments(
-    snapshot: &EngineSnapshot,
-    day: i32,
-    block_events: usize,
-) -> Result<Option<SegmentEdit>> {
-    let segments = segments_of(snapshot, day)?;
-    let events = |header: &SegmentHeader| header.blocks.iter().map(|block| block.events as usize).sum::<usize>();
-    let last = segments.last_key_value().map_or(0, |(segment, _)| segment.number);
-    let small: Vec<_> = segments.into_iter().filter(|(_, header)| events(header) < block_events).collect();
-    if small.len() < SMALL_SEGMENTS_MAX {
-        return Ok(None);
-    }
-    let number = last.checked_add(1).ok_or_else(|| Error::limit("a day has too many column segments"))?;
-    let segment = SegmentKey { day, number };
-    let mut edit = SegmentEdit::default();
-    let mut header = SegmentHeader::default();
-    let mut builder = BlockBuilder::new(block_events);
-    let mut rows = SealedScan::of_segments(snapshot, &small);
-    loop {
-        let more = rows.next()?;
-        if more && let Some(((key, value), ordinal)) = rows.current().zip(rows.current_ordinal()) {
-            push_sealed(&mut builder, ordinal, key, value)?;
-        }
-        if builder.is_full() || (!more && !builder.is_empty()) {
-            append_block(&mut builder, segment, &mut header, &mut edit)?;
-        }
-        if !more {
-            break;
-        }
-    }
-    small.iter().for_each(|(segment, header)| remove_segment(&mut edit, *segment, header));
-    put_header(&mut edit, segment, &header);
-    Ok(Some(edit))
 }

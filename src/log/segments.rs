@@ -62,15 +62,16 @@ pub(super) fn segments_of(snapshot: &EngineSnapshot, day: i32) -> Result<BTreeMa
     Ok(found.filter(|(found, _)| *found == day).map(|(_, segments)| segments.into_iter().collect()).unwrap_or_default())
 }
 
-/// How many events are sealed, those included that rows replace.
-pub(crate) fn count_sealed(snapshot: &EngineSnapshot) -> Result<u64> {
-    let mut events = 0;
+/// How many segments there are, and how many events are sealed, those included that rows replace.
+pub(crate) fn count_sealed(snapshot: &EngineSnapshot) -> Result<(u64, u64)> {
+    let (mut count, mut events) = (0, 0);
     let mut headers = Headers::from_day(snapshot, i32::MIN);
     while let Some((_, segments)) = headers.next_day()? {
         let blocks = segments.iter().flat_map(|(_, header)| &header.blocks);
+        count += segments.len() as u64;
         events += blocks.map(|block| u64::from(block.events)).sum::<u64>();
     }
-    Ok(events)
+    Ok((count, events))
 }
 
 /// Whether there are any segments.

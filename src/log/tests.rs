@@ -11,6 +11,7 @@ use crate::limits::Limits;
 use crate::model::{Event, Kind, Salvaged, Timestamp};
 use crate::ops::Excess;
 use crate::rocks::{Engine, EngineSettings, Mode};
+use crate::segment::{SegmentEdit, encode_ordinal};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
 
@@ -109,21 +110,34 @@ fn seal_all(engine: &Arc<Engine>, block_events: usize) {
     engine.create_segment_families().unwrap();
     let (mut from, mut ordinals) = (i32::MIN, OrdinalMap::new(false));
     while let Some(day) = next_day_with_rows(&engine.snapshot(), from).unwrap() {
-        let snapshot = engine.snapshot();
-        let mut sealing = DaySealing::new(&snapshot, day, block_events, &mut ordinals).unwrap();
-        while let Some(edit) = sealing.next().unwrap() {
-            let mut batch = engine.batch();
-            for write in &edit.writes {
-                match &write.value {
-                    Some(value) => batch.put(write.family, &write.key, value).unwrap(),
-                    None => batch.delete(write.family, &write.key).unwrap(),
-                }
+        let mut sealing = DaySealing::new(day, block_events);
+        loop {
+            let snapshot = engine.snapshot();
+            let Some(mut block) = sealing.next(&snapshot, &mut ordinals, &|| Ok(())).unwrap() else { break };
+            while let Some(edit) = block.next_removal(&|| Ok(())).unwrap() {
+                commit(engine, &edit);
             }
-            edit.sealed.iter().flat_map(|rows| &rows.keys).for_each(|key| batch.delete(EVENTS, key).unwrap());
-            batch.commit(false).unwrap();
+            let edit = block.finish();
+            commit(engine, &edit);
+            ordinals.add(&edit.ordinals);
         }
         from = day + 1;
     }
+}
+
+fn commit(engine: &Engine, edit: &SegmentEdit) {
+    let mut batch = engine.batch();
+    for write in &edit.writes {
+        match &write.value {
+            Some(value) => batch.put(write.family, &write.key, value).unwrap(),
+            None => batch.delete(write.family, &write.key).unwrap(),
+        }
+    }
+    for (id, ordinal) in edit.ordinals.iter() {
+        batch.put(ORDINALS, id, &encode_ordinal(ordinal)).unwrap();
+    }
+    edit.sealed.iter().flat_map(|rows| rows.keys.iter()).for_each(|key| batch.delete(EVENTS, key).unwrap());
+    batch.commit(false).unwrap();
 }
 
 /// A row that cannot be read stays a row, and the ordinal that its user would have had is given to another.

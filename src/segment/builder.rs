@@ -13,7 +13,7 @@ use crate::codec::{self, EventBytes, EventKey, Malformed, Read, put_event_key, p
 use crate::error::{Error, Result};
 
 /// A block is full with this many bytes of keys and values.
-const BLOCK_BYTES_MAX: usize = 16 << 20;
+pub(crate) const BLOCK_BYTES_MAX: usize = 16 << 20;
 
 /// A property has a column of its own if at least one in this many events has it.
 const RARE: usize = 64;
@@ -57,6 +57,12 @@ impl BlockBuilder {
 
     pub(crate) fn is_full(&self) -> bool {
         self.rows.len() >= self.events_max || self.bytes.len() >= BLOCK_BYTES_MAX
+    }
+
+    /// How many events, and how many bytes of keys and values, it takes until it is full.
+    pub(crate) fn room(&self) -> (usize, usize) {
+        let (events, bytes) = (self.rows.len(), self.bytes.len());
+        (self.events_max.saturating_sub(events), BLOCK_BYTES_MAX.saturating_sub(bytes))
     }
 
     fn slice(&self, range: &Range<usize>) -> &[u8] {

@@ -5,6 +5,7 @@
 pub(crate) struct SegmentEdit {
     /// Puts, and deletions where there is no value.
     pub(crate) writes: Vec<SegmentWrite>,
+    pub(crate) ordinals: GivenOrdinals,
     /// The rows whose events are in a block now.
     pub(crate) sealed: Option<SealedRows>,
 }
@@ -17,13 +18,88 @@ pub(crate) struct SegmentWrite {
     pub(crate) value: Option<Vec<u8>>,
 }
 
+/// Ids that get consecutive ordinals.
+#[derive(Debug, Default)]
+pub(crate) struct GivenOrdinals {
+    /// That of the first id.
+    pub(crate) first: u32,
+    /// Ascending, which is fast to insert.
+    pub(crate) ids: KeyList,
+}
+
+impl GivenOrdinals {
+    /// The ids with their ordinals.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], u32)> {
+        self.ids.iter().zip(self.first..)
+    }
+}
+
 /// Rows whose events are in a block now.
 #[derive(Debug, Default)]
 pub(crate) struct SealedRows {
     /// Their keys, ascending.
-    pub(crate) keys: Vec<Vec<u8>>,
+    pub(crate) keys: KeyList,
     /// The keys of rows between them that stay, ascending.
-    pub(crate) kept: Vec<Vec<u8>>,
+    pub(crate) kept: KeyList,
+}
+
+/// Keys in one buffer.
+#[derive(Debug, Default)]
+pub(crate) struct KeyList {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl KeyList {
+    pub(crate) fn push(&mut self, key: &[u8]) {
+        self.bytes.extend_from_slice(key);
+        self.ends.push(self.bytes.len());
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, at: usize) -> Option<&[u8]> {
+        let start = at.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
+        self.bytes.get(start..*self.ends.get(at)?)
+    }
+
+    pub(crate) fn first(&self) -> Option<&[u8]> {
+        self.get(0)
+    }
+
+    pub(crate) fn last(&self) -> Option<&[u8]> {
+        self.get(self.len().checked_sub(1)?)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.len()).filter_map(|at| self.get(at))
+    }
+
+    /// The position of the first key that is not less than this one. The keys must ascend.
+    pub(crate) fn lower_bound(&self, key: &[u8]) -> usize {
+        let (mut from, mut to) = (0, self.len());
+        while from < to {
+            let middle = from.midpoint(to);
+            if self.get(middle).is_some_and(|known| known < key) {
+                from = middle + 1;
+            } else {
+                to = middle;
+            }
+        }
+        from
+    }
 }
 
 /// A deletion of rows.
@@ -49,22 +125,23 @@ impl SegmentEdit {
 
 impl SealedRows {
     /// The deletions of these rows, but for those that were committed again since they were read, and of no others:
-    /// neither of those that stay nor of those that were committed since. The keys of the latter ascend.
+    /// neither of those that stay nor of those that were committed since. The latter come in any order.
     pub(crate) fn deletions<'k>(&'k self, committed: impl Iterator<Item = &'k [u8]>) -> Vec<RowDeletion<'k>> {
-        let mut exceptions: Vec<&[u8]> = self.kept.iter().map(Vec::as_slice).chain(committed).collect();
+        let mut exceptions: Vec<&[u8]> = self.kept.iter().chain(committed).collect();
         exceptions.sort_unstable();
         let mut deletions = Vec::new();
-        let mut keys = self.keys.as_slice();
-        for end in exceptions.into_iter().map(Some).chain([None]) {
-            let count = end.map_or(keys.len(), |end| keys.partition_point(|key| key.as_slice() < end));
-            let (run, rest) = keys.split_at(count);
-            match run {
-                [first, .., last] if run.len() >= RANGE_ROWS_MIN => deletions.push(RowDeletion::Range(first, last)),
-                run => deletions.extend(run.iter().map(|key| RowDeletion::Row(key))),
+        let mut start = 0;
+        for exception in exceptions.into_iter().map(Some).chain([None]) {
+            let end = exception.map_or(self.keys.len(), |key| self.keys.lower_bound(key)).max(start);
+            let mut run = (start..end).filter_map(|at| self.keys.get(at));
+            if end - start < RANGE_ROWS_MIN {
+                deletions.extend(run.map(RowDeletion::Row));
+            } else if let (Some(first), Some(last)) = (run.next(), run.next_back()) {
+                deletions.push(RowDeletion::Range(first, last));
             }
             // A row that was committed again is another one.
-            let is_exception = |key: &Vec<u8>| end == Some(key.as_slice());
-            keys = if rest.first().is_some_and(is_exception) { rest.get(1..).unwrap_or_default() } else { rest };
+            let is_exception = exception.is_some() && self.keys.get(end) == exception;
+            start = if is_exception { end + 1 } else { end };
         }
         deletions
     }
@@ -78,8 +155,10 @@ mod tests {
 
     use super::*;
 
-    fn keys(numbers: impl IntoIterator<Item = u32>) -> Vec<Vec<u8>> {
-        numbers.into_iter().map(|number| number.to_be_bytes().to_vec()).collect()
+    fn keys(numbers: impl IntoIterator<Item = u32>) -> KeyList {
+        let mut keys = KeyList::default();
+        numbers.into_iter().for_each(|number| keys.push(&number.to_be_bytes()));
+        keys
     }
 
     proptest! {
@@ -94,7 +173,7 @@ mod tests {
             let sealed: BTreeSet<u32> = (first..first + count).filter(|key| !kept.contains(key)).collect();
             let rows = SealedRows { keys: keys(sealed.iter().copied()), kept: keys(kept.iter().copied()) };
             let since = keys(committed.iter().copied());
-            let deletions = rows.deletions(since.iter().map(Vec::as_slice));
+            let deletions = rows.deletions(since.iter());
             prop_assert!(deletions.len() < 10 * RANGE_ROWS_MIN);
             let mut deleted = BTreeSet::new();
             for deletion in deletions {

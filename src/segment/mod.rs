@@ -38,9 +38,9 @@ mod runs;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use builder::{BlockBuilder, EncodedBlock};
+pub(crate) use builder::{BLOCK_BYTES_MAX, BlockBuilder, EncodedBlock};
 pub(crate) use columns::{BlockColumn, BlockTimes};
-pub(crate) use edit::{RowDeletion, SealedRows, SegmentEdit};
+pub(crate) use edit::{GivenOrdinals, KeyList, RowDeletion, SealedRows, SegmentEdit};
 pub(crate) use header::{BlockSummary, SealedBlock, SegmentHeader};
 pub(crate) use key::{BLOCK_EVENTS_MAX, ColumnId, SegmentKey, chunk_key};
 pub(crate) use number::{Numbers, power};

@@ -24,9 +24,9 @@ const IDS_VERSION: u8 = 0x81;
 pub(crate) const IDS_MAX: u32 = 1024;
 
 /// The value of an id in the table of ordinals.
-pub(crate) fn encode_ordinal(ordinal: u32) -> Vec<u8> {
+pub(crate) fn encode_ordinal(ordinal: u32) -> [u8; 5] {
     let [a, b, c, d] = ordinal.to_be_bytes();
-    vec![ORDINAL_VERSION, a, b, c, d]
+    [ORDINAL_VERSION, a, b, c, d]
 }
 
 /// Reads the ordinal of an id.

@@ -36,6 +36,8 @@ pub(super) async fn metrics(State(serving): State<Arc<Serving>>) -> Response {
         ("store_commits", "Batches that the stores have committed since they were opened.", sum(|s| s.writes.commits)),
         ("store_background_errors", "Failed flushes and compactions.", sum(|s| s.background_errors)),
         ("store_writes_stopped", "Stores that take no writes.", sum(|s| u64::from(s.writes_stopped))),
+        ("store_unsealed_events", "Events that are rows, of this process.", sum(|s| s.sealing.unsealed_events)),
+        ("store_sealing_failures", "How often background sealing failed.", sum(|s| s.sealing.failures)),
         ("geo_loads", "How often databases of places were read.", places.loads),
         ("geo_failures", "Databases of places that could not be read anew, and failed lookups.", places.failures),
         ("geo_built_seconds", "When the oldest database of places was built, since 1970.", places.built_seconds),

@@ -1,11 +1,11 @@
 //! The keys of events that are committed while a change of column segments is being prepared.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
 use super::request::Request;
+use crate::segment::KeyList;
 
 /// A change that lasts while more events than this are appended is refused.
 pub(super) const KEYS_MAX: usize = 1 << 20;
@@ -15,7 +15,7 @@ pub(super) const KEYS_MAX: usize = 1 << 20;
 pub(super) struct CommittedKeys {
     /// Whether a change was begun. Changes only while nothing is being committed.
     is_open: AtomicBool,
-    keys: Mutex<BTreeSet<Vec<u8>>>,
+    keys: Mutex<KeyList>,
 }
 
 impl CommittedKeys {
@@ -24,13 +24,13 @@ impl CommittedKeys {
         if self.is_open.load(Ordering::Acquire) {
             let mut keys = self.keys.lock();
             if keys.len() <= KEYS_MAX {
-                keys.extend(requests.iter().flat_map(|request| &request.events).map(|event| event.key.clone()));
+                requests.iter().flat_map(|request| &request.events).for_each(|event| keys.push(&event.key));
             }
         }
     }
 
-    /// The keys since then; more than [`KEYS_MAX`] if there are too many.
-    pub(super) fn keys(&self) -> MutexGuard<'_, BTreeSet<Vec<u8>>> {
+    /// The keys since then, in no order; more than [`KEYS_MAX`] if there are too many.
+    pub(super) fn keys(&self) -> MutexGuard<'_, KeyList> {
         self.keys.lock()
     }
 
@@ -41,6 +41,6 @@ impl CommittedKeys {
 
     pub(super) fn end(&self) {
         self.is_open.store(false, Ordering::Release);
-        self.keys.lock().clear();
+        *self.keys.lock() = KeyList::default();
     }
 }

@@ -186,6 +186,7 @@ impl Leader {
             shared.changes.end(engine.latest_sequence());
         }
         committed?;
+        shared.unsealed.add(accepted.iter().map(|request| request.events.len()).sum());
         shared.counters.count(accepted, group.refused, group.keys.len() + keys + first_events.keys());
         for (family, fresh) in &group.fresh {
             let mut known = shared.names.write();

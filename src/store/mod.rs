@@ -12,7 +12,8 @@
 //! view          point reads          profile_scan  scan builder      scan          range scans
 //! families      column families of a kind                            check         verifies every row and operand
 //! segments      changes of column segments          committed     keys of events that are committed meanwhile
-//! changes       which profiles the last commits changed
+//! turns         whose turn it is to change segments
+//! changes       which profiles the last commits changed          unsealed    how many events are rows
 //! ```
 //!
 //! This room speaks to `rocks` in bytes and names of column families and to its callers in keys and profiles. It may
@@ -36,6 +37,8 @@ mod scan;
 mod segments;
 mod shared;
 mod stats;
+mod turns;
+mod unsealed;
 mod view;
 
 #[cfg(test)]
@@ -52,5 +55,6 @@ pub(crate) use check::damage;
 pub(crate) use open::Store;
 pub(crate) use probe::{estimate_rows, has_table, lookup_rows, scan_rows};
 pub(crate) use request::Request;
-pub(crate) use shared::{Access, Options, Shared};
+pub(crate) use segments::SegmentWriter;
+pub(crate) use shared::{Access, Options, SealSettings, Shared};
 pub(crate) use view::ReadSource;

@@ -11,6 +11,7 @@ use super::group::Leader;
 use super::names::{self, Names, WIDE};
 use super::request::{Commit, Durability, Request};
 use super::shared::{Access, Options, REBUILD_PREFIX, Shared, not_rebuilding};
+use super::turns::SegmentTurns;
 use crate::codec::{self, META, family_of, first_family_of, first_kind_of};
 use crate::error::{Error, Result};
 use crate::model::Kind;
@@ -25,8 +26,7 @@ pub(crate) struct Store {
     /// None in a store that is open for reading.
     committer: Option<Arc<Committer>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    /// Held by who changes column segments or erases events.
-    pub(super) segments: Mutex<()>,
+    pub(super) segments: SegmentTurns,
 }
 
 impl Store {
@@ -42,7 +42,7 @@ impl Store {
         if !writes {
             not_rebuilding(&engine)?;
             let shared = Arc::new(Shared::new(engine, options, Names::default(), moves));
-            return Ok(Self { shared, committer: None, thread: Mutex::default(), segments: Mutex::default() });
+            return Ok(Self { shared, committer: None, thread: Mutex::default(), segments: SegmentTurns::default() });
         }
         engine.create_family(META)?;
         let names = Names::load(&engine, options.names_max())?;
@@ -53,7 +53,12 @@ impl Store {
             let (shared, committer) = (Arc::clone(&shared), Arc::clone(&committer));
             move || committer.run(&shared, &parker)
         })?;
-        Ok(Self { shared, committer: Some(committer), thread: Mutex::new(Some(thread)), segments: Mutex::default() })
+        Ok(Self {
+            shared,
+            committer: Some(committer),
+            thread: Mutex::new(Some(thread)),
+            segments: SegmentTurns::default(),
+        })
     }
 
     fn committer(&self) -> Result<&Committer> {

@@ -2,32 +2,56 @@
 //!
 //! A change is prepared from a snapshot without holding anything up. What is committed to the event log meanwhile is
 //! not in it, and must not be deleted with the rows that are: the leader takes note of the keys. Erasures of events
-//! take turns with changes of segments.
+//! take turns with changes of segments, and background sealing gives way to both.
 
 use parking_lot::MutexGuard;
 
 use super::committed::KEYS_MAX;
 use super::open::Store;
-use crate::codec::EVENTS;
+use super::turns::Foreground;
+use crate::codec::{EVENTS, ORDINALS};
 use crate::error::{Error, ErrorKind, Result};
-use crate::rocks::EngineSnapshot;
-use crate::segment::{RowDeletion, SegmentEdit};
+use crate::rocks::{EngineSnapshot, WriteBatch};
+use crate::segment::{RowDeletion, SealedRows, SegmentEdit, encode_ordinal};
 
 /// The right to change segments and to erase events.
 pub(crate) struct SegmentWriter<'s> {
     store: &'s Store,
-    _turn: MutexGuard<'s, ()>,
+    turn: MutexGuard<'s, u64>,
+    _foreground: Option<Foreground<'s>>,
 }
 
 impl Store {
+    /// Makes background work give way to a call.
+    pub(crate) fn foreground(&self) -> Foreground<'_> {
+        self.segments.foreground()
+    }
+
+    /// Whether background work has to give way.
+    pub(crate) fn has_foreground(&self) -> bool {
+        self.segments.has_foreground()
+    }
+
     /// Waits for the right to change segments and to erase events.
     pub(crate) fn segment_writer(&self) -> Result<SegmentWriter<'_>> {
         self.writable()?;
-        Ok(SegmentWriter { store: self, _turn: self.segments.lock() })
+        let foreground = self.foreground();
+        Ok(SegmentWriter { store: self, turn: self.segments.take(), _foreground: Some(foreground) })
+    }
+
+    /// The same for background work, which does not wait: none while another has it.
+    pub(crate) fn background_segment_writer(&self) -> Result<Option<SegmentWriter<'_>>> {
+        self.writable()?;
+        Ok(self.segments.try_take().map(|turn| SegmentWriter { store: self, turn, _foreground: None }))
     }
 }
 
 impl SegmentWriter<'_> {
+    /// The number of this turn: if it is one more than that of another, no segment was changed in between.
+    pub(crate) fn turn(&self) -> u64 {
+        *self.turn
+    }
+
     /// The store as it is. Rows that are read from it can be replaced by [`commit`](Self::commit), until the next one
     /// is taken.
     pub(crate) fn snapshot(&self) -> Result<EngineSnapshot> {
@@ -41,37 +65,42 @@ impl SegmentWriter<'_> {
     /// Commits a change that was prepared from the latest snapshot. It is as durable as the rows that it replaces were.
     pub(crate) fn commit(&self, edit: &SegmentEdit) -> Result<()> {
         let shared = &self.store.shared;
-        self.store.exclusively(|| {
-            let engine = shared.engine();
-            engine.create_segment_families()?;
-            let mut batch = engine.batch();
-            for write in &edit.writes {
-                match &write.value {
-                    Some(value) => batch.put(write.family, &write.key, value)?,
-                    None => batch.delete(write.family, &write.key)?,
-                }
+        #[cfg(any(test, feature = "laws"))]
+        shared.commit_faults.before_commit()?;
+        self.store.exclusively(|| shared.engine().create_segment_families())?;
+        let engine = shared.engine();
+        let mut batch = engine.batch();
+        for write in &edit.writes {
+            match &write.value {
+                Some(value) => batch.put(write.family, &write.key, value)?,
+                None => batch.delete(write.family, &write.key)?,
             }
+        }
+        edit.ordinals.iter().try_for_each(|(id, ordinal)| batch.put(ORDINALS, id, &encode_ordinal(ordinal)))?;
+        self.store.exclusively(|| {
             if let Some(rows) = &edit.sealed {
-                let keys = shared.committed_keys.keys();
-                if keys.len() > KEYS_MAX {
-                    let message = "too many events were appended while others were being sealed";
-                    return Err(Error::new(ErrorKind::Busy, format!("{message} events_max={KEYS_MAX}")));
-                }
-                let committed = match (rows.keys.first(), rows.keys.last()) {
-                    (Some(first), Some(last)) => Some(keys.range::<Vec<u8>, _>(first..=last)),
-                    _ => None,
-                };
-                for deletion in rows.deletions(committed.into_iter().flatten().map(Vec::as_slice)) {
-                    match deletion {
-                        RowDeletion::Row(key) => batch.delete(EVENTS, key)?,
-                        RowDeletion::Range(first, last) => {
-                            batch.delete_range(EVENTS, first, &[last, &[0]].concat())?;
-                        }
-                    }
-                }
+                self.delete_rows(rows, &mut batch)?;
             }
             batch.commit(false)
         })
+    }
+
+    /// Adds the deletion of rows to a batch, but for those that were committed since the snapshot.
+    fn delete_rows(&self, rows: &SealedRows, batch: &mut WriteBatch<'_>) -> Result<()> {
+        let keys = self.store.shared.committed_keys.keys();
+        if keys.len() > KEYS_MAX {
+            let message = "too many events were appended while others were being sealed";
+            return Err(Error::new(ErrorKind::Busy, format!("{message} events_max={KEYS_MAX}")));
+        }
+        let Some((first, last)) = rows.keys.first().zip(rows.keys.last()) else { return Ok(()) };
+        let committed = keys.iter().filter(|key| (first..=last).contains(key));
+        for deletion in rows.deletions(committed) {
+            match deletion {
+                RowDeletion::Row(key) => batch.delete(EVENTS, key)?,
+                RowDeletion::Range(first, last) => batch.delete_range(EVENTS, first, &[last, &[0]].concat())?,
+            }
+        }
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 
@@ -15,12 +16,16 @@ use super::names::{self, Names, Seen};
 use super::probe::family_of_table;
 use super::request::Durability;
 use super::stats::{TableStats, WriteCounters, WriteStats};
+#[cfg(any(test, feature = "laws"))]
+use super::turns::CommitFaults;
+use super::unsealed::UnsealedEvents;
 use crate::codec::{EVENTS, GROUP_PREFIX, GroupKeys, SEGMENT_FAMILIES, SEGMENTS, family_of, first_kind_of, kind_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::join::{JoinTable, OrdinalCache};
 use crate::limits::{Limits, LimitsId};
 use crate::model::{Kind, Timestamp};
 use crate::rocks::{Engine, EngineSettings, EngineSnapshot};
+use crate::segment::BLOCK_EVENTS_MAX;
 
 /// The most names that the property-name registry of a table holds, whatever the limits say.
 const NAMES_MAX: usize = 1 << 16;
@@ -38,9 +43,27 @@ pub(crate) struct Options {
     pub(crate) durability: Durability,
     pub(crate) fold_after: u16,
     pub(crate) ordinal_cache_bytes: usize,
+    pub(crate) sealing: SealSettings,
     pub(crate) create: bool,
     pub(crate) engine: EngineSettings,
     pub(crate) clock: Clock,
+}
+
+/// When events are sealed in the background.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SealSettings {
+    /// With how many events that are rows. 0: never.
+    pub(crate) after: u64,
+    /// How long after the last append. Zero: never.
+    pub(crate) idle: Duration,
+    /// Events of a block.
+    pub(crate) block_events: usize,
+}
+
+impl Default for SealSettings {
+    fn default() -> Self {
+        Self { after: 65_536, idle: Duration::from_secs(60), block_events: BLOCK_EVENTS_MAX }
+    }
 }
 
 impl Options {
@@ -66,6 +89,7 @@ impl fmt::Debug for Options {
             .field("durability", &self.durability)
             .field("fold_after", &self.fold_after)
             .field("ordinal_cache_bytes", &self.ordinal_cache_bytes)
+            .field("sealing", &self.sealing)
             .field("create", &self.create)
             .field("engine", &self.engine)
             .finish_non_exhaustive()
@@ -79,6 +103,7 @@ impl Default for Options {
             durability: Durability::default(),
             fold_after: 500,
             ordinal_cache_bytes: 128 << 20,
+            sealing: SealSettings::default(),
             create: true,
             engine: EngineSettings::default(),
             clock: Arc::new(system_clock),
@@ -115,6 +140,9 @@ pub(crate) struct Shared {
     pub(super) drops: AtomicU64,
     pub(super) counters: WriteCounters,
     pub(super) committed_keys: CommittedKeys,
+    pub(crate) unsealed: UnsealedEvents,
+    #[cfg(any(test, feature = "laws"))]
+    pub(crate) commit_faults: CommitFaults,
     pub(super) changes: ProfileChanges,
     /// What joins have read of tables, by ordinal.
     pub(crate) ordinal_cache: OrdinalCache,
@@ -135,6 +163,9 @@ impl Shared {
             drops: AtomicU64::new(0),
             counters: WriteCounters::default(),
             committed_keys: CommittedKeys::default(),
+            unsealed: UnsealedEvents::default(),
+            #[cfg(any(test, feature = "laws"))]
+            commit_faults: CommitFaults::default(),
             changes: ProfileChanges::default(),
             ordinal_cache: OrdinalCache::new(options.ordinal_cache_bytes),
             limits_id: options.limits.id(),

@@ -22,7 +22,7 @@ fn temp_store() -> TempStore {
 
 fn builder() -> Builder {
     let now = Timestamp::parse("2030-01-01T00:00:00").unwrap();
-    Db::builder().durability(Durability::Buffered).clock(move || now).block_cache_bytes(8 << 20)
+    Db::builder().durability(Durability::Buffered).clock(move || now).block_cache_bytes(8 << 20).seal_after(0)
 }
 
 /// The midnight of a day in 2024.

@@ -136,7 +136,8 @@ pub(crate) enum Command {
     /// Move the events into column segments, which take two fifths of the space and are faster to join.
     ///
     /// What is read is the same. Printing sealed events in the order of the log is slower. Events that are appended
-    /// afterwards are rows until the next time. Versions that do not know segments refuse the store from then on.
+    /// afterwards are rows until the next time. "profiledb track" and "profiledb serve" seal by themselves. Versions
+    /// that do not know segments refuse the store from then on.
     Seal,
     /// Fold every profile and rewrite every file, after which reads are fastest.
     Compact,
@@ -269,6 +270,10 @@ pub(crate) struct CsvArgs {
 pub(crate) struct TrackArgs {
     #[command(flatten)]
     pub(crate) feed: ImportOptions,
+    /// With how many events that are rows the store is sealed, at the end at the latest, so that joins are fast. 0:
+    /// never. Default: 65536.
+    #[arg(long, value_name = "EVENTS")]
+    pub(crate) seal_after: Option<u64>,
 }
 
 /// Input files, and options of the import.

@@ -21,7 +21,7 @@ const PREVIEW_ROWS: usize = 10;
 /// Imports files, or shows what would be stored.
 pub(crate) fn run(dir: &Path, args: &CsvArgs) -> Result<ExitCode, Failure> {
     let csv = mapping(args)?;
-    if args.dry_run { preview(dir, args, &csv) } else { import::run(dir, &args.feed, &csv, |rules| rules) }
+    if args.dry_run { preview(dir, args, &csv) } else { import::run(dir, &args.feed, None, &csv, |rules| rules) }
 }
 
 /// The mapping, of the flags.

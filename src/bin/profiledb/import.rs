@@ -7,11 +7,11 @@ use std::time::Instant;
 
 use indicatif::{HumanCount, ProgressBar};
 use profiledb::ingest::{Reject, Rules};
-use profiledb::{Db, Durability, Imported, Importer};
+use profiledb::{Builder, Db, Durability, Imported, Importer};
 use serde::Serialize;
 
 use crate::args::ImportOptions;
-use crate::bar;
+use crate::bar::{self, Spinner};
 use crate::failure::{Failure, SOME_WRONG};
 use crate::format::InputFormat;
 use crate::input::Input;
@@ -22,6 +22,9 @@ use crate::print;
 
 /// The number of records between two updates of the progress bar.
 const BAR_RECORDS: u64 = 1_024;
+
+/// The default of `--seal-after`, which is that of the library.
+const SEAL_AFTER: u64 = 65_536;
 
 /// The figures of an import.
 #[derive(Debug, Default, Serialize)]
@@ -95,10 +98,12 @@ pub(crate) fn open_inputs(dir: &Path, options: &ImportOptions) -> Result<OpenedI
     Ok(OpenedInputs { inputs, rejects, notes: outputs.next() })
 }
 
-/// Imports files. `rules` adds to the rules of the flags.
+/// Imports files. `rules` adds to the rules of the flags. With `seal_after` events that are rows or more, and with its
+/// default without it, they are sealed at the end.
 pub(crate) fn run<F: InputFormat>(
     dir: &Path,
     options: &ImportOptions,
+    seal_after: Option<u64>,
     format: &F,
     rules: impl Fn(Rules) -> Rules,
 ) -> Result<ExitCode, Failure> {
@@ -113,7 +118,8 @@ pub(crate) fn run<F: InputFormat>(
         return conclude(&summary, failure);
     }
     let durability = if *sync { Durability::Synced } else { Durability::Buffered };
-    let db = open::or_create(Db::builder().limits(reading.limits()).create(resume.is_none()), dir)?;
+    let settings = Db::builder().limits(reading.limits()).create(resume.is_none());
+    let db = open::or_create(seal_after.into_iter().fold(settings, Builder::seal_after), dir)?;
     let importer = db.importer(rules(db.rules().strict(reading.strict))).durability(durability);
     let bar = bar::of(inputs.iter().map(Input::bytes).sum(), F::PLURAL);
     let mut report = RecordReport::to(rejects, notes, &bar)?;
@@ -124,7 +130,18 @@ pub(crate) fn run<F: InputFormat>(
     bar.finish_and_clear();
     // The mark counts on what is before it.
     let interrupted = summary.resume.as_ref().filter(|_| synced.is_ok()).map(ResumeMark::failure);
-    conclude(&summary, failure.or(synced.err()).or(interrupted))
+    let failure = failure.or(synced.err()).or(interrupted);
+    let sealed = if failure.is_none() { seal(&db, seal_after.unwrap_or(SEAL_AFTER)) } else { Ok(()) };
+    conclude(&summary, failure.or(sealed.err()))
+}
+
+/// Seals the events if this many are rows: background sealing, which rests half of the time, may be behind.
+fn seal(db: &Db, after: u64) -> Result<(), Failure> {
+    if after == 0 || db.stats().sealing.unsealed_events < after {
+        return Ok(());
+    }
+    let sealed = Spinner::new("sealing").during(|| db.events().seal());
+    sealed.map(|_| ()).map_err(|error| Failure::from(error).during("the events are stored, but cannot be sealed"))
 }
 
 /// Prints the figures, also of an import that failed, and decides on the exit status.

@@ -75,10 +75,12 @@ fn run(Args { db, wait, command }: Args) -> Result<ExitCode, Failure> {
     match command {
         Command::Demo { keep } => done(demo::run(keep)),
         Command::Import(ImportArgs { feed, add_on_groups }) => {
-            import::run(&db, &feed, &Json::<Record>::new(), |rules| rules.add_on_groups(add_on_groups))
+            import::run(&db, &feed, None, &Json::<Record>::new(), |rules| rules.add_on_groups(add_on_groups))
         }
         Command::ImportCsv(args) => csv::run(&db, &args),
-        Command::Track(TrackArgs { feed }) => import::run(&db, &feed, &Json::<EventRecord>::new(), |rules| rules),
+        Command::Track(TrackArgs { feed, seal_after }) => {
+            import::run(&db, &feed, seal_after, &Json::<EventRecord>::new(), |rules| rules)
+        }
         Command::Update(update) => update::update(&db, &update),
         Command::Delete { ids, of } => done(update::delete(&db, &of.kind()?, &ids)),
         Command::DeleteUser { ids } => done(erase::users(&db, &ids)),

@@ -42,18 +42,23 @@ pub(crate) fn tables(dir: &Path, format: Format) -> Result<(), Failure> {
 /// Prints the sizes of the tables, estimated by the engine.
 pub(crate) fn stats(dir: &Path, format: Format) -> Result<(), Failure> {
     let db = open::to_read(dir)?;
-    let columns = ["table", "profiles_estimate", "events_estimate", "sst_bytes", "memtable_bytes", "files_per_level"];
+    let columns =
+        ["table", "profiles_estimate", "events_estimate", "sst_bytes", "memtable_bytes", "files_per_level", "segments"];
     let mut rows = RowPrinter::new(format, columns)?;
-    for table in db.stats().tables {
+    let stats = db.stats();
+    for table in stats.tables {
+        let segments = (table.table == SEGMENTS).then_some(("segments", stats.sealing.segments.into()));
         let estimate =
             if [LOG, SEGMENTS].contains(&table.table.as_str()) { "events_estimate" } else { "profiles_estimate" };
-        rows.row(&[
+        let mut row = vec![
             ("table", table.table.into()),
             (estimate, table.profiles_estimate.into()),
             ("sst_bytes", table.sst_bytes.into()),
             ("memtable_bytes", table.memtable_bytes.into()),
             ("files_per_level", table.files_per_level.into()),
-        ])?;
+        ];
+        row.extend(segments);
+        rows.row(&row)?;
     }
     rows.end()
 }

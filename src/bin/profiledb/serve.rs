@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use profiledb::server::{GeoLookup, Project, ProjectConfig, Server, ServerLimits};
-use profiledb::{Db, Durability};
+use profiledb::{Builder, Db, Durability};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime;
@@ -95,14 +95,15 @@ fn projects(dir: &Path, args: &ServeArgs) -> Result<Vec<(Project, Db)>, Failure>
         configs.push(ProjectConfig::parse_flag(parts)?);
     }
     let mut lookups = Lookups::default();
+    let builder = || args.seal_after.into_iter().fold(Db::builder(), Builder::seal_after);
     if configs.is_empty() && args.projects.is_none() {
         let lookup = lookups.of(args.geoip.as_deref())?;
-        let db = open::or_create(Db::builder(), dir)?;
+        let db = open::or_create(builder(), dir)?;
         return Ok(vec![(with_places(Project::new(db.clone()), lookup), db)]);
     }
     let opened = configs.into_iter().map(|config| {
         let lookup = lookups.of(config.geoip.as_deref().or(args.geoip.as_deref()))?;
-        let db = open::or_create(Db::builder(), &config.dir)?;
+        let db = open::or_create(builder(), &config.dir)?;
         Ok((with_places(config.project(db.clone()), lookup), db))
     });
     opened.collect()

@@ -24,6 +24,10 @@ pub(crate) struct ServeArgs {
     /// What an answer promises: that the records survive power loss, or only a crash of the process.
     #[arg(long, value_enum, default_value = "synced")]
     pub(crate) durability: DurabilityName,
+    /// With how many events that are rows a store seals them in the background, so that joins are fast. 0: never.
+    /// Default: 65536, and fewer when none came for a minute.
+    #[arg(long, value_name = "EVENTS")]
+    pub(crate) seal_after: Option<u64>,
     /// The certificate in PEM, with its chain. Serves TLS only.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,

@@ -100,7 +100,8 @@ impl Memory {
                 finish(&mut builder);
             }
         }
-        columns.ordinals = Arc::new((0..).zip(&ids).map(|(at, id)| (id.clone(), encode_ordinal(at))).collect());
+        columns.ordinals =
+            Arc::new((0..).zip(&ids).map(|(at, id)| (id.clone(), encode_ordinal(at).to_vec())).collect());
         columns.ids = Arc::new(ids);
         columns.rows = Arc::new(rows);
         self.columns = Some(Arc::new(columns));

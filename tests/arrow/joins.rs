@@ -9,7 +9,7 @@ use profiledb::{Builder, Db, Durability, Event, Result, Timestamp, Update, Value
 use super::support::{Random, TempStore};
 use super::{column, through_files, value_at};
 
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "event.n",
     "event.mixed",
     "event.$time",
@@ -22,6 +22,7 @@ const FIELDS: [&str; 12] = [
     "user.$mp_first_event_time",
     "group:company.tier",
     "group:company.$mp_first_event_time",
+    "user:company.tier",
 ];
 
 fn builder() -> Builder {
@@ -38,6 +39,9 @@ fn fill(db: &Db, random: &mut Random, events: usize) -> Result<()> {
         }
         if random.below(3) == 0 {
             update = update.union("tags", [random.pick(&["x", "y"]), "z"]);
+        }
+        if random.below(2) == 0 {
+            update = update.union("company", [random.pick(&["a", "ghost"]), "b"]);
         }
         if random.below(9) == 0 {
             update = update.add("logins", 0.5);
@@ -128,10 +132,13 @@ fn batches_have_what_rows_have_with_every_strategy() -> Result<()> {
         "timestamp",
         "list<json>",
         "list<timestamp>",
+        "list<json>",
     ];
     assert_eq!(names, expected_names);
     assert_eq!(first.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [BATCH_ROWS, BATCH_ROWS / 2]);
     let schema = first[0].schema();
+    // Every event has a name, a time and a user.
+    assert!(schema.fields().iter().enumerate().all(|(at, field)| field.is_nullable() == (at >= 3)), "{schema}");
     assert!(first.iter().all(|batch| batch.schema() == schema));
     let [parquet, stream] = through_files(&first, &schema);
     for batches in [&first, &parquet, &stream] {
@@ -198,7 +205,7 @@ fn no_rows_are_no_batches_and_still_a_schema() -> Result<()> {
     let mut read = db.snapshot().join().select(FIELDS).record_batches()?;
     let types: Vec<_> = read.schema().fields().iter().map(|field| field.metadata()["profiledb.type"].clone()).collect();
     assert_eq!(types[..5], ["text", "timestamp", "text", "text", "text"]);
-    assert_eq!(types[13..], ["list<text>", "list<timestamp>"]);
+    assert_eq!(types[13..], ["list<text>", "list<timestamp>", "list<text>"]);
     assert!(read.next().is_none());
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Record batches against the values that they were made of: read back from memory, from Parquet files and from streams
 //! of Arrow IPC, by the readers of those crates.
 
+mod files;
 #[cfg(feature = "rocksdb")]
 mod joins;
 #[cfg(feature = "rocksdb")]

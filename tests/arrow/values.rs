@@ -1,6 +1,7 @@
 //! Columns of arbitrary values.
 
-use profiledb::arrow::{BatchBuilder, Cell, ColumnType, TypeInference};
+use arrow_schema::{DataType, TimeUnit};
+use profiledb::arrow::{BatchBuilder, Cell, ColumnType, TypeInference, arrow_schema};
 use profiledb::{Number, Timestamp, Value};
 use proptest::prelude::*;
 
@@ -133,6 +134,64 @@ fn the_narrowest_type_is_inferred() {
     }
 }
 
+/// As threads that see parts of a column, one after another.
+#[test]
+fn times_of_parts_are_times_only_if_all_are() {
+    let of = |inference: fn() -> TypeInference, texts: &[&str]| {
+        let mut inference = inference();
+        texts.iter().for_each(|text| inference.see_text(text));
+        inference
+    };
+    let time = ["2024-01-01T00:00:00"];
+    for (first, second, expected) in [
+        (of(TypeInference::of_times, &time), of(TypeInference::of_times, &time), "timestamp"),
+        (of(TypeInference::of_times, &time), of(TypeInference::of_times, &["x"]), "text"),
+        (of(TypeInference::of_times, &time), of(TypeInference::new, &["x"]), "text"),
+        (of(TypeInference::of_times, &time), of(TypeInference::new, &time), "text"),
+    ] {
+        for (one, other) in [(&first, &second), (&second, &first)] {
+            let mut all = one.clone();
+            all.merge(other);
+            assert_eq!(all.column_type().to_string(), expected, "{first:?} {second:?}");
+        }
+    }
+}
+
+/// A sum of doubles can have more digits than a double. It is shown as one, and is in a column as it is shown.
+#[test]
+fn floats_are_the_doubles_that_are_shown() {
+    let double = |double: f64| Number::try_from(double).unwrap();
+    let sum = Value::from(&double(1e300) + &double(5e-324));
+    assert_eq!(inferred(&[sum.clone(), 1.into()]).to_string(), "float64");
+    let mut builder = BatchBuilder::new([("x", ColumnType::Float64)]);
+    builder.push_row([Cell::from(&sum)]).unwrap();
+    let read = column(&[builder.finish().unwrap()], 0, |array, at| value_at(array, at, &ColumnType::Float64));
+    assert_eq!(read, [Value::try_from(1e300).unwrap()]);
+}
+
+#[test]
+fn types_of_arrow_are_those_of_the_documentation() {
+    let text = DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8));
+    let time = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
+    for (column_type, expected) in [
+        (ColumnType::Text, text.clone()),
+        (ColumnType::Json, text.clone()),
+        (ColumnType::Boolean, DataType::Boolean),
+        (ColumnType::Int64, DataType::Int64),
+        (ColumnType::Float64, DataType::Float64),
+        (ColumnType::Timestamp, time.clone()),
+        (ColumnType::List(Box::new(ColumnType::Timestamp)), DataType::new_list(time, true)),
+        (ColumnType::List(Box::new(ColumnType::Text)), DataType::new_list(text, true)),
+    ] {
+        let mut builder = BatchBuilder::new([("x", column_type.clone())]);
+        let field = builder.schema().field(0).clone();
+        assert_eq!((field.data_type(), field.is_nullable()), (&expected, true));
+        assert_eq!(field.metadata()["profiledb.type"], column_type.to_string());
+        builder.push_row([Cell::NotSet]).unwrap();
+        assert_eq!(builder.finish().unwrap().column(0).data_type(), &expected);
+    }
+}
+
 #[test]
 fn a_value_that_does_not_fit_is_an_error_that_names_it() {
     let list = ColumnType::List(Box::new(ColumnType::Boolean));
@@ -172,6 +231,11 @@ fn times_are_exact_and_texts_of_any_offset_are_read() {
     let midnight = 1_704_067_200_000;
     let millis = times.into_iter().map(Timestamp::millis).chain([midnight, midnight, midnight + 123]);
     assert_eq!(read, millis.map(Value::from).collect::<Vec<_>>());
+    // As JSON with all digits, as in exports.
+    let mut builder = BatchBuilder::new([("time", ColumnType::Json)]);
+    builder.push_row([Timestamp::from_millis(1_700_000_000_123).into()]).unwrap();
+    let read = column(&[builder.finish().unwrap()], 0, |array, at| value_at(array, at, &ColumnType::Json));
+    assert_eq!(read, ["2023-11-14T22:13:20.123".into()]);
 }
 
 #[test]
@@ -202,4 +266,7 @@ fn repeated_texts_are_in_a_dictionary_once() {
     }
     let batch = builder.finish().unwrap();
     assert_eq!(batch.column(0).as_dictionary::<UInt32Type>().values().len(), 2);
+    // Each batch has a dictionary of its own.
+    builder.push_row(["team".into()]).unwrap();
+    assert_eq!(builder.finish().unwrap().column(0).as_dictionary::<UInt32Type>().values().len(), 1);
 }

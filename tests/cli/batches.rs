@@ -206,6 +206,38 @@ mod files {
         assert_eq!(times.value(1), 1_704_106_800_123);
     }
 
+    /// Of the same size as those of the library; no rows are no batch.
+    #[test]
+    fn batches_have_8192_rows() {
+        let bench = CliStore::new();
+        let event = |at: usize| {
+            let properties = json!({"time": 1_704_103_200, "distinct_id": "u", "$insert_id": format!("i{at}")});
+            json!({"event": "e", "properties": properties}).to_string() + "\n"
+        };
+        let events: String = (0..8_193).map(event).collect();
+        assert_eq!(bench.feed(&["track", "-"], events.as_bytes()).code, 0);
+        let rows = |command: &[&str]| {
+            let command = [command, &["--format", "arrow", "--output", "out"]].concat();
+            assert_eq!(bench.run(&command).ok(), "");
+            let stream = StreamReader::try_new(File::open(bench.path("out")).unwrap(), None).unwrap();
+            stream.map(|batch| batch.unwrap().num_rows()).collect::<Vec<_>>()
+        };
+        for command in ["events", "join"] {
+            assert_eq!(rows(&[command]), [8_192, 1], "{command}");
+            assert_eq!(rows(&[command, "--where", "properties[\"n\"] > 1"]), [0; 0], "{command}");
+        }
+    }
+
+    /// An error of the output is one of the command, also where it is met at the very end.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_fails_the_command() {
+        let bench = filled();
+        for format in ["parquet", "arrow"] {
+            bench.run(&["join", "--format", format, "--output", "/dev/full"]).failed(&["No space left"]);
+        }
+    }
+
     #[test]
     fn a_query_that_fails_leaves_no_file() {
         let bench = filled();

@@ -46,4 +46,4 @@ pub(crate) use key::{BLOCK_EVENTS_MAX, ColumnId, SegmentKey, chunk_key};
 pub(crate) use number::{Numbers, power};
 pub(crate) use ordinals::{OrdinalIds, encode_ordinal, ordinal_of_id};
 pub(crate) use rows::{BlockDamage, BlockRows, MISSING};
-pub(crate) use runs::UserRuns;
+pub(crate) use runs::{RunPacks, UserRuns};

@@ -9,7 +9,7 @@ use bitpacking::{BitPacker, BitPacker4x};
 use crate::codec::{Malformed, Read, Reader};
 
 /// Integers in a pack.
-const PACK: usize = BitPacker4x::BLOCK_LEN;
+pub(super) const PACK: usize = BitPacker4x::BLOCK_LEN;
 
 /// Appends integers.
 pub(super) fn put_packed(out: &mut Vec<u8>, values: &[u32]) {
@@ -50,19 +50,33 @@ pub(super) fn read_packed(reader: &mut Reader<'_>, count: usize) -> Read<Vec<u32
     Ok(values)
 }
 
-/// Appends this many integers that follow `last` and ascend, of which the distances less one are packed. Where they
-/// leave 32 bits, they do not ascend. The caller has bounded their number.
-pub(super) fn read_ascending(reader: &mut Reader<'_>, mut last: u32, count: usize, out: &mut Vec<u32>) -> Read<()> {
-    let packer = BitPacker4x::new();
-    let start = out.len();
-    // The last pack is filled up.
-    out.resize(start + count.next_multiple_of(PACK), 0);
-    for pack in out.get_mut(start..).unwrap_or_default().chunks_exact_mut(PACK) {
-        let (bits, bytes) = read_pack(reader)?;
-        packer.decompress_strictly_sorted(Some(last), bytes, pack, bits);
-        last = pack.last().copied().unwrap_or_default();
+/// Reads a pack.
+#[inline]
+pub(super) fn read_one(reader: &mut Reader<'_>, out: &mut [u32; PACK], bits_max: u8) -> Read<()> {
+    let (bits, bytes) = read_pack(reader)?;
+    if bits > bits_max {
+        return Err(Malformed("an integer of a pack out of range"));
     }
-    out.truncate(start + count);
+    BitPacker4x::new().decompress(bytes, out, bits);
+    Ok(())
+}
+
+/// Reads a pack of integers that follow `last` and ascend, of which the distances less one are packed. Returns whether
+/// they can leave 32 bits, and begin again from 0, more than once.
+#[inline]
+pub(super) fn read_ascending(reader: &mut Reader<'_>, last: u32, out: &mut [u32]) -> Read<bool> {
+    let (bits, bytes) = read_pack(reader)?;
+    if out.len() == PACK {
+        BitPacker4x::new().decompress_strictly_sorted(Some(last), bytes, out, bits);
+    }
+    Ok(bits > 24)
+}
+
+/// Skips packs.
+pub(super) fn skip_packs(reader: &mut Reader<'_>, packs: usize) -> Read<()> {
+    for _ in 0..packs {
+        read_pack(reader)?;
+    }
     Ok(())
 }
 

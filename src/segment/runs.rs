@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::column::VERSION_1;
 use super::key::BLOCK_EVENTS_MAX;
-use super::pack::{put_packed, read_ascending, read_packed};
+use super::pack::{PACK, put_packed, read_ascending, read_one, skip_packs};
 use crate::codec::{Malformed, Read, Reader, put_varint};
 
 /// The users of a block.
@@ -54,28 +54,14 @@ impl UserRuns {
     }
 
     pub(crate) fn decode(chunk: &[u8]) -> Read<Self> {
-        let mut reader = Reader::new(chunk);
-        reader.version(VERSION_1, "not a chunk of a segment")?;
-        let (events, runs) = (reader.len()?, reader.len()?);
-        let first = u32::try_from(reader.varint()?).map_err(|_| Malformed("an ordinal out of range"))?;
-        if runs == 0 || runs > events || events > BLOCK_EVENTS_MAX {
-            return Err(Malformed("runs out of range"));
+        let mut packs = RunPacks::open(chunk)?;
+        let mut runs = Self { ordinals: Vec::with_capacity(packs.left), counts: Vec::with_capacity(packs.left) };
+        while packs.advance()? {
+            let (ordinals, counts) = packs.runs()?;
+            runs.ordinals.extend_from_slice(ordinals);
+            runs.counts.extend_from_slice(counts);
         }
-        let mut ordinals = Vec::with_capacity(runs.next_multiple_of(128) + 1);
-        ordinals.push(first);
-        read_ascending(&mut reader, first, runs - 1, &mut ordinals)?;
-        let mut counts = read_packed(&mut reader, runs)?;
-        let mut sum = 0_u64;
-        for count in &mut counts {
-            sum += u64::from(*count) + 1;
-            // It cannot wrap where the sum is right.
-            *count = count.wrapping_add(1);
-        }
-        let ascend = ordinals.iter().zip(ordinals.iter().skip(1)).fold(true, |ascend, (a, b)| ascend & (a < b));
-        if !ascend || sum != events as u64 || !reader.is_empty() {
-            return Err(Malformed("runs that are not those of the events"));
-        }
-        Ok(Self { ordinals, counts })
+        Ok(runs)
     }
 
     /// Which events of the block are of a user.
@@ -84,6 +70,118 @@ impl UserRuns {
         let Ok(at) = runs.ordinals.binary_search(&ordinal) else { return Ok(None) };
         let start = runs.counts.iter().take(at).sum::<u32>();
         Ok(runs.counts.get(at).map(|count| start..start + count))
+    }
+}
+
+/// The runs of a block, a pack at a time.
+pub(crate) struct RunPacks<'c> {
+    ordinals: Reader<'c>,
+    counts: Reader<'c>,
+    events: usize,
+    /// Runs from this pack on.
+    left: usize,
+    /// How many runs this pack has.
+    len: usize,
+    /// The ordinals of this pack, and the next one.
+    ascending: [u32; PACK + 1],
+    pack: [u32; PACK],
+    /// Whether the counts of this pack were read, and of all before it.
+    is_read: bool,
+    are_read: bool,
+    /// Events of the runs whose counts were read.
+    counted: usize,
+}
+
+const NOT_OF_EVENTS: Malformed = Malformed("runs that are not those of the events");
+
+impl<'c> RunPacks<'c> {
+    pub(crate) fn open(chunk: &'c [u8]) -> Read<Self> {
+        let mut reader = Reader::new(chunk);
+        reader.version(VERSION_1, "not a chunk of a segment")?;
+        let (events, runs) = (reader.len()?, reader.len()?);
+        let first = u32::try_from(reader.varint()?).map_err(|_| Malformed("an ordinal out of range"))?;
+        if runs == 0 || runs > events || events > BLOCK_EVENTS_MAX {
+            return Err(Malformed("runs out of range"));
+        }
+        let ordinals = Reader::new(reader.rest());
+        skip_packs(&mut reader, (runs - 1).div_ceil(PACK))?;
+        let mut ascending = [0; PACK + 1];
+        ascending.iter_mut().take(1).for_each(|place| *place = first);
+        Ok(Self {
+            ordinals,
+            counts: reader,
+            events,
+            left: runs,
+            len: 0,
+            ascending,
+            pack: [0; PACK],
+            is_read: true,
+            are_read: true,
+            counted: 0,
+        })
+    }
+
+    /// How many events the block has.
+    pub(crate) fn events(&self) -> usize {
+        self.events
+    }
+
+    /// Moves on to the next pack, if there is one. That the counts are those of the events is known after the last one,
+    /// unless some were not read.
+    pub(crate) fn advance(&mut self) -> Read<bool> {
+        if !self.is_read {
+            skip_packs(&mut self.counts, 1)?;
+            self.are_read = false;
+        }
+        self.left = self.left.saturating_sub(self.len);
+        if self.left == 0 {
+            self.len = 0;
+            let is_complete = self.counts.is_empty() && (!self.are_read || self.counted == self.events);
+            return if is_complete { Ok(false) } else { Err(NOT_OF_EVENTS) };
+        }
+        self.is_read = false;
+        if self.len > 0
+            && let [first, .., next] = &mut self.ascending
+        {
+            *first = *next;
+        }
+        self.len = self.left.min(PACK);
+        if let [first, rest @ ..] = &mut self.ascending
+            && self.left > 1
+        {
+            let leaves_range = read_ascending(&mut self.ordinals, *first, rest)?;
+            // The rest of the last pack is filled up.
+            let read = self.ascending.get(..self.left.min(PACK + 1)).unwrap_or_default();
+            let ascends = match leaves_range {
+                true => read.iter().zip(read.iter().skip(1)).all(|(a, b)| a < b),
+                false => read.first() < read.last(),
+            };
+            if !ascends {
+                return Err(NOT_OF_EVENTS);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The ordinals of this pack, ascending.
+    #[inline]
+    pub(crate) fn ordinals(&self) -> &[u32] {
+        self.ascending.get(..self.len).unwrap_or_default()
+    }
+
+    /// The ordinals of this pack, and how many events each has.
+    #[inline]
+    pub(crate) fn runs(&mut self) -> Read<(&[u32], &[u32])> {
+        if !self.is_read {
+            self.is_read = true;
+            // A count is of at most 16 bits, and so a sum of them of fewer than 32.
+            read_one(&mut self.counts, &mut self.pack, 16)?;
+            self.pack.iter_mut().for_each(|count| *count += 1);
+            let counts = self.pack.get(..self.len).unwrap_or_default();
+            self.counted += counts.iter().sum::<u32>() as usize;
+        }
+        let counts = self.pack.get(..self.len).unwrap_or_default();
+        Ok((self.ascending.get(..self.len).unwrap_or_default(), counts))
     }
 }
 
@@ -99,6 +197,16 @@ mod tests {
             ordinals.sort_unstable();
             let runs = UserRuns::of(ordinals.iter().copied());
             let chunk = runs.encode();
+            // Whether the counts are read or not, the ordinals are the same.
+            let mut packs = RunPacks::open(&chunk).unwrap();
+            let mut seen = Vec::new();
+            while packs.advance().unwrap() {
+                if seen.len() % 256 == 0 {
+                    prop_assert_eq!(packs.runs().unwrap().0.len(), packs.ordinals().len());
+                }
+                seen.extend_from_slice(packs.ordinals());
+            }
+            prop_assert_eq!(&seen, &runs.ordinals);
             prop_assert_eq!(&UserRuns::decode(&chunk), &Ok(runs));
             for ordinal in ordinals.iter().copied().chain([7, 41]) {
                 let range = UserRuns::find(&chunk, ordinal).unwrap().unwrap_or_default();

@@ -1,11 +1,12 @@
 //! A query that is answered by columns: what is the same for all blocks.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::predicates::ColumnPredicate;
+use super::selection::Selection;
 use super::totals::code_of;
+use crate::codec::Read;
 use crate::error::Result;
 use crate::join::block::position;
 use crate::join::exec::Execution;
@@ -13,7 +14,7 @@ use crate::join::layout::{Column, Dim, Driver};
 use crate::join::measure::Measure;
 use crate::join::probe::{Codes, Dictionary, NO_ROW, OrdinalCodes};
 use crate::join::tables::JoinTable;
-use crate::segment::UserRuns;
+use crate::segment::RunPacks;
 
 /// The most cells of a block.
 pub(super) const CELLS_MAX: usize = 1 << 16;
@@ -25,6 +26,10 @@ pub(super) struct ColumnQuery {
     /// Whether users pass: by code plus one, first those without a row.
     pub(super) keeps: Vec<bool>,
     pub(super) keeps_all: bool,
+    /// The users who pass, where they are few.
+    pub(super) kept_users: Option<KeptUsers>,
+    /// Whether events are counted, and not users alone.
+    pub(super) counts_events: bool,
     /// Codes with the same values of the fields that are grouped by are one group: by code plus one, the number of its
     /// group, and for each group one code plus one.
     pub(super) groups: Vec<u32>,
@@ -91,7 +96,13 @@ impl ColumnQuery {
         // Every code a group of its own, until they are known to be fewer.
         let groups: Vec<u32> = (0..).take(keeps.len()).collect();
         let group_codes = groups.clone();
+        let users = codes.as_ref().filter(|_| !keeps_all && !keeps.first().copied().unwrap_or(true));
+        let runs = sealed.blocks.iter().map(|block| u64::from(block.summary.runs)).sum();
+        let kept_users = users.and_then(|codes| KeptUsers::new(codes, &keeps, runs));
+        let counts_events = !uniques || measures.iter().any(|(measure, _)| *measure == Measure::Count);
         Ok(Some(Self {
+            kept_users,
+            counts_events,
             codes,
             keeps,
             keeps_all,
@@ -114,7 +125,10 @@ impl ColumnQuery {
     /// Memory in use, in bytes, besides the codes.
     pub(super) fn memory(&self) -> usize {
         let predicates = self.predicates.iter().map(ColumnPredicate::memory).sum::<usize>();
-        self.keeps.capacity() + (self.groups.capacity() + self.group_codes.capacity()) * size_of::<u32>() + predicates
+        self.keeps.capacity()
+            + (self.groups.capacity() + self.group_codes.capacity()) * size_of::<u32>()
+            + predicates
+            + self.kept_users.as_ref().map_or(0, |kept| kept.0.capacity() * size_of::<u64>())
     }
 
     /// What a thread allocates before it counts, in bytes.
@@ -170,36 +184,85 @@ where
     codes.get(ordinal as usize).map_or(0, |code| usize::try_from(*code).unwrap_or_default())
 }
 
-/// A run of events of a user who passes.
-pub(super) struct KeptRun {
-    pub(super) ordinal: u32,
-    /// The code plus one.
-    pub(super) code: usize,
-    pub(super) events: Range<usize>,
-}
-
 impl ColumnQuery {
-    /// Calls `each` with the runs whose users pass.
-    #[inline]
-    pub(super) fn each_kept_run(&self, runs: &UserRuns, each: impl FnMut(KeptRun)) {
+    /// Adds the events of a block to a selection whose users pass.
+    pub(super) fn select(&self, packs: &mut RunPacks<'_>, selection: &mut Selection) -> Read<()> {
         match self.codes.as_ref().map(|codes| codes.codes()) {
-            Some(Codes::U8(codes)) => self.each_kept(runs, |ordinal| code_at(codes, ordinal), each),
-            Some(Codes::U16(codes)) => self.each_kept(runs, |ordinal| code_at(codes, ordinal), each),
-            Some(Codes::U32(codes)) => self.each_kept(runs, |ordinal| code_at(codes, ordinal), each),
-            None => self.each_kept(runs, |_| 0, each),
+            Some(Codes::U8(codes)) => self.select_of(codes, packs, selection),
+            Some(Codes::U16(codes)) => self.select_of(codes, packs, selection),
+            Some(Codes::U32(codes)) => self.select_of(codes, packs, selection),
+            None => self.select_of::<u8>(&[], packs, selection),
         }
     }
 
-    #[inline]
-    fn each_kept(&self, runs: &UserRuns, code: impl Fn(u32) -> usize, mut each: impl FnMut(KeptRun)) {
-        let mut start = 0;
-        for (ordinal, count) in runs.ordinals.iter().zip(&runs.counts) {
-            let events = start..start + *count as usize;
-            start = events.end;
-            let code = code(*ordinal);
-            if self.keeps.get(code).copied().unwrap_or(false) {
-                each(KeptRun { ordinal: *ordinal, code, events });
+    fn select_of<T: Copy>(&self, codes: &[T], packs: &mut RunPacks<'_>, selection: &mut Selection) -> Read<()>
+    where
+        usize: TryFrom<T>,
+    {
+        let mut of_pack = Vec::new();
+        while packs.advance()? {
+            let (ordinals, counts) = packs.runs()?;
+            if self.kept_users.as_ref().is_some_and(|kept| !kept.have_any(ordinals)) {
+                selection.push_run(counts.iter().sum(), 0, false);
+                continue;
+            }
+            // Looked up one after the other before anything is decided, so that they do not wait for each other.
+            of_pack.clear();
+            of_pack.extend(ordinals.iter().map(|ordinal| code_at(codes, *ordinal)));
+            for (code, count) in of_pack.iter().zip(counts) {
+                let is_kept = self.keeps.get(*code).copied().unwrap_or(false);
+                selection.push_run(*count, position(*code), is_kept);
             }
         }
+        Ok(())
+    }
+}
+
+/// The users who pass, where they are few: a bit for each ordinal.
+pub(super) struct KeptUsers(Vec<u64>);
+
+impl KeptUsers {
+    /// Where they are more than one in this many users, it is as fast to look at each code.
+    const SHARE: usize = 8;
+
+    /// Users who are looked at to find out how many there are.
+    const SAMPLE: usize = 1_024;
+
+    /// Those of kept codes plus one, if they are few, and users are met more than once.
+    fn new(codes: &OrdinalCodes, keeps: &[bool], runs: u64) -> Option<Self> {
+        match codes.codes() {
+            Codes::U8(codes) => Self::of(codes, keeps, runs),
+            Codes::U16(codes) => Self::of(codes, keeps, runs),
+            Codes::U32(codes) => Self::of(codes, keeps, runs),
+        }
+    }
+
+    fn of<T: Copy>(codes: &[T], keeps: &[bool], runs: u64) -> Option<Self>
+    where
+        usize: TryFrom<T>,
+    {
+        let keeps = |code: T| usize::try_from(code).is_ok_and(|code| keeps.get(code).copied().unwrap_or(false));
+        let step = (codes.len() / Self::SAMPLE).max(1);
+        let kept = codes.iter().step_by(step).filter(|code| keeps(**code)).count();
+        if kept * Self::SHARE > codes.len() / step || runs < codes.len() as u64 {
+            return None;
+        }
+        let word = |codes: &[T]| {
+            codes.iter().enumerate().fold(0_u64, |word, (at, code)| word | u64::from(keeps(*code)) << (at % 64))
+        };
+        Some(Self(codes.chunks(64).map(word).collect()))
+    }
+
+    #[inline]
+    pub(super) fn has(&self, ordinal: u32) -> bool {
+        self.0.get(ordinal as usize / 64).is_some_and(|word| word >> (ordinal % 64) & 1 == 1)
+    }
+
+    /// Whether one of these users is kept.
+    #[inline]
+    pub(super) fn have_any(&self, ordinals: &[u32]) -> bool {
+        // All are looked at, because it is hardly ever one of the first.
+        let bit = |ordinal: &u32| self.0.get(*ordinal as usize / 64).map_or(0, |word| word >> (ordinal % 64));
+        ordinals.iter().fold(0, |any, ordinal| any | bit(ordinal)) & 1 == 1
     }
 }

@@ -6,6 +6,7 @@
 //! selection      the events of a block that are counted               predicates   which events those are
 //! decimals       numbers for which a predicate is true                block_columns   keys and numbers of one block
 //! block_cells    events by combinations of values                     totals       what was counted of one
+//! counted_runs   events counted by users alone
 //! cells          what was counted, into the hash table                seen_users   users that were counted
 //! ```
 
@@ -15,6 +16,7 @@ mod block_columns;
 mod cells;
 mod column_query;
 mod columns;
+mod counted_runs;
 mod decimals;
 mod predicates;
 mod run;

@@ -28,6 +28,12 @@ impl SeenUsers {
         }
     }
 
+    /// Adds many.
+    #[inline]
+    pub(super) fn insert_all(&mut self, ordinals: &[u32]) {
+        ordinals.iter().for_each(|ordinal| self.insert(*ordinal));
+    }
+
     /// Adds the users of events of a block.
     pub(super) fn insert_users(&mut self, runs: &UserRuns, events: &[SelectedEvent]) {
         let mut events = events.iter().map(|selected| selected.event).peekable();
@@ -64,17 +70,21 @@ impl SeenUsers {
     /// Adds them to the cells of their codes; one by one where others were counted by rows.
     pub(super) fn count(&self, query: &ColumnQuery, one_by_one: bool, sink: &mut dyn CellSink) -> Result<()> {
         if one_by_one {
-            for ordinal in self.iter().filter(|ordinal| Some(*ordinal) != query.anonymous) {
-                let totals = CellTotals { users: 1, ordinal: Some(ordinal), ..CellTotals::default() };
-                sink.add_cell(code_of(position(query.code(ordinal))), &[], &totals)?;
+            for ordinal in self.iter() {
+                let ordinal = Some(ordinal).filter(|ordinal| Some(*ordinal) != query.anonymous);
+                let code = ordinal.or(query.anonymous).map_or(0, |ordinal| query.code(ordinal));
+                let totals = CellTotals { users: u64::from(ordinal.is_some()), ordinal, ..CellTotals::default() };
+                sink.add_cell(code_of(position(code)), &[], &totals)?;
             }
             return Ok(());
         }
-        let mut users = vec![0_u64; query.keeps.len()];
-        for ordinal in self.iter().filter(|ordinal| Some(*ordinal) != query.anonymous) {
-            users.get_mut(query.code(ordinal)).into_iter().for_each(|users| *users += 1);
+        let mut users = vec![None; query.keeps.len()];
+        for ordinal in self.iter() {
+            let user = u64::from(Some(ordinal) != query.anonymous);
+            let users = users.get_mut(query.code(ordinal)).into_iter();
+            users.for_each(|users: &mut Option<u64>| *users = Some(users.unwrap_or_default() + user));
         }
-        for (code, users) in (0..).zip(users).filter(|(_, users)| *users > 0) {
+        for (code, users) in (0..).zip(users).filter_map(|(code, users)| Some((code, users?))) {
             let totals = CellTotals { users, ..CellTotals::default() };
             sink.add_cell(code_of(code), &[], &totals)?;
         }

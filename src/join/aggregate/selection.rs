@@ -1,7 +1,5 @@
 //! The events of a block that are counted.
 
-use crate::join::block::position;
-
 /// An event, and the code plus one of its user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct SelectedEvent {
@@ -11,29 +9,49 @@ pub(super) struct SelectedEvent {
 
 /// Events of one block, ascending.
 #[derive(Debug, Default)]
-pub(super) struct Selection(Vec<SelectedEvent>);
+pub(super) struct Selection {
+    /// Places for the events of a block, of which the first are in use.
+    places: Vec<SelectedEvent>,
+    len: usize,
+    /// The event after the last run.
+    end: u32,
+}
 
 impl Selection {
     /// Empties it, and makes room for the events of a block.
     pub(super) fn clear(&mut self, events: usize) {
-        self.0.clear();
-        self.0.reserve(events);
+        (self.len, self.end) = (0, 0);
+        if self.places.len() < events {
+            self.places.resize(events, SelectedEvent::default());
+        }
     }
 
-    /// Adds events of one user.
+    /// Adds the next events of the block, which are of one user, if they are selected.
     #[inline]
-    pub(super) fn push_run(&mut self, events: std::ops::Range<usize>, code: usize) {
-        let code = position(code);
-        self.0.extend(events.map(|event| SelectedEvent { event: position(event), code }));
+    pub(super) fn push_run(&mut self, events: u32, code: u32, is_selected: bool) {
+        // Most runs are short. The first event of each is put there, selected or not, which needs no branch.
+        let first = self.end;
+        self.end += events;
+        if let Some(place) = self.places.get_mut(self.len) {
+            *place = SelectedEvent { event: first, code };
+        }
+        self.len += usize::from(is_selected);
+        if events > 1 && is_selected {
+            let rest = self.places.get_mut(self.len..).unwrap_or_default();
+            for (place, event) in rest.iter_mut().zip(first + 1..self.end) {
+                *place = SelectedEvent { event, code };
+            }
+            self.len += events as usize - 1;
+        }
     }
 
     pub(super) fn as_slice(&self) -> &[SelectedEvent] {
-        &self.0
+        self.places.get(..self.len).unwrap_or_default()
     }
 
     /// Memory in use, in bytes.
     pub(super) fn memory(&self) -> usize {
-        self.0.capacity() * size_of::<SelectedEvent>()
+        self.places.capacity() * size_of::<SelectedEvent>()
     }
 
     /// Removes the events of which a test is not true.
@@ -41,14 +59,15 @@ impl Selection {
     pub(super) fn retain(&mut self, mut test: impl FnMut(SelectedEvent) -> bool) {
         // Every event is moved, kept or not: that is faster than a branch which is hard to predict.
         let mut kept = 0;
-        for at in 0..self.0.len() {
-            let Some(selected) = self.0.get(at).copied() else { break };
+        let places = self.places.get_mut(..self.len).unwrap_or_default();
+        for at in 0..places.len() {
+            let Some(selected) = places.get(at).copied() else { break };
             let keeps = test(selected);
-            if let Some(to) = self.0.get_mut(kept) {
+            if let Some(to) = places.get_mut(kept) {
                 *to = selected;
             }
             kept += usize::from(keeps);
         }
-        self.0.truncate(kept);
+        self.len = kept;
     }
 }

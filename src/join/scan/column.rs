@@ -10,7 +10,7 @@ use crate::codec::{self, Malformed, ValueBytes};
 use crate::error::{Error, Result};
 use crate::join::block::{Block, position};
 use crate::join::probe::OrdinalCodes;
-use crate::segment::{BlockColumn, BlockDamage, BlockTimes, ColumnId, MISSING, SealedBlock, UserRuns};
+use crate::segment::{BlockColumn, BlockDamage, BlockTimes, ColumnId, MISSING, RunPacks, SealedBlock, UserRuns};
 
 /// Which users are requested, by ordinal.
 #[derive(Debug)]
@@ -102,6 +102,20 @@ impl<'t> ChunkReader<'t> {
 
     fn one(&self, column: &ColumnId) -> Result<Vec<u8>> {
         self.read(std::slice::from_ref(column))?.pop().ok_or_else(|| self.damaged(column, MISSING))
+    }
+
+    /// The chunk of the runs.
+    pub(in crate::join) fn run_chunk(&self) -> Result<Vec<u8>> {
+        self.one(&ColumnId::Runs)
+    }
+
+    /// The runs in their chunk.
+    pub(in crate::join) fn run_packs<'c>(&self, chunk: &'c [u8]) -> Result<RunPacks<'c>> {
+        let packs = RunPacks::open(chunk).map_err(|malformed| self.damaged(&ColumnId::Runs, malformed))?;
+        if packs.events() != self.events() {
+            return Err(self.damaged(&ColumnId::Runs, Malformed("a chunk of another number of events")));
+        }
+        Ok(packs)
     }
 
     pub(in crate::join) fn runs(&self) -> Result<UserRuns> {

@@ -161,13 +161,13 @@ pub use db::{
 pub use log::{EventView, Events};
 #[cfg(feature = "rocksdb")]
 pub use store::{
-    CheckReport, Commit, Durability, Finding, KnownIds, ProfileScan, Profiles, TableReport, TableStats, View,
+    CheckReport, Commit, Deletion, Durability, Finding, KnownIds, ProfileScan, Profiles, TableReport, TableStats, View,
     WriteStats,
 };
 
 pub use error::{Error, ErrorKind, Result};
 pub use expr::Expr;
-pub use limits::{GROUP_IDS_MAX, ID_BYTES_MAX, Limits, VALUE_DEPTH_MAX};
+pub use limits::{GROUP_IDS_MAX, ID_BYTES_MAX, Limits, PLACE_PROPERTIES, VALUE_DEPTH_MAX};
 pub use model::{
     Damage, Event, Kind, NotFinite, Number, Object, ObjectIter, Profile, ProfileKey, Salvaged, TimeZone, Timestamp,
     Value,

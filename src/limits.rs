@@ -16,6 +16,16 @@ pub const ID_BYTES_MAX: usize = 65_535;
 /// Source: Mixpanel, Group Analytics (300).
 pub const GROUP_IDS_MAX: usize = 300;
 
+/// The properties of a place, which a server adds to updates. They do not count as
+/// [`properties_max`](Limits::properties_max), also where a client sets them, so that a place is never why an update is
+/// refused.
+pub const PLACE_PROPERTIES: [&str; 5] = ["$city", "$region", "$country_code", "$timezone", "$geo_source"];
+
+/// Whether a property counts as [`properties_max`](Limits::properties_max).
+pub(crate) fn is_counted(name: &[u8]) -> bool {
+    !(name.starts_with(b"$") && PLACE_PROPERTIES.iter().any(|place| place.as_bytes() == name))
+}
+
 /// What an update or an event may contain. [`Limits::mixpanel`] is the default everywhere.
 ///
 /// ```
@@ -28,7 +38,8 @@ pub const GROUP_IDS_MAX: usize = 300;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Properties per profile, not counting `$last_seen`. An update that would exceed it is rejected as a whole.
+    /// Properties per profile, not counting `$last_seen` and those of a [place](PLACE_PROPERTIES). An update that would
+    /// exceed it is rejected as a whole.
     /// Source: Mixpanel, User Profiles, FAQ (2,000).
     pub properties_max: usize,
     /// Length of a property name, in Unicode scalar values; longer names are rejected, or truncated with a note under

@@ -11,7 +11,8 @@ use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
 use profiledb::{
-    Batch, Change, Db, Durability, ErrorKind, Event, Kind, Limits, Profile, ProfileKey, Timestamp, Update,
+    Batch, Change, Db, Durability, ErrorKind, Event, Kind, Limits, PLACE_PROPERTIES, Profile, ProfileKey, Timestamp,
+    Update,
 };
 use support::TempStore;
 
@@ -153,6 +154,56 @@ fn a_batch_is_all_or_nothing() {
     batch.change(acme, Update::new().set("x", f64::NAN));
     assert_eq!(db.write(batch).unwrap_err().kind(), ErrorKind::Invalid);
     assert!(db.users().contains("alice").unwrap());
+}
+
+#[test]
+fn deletions_of_users_are_remembered_and_validated() {
+    let temp = TempStore::new(builder);
+    {
+        let db = temp.open();
+        for id in ["ann", "bob", "cid"] {
+            db.users().update(id, Update::new().set("x", 1)).unwrap();
+        }
+        assert!(db.delete_users([""; 0]).unwrap_err().is_invalid());
+        assert!(db.delete_users(["ann", ""]).unwrap_err().is_invalid());
+        assert!(db.delete_users(["ann".to_owned(), "x".repeat(70_000)]).unwrap_err().is_invalid());
+        assert_eq!((db.users().iter().count(), db.deletion(1).unwrap()), (3, None));
+        assert_eq!(db.delete_users(["ann", "ann", "none"]).unwrap(), 1);
+        assert_eq!(db.delete_users(["bob"]).unwrap(), 2);
+        assert_eq!(db.resume_deletions().unwrap(), 0);
+    }
+    let db = Db::builder().open_read_only(temp.store()).unwrap();
+    assert_eq!(db.users().iter().count(), 1);
+    let deletion = db.deletion(1).unwrap().unwrap();
+    assert_eq!((deletion.number, deletion.is_done), (1, true));
+    assert_eq!(deletion.distinct_ids, ["ann", "ann", "none"]);
+    assert!(db.delete_users(["cid"]).unwrap_err().is_read_only());
+    assert_eq!(db.deletion(3).unwrap(), None);
+}
+
+/// Wherever they come from, and in each way of counting: by the names of the table, and by the row.
+#[test]
+fn properties_of_a_place_do_not_count_as_the_limit() {
+    let temp = TempStore::new(builder);
+    let open = || {
+        let mut limits = Limits::mixpanel();
+        limits.properties_max = 2;
+        builder().limits(limits).open(temp.store()).unwrap()
+    };
+    let place = || PLACE_PROPERTIES.iter().fold(Update::new(), |update, name| update.set(*name, "x"));
+    for _ in 0..2 {
+        let db = open();
+        db.users().update("ann", place().set("a", 1).set("b", 1)).unwrap();
+        assert!(db.stats().tables.iter().all(|table| table.names == 2 && !table.wide));
+    }
+    let db = open();
+    assert!(db.users().update("ann", Update::new().set("c", 1)).unwrap_err().is_limit_exceeded());
+    db.users().update("bob", Update::new().set("c", 1).set("d", 1)).unwrap();
+    db.users().update("bob", place()).unwrap();
+    assert!(db.users().update("bob", place().set("e", 1)).unwrap_err().is_limit_exceeded());
+    assert!(db.users().update("bob", Update::new().set("$cit", 1)).unwrap_err().is_limit_exceeded());
+    assert_eq!(db.users().get("bob").unwrap().unwrap().properties().len(), 7);
+    assert!(db.check().unwrap().tables.iter().all(|table| table.over_limit == 0));
 }
 
 #[test]

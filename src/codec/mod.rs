@@ -12,6 +12,7 @@
 mod bytes;
 mod chain;
 mod changes;
+mod deletion;
 mod entries;
 mod event;
 mod family;
@@ -27,6 +28,7 @@ mod value;
 pub(crate) use bytes::{Malformed, Read, Reader, check_text, put_signed, put_slice, put_varint};
 pub(crate) use chain::{ChainBytes, ListLane, write_op, write_set, write_set_list, write_set_number, write_union};
 pub(crate) use changes::{EncodedEvent, Erasure, FirstEvent, GroupKeys};
+pub(crate) use deletion::{DELETION_PREFIX, decode_deletion, deletion_key, deletion_number, encode_deletion};
 pub(crate) use entries::put_entry;
 #[cfg(test)]
 pub(crate) use event::event_key;

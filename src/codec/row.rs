@@ -7,6 +7,7 @@ use super::chain::ChainBytes;
 use super::operand::Operand;
 use super::value::read_whole;
 use crate::error::{Error, Result};
+use crate::limits::is_counted;
 use crate::model::{Object, Profile, Timestamp, Value};
 use crate::ops::Presence;
 
@@ -108,6 +109,8 @@ pub(crate) struct RowInfo {
     pub(crate) exists: bool,
     /// The number of its properties.
     pub(crate) properties: usize,
+    /// The number of those that a limit on properties counts.
+    pub(crate) counted: usize,
     /// The number of operands in its quarantine.
     pub(crate) quarantined: usize,
 }
@@ -127,6 +130,7 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<RowInfo> {
         version: bytes.first().map_or(0, |tag| tag & 0x0f),
         exists: life.is_some(),
         properties: entries.len(),
+        counted: entries.iter().filter(|entry| is_counted(entry.name)).count(),
         quarantined: row.quarantine.len(),
     })
 }

@@ -7,10 +7,12 @@
 //! join     a snapshot as the join reads it      stats     statistics, backups
 //! importer bulk import                      repair    repair of a damaged store
 //! sealing  a pass that seals events         sealer    the thread that does so in the background
+//! deletions  of users, which a crash does not end
 //! ```
 
 mod batch;
 mod builder;
+mod deletions;
 mod events;
 mod importer;
 mod join;

@@ -12,22 +12,22 @@ use super::ingestion::{blocking, committed};
 use super::query::authorized;
 use super::refusal::{AnswerShape, Refusal, json_response};
 use super::serving::Serving;
-use super::tasks::Deletion;
+use crate::{Db, Deletion};
 
 /// Ids in one request.
 const IDS_MAX: usize = 2_000;
 
-/// Erases users. It is answered once they are gone, so that nothing has to be remembered for later.
+/// Erases users. It is answered once they are gone. What a crash interrupts is resumed by the next server.
 pub(super) async fn begin(State(serving): State<Arc<Serving>>, request: Request) -> Response {
     let answer = async {
         let (project, named) = authorized(&serving, request).await?;
         let distinct_ids = ids_of(&serving, project, named)?;
         let turn = serving.turn_to_query().await?;
-        let task = Arc::clone(&serving);
+        let db = db_of(&serving, project)?;
         let work = move || {
-            let erased = erase(&task, project, distinct_ids);
+            let number = db.delete_users(distinct_ids).map_err(|error| Refusal::of_store(&error));
             drop(turn);
-            erased
+            number
         };
         committed(&serving, async move { blocking(work).await? }).await
     };
@@ -59,29 +59,41 @@ fn ids_of(serving: &Serving, project: usize, named: Vec<(String, String)>) -> Re
     }
 }
 
-fn erase(serving: &Serving, project: usize, distinct_ids: Vec<String>) -> Result<u64, Refusal> {
-    let Some(db) = serving.projects.get(project).map(|project| &project.db) else {
-        return Err(Refusal::unauthorized());
-    };
-    for id in &distinct_ids {
-        db.delete_user(id).map_err(|error| Refusal::of_store(&error))?;
+/// Completes what the process before did not, of every store that takes writes. It runs while requests are served.
+pub(super) fn resume(serving: &Serving) {
+    for project in serving.projects.iter() {
+        let db = project.db.clone();
+        tokio::task::spawn_blocking(move || match db.resume_deletions() {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "interrupted erasures were completed"),
+            // It is another process that writes.
+            Err(error) if error.is_read_only() => {}
+            Err(error) => tracing::warn!(%error, "interrupted erasures are not completed"),
+        });
     }
-    Ok(serving.deletions.add(Deletion { distinct_ids, project, status: "SUCCESS" }))
+}
+
+fn db_of(serving: &Serving, project: usize) -> Result<Db, Refusal> {
+    serving.projects.get(project).map(|project| project.db.clone()).ok_or_else(Refusal::unauthorized)
 }
 
 /// What became of an erasure.
 pub(super) async fn status(State(serving): State<Arc<Serving>>, Path(id): Path<String>, request: Request) -> Response {
     match found(&serving, &id, request).await {
-        Ok(Some(deletion)) => json_response(StatusCode::OK, &json!({"results": deletion, "status": "ok"})),
+        Ok(Some(Deletion { distinct_ids, is_done, .. })) => {
+            let status = if is_done { "SUCCESS" } else { "PENDING" };
+            let results = json!({"status": status, "distinct_ids": distinct_ids});
+            json_response(StatusCode::OK, &json!({"results": results, "status": "ok"}))
+        }
         Ok(None) => json_response(StatusCode::NOT_FOUND, &json!({"error": "NOT_FOUND", "status": "error"})),
         Err(refusal) => serving.refuse(refusal, AnswerShape::Word),
     }
 }
 
-/// An erasure cannot be cancelled: it is done before it is answered.
+/// An erasure cannot be cancelled: it has begun before its number is known.
 pub(super) async fn cancel(State(serving): State<Arc<Serving>>, Path(id): Path<String>, request: Request) -> Response {
     let refusal = match found(&serving, &id, request).await {
-        Ok(Some(_)) => Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method", "the erasure is done already"),
+        Ok(Some(_)) => Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method", "the erasure has begun"),
         Ok(None) => Refusal::new(StatusCode::NOT_FOUND, "not_found", "NOT_FOUND"),
         Err(refusal) => refusal,
     };
@@ -90,6 +102,7 @@ pub(super) async fn cancel(State(serving): State<Arc<Serving>>, Path(id): Path<S
 
 async fn found(serving: &Arc<Serving>, id: &str, request: Request) -> Result<Option<Deletion>, Refusal> {
     let (project, _) = authorized(serving, request).await?;
-    let task = id.parse().ok().and_then(|id| serving.deletions.get(id));
-    Ok(task.filter(|task| task.project == project))
+    let db = db_of(serving, project)?;
+    let Ok(number) = id.parse() else { return Ok(None) };
+    blocking(move || db.deletion(number)).await?.map_err(|error| Refusal::of_store(&error))
 }

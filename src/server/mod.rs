@@ -42,7 +42,6 @@ mod sessions;
 mod socket;
 mod stubs;
 mod tally;
-mod tasks;
 mod tls;
 mod upload;
 
@@ -114,8 +113,11 @@ impl Server {
     /// Serves until `shutdown` completes: then no connection is accepted any more, requests that were read are
     /// answered, and after [`shutdown_deadline`](ServerLimits::shutdown_deadline) the other connections are cut. What
     /// was submitted is committed in any case; [`Db::close`](crate::Db::close) waits for it.
+    ///
+    /// Deletions of users that an earlier process did not complete are completed meanwhile.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let router = self.router();
+        deletions::resume(&self.serving);
         connections::serve(listener, self.tls, self.serving, router, shutdown).await;
     }
 }

@@ -2,17 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::ingest::{Origin, Record};
-use crate::{Change, Kind, Op, Value};
-
-/// The properties of a place. A place replaces the one before as a whole.
-const PLACE: [&str; 5] = ["$city", "$region", "$country_code", "$timezone", "$geo_source"];
+use crate::ingest::{Origin, Record, Rules};
+use crate::{Change, Db, Kind, Op, PLACE_PROPERTIES, Update, Value};
 
 /// Finds the place of an address, in whatever database of places.
 pub trait GeoLookup: Send + Sync {
     /// The properties of a profile from there, of `$city`, `$region`, `$country_code` and `$timezone` those that are
     /// known; none at all if the place is not known. It must not block for long: it is called for every update with
-    /// `$set` or `$set_once`. Other names are ignored.
+    /// `$set` or `$set_once`. Other names are ignored, and so are values that exceed a limit of the store.
     fn properties(&self, address: IpAddr) -> Vec<(&'static str, Value)>;
 
     /// The same for coordinates, in degrees, which are within their ranges. They come before the address of a record.
@@ -50,6 +47,13 @@ impl GeoStats {
     }
 }
 
+/// Where the places of a project come from, and the store whose limits they keep.
+#[derive(Clone, Copy)]
+pub(super) struct PlaceSource<'p> {
+    pub(super) lookup: &'p dyn GeoLookup,
+    pub(super) db: &'p Db,
+}
+
 /// Reads an address, also with a port, as some proxies write it. One of IPv4 in IPv6 becomes one of IPv4.
 pub(super) fn read_address(text: &str) -> Option<IpAddr> {
     let text = text.trim();
@@ -85,7 +89,8 @@ fn place_near(lookup: &dyn GeoLookup, origin: &Origin) -> Vec<(&'static str, Val
 /// Adds the place of its coordinates, or of its address, to an update of a user that has `$set` or `$set_once`.
 /// Properties that it sets itself win. What is not known of the new place is removed, so that no city is left in
 /// another country. Returns whether it has coordinates that had no effect.
-pub(super) fn add_place(record: &mut Record, lookup: Option<&dyn GeoLookup>, of_request: Option<IpAddr>) -> bool {
+pub(super) fn add_place(record: &mut Record, source: Option<PlaceSource<'_>>, of_request: Option<IpAddr>) -> bool {
+    let lookup = source.map(|source| source.lookup);
     let Change::Update(update) = &mut record.change else { return false };
     if !record.origin.sets || *record.key.kind() != Kind::User {
         return record.origin.coordinates.is_some();
@@ -100,10 +105,14 @@ pub(super) fn add_place(record: &mut Record, lookup: Option<&dyn GeoLookup>, of_
     if place.is_empty() {
         return ignored;
     }
-    for name in PLACE {
+    let rules = source.map_or_else(Rules::new, |source| source.db.rules());
+    // A value that the store would refuse is as good as none: the update is not refused for it.
+    let fits = |name: &str, op: &Op| Update::new().op(name, op.clone()).admit(rules.bounds()).is_ok();
+    for name in PLACE_PROPERTIES {
         let known = place.iter().position(|(known, _)| *known == name).map(|at| place.swap_remove(at).1);
+        let op = known.map(Op::Set).filter(|op| fits(name, op)).unwrap_or(Op::Unset);
         if !update.ops().iter().any(|(own, _)| own == name) {
-            *update = std::mem::take(update).op(name, known.map_or(Op::Unset, Op::Set));
+            *update = std::mem::take(update).op(name, op);
         }
     }
     ignored

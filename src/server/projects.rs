@@ -10,7 +10,7 @@ use serde::Deserialize;
 use subtle::ConstantTimeEq;
 
 use super::params::Params;
-use super::place::{GeoLookup, GeoStats};
+use super::place::{GeoLookup, GeoStats, PlaceSource};
 use super::refusal::Refusal;
 use crate::{Db, Durability, Error, Result};
 
@@ -30,7 +30,7 @@ use crate::{Db, Durability, Error, Result};
 pub struct Project {
     pub(super) db: Db,
     pub(super) durability: Durability,
-    pub(super) lookup: Option<Arc<dyn GeoLookup>>,
+    lookup: Option<Arc<dyn GeoLookup>>,
     access: ProjectAccess,
 }
 
@@ -90,6 +90,11 @@ impl Project {
     pub fn lookup(mut self, lookup: Arc<dyn GeoLookup>) -> Self {
         self.lookup = Some(lookup);
         self
+    }
+
+    /// The places of its users, if it has any.
+    pub(super) fn places(&self) -> Option<PlaceSource<'_>> {
+        self.lookup.as_deref().map(|lookup| PlaceSource { lookup, db: &self.db })
     }
 
     pub(super) fn number(&self) -> Option<u64> {

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use axum::body::Bytes;
 
 use super::place::add_place;
+use super::projects::Project;
 use super::serving::Serving;
 use super::tally::Tally;
 use crate::ingest::{Endpoint, Rules, parse_events, parse_request};
@@ -60,8 +61,7 @@ pub(super) fn updates(serving: &Serving, options: WireOptions, data: &Bytes) -> 
         match options.project(serving, record.origin.token.as_deref()) {
             Ok(index) => {
                 serving.metrics.noted(&record.notes);
-                let lookup = serving.projects.get(index).and_then(|project| project.lookup.as_deref());
-                if add_place(&mut record, lookup, options.address) {
+                if add_place(&mut record, serving.projects.get(index).and_then(Project::places), options.address) {
                     serving.metrics.notes.fetch_add(1, Ordering::Relaxed);
                 }
                 tally.batch(index).change(record.key, record.change);

@@ -24,7 +24,7 @@ use serde_json::json;
 use super::decode::{Decoded, decode};
 use super::ingestion::{blocking, committed, inflated};
 use super::place::add_place;
-use super::projects::user_of;
+use super::projects::{Project, user_of};
 use super::refusal::{AnswerShape, Refusal, json_response};
 use super::serving::{Buffered, Peer, Serving};
 use super::tally::Tally;
@@ -264,9 +264,8 @@ impl Messages<'_> {
         match Record::from_value(update.into(), rules) {
             Ok(mut record) => {
                 self.serving.metrics.noted(&record.notes);
-                let project = self.serving.projects.get(self.project);
                 // Messages have no coordinates.
-                add_place(&mut record, project.and_then(|project| project.lookup.as_deref()), self.address);
+                add_place(&mut record, self.serving.projects.get(self.project).and_then(Project::places), self.address);
                 self.tally.batch(self.project).change(record.key, record.change);
             }
             Err(reject) => self.reject(reject),

@@ -19,7 +19,6 @@ use super::place::read_address;
 use super::projects::Projects;
 use super::refusal::{AnswerShape, Refusal};
 use super::sessions::Sessions;
-use super::tasks::Deletions;
 
 /// The state of a server.
 pub(super) struct Serving {
@@ -28,7 +27,6 @@ pub(super) struct Serving {
     pub(super) metrics: Metrics,
     pub(super) proxies: Vec<Network>,
     pub(super) sessions: Sessions,
-    pub(super) deletions: Deletions,
     /// In bytes.
     uncommitted: Semaphore,
     queries: Arc<Semaphore>,
@@ -49,7 +47,6 @@ impl Serving {
             metrics: Metrics::default(),
             proxies,
             sessions: Sessions::default(),
-            deletions: Deletions::default(),
             uncommitted,
             queries,
             uploads,

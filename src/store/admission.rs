@@ -7,6 +7,7 @@ use super::request::ProfileWrite;
 use super::shared::Shared;
 use crate::codec::{FirstEvent, family_of, first_family_of};
 use crate::error::{Error, Result};
+use crate::limits::is_counted;
 use crate::merge;
 use crate::model::{Kind, ProfileKey, Timestamp};
 use crate::ops::{Change, Excess, Op, Update};
@@ -65,7 +66,8 @@ impl Shared {
         // Also without operators, as `$set` of nothing does.
         write.creates = update.creates();
         for (name, op) in update.ops() {
-            if !matches!(op, Op::Remove(_) | Op::Unset) && !seen.is_some_and(|seen| seen.contains(name)) {
+            let creates = !matches!(op, Op::Remove(_) | Op::Unset) && is_counted(name.as_bytes());
+            if creates && !seen.is_some_and(|seen| seen.contains(name)) {
                 write.names.push(name.as_str().into());
             }
         }

@@ -122,7 +122,7 @@ impl TableReport {
             self.quarantined_operands += info.quarantined as u64;
             self.find(key, format!("operands in quarantine count={}", info.quarantined));
         }
-        let over = over_limit(row, info.properties, limits);
+        let over = over_limit(row, info.counted, limits);
         self.over_limit += u64::from(!over.is_empty());
         over.into_iter().for_each(|what| self.find(key, what));
     }

@@ -22,6 +22,7 @@ use super::request::{ProfileWrite, Refused, Request};
 use super::shared::Shared;
 use crate::codec::{self, CHUNKS, EVENTS, Erasure, GROUP_PREFIX, SEGMENTS};
 use crate::error::{Error, Result};
+use crate::limits::is_counted;
 use crate::merge;
 use crate::rocks::{Engine, WriteBatch};
 
@@ -61,8 +62,9 @@ impl KeyWrite<'_> {
         engine.read(self.family, self.key, |base| merge::full(base, &self.operands))
     }
 
+    /// The properties that are limited.
     fn properties(&self, engine: &Engine) -> Result<usize> {
-        Ok(codec::inspect(&self.row(engine)?)?.properties)
+        Ok(codec::inspect(&self.row(engine)?)?.counted)
     }
 }
 
@@ -393,6 +395,7 @@ impl<'r> CommitGroup<'r> {
             let fresh = self.fresh.entry(&write.family).or_default();
             // One name over the budget is enough to know.
             let names = write.names.iter().map(|name| &**name).chain(all.into_iter().flatten());
+            let names = names.filter(|name| is_counted(name.as_bytes()));
             names.filter(|name| !seen.is_some_and(|seen| seen.contains(name))).for_each(|name| {
                 if known + fresh.len() <= max && fresh.insert(name) {
                     added.push((&write.family, name));

@@ -14,6 +14,7 @@
 //! segments      changes of column segments          committed     keys of events that are committed meanwhile
 //! turns         whose turn it is to change segments
 //! changes       which profiles the last commits changed          unsealed    how many events are rows
+//! deletions     deletions of users, recorded until they are done
 //! ```
 //!
 //! This room speaks to `rocks` in bytes and names of column families and to its callers in keys and profiles. It may
@@ -25,6 +26,7 @@ mod changes;
 mod check;
 mod commit;
 mod committed;
+mod deletions;
 mod families;
 mod first_index;
 mod group;
@@ -45,6 +47,7 @@ mod view;
 mod tests;
 
 pub use check::{CheckReport, Finding, TableReport};
+pub use deletions::Deletion;
 pub use profile_scan::ProfileScan;
 pub use request::{Commit, Durability};
 pub use scan::{KnownIds, Profiles};

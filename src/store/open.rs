@@ -27,6 +27,8 @@ pub(crate) struct Store {
     committer: Option<Arc<Committer>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     pub(super) segments: SegmentTurns,
+    /// Held by who records a new deletion of users.
+    pub(super) deletions: Mutex<()>,
 }
 
 impl Store {
@@ -42,7 +44,13 @@ impl Store {
         if !writes {
             not_rebuilding(&engine)?;
             let shared = Arc::new(Shared::new(engine, options, Names::default(), moves));
-            return Ok(Self { shared, committer: None, thread: Mutex::default(), segments: SegmentTurns::default() });
+            return Ok(Self {
+                shared,
+                committer: None,
+                thread: Mutex::default(),
+                segments: SegmentTurns::default(),
+                deletions: Mutex::default(),
+            });
         }
         engine.create_family(META)?;
         let names = Names::load(&engine, options.names_max())?;
@@ -58,6 +66,7 @@ impl Store {
             committer: Some(committer),
             thread: Mutex::new(Some(thread)),
             segments: SegmentTurns::default(),
+            deletions: Mutex::default(),
         })
     }
 

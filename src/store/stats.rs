@@ -23,7 +23,8 @@ pub struct TableStats {
     pub pending_compaction_bytes: u64,
     /// Files on each level, newest data first.
     pub files_per_level: Vec<u64>,
-    /// Distinct property names that were ever written. 0 in a store that is open for reading, which does not load them.
+    /// Distinct property names that were ever written, without those of a [place](crate::PLACE_PROPERTIES). 0 in a
+    /// store that is open for reading, which does not load them.
     pub names: usize,
     /// Whether the table is over its name budget, so that updates which may create properties read their profile
     /// first.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Access, Durability, Options, ReadSource, Request, Store, View};
-use crate::codec::FirstEvent;
+use crate::codec::{FirstEvent, META, deletion_key, encode_deletion};
 use crate::merge;
 use crate::model::{Kind, Profile, ProfileKey, Timestamp};
 use crate::ops::{Change, Excess, Update};
@@ -48,6 +48,42 @@ fn quarantined(store: &Store) -> (u64, Vec<String>) {
     assert_eq!(users.unreadable_rows, 0);
     assert_eq!(report.is_sound(), users.quarantined_operands == 0);
     (users.quarantined_operands, users.findings.iter().map(|finding| finding.id.clone()).collect())
+}
+
+#[test]
+fn the_last_thousand_deletions_are_remembered_and_all_that_are_pending() {
+    let dir = tempfile::tempdir().unwrap();
+    let ids = |number: u64| vec![format!("u{number}")];
+    let store = open(dir.path(), 0);
+    let engine = store.shared.engine();
+    let mut batch = engine.batch();
+    for number in 1..=1_000 {
+        // The first was interrupted.
+        batch.put(META, &deletion_key(number), &encode_deletion(&ids(number), number > 1)).unwrap();
+    }
+    batch.commit(false).unwrap();
+    drop((engine, store));
+    let store = open(dir.path(), 0);
+    let begun = store.begin_deletion(ids(1_001)).unwrap();
+    assert_eq!((begun.number, begun.is_done), (1_001, false));
+    let is_done = |number| store.deletion(number).unwrap().map(|deletion| deletion.is_done);
+    assert_eq!([0, 1, 2, 3, 1_000, 1_001].map(is_done), [None, Some(false), None, Some(true), Some(true), Some(false)]);
+    let pending = |store: &Store| store.pending_deletions().unwrap().iter().map(|one| one.number).collect::<Vec<_>>();
+    assert_eq!(pending(&store), [1, 1_001]);
+    store.end_deletion(&begun).unwrap();
+    assert_eq!(pending(&store), [1]);
+    drop(store);
+    let store = open(dir.path(), 0);
+    assert_eq!(store.deletion(1_001).unwrap().unwrap().distinct_ids, ids(1_001));
+    assert_eq!(store.begin_deletion(ids(1_002)).unwrap().number, 1_002);
+    // A record that cannot be read is an error with what it is.
+    let engine = store.shared.engine();
+    let mut batch = engine.batch();
+    batch.put(META, &deletion_key(5), &[0x72, 0, 0]).unwrap();
+    batch.commit(false).unwrap();
+    for error in [store.deletion(5).unwrap_err(), store.pending_deletions().unwrap_err()] {
+        assert!(error.is_corrupt() && error.message().contains("unknown version"), "{error}");
+    }
 }
 
 #[test]

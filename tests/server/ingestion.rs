@@ -153,6 +153,110 @@ fn events_of_identity_are_stored() {
     assert_eq!(ids, ["u", "u", "u"]);
 }
 
+/// A server with profiles of a device and of a user that was sent an event, which changed none of them and made no
+/// other.
+fn after_identity(event: &Json) -> TestServer {
+    let server = TestServer::start();
+    let profiles = json!([
+        {"$distinct_id": "$device:D1", "$set": {"plan": "of the device"}},
+        {"$distinct_id": "D1", "$set": {"plan": "of D1"}},
+        {"$distinct_id": "U1", "$set": {"plan": "of the user"}},
+    ]);
+    assert_eq!(server.json("/engage", profiles.to_string()).with(200), "1");
+    let before: Vec<_> = server.db.users().iter().map(Result::unwrap).collect();
+    for _ in 0..2 {
+        assert_eq!(server.json("/track?verbose=1", event.to_string()).with(200), OK);
+    }
+    let plan = |profile: &profiledb::Profile| profile.properties().clone();
+    let after: Vec<_> = server.db.users().iter().map(Result::unwrap).collect();
+    assert_eq!(after.len(), before.len(), "{event}");
+    for ((id, before), (other, after)) in before.iter().zip(&after) {
+        assert_eq!((id, plan(before), before.last_seen()), (other, plan(after), after.last_seen()), "{event}");
+    }
+    // Sent twice with one `$insert_id`, it is one.
+    assert_eq!(server.db.events().iter().count(), 1);
+    server
+}
+
+/// The names of the events, by time, each with the plan of its user.
+fn plans(server: &TestServer) -> Vec<(String, Option<Value>)> {
+    let rows = server.db.snapshot().join().select(["user.plan"]).rows().unwrap();
+    let mut rows: Vec<_> = rows.map(Result::unwrap).collect();
+    rows.sort_by_key(|row| row.time());
+    rows.iter().map(|row| (row.name().to_owned(), row.get(0))).collect()
+}
+
+fn track(server: &TestServer, event: &str, properties: Json) {
+    let event = json!({"event": event, "properties": properties});
+    assert_eq!(server.json("/track?verbose=1", event.to_string()).with(200), OK);
+}
+
+/// Until there is identity, an event joins the profile of the `distinct_id` that it carries, whatever `$device_id` and
+/// `$user_id` say. Without one it is refused.
+#[test]
+fn k106_and_k107_events_join_the_profile_of_their_distinct_id() {
+    let event = json!({"event": "first", "properties": {"distinct_id": "$device:D1", "$device_id": "D1",
+        "time": 1_600_000_000, "$insert_id": "i"}});
+    let server = after_identity(&event);
+    let both = json!({"distinct_id": "U1", "$device_id": "D1", "$user_id": "U1", "time": 1_600_000_001});
+    track(&server, "second", both);
+    // The device is not linked to the user, before or after.
+    track(&server, "third", json!({"distinct_id": "$device:D1", "$device_id": "D1", "time": 1_600_000_002}));
+    let of = |text: &str| Some(Value::from(text));
+    let expected = [("first", of("of the device")), ("second", of("of the user")), ("third", of("of the device"))];
+    assert_eq!(plans(&server), expected.map(|(name, plan)| (name.to_owned(), plan)));
+    for properties in [r#"{"$device_id":"D1"}"#, r#"{"$device_id":"D1","$user_id":"U1"}"#] {
+        let bad = server.json("/track?verbose=1", format!(r#"{{"event":"e","properties":{properties}}}"#));
+        assert_eq!(bad.with(200), r#"{"status":0,"error":"distinct_id, missing or empty"}"#);
+    }
+    // They are properties like any other.
+    let event = server.db.events().iter().map(Result::unwrap).find(|event| event.name() == "second").unwrap();
+    assert_eq!(event.properties().get("$user_id"), Some(&"U1".into()));
+}
+
+#[test]
+fn k108_identify_changes_no_profile() {
+    let event = json!({"event": "$identify", "properties": {"distinct_id": "U1", "$identified_id": "U1",
+        "$anon_id": "D1", "$device_id": "D1", "$user_id": "U1", "time": 1_600_000_000, "$insert_id": "i"}});
+    let server = after_identity(&event);
+    track(&server, "later", json!({"distinct_id": "D1", "time": 1_600_000_001}));
+    let of = |text: &str| Some(Value::from(text));
+    let expected = [("$identify", of("of the user")), ("later", of("of D1"))];
+    assert_eq!(plans(&server), expected.map(|(name, plan)| (name.to_owned(), plan)));
+}
+
+/// An update of the anonymous id stays with that id, with `$ignore_alias` or without.
+#[test]
+fn k109_identified_ids_keep_profiles_of_their_own() {
+    let event = json!({"event": "$identify", "properties": {"$identified_id": "U1", "$anon_id": "D1",
+        "time": 1_600_000_000, "$insert_id": "i"}});
+    let server = after_identity(&event);
+    for more in ["", r#","$ignore_alias":true"#] {
+        let update = format!(r#"{{"$distinct_id":"D1","$add":{{"n":1}}{more}}}"#);
+        assert_eq!(server.json("/engage", update).with(200), "1");
+    }
+    assert_eq!(server.user("D1")["n"], 2);
+    assert_eq!(server.user("U1").get("n"), None);
+}
+
+#[test]
+fn an_alias_changes_no_profile() {
+    let event = json!({"event": "$create_alias", "properties": {"distinct_id": "U1", "alias": "D1",
+        "time": 1_600_000_000, "$insert_id": "i"}});
+    let server = after_identity(&event);
+    track(&server, "later", json!({"distinct_id": "D1", "time": 1_600_000_001}));
+    assert_eq!(plans(&server)[1], ("later".to_owned(), Some("of D1".into())));
+}
+
+#[test]
+fn a_merge_changes_no_profile() {
+    let event = json!({"event": "$merge", "properties": {"$distinct_ids": ["U1", "D1"],
+        "time": 1_600_000_000, "$insert_id": "i"}});
+    let server = after_identity(&event);
+    track(&server, "later", json!({"distinct_id": "D1", "time": 1_600_000_001}));
+    assert_eq!(plans(&server)[1], ("later".to_owned(), Some("of D1".into())));
+}
+
 #[test]
 fn k87_to_k89_strict_imports() {
     let server = TestServer::start();
@@ -279,6 +383,50 @@ fn k60_to_k64_the_place_of_an_address() {
     let group = r#"{"$group_key":"company","$group_id":"g","$set":{"a":1},"$ip":"203.0.113.9"}"#;
     assert_eq!(server.json("/groups", group).with(200), "1");
     assert_eq!(server.group("company", "g"), json!({"a": 1}));
+}
+
+/// What the server adds does not count as the limit on properties, neither with this update nor with later ones.
+#[test]
+fn a_place_is_never_why_an_update_is_refused() {
+    /// A place whose city is longer than the store takes.
+    struct LongNames;
+
+    impl GeoLookup for LongNames {
+        fn properties(&self, _: IpAddr) -> Vec<(&'static str, Value)> {
+            let names = ["$region", "$country_code", "$timezone", "$geo_source"];
+            let long = [("$city", "x".repeat(256).into())];
+            long.into_iter().chain(names.map(|name| (name, "x".into()))).collect()
+        }
+    }
+
+    let server = TestServer::of(|db| {
+        let project = Project::new(db).durability(Durability::Buffered).lookup(Arc::new(LongNames));
+        Server::builder().project(project)
+    });
+    let set = |id: &str, names: std::ops::Range<usize>, place: &str| {
+        let properties: serde_json::Map<String, Json> = names.map(|n| (format!("p{n}"), json!(n))).collect();
+        let update = json!({"$distinct_id": id, "$set": properties, "$ip": place});
+        server.json("/engage?strict=1", update.to_string()).value()["num_good_events"].clone()
+    };
+    let count = |id: &str| server.user(id).as_object().unwrap().len();
+    assert_eq!(set("full", 0..2_000, "203.0.113.9"), 1);
+    assert_eq!(count("full"), 2_004);
+    // More names than one profile may have, so that each update is counted.
+    assert_eq!(set("other", 1_000..2_001, "203.0.113.9"), 1);
+    for place in ["0", "203.0.113.9"] {
+        assert_eq!(set("full", 0..1, place), 1, "{place}");
+        assert_eq!(set("full", 0..2_001, place), 0, "{place}");
+        assert_eq!(set("full", 2_000..2_001, place), 0, "{place}");
+    }
+    assert_eq!(set("late", 0..2_000, "0"), 1);
+    assert_eq!(count("late"), 2_000);
+    assert_eq!(set("late", 0..1, "203.0.113.9"), 1);
+    assert_eq!(count("late"), 2_004);
+    // Also where a client says where it is.
+    let own = r#"{"$distinct_id":"late","$set":{"$city":"X"},"$ip":"0"}"#;
+    assert_eq!(server.json("/engage", own).with(200), "1");
+    assert_eq!(server.user("late")["$city"], "X");
+    assert!(server.db.check().unwrap().tables.iter().all(|table| table.over_limit == 0));
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use profiledb::Db;
+use profiledb::{Db, Durability, Event, Timestamp, Update};
+use serde_json::{Value as Json, json};
 
 /// Kills of each kind. More by `PROFILEDB_KILLS`.
 const KILLS: u64 = 5;
@@ -119,6 +120,86 @@ fn what_was_answered_survives_a_kill_when_synced() {
 #[test]
 fn sigterm_ends_in_time_and_leaves_nothing_unanswered() {
     updates_survive("TERM", &["--durability", "buffered"], true);
+}
+
+/// The body of an answer, or nothing if the process is killed meanwhile.
+fn exchange(address: &str, method: &str, path: &str, body: &str) -> String {
+    let mut answer = String::new();
+    if let Ok(mut stream) = TcpStream::connect(address) {
+        let head = format!("{method} {path} HTTP/1.0\r\ncontent-length: {}\r\n\r\n", body.len());
+        let _ = stream.write_all([head.as_bytes(), body.as_bytes()].concat().as_slice());
+        let _ = stream.read_to_string(&mut answer);
+    }
+    answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
+}
+
+/// A process that is killed between the request of an erasure and its end: the next one completes it, under the same
+/// number, and says so after further restarts.
+#[test]
+fn an_erasure_that_is_killed_is_completed_by_the_next_process() {
+    const PATH: &str = "/api/app/data-deletions/v3.0/";
+    const USERS: usize = 2_000;
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let ids: Vec<String> = (0..USERS).map(|n| format!("u{n:04}")).collect();
+    {
+        let db = Db::builder().durability(Durability::Buffered).open(&store).unwrap();
+        for id in ids.iter().map(String::as_str).chain(["kept"]) {
+            db.users().update(id, Update::new().set("x", 1)).unwrap();
+            db.events().append(Event::new("e", id, Timestamp::from_seconds(1_700_000_000))).unwrap();
+        }
+        assert_eq!(db.events().seal().unwrap().events, USERS as u64 + 1);
+        for id in ids.iter().map(String::as_str).chain(["kept"]) {
+            db.events().append(Event::new("later", id, Timestamp::from_seconds(1_700_000_000))).unwrap();
+        }
+    }
+    let mut process = serve(&store, &[]);
+    let status = |process: &Process| -> Json {
+        let text = exchange(&process.address, "GET", &format!("{PATH}1"), "");
+        serde_json::from_str::<Json>(&text).unwrap_or_else(|error| panic!("{error}: {text:?}"))
+    };
+    let body = json!({"distinct_ids": ids, "compliance_type": "GDPR"}).to_string();
+    std::thread::scope(|scope| {
+        let address = &process.address;
+        let request = scope.spawn(|| exchange(address, "POST", PATH, &body));
+        while status(&process)["results"]["status"] != "PENDING" {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        process.signal("KILL");
+        assert_eq!(request.join().unwrap(), "", "it was killed before its answer");
+    });
+    process.child.wait().unwrap();
+    {
+        let db = Db::builder().open_read_only(&store).unwrap();
+        let deletion = db.deletion(1).unwrap().unwrap();
+        assert_eq!((deletion.is_done, &deletion.distinct_ids), (false, &ids));
+        assert!(db.users().contains("u1999").unwrap(), "it was killed before its end");
+    }
+    let mut process = serve(&store, &[]);
+    let started = Instant::now();
+    while status(&process)["results"]["status"] != "SUCCESS" {
+        assert!(started.elapsed() < Duration::from_secs(60), "{}", status(&process));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let other: Json =
+        serde_json::from_str(&exchange(&process.address, "POST", PATH, r#"{"distinct_ids":["none"]}"#)).unwrap();
+    assert_eq!(other["results"]["task_id"], "2");
+    for _ in 0..2 {
+        process.signal("TERM");
+        assert!(process.child.wait().unwrap().success());
+        {
+            let db = Db::open(&store).unwrap();
+            assert_eq!(db.users().iter().map(|row| row.unwrap().0).collect::<Vec<_>>(), ["kept"]);
+            assert_eq!(
+                db.events().iter().map(|event| event.unwrap().distinct_id().to_owned()).collect::<Vec<_>>(),
+                ["kept", "kept"]
+            );
+        }
+        process = serve(&store, &[]);
+        assert_eq!(status(&process)["results"], json!({"status": "SUCCESS", "distinct_ids": ids}));
+    }
+    process.signal("TERM");
+    assert!(process.child.wait().unwrap().success());
 }
 
 #[test]

@@ -278,7 +278,17 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// Appends, and appends of the same events again, race with sealing.
+/// Joins by columns and by rows have the same answers.
+fn assert_joined_as_rows(snapshot: &Snapshot) {
+    let answer = |join: Join| {
+        let by_plan = join.group_by(["user.plan"]).measure(Measure::Count).measure(Measure::Uniques);
+        let answer = by_plan.measure(Measure::Sum(Field::event("version"))).answer().unwrap();
+        answer.buckets().iter().map(|bucket| format!("{bucket:?}")).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(answer(snapshot.join()), answer(snapshot.join().strategy(JoinStrategy::Lookup)));
+}
+
+/// Appends, and appends of the same events again, race with sealing, and with joins.
 #[test]
 fn events_that_are_appended_while_others_are_sealed_are_there() {
     for builder in [builder, sealing_builder] {
@@ -292,8 +302,11 @@ fn appends_race_with_sealing(builder: fn() -> Builder) {
     let (log, stop) = (db.events(), AtomicBool::new(false));
     let event = |n: usize, version: i64| {
         let time = Timestamp::from_millis(now().millis() - DAY - (n % 50) as i64 * 1_000);
-        Event::new("visit", format!("user-{}", n % 300), time).id(format!("n{n}")).set("version", version)
+        Event::new("visit", format!("user-{}", n % 900), time).id(format!("n{n}")).set("version", version)
     };
+    for user in 0..900 {
+        db.users().update(&format!("user-{user}"), Update::new().set("plan", user % 3)).unwrap();
+    }
     let mut model: BTreeMap<Identity, Event> = BTreeMap::new();
     std::thread::scope(|scope| {
         let sealer = scope.spawn(|| {
@@ -303,17 +316,31 @@ fn appends_race_with_sealing(builder: fn() -> Builder) {
             }
             sealed
         });
+        // Each snapshot also when the next one was read.
+        let reader = scope.spawn(|| {
+            let mut before = db.snapshot();
+            let mut read = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let snapshot = db.snapshot();
+                [&snapshot, &before].into_iter().for_each(assert_joined_as_rows);
+                before = snapshot;
+                read += 1;
+            }
+            read
+        });
         // Also when an assertion fails.
         let _stop = StopOnDrop(&stop);
         let mut random = Random(7);
         for version in 0..200 {
-            let events: Vec<Event> = (0..40).map(|_| event(random.below(4_000), version)).collect();
+            // Of more and more users.
+            let events: Vec<Event> = (0..40).map(|_| event(random.below(20 * (version + 1)), version as i64)).collect();
             // Of the same event twice in a batch the later one is stored, as in the map.
             model.extend(events.iter().map(|event| (identity(event), event.clone())));
             db.events().append_all(events).unwrap();
         }
         stop.store(true, Ordering::Relaxed);
         assert!(sealer.join().unwrap() > 0);
+        assert!(reader.join().unwrap() > 0);
     });
     let check = |db: &Db| {
         let found: BTreeMap<_, _> =
@@ -488,12 +515,20 @@ fn a_failure_before_any_commit_leaves_the_log_as_it_was() {
                     seal(&db).unwrap();
                 }
             }
+            // What joins keep in memory is as of before.
+            assert_reads(&db.snapshot(), &unsealed.snapshot(), &model);
+            let before = db.snapshot();
             db.fail_segment_commits_after(Some(commits));
             let outcome = work(&db);
             let db = if outcome.is_ok() {
                 db
             } else {
                 assert!(db.fail_segment_commits_after(None) > 0, "{name}");
+                if name == "seal" {
+                    assert_reads(&db.snapshot(), &unsealed.snapshot(), &model);
+                    assert_reads(&before, &unsealed.snapshot(), &model);
+                }
+                drop(before);
                 db.close().unwrap();
                 let db = store.open();
                 if name == "seal" {
@@ -514,4 +549,38 @@ fn a_failure_before_any_commit_leaves_the_log_as_it_was() {
         let least = if name == "seal" { 10 } else { 2 };
         assert!(commits >= least, "{name} {commits}");
     }
+}
+
+/// More rows than joins keep in memory, and fewer again.
+#[test]
+fn a_log_with_many_rows_besides_its_segments_is_joined_like_one_with_few() {
+    let store = TempStore::new(builder);
+    let db = store.open();
+    db.users().update("u1", Update::new().set("plan", "pro")).unwrap();
+    let event = |at: i64| {
+        let time = Timestamp::from_millis(1_700_000_000_000 + at);
+        Event::new("visit", format!("u{}", at % 7), time).id(format!("e{at}"))
+    };
+    let counts = |events: i64| {
+        let pro = (0..events).filter(|at| at % 7 == 1).count() as u64;
+        let by_plan = db.snapshot().join().group_by(["user.plan"]).measure(Measure::Count).measure(Measure::Uniques);
+        let answer = by_plan.answer().unwrap();
+        assert_eq!(answer.get(&[Some("pro".into())]), Some(&[Value::from(pro), 1.into()][..]), "{events}");
+        let others = [Value::from(events as u64 - pro), 6.into()];
+        assert_eq!(answer.get(&[None]), Some(&others[..]), "{events}");
+        db.snapshot().join().select(["user.plan"]).explain().unwrap().sealed.unwrap().in_memory
+    };
+    db.events().append_all((0..20).map(event)).unwrap();
+    db.events().seal().unwrap();
+    // Some are sent again.
+    db.events().append_all((10..100).map(event)).unwrap();
+    assert_eq!(counts(100), Some(90));
+    db.events().append_all((100..150_000).map(event)).unwrap();
+    assert_eq!((counts(150_000), counts(150_000)), (None, None));
+    db.events().append_all((150_000..150_010).map(event)).unwrap();
+    assert_eq!(counts(150_010), None);
+    db.events().seal().unwrap();
+    assert_eq!(counts(150_010), Some(0));
+    db.events().append_all((150_000..150_020).map(event)).unwrap();
+    assert_eq!(counts(150_020), Some(20));
 }

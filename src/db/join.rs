@@ -6,9 +6,9 @@ use super::Snapshot;
 use crate::error::Result;
 use crate::join::{
     CodeHistory, ColumnTable, Days, Each, Estimates, EventScan, EventTable, Join, JoinTable, OrdinalCache,
-    ProfileAggregate, ProfileTables, ReadStamp, RowCursor, ScanSpec,
+    ProfileAggregate, ProfileTables, ReadStamp, RowCursor, ScanSpec, TailCache,
 };
-use crate::log::LogColumns;
+use crate::log::{LogChanges, LogColumns, LogHistory};
 use crate::model::Kind;
 use crate::rocks::EngineSnapshot;
 use crate::store::Shared;
@@ -65,7 +65,24 @@ struct SnapshotTables {
 impl SnapshotTables {
     fn new(snapshot: &Snapshot) -> Self {
         let engine = snapshot.engine.clone();
-        Self { columns: LogColumns::of(&engine), engine, shared: Arc::clone(&snapshot.shared) }
+        let shared = Arc::clone(&snapshot.shared);
+        let history: Arc<dyn LogHistory> = Arc::new(StoreHistory(Arc::clone(&shared)));
+        Self { columns: LogColumns::of(&engine, history), engine, shared }
+    }
+}
+
+/// What joins of a store have read of its log.
+struct StoreHistory(Arc<Shared>);
+
+impl LogHistory for StoreHistory {
+    fn tail_cache(&self) -> &TailCache {
+        &self.0.tail_cache
+    }
+
+    fn log_changes(&self, snapshot: &EngineSnapshot, sequence: u64) -> Option<LogChanges> {
+        let (rows, segments) = self.0.log_changes(snapshot, sequence)?;
+        let rows = rows.into_iter().map(|changed| (changed.key, changed.is_deleted)).collect();
+        Some(LogChanges { rows, segments })
     }
 }
 

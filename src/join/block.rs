@@ -216,6 +216,33 @@ impl Block {
     #[inline]
     pub(super) fn push_row(&mut self, id: &[u8], time: Timestamp, event: &EventBytes<'_>, bytes: &[u8]) -> Result<()> {
         self.push(id, time, event.name)?;
+        self.push_requested(id, time, event, bytes)
+    }
+
+    /// As [`push_row`](Self::push_row), where the user has an ordinal.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline]
+    pub(super) fn push_row_of(
+        &mut self,
+        ordinal: u32,
+        id: &[u8],
+        time: Timestamp,
+        event: &EventBytes<'_>,
+        bytes: &[u8],
+    ) -> Result<()> {
+        self.push(id, time, event.name)?;
+        if self.ordinals.len() < self.firsts.len() {
+            self.ordinals.push(ordinal);
+        }
+        self.push_requested(id, time, event, bytes)
+    }
+
+    /// Appends what is requested of an event besides its user, time and name.
+    #[inline]
+    fn push_requested(&mut self, id: &[u8], time: Timestamp, event: &EventBytes<'_>, bytes: &[u8]) -> Result<()> {
         let corrupt = |malformed| codec::corrupt_event_of(time, id, malformed);
         let columns = &self.layout.events;
         if !columns.properties.is_empty() {

@@ -81,6 +81,7 @@ pub(crate) use ordinal_cache::{CodeHistory, OrdinalCache, ReadStamp};
 #[cfg(test)]
 pub(crate) use scan::Tables;
 pub(crate) use scan::{
-    ColumnTable, Days, EventRows, EventScan, EventTable, OrdinalReader, RowScan, ScanSpec, estimate,
+    BlockEvents, ColumnTable, Days, EventRows, EventScan, EventTable, KnownTail, LogTail, OrdinalReader, RowScan,
+    ScanSpec, TailCache, TailOrdinals, UnsealedRow, block_id, estimate,
 };
 pub(crate) use tables::{Each, JoinTable, ProfileTables, RowCursor};

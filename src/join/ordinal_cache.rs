@@ -19,6 +19,24 @@ pub(crate) struct ReadStamp {
     pub(crate) sequence: u64,
 }
 
+/// The ordinals that codes were read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct KnownOrdinals {
+    /// How many the log has stored.
+    pub(super) stored: u32,
+    /// How many there are, those of the tail included.
+    pub(super) count: u32,
+    /// Which numbering of the tail the latter are of.
+    pub(super) numbering: u64,
+}
+
+impl KnownOrdinals {
+    /// The first of these ordinals that other codes do not have, or have for another user.
+    pub(super) fn first_unknown(&self, other: &Self) -> u32 {
+        if self.numbering == other.numbering { other.count } else { self.stored.min(other.stored) }
+    }
+}
+
 /// What was read of a store before, and what changed since.
 pub(crate) trait CodeHistory: Send + Sync {
     /// The codes that joins of the same store have read.
@@ -52,8 +70,7 @@ struct KnownCodes {
 #[derive(Clone, Debug)]
 pub(super) struct CachedCodes {
     pub(super) stamp: ReadStamp,
-    /// How many ordinals there were.
-    pub(super) ordinals: u32,
+    pub(super) ordinals: KnownOrdinals,
     pub(super) codes: Arc<OrdinalCodes>,
     last_use: u64,
 }
@@ -74,7 +91,13 @@ impl OrdinalCache {
     }
 
     /// Keeps codes unless later ones are known, and forgets others that were not used for longest.
-    pub(super) fn put(&self, projection: Projection, stamp: ReadStamp, ordinals: u32, codes: &Arc<OrdinalCodes>) {
+    pub(super) fn put(
+        &self,
+        projection: Projection,
+        stamp: ReadStamp,
+        ordinals: KnownOrdinals,
+        codes: &Arc<OrdinalCodes>,
+    ) {
         let mut known = self.known.lock();
         let later = known.codes.get(&projection).is_some_and(|other| {
             other.stamp.engine == stamp.engine

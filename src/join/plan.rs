@@ -97,6 +97,8 @@ pub struct SealedPlan {
     pub events: u64,
     /// Blocks.
     pub blocks: u64,
+    /// Events besides the blocks, where those are in memory: then nothing else is read of the log.
+    pub in_memory: Option<u64>,
 }
 
 /// How a join is executed, and why.
@@ -131,8 +133,11 @@ pub struct Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Estimates { events, days, selectivity, probes_per_event, sample } = self.estimates;
-        if let Some(SealedPlan { events, blocks }) = self.sealed {
+        if let Some(SealedPlan { events, blocks, in_memory }) = self.sealed {
             writeln!(f, "columns   {events} events in {blocks} blocks; users are joined by ordinal")?;
+            if let Some(rows) = in_memory {
+                writeln!(f, "memory    {rows} events that are not sealed, joined by ordinal as well")?;
+            }
         }
         if self.scan == EVENTS {
             let percent = selectivity * 1e2;
@@ -215,7 +220,7 @@ impl Plan {
             Driver::Profiles(kind) => kind.to_string(),
         };
         let blocks = blocks.len() as u64;
-        let sealed = (blocks > 0).then_some(SealedPlan { events: sealed, blocks });
+        let sealed = (blocks > 0).then_some(SealedPlan { events: sealed, blocks, in_memory: None });
         Self { scan, estimates, sealed, tables, threads, ordered, partition_rows, partition_bytes, seek_threshold }
     }
 

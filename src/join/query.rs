@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::cancel::{CancelToken, Deadline, Interrupt};
 use super::estimate::Estimates;
-use super::exec::{Execution, SealedTasks, Tasks};
+use super::exec::{Execution, SealedTasks, TailTasks, Tasks};
 use super::field::Field;
 use super::filter::{Filter, field_of};
 use super::fold::fold;
@@ -18,7 +18,7 @@ use super::plan::{MEMORY_MAX, Plan, PlannerHints, Strategy};
 use super::prepare::{build, read_sealed, tasks};
 use super::probe::RuntimeFilter;
 use super::rows::{Row, Rows};
-use super::scan::{Days, EventPredicate, OwnEvents, ScanSpec, Tables, UserRange};
+use super::scan::{ColumnTable, Days, EventPredicate, OwnEvents, ScanSpec, Tables, UserRange};
 use super::stats::Counters;
 use super::tables::JoinTable;
 #[cfg(feature = "arrow")]
@@ -450,6 +450,40 @@ impl Join {
         Ok(blocks)
     }
 
+    /// The users that are requested, if not all are.
+    fn requested(&self, seek_threshold: u32) -> Result<Option<Arc<RuntimeFilter>>> {
+        let filter = self.users.as_ref().map(|ids| RuntimeFilter::of(ids, seek_threshold)).transpose()?;
+        Ok(filter.map(Arc::new))
+    }
+
+    /// Estimates what is read besides blocks of columns, unless it is in memory.
+    fn estimate(
+        &self,
+        predicate: &Arc<EventPredicate>,
+        layout: &Arc<JoinLayout>,
+        rows_only: bool,
+    ) -> Result<(Estimates, Days, Option<TailTasks>)> {
+        if self.is_empty() {
+            return Ok((Estimates::default(), None, None));
+        }
+        if self.own_events.is_some() {
+            return Ok((Estimates::unknown(), None, None));
+        }
+        if let Driver::Profiles(kind) = &self.driver {
+            let rows = self.tables.estimate_rows(&JoinTable::Profiles(kind.clone()));
+            return Ok((Estimates::of_profiles(rows), None, None));
+        }
+        let users = UserRange { filter: self.requested(u32::MAX)?, ..Default::default() };
+        let (days, predicate, layout) = (predicate.days(), Arc::clone(predicate), Arc::clone(layout));
+        let spec = ScanSpec { days, predicate, users, rows_only, layout };
+        let columns = self.tables.columns().filter(|_| rows_only);
+        if let Some(rows) = columns.map(ColumnTable::tail).transpose()?.flatten() {
+            return Ok((Estimates::default(), None, Some(TailTasks::new(&rows, &spec))));
+        }
+        let (estimates, days) = self.tables.estimate(&spec)?;
+        Ok((estimates, days, None))
+    }
+
     /// Estimates and plans. The execution has no tasks yet.
     fn plan(&self, more: &[Field], for_rows: bool, by_columns: bool) -> Result<(Execution, Days)> {
         if let Some(error) = &self.refused {
@@ -475,34 +509,19 @@ impl Join {
         let (from, to) = self.times;
         let predicate = Arc::new(EventPredicate { from, to, names: self.names.clone(), filter });
         let blocks = if by_columns { self.sealed_blocks(&predicate)? } else { Vec::new() };
-        let requested = |seek_threshold: u32| -> Result<Option<Arc<RuntimeFilter>>> {
-            let filter = self.users.as_ref().map(|ids| RuntimeFilter::of(ids, seek_threshold)).transpose()?;
-            Ok(filter.map(Arc::new))
-        };
         let mut hints = self.hints;
         if hints.single_pass {
             hints.threads = 1;
         }
-        let (estimates, days) = match &self.own_events {
-            _ if self.is_empty() => (Estimates::default(), None),
-            Some(_) => (Estimates::unknown(), None),
-            None if let Driver::Profiles(kind) = &self.driver => {
-                let rows = self.tables.estimate_rows(&JoinTable::Profiles(kind.clone()));
-                (Estimates::of_profiles(rows), None)
-            }
-            None => {
-                let (predicate, layout) = (Arc::clone(&predicate), Arc::clone(&layout));
-                let (days, users) =
-                    (predicate.days(), UserRange { filter: requested(u32::MAX)?, ..Default::default() });
-                let rows_only = !blocks.is_empty();
-                self.tables.estimate(&ScanSpec { days, predicate, users, rows_only, layout })?
-            }
-        };
+        let (estimates, days, tail) = self.estimate(&predicate, &layout, !blocks.is_empty())?;
         let counters = Counters::default();
         counters.events_read.add(estimates.sample);
         let estimates = self.users.iter().fold(estimates, |estimates, users| estimates.of_users(users.len()));
-        let plan = Plan::new(&layout, &*self.tables, estimates, &blocks, hints);
-        let users = requested(plan.seek_threshold(self.users.as_ref().map_or(0, Vec::len) as f64))?;
+        let mut plan = Plan::new(&layout, &*self.tables, estimates, &blocks, hints);
+        if let (Some(sealed), Some(tail)) = (&mut plan.sealed, &tail) {
+            sealed.in_memory = Some(tail.len() as u64);
+        }
+        let users = self.requested(plan.seek_threshold(self.users.as_ref().map_or(0, Vec::len) as f64))?;
         let execution = Execution {
             tables: Arc::clone(&self.tables),
             builds: Vec::new(),
@@ -511,7 +530,7 @@ impl Join {
             inner: self.inner,
             plan,
             tasks: Tasks::none(),
-            sealed: SealedTasks { blocks, has_rows: days.is_some(), ..SealedTasks::default() },
+            sealed: SealedTasks { blocks, has_rows: days.is_some(), tail, ..SealedTasks::default() },
             users,
             counters,
             stop: AtomicBool::new(false),

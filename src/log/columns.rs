@@ -1,35 +1,52 @@
 //! The column segments of a snapshot, as a join reads them: by columns, without rebuilding rows.
 
-use std::sync::Arc;
+use std::mem;
+use std::sync::{Arc, OnceLock};
 
 use super::ordinals::{IdCache, SharedIds, last_ids, ordinals_of};
+use super::replaced::ReplacedEvents;
 use super::scan::scan_rows;
 use super::segments::{Headers, damaged, has_segments, read_chunks};
-use crate::codec::{EventBytes, EventKey, ORDINALS, corrupt_event, unescape_bytes};
+use super::tail::{LogHistory, current_tail};
+use crate::codec::ORDINALS;
 use crate::error::{Error, Result};
-use crate::join::{ColumnTable, OrdinalReader, RowCursor};
+use crate::join::{ColumnTable, LogTail, OrdinalReader, RowCursor};
 use crate::rocks::{EngineSnapshot, ReadHint};
-use crate::segment::{BlockColumn, BlockDamage, BlockTimes, ColumnId, SealedBlock, UserRuns};
+use crate::segment::{BlockDamage, ColumnId, SealedBlock};
 
-/// Users whose ordinals are looked up at once, and rows of users.
-const LOOKUPS_MAX: usize = 256;
+/// Rows that are looked for in a block at once.
 const ROWS_MAX: usize = 4_096;
 
 /// The sealed events of a snapshot.
 pub(crate) struct LogColumns {
     snapshot: EngineSnapshot,
     ids: Arc<SharedIds>,
+    history: Arc<dyn LogHistory>,
+    /// Read when it is needed.
+    tail: OnceLock<Option<Arc<LogTail>>>,
 }
 
 impl LogColumns {
     /// Those of a snapshot, if it may have any.
-    pub(crate) fn of(snapshot: &EngineSnapshot) -> Option<Self> {
-        has_segments(snapshot).then(|| Self { snapshot: snapshot.clone(), ids: SharedIds::new(snapshot) })
+    pub(crate) fn of(snapshot: &EngineSnapshot, history: Arc<dyn LogHistory>) -> Option<Self> {
+        let ids = || SharedIds::new(snapshot);
+        has_segments(snapshot).then(|| Self { snapshot: snapshot.clone(), ids: ids(), history, tail: OnceLock::new() })
+    }
+
+    /// The tail of the log, unless it is too large for memory.
+    fn current_tail(&self) -> Option<&Arc<LogTail>> {
+        // A segment that cannot be read is reported by joins of its days. Others go on without the tail.
+        let read = || current_tail(&self.snapshot, &*self.history).unwrap_or_default();
+        self.tail.get_or_init(read).as_ref()
     }
 }
 
 impl ColumnTable for LogColumns {
     fn blocks(&self, (from, to): (Option<i32>, Option<i32>)) -> Result<Vec<SealedBlock>> {
+        if let Some(tail) = self.current_tail() {
+            let has = |day: i32| from.is_none_or(|from| day >= from) && to.is_none_or(|to| day < to);
+            return Ok(tail.blocks.iter().filter(|block| has(block.segment.day)).cloned().collect());
+        }
         let mut headers = Headers::from_day(&self.snapshot, from.unwrap_or(i32::MIN));
         let mut blocks = Vec::new();
         while let Some((day, segments)) = headers.next_day()? {
@@ -48,26 +65,29 @@ impl ColumnTable for LogColumns {
         Ok(chunks.into_iter().map(|(_, chunk)| chunk).collect())
     }
 
+    fn tail(&self) -> Result<Option<Arc<LogTail>>> {
+        Ok(self.current_tail().cloned())
+    }
+
     fn replaced(&self, block: &SealedBlock) -> Result<Vec<u32>> {
+        if let Some(tail) = self.current_tail() {
+            return Ok(tail.replaced(block));
+        }
         let end = [block.summary.last_key.as_slice(), &[0]].concat();
         let mut rows = scan_rows(&self.snapshot, &block.summary.first_key, Some(&end), ReadHint::ShortRange);
+        let mut events = None;
         let mut replaced = Vec::new();
-        let mut found = None;
-        let mut batch = RowBatch::default();
+        let mut batch: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         loop {
             let row = rows.next()?;
             let is_last = row.is_none();
-            if let Some((key, value)) = row {
-                batch.push(key, value)?;
-            }
-            let is_full = batch.ids.len() >= LOOKUPS_MAX || batch.rows.len() >= ROWS_MAX;
-            if is_full || (is_last && !batch.rows.is_empty()) {
-                let found = match &mut found {
-                    Some(found) => found,
-                    None => found.insert(ReplacedEvents::new(self, block)?),
+            batch.extend(row.map(|(key, value)| (key.to_vec(), value.to_vec())));
+            if batch.len() >= ROWS_MAX || (is_last && !batch.is_empty()) {
+                let events = match &mut events {
+                    Some(events) => events,
+                    None => events.insert(ReplacedEvents::new(&self.snapshot, block)?),
                 };
-                found.find(&batch, &mut replaced)?;
-                batch = RowBatch::default();
+                replaced.extend(events.find_all(&mem::take(&mut batch))?);
             }
             if is_last {
                 break;
@@ -84,15 +104,23 @@ impl ColumnTable for LogColumns {
     }
 
     fn ordinal_count(&self) -> Result<u32> {
-        last_ids(&self.snapshot).map(|(count, _)| count)
+        match self.current_tail() {
+            Some(tail) => Ok(tail.new_ordinals.end()),
+            None => last_ids(&self.snapshot).map(|(count, _)| count),
+        }
     }
 
     fn ordinals_of(&self, ids: &[&[u8]]) -> Result<Vec<Option<u32>>> {
-        ordinals_of(&self.snapshot, ids)
+        let mut ordinals = ordinals_of(&self.snapshot, ids)?;
+        if let Some(tail) = self.current_tail() {
+            let unknown = ordinals.iter_mut().zip(ids).filter(|(ordinal, _)| ordinal.is_none());
+            unknown.for_each(|(ordinal, id)| *ordinal = tail.new_ordinals.get(id));
+        }
+        Ok(ordinals)
     }
 
     fn ids(&self) -> Box<dyn OrdinalReader> {
-        Box::new(IdCache::of(&self.ids))
+        Box::new(LogIds { stored: IdCache::of(&self.ids), tail: self.current_tail().cloned() })
     }
 
     fn damaged(&self, block: &SealedBlock, damage: &BlockDamage) -> Error {
@@ -100,107 +128,20 @@ impl ColumnTable for LogColumns {
     }
 }
 
-impl OrdinalReader for IdCache {
+/// Reads the ids of ordinals, those of the tail included.
+struct LogIds {
+    stored: IdCache,
+    tail: Option<Arc<LogTail>>,
+}
+
+impl OrdinalReader for LogIds {
     fn find_id(&mut self, ordinal: u32, out: &mut Vec<u8>) -> Result<bool> {
-        Self::find_id(self, ordinal, out)
-    }
-}
-
-/// Rows whose users are looked up at once.
-#[derive(Default)]
-struct RowBatch {
-    /// Of consecutive rows of one user, once.
-    ids: Vec<Vec<u8>>,
-    rows: Vec<BatchedRow>,
-}
-
-/// What tells an event of a day from others.
-struct BatchedRow {
-    /// The position of the id.
-    id: usize,
-    millis: u32,
-    name: Vec<u8>,
-    insert_id: Vec<u8>,
-}
-
-impl RowBatch {
-    fn push(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
-        let parts = EventKey::read(key).map_err(|malformed| corrupt_event(key, malformed))?;
-        // What cannot be read is not sealed, and is reported where it is read.
-        let (Ok(id), Ok(event)) = (unescape_bytes(parts.escaped), EventBytes::read(value)) else { return Ok(()) };
-        if self.ids.last().is_none_or(|last| **last != *id) {
-            self.ids.push(id.into_owned());
-        }
-        let (name, insert_id) = (event.name.to_vec(), event.insert_id_bytes().to_vec());
-        self.rows.push(BatchedRow { id: self.ids.len().saturating_sub(1), millis: parts.millis, name, insert_id });
-        Ok(())
-    }
-}
-
-/// Finds the events of a block that rows replace: those of the same user, time, name and `$insert_id`.
-struct ReplacedEvents<'c> {
-    columns: &'c LogColumns,
-    block: &'c SealedBlock,
-    runs: UserRuns,
-    /// Where the events of each run begin.
-    starts: Vec<u32>,
-    times: BlockTimes,
-    names: BlockColumn,
-    insert_ids: BlockColumn,
-    text: Vec<u8>,
-}
-
-impl<'c> ReplacedEvents<'c> {
-    fn new(columns: &'c LogColumns, block: &'c SealedBlock) -> Result<Self> {
-        let events = block.summary.events as usize;
-        let ids = [ColumnId::Runs, ColumnId::Time, ColumnId::Name, ColumnId::InsertId];
-        let mut chunks = columns.read(block, &ids)?.into_iter();
-        let mut chunk = || chunks.next().unwrap_or_default();
-        let damaged = |column: ColumnId| move |malformed| columns.damaged(block, &BlockDamage { column, malformed });
-        let runs = UserRuns::decode(&chunk()).map_err(damaged(ColumnId::Runs))?;
-        let times = BlockTimes::decode(&chunk(), events).map_err(damaged(ColumnId::Time))?;
-        let names = BlockColumn::of_texts(chunk(), events).map_err(damaged(ColumnId::Name))?;
-        let insert_ids = BlockColumn::of_texts(chunk(), events).map_err(damaged(ColumnId::InsertId))?;
-        let mut starts = Vec::with_capacity(runs.counts.len());
-        let mut end = 0;
-        for count in &runs.counts {
-            starts.push(end);
-            end += count;
-        }
-        Ok(Self { columns, block, runs, starts, times, names, insert_ids, text: Vec::new() })
-    }
-
-    /// Adds the positions of the events that rows replace.
-    fn find(&mut self, batch: &RowBatch, replaced: &mut Vec<u32>) -> Result<()> {
-        let ids: Vec<&[u8]> = batch.ids.iter().map(Vec::as_slice).collect();
-        let ordinals = ordinals_of(&self.columns.snapshot, &ids)?;
-        let run = |ordinal: Option<u32>| self.runs.ordinals.binary_search(&ordinal?).ok();
-        let runs: Vec<Option<usize>> = ordinals.into_iter().map(run).collect();
-        for row in &batch.rows {
-            let run = runs.get(row.id).copied().flatten();
-            let start = run.and_then(|run| self.starts.get(run)).copied();
-            let count = run.and_then(|run| self.runs.counts.get(run)).copied();
-            let Some((start, count)) = start.zip(count) else { continue };
-            for at in start..start + count {
-                let is_same = self.times.get(at as usize) == row.millis
-                    && self.has_text(at, &ColumnId::Name, &row.name)?
-                    && self.has_text(at, &ColumnId::InsertId, &row.insert_id)?;
-                if is_same {
-                    replaced.push(at);
-                    break;
-                }
+        match self.tail.as_ref().and_then(|tail| tail.new_ordinals.id(ordinal)) {
+            Some(id) => {
+                out.extend_from_slice(id);
+                Ok(true)
             }
+            None => self.stored.find_id(ordinal, out),
         }
-        Ok(())
-    }
-
-    fn has_text(&mut self, event: u32, column: &ColumnId, text: &[u8]) -> Result<bool> {
-        let values = if *column == ColumnId::Name { &self.names } else { &self.insert_ids };
-        self.text.clear();
-        let written = values.write(event as usize, &mut self.text);
-        written.map_err(|malformed| {
-            self.columns.damaged(self.block, &BlockDamage { column: column.clone(), malformed })
-        })?;
-        Ok(self.text == text)
     }
 }

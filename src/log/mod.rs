@@ -18,7 +18,8 @@
 //! seal      rows become blocks of segments       rewrite   blocks without some of their events
 //! segments  headers, and the rows of a block     sealed    a scan over segments, as rows
 //! ordinals  ids of users and their ordinals       salvage   reads past damage
-//! columns   the blocks of segments, for joins    tiers    merges of segments
+//! columns   the blocks of segments, for joins    tiers     merges of segments
+//! tail      the rows besides them, in memory     replaced  which sealed events rows replace
 //! ```
 //!
 //! This room commits nothing itself, and it does not see profiles.
@@ -30,6 +31,7 @@ mod erase;
 mod events;
 mod first;
 mod ordinals;
+mod replaced;
 mod rewrite;
 mod salvage;
 mod scan;
@@ -37,6 +39,7 @@ mod seal;
 mod sealed;
 mod segments;
 mod statistics;
+mod tail;
 mod tiers;
 mod view;
 
@@ -56,4 +59,5 @@ pub(crate) use ordinals::OrdinalMap;
 pub(crate) use seal::{DaySealing, GoOn, check_ordinals, count_rows, next_day_with_rows};
 pub(crate) use segments::count_sealed;
 pub(crate) use statistics::{estimate_events, scan_events};
+pub(crate) use tail::{LogChanges, LogHistory};
 pub(crate) use tiers::DayMerge;

@@ -1,8 +1,8 @@
-//! Which profiles the last commits changed, in memory: what was read of a table is brought up to another snapshot by
-//! reading those again.
+//! Which profiles and events the last commits changed, in memory: what was read of them is brought up to another
+//! snapshot by reading those again.
 //!
 //! Every commit is noted before it is written, with the sequence number before it, so that what is seen in a table is
-//! found here. A profile that is noted in vain is read again in vain, and that is all.
+//! found here. A key that is noted in vain is read again in vain, and that is all.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ const BYTES_MAX: usize = 16 << 20;
 
 /// The changes of the last commits.
 #[derive(Default)]
-pub(crate) struct ProfileChanges(Mutex<ChangeLog>);
+pub(crate) struct RecentChanges(Mutex<ChangeLog>);
 
 #[derive(Default)]
 struct ChangeLog {
@@ -36,11 +36,30 @@ struct CommitChanges {
     after: Option<u64>,
     /// The column families and keys; none where they were too many.
     keys: Option<Vec<FamilyKey>>,
+    /// Whether it deletes them.
+    deletes: bool,
 }
 
-impl ProfileChanges {
+/// A key whose row may differ.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ChangedKey {
+    pub(crate) key: Box<[u8]>,
+    /// Whether it is known that it has no row in the later state. If not, that has to be read.
+    pub(crate) is_deleted: bool,
+}
+
+impl RecentChanges {
     /// Takes note of what is about to be committed. `before` is the sequence number of the last commit.
     pub(super) fn begin<'k>(&self, before: u64, keys: impl Iterator<Item = (&'k Arc<str>, &'k [u8])>) {
+        self.begin_as(before, keys, false);
+    }
+
+    /// As [`begin`](Self::begin), of a commit that deletes these keys and does nothing else to them.
+    pub(super) fn begin_deletes<'k>(&self, before: u64, keys: impl Iterator<Item = (&'k Arc<str>, &'k [u8])>) {
+        self.begin_as(before, keys, true);
+    }
+
+    fn begin_as<'k>(&self, before: u64, keys: impl Iterator<Item = (&'k Arc<str>, &'k [u8])>, deletes: bool) {
         let mut bytes = 0;
         let keys: Vec<FamilyKey> = keys
             .map(|(family, key)| {
@@ -54,8 +73,13 @@ impl ProfileChanges {
         let keys = fits.then_some(keys);
         log.keys += keys.as_ref().map_or(0, Vec::len);
         log.bytes += if fits { bytes } else { 0 };
-        log.commits.push_back(CommitChanges { before, after: None, keys });
+        log.commits.push_back(CommitChanges { before, after: None, keys, deletes });
         log.truncate();
+    }
+
+    /// Takes note of a commit of which it is not known what it changes.
+    pub(super) fn begin_unknown(&self, before: u64) {
+        self.0.lock().commits.push_back(CommitChanges { before, after: None, keys: None, deletes: false });
     }
 
     /// Takes note of the sequence number after the commit that was begun last.
@@ -66,8 +90,8 @@ impl ProfileChanges {
     }
 
     /// The keys of a column family that may differ between two sequence numbers, in any order of the two; none if that
-    /// is not known any more.
-    pub(crate) fn between(&self, family: &str, one: u64, other: u64) -> Option<Vec<Box<[u8]>>> {
+    /// is not known any more. They ascend.
+    pub(crate) fn between(&self, family: &str, one: u64, other: u64) -> Option<Vec<ChangedKey>> {
         let (from, to) = (one.min(other), one.max(other));
         let log = self.0.lock();
         if from < log.known_after {
@@ -75,14 +99,17 @@ impl ProfileChanges {
         }
         let overlaps = |commit: &&CommitChanges| commit.before < to && commit.after.is_none_or(|after| after > from);
         let mut found = Vec::new();
-        for commit in log.commits.iter().filter(overlaps) {
+        for (number, commit) in log.commits.iter().filter(overlaps).enumerate() {
             let keys = commit.keys.as_ref()?.iter().filter(|(of, _)| **of == *family);
-            found.extend(keys.map(|(_, key)| key.clone()));
+            // Whether a commit in flight has happened is not known.
+            let is_deleted = commit.deletes && commit.after.is_some_and(|after| after <= to);
+            found.extend(keys.map(|(_, key)| (ChangedKey { key: key.clone(), is_deleted }, number)));
         }
         drop(log);
-        found.sort_unstable();
-        found.dedup();
-        Some(found)
+        // Of each key the last change.
+        found.sort_unstable_by(|(one, at), (other, other_at)| one.key.cmp(&other.key).then(other_at.cmp(at)));
+        found.dedup_by(|(later, _), (first, _)| later.key == first.key);
+        Some(found.into_iter().map(|(changed, _)| changed).collect())
     }
 }
 
@@ -105,14 +132,14 @@ impl ChangeLog {
 mod tests {
     use super::*;
 
-    fn between(changes: &ProfileChanges, one: u64, other: u64) -> Option<Vec<String>> {
+    fn between(changes: &RecentChanges, one: u64, other: u64) -> Option<Vec<String>> {
         let keys = changes.between("users", one, other)?;
-        Some(keys.iter().map(|key| String::from_utf8(key.to_vec()).unwrap()).collect())
+        Some(keys.iter().map(|changed| String::from_utf8(changed.key.to_vec()).unwrap()).collect())
     }
 
     #[test]
     fn what_lies_between_two_moments_is_found_in_both_directions() {
-        let (changes, users, other) = (ProfileChanges::default(), Arc::from("users"), Arc::from("group:a"));
+        let (changes, users, other) = (RecentChanges::default(), Arc::from("users"), Arc::from("group:a"));
         let commit = |before: u64, keys: &[&str], after: Option<u64>| {
             let keys = keys.iter().map(|key| (&users, key.as_bytes())).chain([(&other, &b"x"[..])]);
             changes.begin(before, keys);
@@ -132,8 +159,28 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_known_to_be_deleted_by_the_last_commit_that_has_happened() {
+        let (changes, events) = (RecentChanges::default(), Arc::from("events"));
+        let key = |key: &'static str| [(&events, key.as_bytes())].into_iter();
+        let deleted = |one: u64, other: u64| {
+            let keys = changes.between("events", one, other).unwrap();
+            keys.iter().map(|changed| changed.is_deleted).collect::<Vec<_>>()
+        };
+        changes.begin(1, key("a"));
+        changes.end(2);
+        changes.begin_deletes(2, key("a"));
+        changes.end(3);
+        assert_eq!((deleted(1, 3), deleted(1, 2), deleted(2, 3)), (vec![true], vec![false], vec![true]));
+        changes.begin(3, key("a"));
+        changes.end(4);
+        assert_eq!((deleted(2, 4), deleted(2, 3)), (vec![false], vec![true]));
+        changes.begin_deletes(4, key("a"));
+        assert_eq!(deleted(2, 5), [false]);
+    }
+
+    #[test]
     fn old_commits_are_forgotten_and_large_ones_are_not_known() {
-        let (changes, users) = (ProfileChanges::default(), Arc::from("users"));
+        let (changes, users) = (RecentChanges::default(), Arc::from("users"));
         let keys: Vec<[u8; 8]> = (0..KEYS_MAX as u64 + 1).map(u64::to_be_bytes).collect();
         let commit = |before: u64, count: usize| {
             changes.begin(before, keys.iter().take(count).map(|key| (&users, key.as_slice())));

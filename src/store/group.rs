@@ -181,11 +181,15 @@ impl Leader {
         let is_noted = engine.has_family(SEGMENTS);
         if is_noted {
             let profiles = group.keys.iter().map(|write| (write.family, write.key));
-            shared.changes.begin(engine.latest_sequence(), profiles.chain(first_events.ids()));
+            let sequence = engine.latest_sequence();
+            shared.changes.begin(sequence, profiles.chain(first_events.ids()));
+            note_log(shared, accepted, sequence);
         }
         let committed = batch.commit(sync);
         if is_noted {
-            shared.changes.end(engine.latest_sequence());
+            let sequence = engine.latest_sequence();
+            shared.changes.end(sequence);
+            shared.log_changes.end(sequence);
         }
         committed?;
         shared.unsealed.add(accepted.iter().map(|request| request.events.len()).sum());
@@ -260,6 +264,21 @@ fn write_log(engine: &Engine, requests: &[&Request], batch: &mut WriteBatch<'_>)
         keys += request.events.len();
     }
     Ok(keys)
+}
+
+/// Takes note of what is about to be committed to the event log. `before` is the sequence number of the last commit.
+fn note_log(shared: &Shared, requests: &[&Request], before: u64) {
+    let erasures = requests.iter().flat_map(|request| &request.erasures);
+    if erasures.clone().any(|erasure| matches!(erasure, Erasure::EventsBelow(_))) {
+        return shared.log_changes.begin_unknown(before);
+    }
+    let erased = erasures.filter_map(|erasure| match erasure {
+        Erasure::Event(key) => Some(key),
+        Erasure::EventsBelow(_) | Erasure::FirstEvent { .. } => None,
+    });
+    let appended = requests.iter().flat_map(|request| &request.events).map(|event| &event.key);
+    let keys = erased.chain(appended).map(|key| (&shared.log_families.events, key.as_slice()));
+    shared.log_changes.begin(before, keys);
 }
 
 impl<'r> CommitGroup<'r> {

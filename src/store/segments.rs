@@ -81,7 +81,18 @@ impl SegmentWriter<'_> {
             if let Some(rows) = &edit.sealed {
                 self.delete_rows(rows, &mut batch)?;
             }
-            batch.commit(false)
+            let appended = shared.committed_keys.keys();
+            let families = &shared.log_families;
+            let mut appended: Vec<&[u8]> = appended.iter().collect();
+            appended.sort_unstable();
+            let deleted = edit.sealed.iter().flat_map(|rows| rows.keys.iter());
+            let deleted = deleted.filter(|key| appended.binary_search(key).is_err());
+            let deleted = deleted.map(|key| (&families.events, key));
+            let changed = deleted.chain([(&families.segments, &[][..])]);
+            shared.log_changes.begin_deletes(engine.latest_sequence(), changed);
+            let committed = batch.commit(false);
+            shared.log_changes.end(engine.latest_sequence());
+            committed
         })
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 
-use super::changes::ProfileChanges;
+use super::changes::{ChangedKey, RecentChanges};
 use super::committed::CommittedKeys;
 use super::families::Families;
 use super::first_index::FirstEventCache;
@@ -21,7 +21,7 @@ use super::turns::CommitFaults;
 use super::unsealed::UnsealedEvents;
 use crate::codec::{EVENTS, GROUP_PREFIX, GroupKeys, SEGMENT_FAMILIES, SEGMENTS, family_of, first_kind_of, kind_of};
 use crate::error::{Error, ErrorKind, Result};
-use crate::join::{JoinTable, OrdinalCache};
+use crate::join::{JoinTable, OrdinalCache, TailCache};
 use crate::limits::{Limits, LimitsId};
 use crate::model::{Kind, Timestamp};
 use crate::rocks::{Engine, EngineSettings, EngineSnapshot};
@@ -125,6 +125,12 @@ pub(crate) enum Access {
     Secondary { scratch: PathBuf },
 }
 
+/// The column families of the event log whose changes are noted.
+pub(super) struct LogFamilies {
+    pub(super) events: Arc<str>,
+    pub(super) segments: Arc<str>,
+}
+
 /// An open store without its committer.
 pub(crate) struct Shared {
     /// A secondary that catches up gets a new one. Readers keep the one that they started with.
@@ -143,9 +149,16 @@ pub(crate) struct Shared {
     pub(crate) unsealed: UnsealedEvents,
     #[cfg(any(test, feature = "laws"))]
     pub(crate) commit_faults: CommitFaults,
-    pub(super) changes: ProfileChanges,
+    /// Of profiles.
+    pub(super) changes: RecentChanges,
+    /// Of events, and of column segments.
+    pub(super) log_changes: RecentChanges,
+    /// The column families of those.
+    pub(super) log_families: LogFamilies,
     /// What joins have read of tables, by ordinal.
     pub(crate) ordinal_cache: OrdinalCache,
+    /// The events that are not sealed, as joins have read them.
+    pub(crate) tail_cache: TailCache,
 }
 
 impl Shared {
@@ -166,8 +179,11 @@ impl Shared {
             unsealed: UnsealedEvents::default(),
             #[cfg(any(test, feature = "laws"))]
             commit_faults: CommitFaults::default(),
-            changes: ProfileChanges::default(),
+            changes: RecentChanges::default(),
+            log_changes: RecentChanges::default(),
+            log_families: LogFamilies { events: EVENTS.into(), segments: SEGMENTS.into() },
             ordinal_cache: OrdinalCache::new(options.ordinal_cache_bytes),
+            tail_cache: TailCache::default(),
             limits_id: options.limits.id(),
             options,
         }
@@ -260,7 +276,20 @@ impl Shared {
         snapshot: &EngineSnapshot,
         sequence: u64,
     ) -> Option<Vec<Box<[u8]>>> {
-        self.changes.between(&family_of_table(table), sequence, snapshot.sequence())
+        let changed = self.changes.between(&family_of_table(table), sequence, snapshot.sequence())?;
+        Some(changed.into_iter().map(|changed| changed.key).collect())
+    }
+
+    /// The keys of events whose rows may differ between a sequence number and a snapshot, before or after it, and
+    /// whether column segments may, if that is known: both of the same engine. Of a key is said if it has no row in the
+    /// snapshot for certain.
+    pub(crate) fn log_changes(&self, snapshot: &EngineSnapshot, sequence: u64) -> Option<(Vec<ChangedKey>, bool)> {
+        let between = |family: &str| self.log_changes.between(family, sequence, snapshot.sequence());
+        let mut rows = between(EVENTS)?;
+        if snapshot.sequence() < sequence {
+            rows.iter_mut().for_each(|row| row.is_deleted = false);
+        }
+        Some((rows, !between(SEGMENTS)?.is_empty()))
     }
 
     /// The group keys that have tables.

@@ -112,6 +112,10 @@ impl Execution {
         if let Some((number, block)) = self.next_block()? {
             return self.open_block(number, block).map(Some);
         }
+        if let Some((number, scan)) = self.sealed.next_tail(|| self.scan_spec((None, None), Vec::new(), None)) {
+            self.counters.tasks.add(1);
+            return Ok(Some(OpenTask { number, scan: Box::new(scan) }));
+        }
         let task = match &self.tasks {
             Tasks::Days { ranges, next } => {
                 let number = next.fetch_add(1, Ordering::Relaxed);

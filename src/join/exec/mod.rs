@@ -22,6 +22,6 @@ mod worker;
 pub(super) use execution::Execution;
 pub(super) use parallel::in_parallel;
 pub(super) use partition::Partitioner;
-pub(super) use sealed::SealedTasks;
+pub(super) use sealed::{SealedTasks, TailTasks};
 pub(super) use task::Tasks;
 pub(super) use worker::Worker;

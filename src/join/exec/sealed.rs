@@ -1,11 +1,12 @@
 //! The part of an execution that reads a log's columns, block by block, and joins users by ordinal.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::Result;
 use crate::join::probe::OrdinalCodes;
-use crate::join::scan::{ColumnScan, RunFilter, ScanSpec, Tables};
+use crate::join::scan::{ColumnScan, LogTail, RunFilter, ScanSpec, Tables, TailScan};
 use crate::segment::SealedBlock;
 
 /// The blocks of columns that a join reads, each of which is a task.
@@ -19,6 +20,38 @@ pub(in crate::join) struct SealedTasks {
     pub(in crate::join) codes: Vec<Option<Arc<OrdinalCodes>>>,
     /// The users that are requested, or whose events can pass, if that is known.
     pub(in crate::join) users: Option<Arc<RunFilter>>,
+    /// The rows besides the blocks, where they are in memory: then nothing else is read of the log.
+    pub(in crate::join) tail: Option<TailTasks>,
+}
+
+/// Rows in memory.
+pub(in crate::join) struct TailTasks {
+    tail: Arc<LogTail>,
+    rows: Range<usize>,
+    /// How many tasks were taken.
+    taken: AtomicUsize,
+}
+
+/// Rows of one task.
+const TAIL_ROWS: usize = 1_024;
+
+impl TailTasks {
+    pub(in crate::join) fn new(tail: &Arc<LogTail>, spec: &ScanSpec) -> Self {
+        Self { tail: Arc::clone(tail), rows: tail.range(spec), taken: AtomicUsize::new(0) }
+    }
+
+    /// How many rows there are.
+    pub(in crate::join) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Takes the next rows, with the number of the task.
+    fn take(&self) -> Option<(usize, Range<usize>)> {
+        let number = self.taken.fetch_add(1, Ordering::Relaxed);
+        let start = number.checked_mul(TAIL_ROWS)?.checked_add(self.rows.start)?;
+        let end = start.checked_add(TAIL_ROWS)?.min(self.rows.end);
+        (start < end).then_some((number, start..end))
+    }
 }
 
 impl SealedTasks {
@@ -40,9 +73,16 @@ impl SealedTasks {
     /// The events of a block that rows replace.
     pub(in crate::join) fn replaced(&self, tables: &dyn Tables, block: &SealedBlock) -> Result<Vec<u32>> {
         match tables.columns() {
-            Some(columns) if self.has_rows => columns.replaced(block),
+            Some(columns) if self.has_rows || self.tail.is_some() => columns.replaced(block),
             _ => Ok(Vec::new()),
         }
+    }
+
+    /// Takes the next rows in memory, and opens their scan.
+    pub(super) fn next_tail(&self, spec: impl FnOnce() -> ScanSpec) -> Option<(usize, TailScan)> {
+        let tasks = self.tail.as_ref()?;
+        let (number, rows) = tasks.take()?;
+        Some((self.blocks.len() + number, TailScan::new(&tasks.tail, rows, spec(), self.users.clone())))
     }
 
     /// Opens the scan of a block.

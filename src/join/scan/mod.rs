@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! row   keys and values of a log of rows     own   an iterator of the caller's events     profile   rows of profiles
-//! column   blocks of a log that keeps events in columns
+//! column   blocks of a log that keeps events in columns      tail   what such a log has besides, in memory
 //! estimate   cardinality estimation for a log of rows, by sampling
 //! ```
 
@@ -28,12 +28,15 @@ mod estimate;
 mod own;
 mod profile;
 mod row;
+mod tail;
 
 pub(super) use column::{ChunkReader, ColumnScan, RunFilter};
 pub(crate) use estimate::{EventRows, estimate};
 pub(super) use own::OwnEvents;
 pub(super) use profile::ProfileRows;
 pub(crate) use row::RowScan;
+pub(super) use tail::TailScan;
+pub(crate) use tail::{BlockEvents, KnownTail, LogTail, TailCache, TailOrdinals, UnsealedRow, block_id};
 
 /// A scan returns after this many events, so that it can be stopped when hardly any passes.
 const READS_PER_FILL: u64 = 4_096;
@@ -68,13 +71,18 @@ pub(crate) trait ColumnTable: Send + Sync {
     /// The chunks of some columns of a block, which it has.
     fn read(&self, block: &SealedBlock, columns: &[ColumnId]) -> Result<Vec<Vec<u8>>>;
 
+    /// What the log has besides columns, if that is in memory.
+    fn tail(&self) -> Result<Option<Arc<LogTail>>> {
+        Ok(None)
+    }
+
     /// The events of a block that rows of the log replace, by their positions, ascending.
     fn replaced(&self, block: &SealedBlock) -> Result<Vec<u32>>;
 
     /// The ids of all users that have ordinals, ascending, each with its encoded ordinal.
     fn ordinals(&self) -> Result<Box<dyn RowCursor>>;
 
-    /// How many ordinals were given, those of ids that were erased included.
+    /// How many ordinals were given, those of ids that were erased and those of the tail included.
     fn ordinal_count(&self) -> Result<u32>;
 
     /// The ordinals of ids, in their order, of those that have one.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::join::{
-    ColumnTable, Days, Each, Estimates, EventRows, EventScan, EventTable, JoinTable, OrdinalReader, ProfileTables,
-    RowCursor, RowScan, ScanSpec, estimate,
+    ColumnTable, Days, Each, Estimates, EventRows, EventScan, EventTable, JoinTable, LogTail, OrdinalReader,
+    ProfileTables, RowCursor, RowScan, ScanSpec, TailOrdinals, UnsealedRow, block_id, estimate,
 };
 use crate::model::{Event, ProfileKey};
 use crate::segment::{
@@ -104,6 +104,8 @@ impl Memory {
             Arc::new((0..).zip(&ids).map(|(at, id)| (id.clone(), encode_ordinal(at).to_vec())).collect());
         columns.ids = Arc::new(ids);
         columns.rows = Arc::new(rows);
+        // About every other log has its rows in memory.
+        columns.tail = (columns.rows.len() % 2 == 0).then(|| columns.read_tail()).map(Arc::new);
         self.columns = Some(Arc::new(columns));
     }
 
@@ -214,24 +216,34 @@ struct MemoryColumns {
     ordinals: Rows,
     /// The rows of the log that are not in columns, or replace what is.
     rows: Rows,
+    tail: Option<Arc<LogTail>>,
 }
 
-impl ColumnTable for MemoryColumns {
-    fn blocks(&self, days: (Option<i32>, Option<i32>)) -> Result<Vec<SealedBlock>> {
-        let has = |day: i32| days.0.is_none_or(|from| day >= from) && days.1.is_none_or(|to| day < to);
-        Ok(self.blocks.iter().map(|(block, _)| block.clone()).filter(|block| has(block.segment.day)).collect())
+impl MemoryColumns {
+    fn read_tail(&self) -> LogTail {
+        let mut new_ordinals = TailOrdinals::new(u32::try_from(self.ids.len()).unwrap(), 1);
+        let rows = self.rows.iter().map(|(key, value)| {
+            let id = codec::EventKey::read(key).ok().and_then(|key| codec::unescape_bytes(key.escaped).ok());
+            let ordinal = id.map(|id| match self.ids.iter().position(|known| **known == *id) {
+                Some(at) => u32::try_from(at).unwrap(),
+                None => new_ordinals.get_or_add(&id).unwrap(),
+            });
+            UnsealedRow::new(ordinal, key, value).unwrap()
+        });
+        let rows = rows.collect();
+        let mut tail = LogTail { rows, new_ordinals, ..LogTail::default() };
+        for (block, _) in &self.blocks {
+            let events = self.find_replaced(block);
+            let replaced = events.into_iter().map(|event| (event.to_be_bytes().into(), event)).collect();
+            tail.replaced.insert(block_id(block), replaced);
+        }
+        tail
     }
 
-    fn read(&self, block: &SealedBlock, columns: &[ColumnId]) -> Result<Vec<Vec<u8>>> {
-        let (_, chunks) = self.blocks.iter().find(|(known, _)| known == block).unwrap();
-        let find = |column: &ColumnId| chunks.iter().find(|(known, _)| known == column).map(|(_, chunk)| chunk.clone());
-        Ok(columns.iter().map(|column| find(column).unwrap()).collect())
-    }
-
-    fn replaced(&self, block: &SealedBlock) -> Result<Vec<u32>> {
+    fn find_replaced(&self, block: &SealedBlock) -> Vec<u32> {
         let events = block.summary.events as usize;
         let columns = [ColumnId::Runs, ColumnId::Time, ColumnId::Name, ColumnId::InsertId];
-        let [runs, times, names, insert_ids] = self.read(block, &columns)?.try_into().unwrap();
+        let [runs, times, names, insert_ids] = self.read(block, &columns).unwrap().try_into().unwrap();
         let runs = UserRuns::decode(&runs).unwrap();
         let times = BlockTimes::decode(&times, events).unwrap();
         let texts = [names, insert_ids].map(|chunk| BlockColumn::of_texts(chunk, events).unwrap());
@@ -249,24 +261,47 @@ impl ColumnTable for MemoryColumns {
             codec::put_event_key(&mut key, day, id, times.get(event), (&name, &insert_id));
             self.rows.contains_key(&key).then(|| u32::try_from(event).unwrap())
         };
-        Ok(ordinals.enumerate().filter_map(is_replaced).collect())
+        ordinals.enumerate().filter_map(is_replaced).collect()
+    }
+}
+
+impl ColumnTable for MemoryColumns {
+    fn blocks(&self, days: (Option<i32>, Option<i32>)) -> Result<Vec<SealedBlock>> {
+        let has = |day: i32| days.0.is_none_or(|from| day >= from) && days.1.is_none_or(|to| day < to);
+        Ok(self.blocks.iter().map(|(block, _)| block.clone()).filter(|block| has(block.segment.day)).collect())
     }
 
+    fn read(&self, block: &SealedBlock, columns: &[ColumnId]) -> Result<Vec<Vec<u8>>> {
+        let (_, chunks) = self.blocks.iter().find(|(known, _)| known == block).unwrap();
+        let find = |column: &ColumnId| chunks.iter().find(|(known, _)| known == column).map(|(_, chunk)| chunk.clone());
+        Ok(columns.iter().map(|column| find(column).unwrap()).collect())
+    }
+
+    fn tail(&self) -> Result<Option<Arc<LogTail>>> {
+        Ok(self.tail.clone())
+    }
+
+    fn replaced(&self, block: &SealedBlock) -> Result<Vec<u32>> {
+        Ok(self.tail.as_ref().map_or_else(|| self.find_replaced(block), |tail| tail.replaced(block)))
+    }
     fn ordinals(&self) -> Result<Box<dyn RowCursor>> {
         Ok(Box::new(MemoryCursor::new(Arc::clone(&self.ordinals), &[], None)))
     }
 
     fn ordinal_count(&self) -> Result<u32> {
-        Ok(u32::try_from(self.ids.len()).unwrap())
+        let stored = u32::try_from(self.ids.len()).unwrap();
+        Ok(self.tail.as_ref().map_or(stored, |tail| tail.new_ordinals.end()))
     }
 
     fn ordinals_of(&self, ids: &[&[u8]]) -> Result<Vec<Option<u32>>> {
         let find = |id: &&[u8]| self.ids.iter().position(|known| known == id);
-        Ok(ids.iter().map(|id| find(id).map(|at| u32::try_from(at).unwrap())).collect())
+        let new = |id: &[u8]| self.tail.as_ref().and_then(|tail| tail.new_ordinals.get(id));
+        let ordinal = |id: &&[u8]| find(id).map(|at| u32::try_from(at).unwrap()).or_else(|| new(id));
+        Ok(ids.iter().map(ordinal).collect())
     }
 
     fn ids(&self) -> Box<dyn OrdinalReader> {
-        Box::new(MemoryIds(Arc::clone(&self.ids)))
+        Box::new(MemoryIds(Arc::clone(&self.ids), self.tail.clone()))
     }
 
     fn damaged(&self, block: &SealedBlock, damage: &BlockDamage) -> Error {
@@ -274,11 +309,12 @@ impl ColumnTable for MemoryColumns {
     }
 }
 
-struct MemoryIds(Arc<Vec<Vec<u8>>>);
+struct MemoryIds(Arc<Vec<Vec<u8>>>, Option<Arc<LogTail>>);
 
 impl OrdinalReader for MemoryIds {
     fn find_id(&mut self, ordinal: u32, out: &mut Vec<u8>) -> Result<bool> {
-        out.extend_from_slice(&self.0[ordinal as usize]);
+        let new = || self.1.as_ref().unwrap().new_ordinals.id(ordinal).unwrap();
+        out.extend_from_slice(self.0.get(ordinal as usize).map_or_else(new, Vec::as_slice));
         Ok(true)
     }
 }

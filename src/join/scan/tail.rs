@@ -1,0 +1,256 @@
+//! Tail scan: the events of a log that are not in columns yet, from memory. Their users have ordinals as those in
+//! columns have, so no id is looked up.
+//!
+//! ```text
+//! row   ordinal u32 LE | length of the key u32 LE | key | value
+//! ```
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::{EventScan, READS_PER_FILL, RunFilter, ScanSpec};
+use crate::codec::{self, EventBytes, EventKey};
+use crate::error::Result;
+use crate::join::block::Block;
+use crate::segment::{SealedBlock, SegmentKey};
+
+/// The ordinal of a row whose id cannot be read.
+const UNREADABLE: u32 = u32::MAX;
+
+/// Bytes before the key of a row.
+const HEAD: usize = 8;
+
+/// A row of the log, with the ordinal of its user.
+#[derive(Clone, Debug)]
+pub(crate) struct UnsealedRow(Arc<[u8]>);
+
+impl UnsealedRow {
+    /// None where the key is too long to be one.
+    pub(crate) fn new(ordinal: Option<u32>, key: &[u8], value: &[u8]) -> Option<Self> {
+        let head = [ordinal.unwrap_or(UNREADABLE), u32::try_from(key.len()).ok()?].map(u32::to_le_bytes);
+        let bytes = head.iter().flatten().chain(key).chain(value).copied();
+        // With the length known before, it is allocated once.
+        let mut row = Vec::with_capacity(HEAD + key.len() + value.len());
+        row.extend(bytes);
+        Some(Self(row.into()))
+    }
+
+    fn head(&self, at: usize) -> u32 {
+        let bytes = self.0.get(at..).and_then(<[u8]>::first_chunk);
+        bytes.copied().map_or(UNREADABLE, u32::from_le_bytes)
+    }
+
+    /// None where the id cannot be read.
+    #[inline]
+    pub(crate) fn ordinal(&self) -> Option<u32> {
+        Some(self.head(0)).filter(|ordinal| *ordinal != UNREADABLE)
+    }
+
+    #[inline]
+    fn parts(&self) -> (&[u8], &[u8]) {
+        let rest = self.0.get(HEAD..).unwrap_or_default();
+        rest.split_at_checked(self.head(4) as usize).unwrap_or_default()
+    }
+
+    #[inline]
+    pub(crate) fn key(&self) -> &[u8] {
+        self.parts().0
+    }
+
+    #[inline]
+    pub(crate) fn value(&self) -> &[u8] {
+        self.parts().1
+    }
+
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.0.len() + size_of::<Self>() + 2 * size_of::<usize>()
+    }
+}
+
+/// A block, within its log.
+pub(crate) type BlockId = (SegmentKey, u32);
+
+/// Which block this is.
+pub(crate) fn block_id(block: &SealedBlock) -> BlockId {
+    (block.segment, block.summary.number)
+}
+
+/// Ordinals of users that have none in the log yet, because none of their events are in columns.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TailOrdinals {
+    /// They begin with this one: as many are in the log.
+    pub(crate) base: u32,
+    /// Those of two numberings have nothing in common. Within one, users are added and keep their ordinals.
+    pub(crate) numbering: u64,
+    ids: Vec<Arc<[u8]>>,
+    by_id: BTreeMap<Arc<[u8]>, u32>,
+}
+
+impl TailOrdinals {
+    pub(crate) fn new(base: u32, numbering: u64) -> Self {
+        Self { base, numbering, ..Self::default() }
+    }
+
+    /// How many ordinals there are with these.
+    pub(crate) fn end(&self) -> u32 {
+        self.base.saturating_add(u32::try_from(self.ids.len()).unwrap_or(u32::MAX))
+    }
+
+    pub(crate) fn get(&self, id: &[u8]) -> Option<u32> {
+        self.by_id.get(id).copied()
+    }
+
+    /// None where there are as many ordinals as there can be.
+    pub(crate) fn get_or_add(&mut self, id: &[u8]) -> Option<u32> {
+        if let Some(ordinal) = self.get(id) {
+            return Some(ordinal);
+        }
+        let ordinal = Some(self.end()).filter(|ordinal| *ordinal < UNREADABLE)?;
+        let id: Arc<[u8]> = id.into();
+        self.ids.push(Arc::clone(&id));
+        self.by_id.insert(id, ordinal);
+        Some(ordinal)
+    }
+
+    /// The id of one of these ordinals.
+    pub(crate) fn id(&self, ordinal: u32) -> Option<&[u8]> {
+        self.ids.get(ordinal.checked_sub(self.base)? as usize).map(|id| &**id)
+    }
+}
+
+/// What a log has besides columns, as of one snapshot.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LogTail {
+    /// The engine and its sequence number that it is as of.
+    pub(crate) stamp: (u64, u64),
+    /// In the order of their keys.
+    pub(crate) rows: Vec<UnsealedRow>,
+    /// Memory of the rows, in bytes.
+    pub(crate) bytes: usize,
+    /// All blocks of columns.
+    pub(crate) blocks: Arc<Vec<SealedBlock>>,
+    /// The events in columns that rows replace, by the keys of those.
+    pub(crate) replaced: BTreeMap<BlockId, BTreeMap<Box<[u8]>, u32>>,
+    pub(crate) new_ordinals: TailOrdinals,
+}
+
+impl LogTail {
+    /// The positions of the rows that a scan reads.
+    pub(in crate::join) fn range(&self, spec: &ScanSpec) -> Range<usize> {
+        let (from, to) = spec.keys();
+        let start = self.rows.partition_point(|row| row.key() < from.as_slice());
+        let end = to.map_or(self.rows.len(), |to| self.rows.partition_point(|row| row.key() < to.as_slice()));
+        start..end.max(start)
+    }
+
+    /// The events of a block that rows replace, by their positions, ascending.
+    pub(crate) fn replaced(&self, block: &SealedBlock) -> Vec<u32> {
+        let replaced = self.replaced.get(&block_id(block));
+        let mut replaced: Vec<u32> = replaced.into_iter().flat_map(BTreeMap::values).copied().collect();
+        replaced.sort_unstable();
+        replaced
+    }
+}
+
+/// The tail that was read last.
+#[derive(Debug, Default)]
+pub(crate) struct TailCache(Mutex<KnownTail>);
+
+/// What is known of the tail.
+#[derive(Debug, Default)]
+pub(crate) struct KnownTail {
+    pub(crate) tail: Option<Arc<LogTail>>,
+    /// The engine and the sequence number at which it had too many rows.
+    pub(crate) too_large: Option<(u64, u64)>,
+    /// How many numberings there have been.
+    pub(crate) numberings: u64,
+    /// The events of blocks that rows were looked for in.
+    pub(crate) blocks: BTreeMap<BlockId, BlockEvents>,
+    /// How often.
+    pub(crate) uses: u64,
+}
+
+/// The users and times of the events of a block.
+#[derive(Debug)]
+pub(crate) struct BlockEvents {
+    /// The ordinal times 2^32, plus the time in the day in milliseconds; ascending.
+    pub(crate) events: Vec<u64>,
+    pub(crate) last_use: u64,
+}
+
+impl BlockEvents {
+    /// What is kept of one event.
+    pub(crate) fn event(ordinal: u32, millis: u32) -> u64 {
+        u64::from(ordinal) << 32 | u64::from(millis)
+    }
+
+    /// Whether the block has an event of this user and time.
+    pub(crate) fn contains(&self, event: u64) -> bool {
+        self.events.binary_search(&event).is_ok()
+    }
+}
+
+impl TailCache {
+    /// Who holds this brings the tail up to a snapshot, while others that need it wait.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, KnownTail> {
+        self.0.lock()
+    }
+}
+
+/// A scan over some rows of a tail.
+pub(in crate::join) struct TailScan {
+    tail: Arc<LogTail>,
+    rows: Range<usize>,
+    spec: ScanSpec,
+    users: Option<Arc<RunFilter>>,
+}
+
+impl TailScan {
+    pub(in crate::join) fn new(
+        tail: &Arc<LogTail>,
+        rows: Range<usize>,
+        spec: ScanSpec,
+        users: Option<Arc<RunFilter>>,
+    ) -> Self {
+        Self { tail: Arc::clone(tail), rows, spec, users }
+    }
+}
+
+impl EventScan for TailScan {
+    fn fill(&mut self, block: &mut Block, max: usize) -> Result<bool> {
+        let Self { tail, rows, spec, users } = self;
+        let mut read = 0;
+        let more = loop {
+            if read == READS_PER_FILL || block.is_full(max) {
+                break true;
+            }
+            let Some(row) = rows.next().and_then(|at| tail.rows.get(at)) else { break false };
+            read += 1;
+            let ordinal = row.ordinal();
+            if let (Some(users), Some(ordinal)) = (&*users, ordinal)
+                && !users.keeps(ordinal)
+            {
+                continue;
+            }
+            let (key, value) = row.parts();
+            let corrupt = |malformed| codec::corrupt_event(key, malformed);
+            let parts = EventKey::read(key).map_err(corrupt)?;
+            let time = parts.time();
+            if !spec.predicate.has_time(time) {
+                continue;
+            }
+            let event = EventBytes::read(value).map_err(corrupt)?;
+            if !spec.predicate.has_name(event.name) {
+                continue;
+            }
+            let id = codec::unescape_bytes(parts.escaped).map_err(corrupt)?;
+            block.push_row_of(ordinal.unwrap_or(UNREADABLE), &id, time, &event, value)?;
+            spec.predicate.filter_last(block)?;
+        };
+        block.scanned.events += read;
+        Ok(more)
+    }
+}

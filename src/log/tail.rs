@@ -1,0 +1,325 @@
+//! The tail of a log with column segments: its rows in memory, each with the ordinal of its user, and the events in
+//! columns that they replace. Joins keep it from one to the next, and bring it up to their own snapshot by reading the
+//! rows again that commits changed in between, in whichever direction.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::mem;
+use std::sync::Arc;
+
+use super::ordinals::{last_ids, ordinals_of};
+use super::replaced::{ReplacedEvents, read_block_events};
+use super::scan::scan_rows;
+use super::segments::Headers;
+use crate::codec::{EVENTS, EventKey, unescape_bytes};
+use crate::error::{Error, Result};
+use crate::join::{BlockEvents, KnownTail, LogTail, TailCache, TailOrdinals, UnsealedRow, block_id};
+use crate::rocks::{EngineSnapshot, ReadHint};
+use crate::segment::SealedBlock;
+
+/// A tail of more rows or bytes than this is not kept in memory.
+const ROWS_MAX: usize = 1 << 17;
+const BYTES_MAX: usize = 32 << 20;
+
+/// The events of this many blocks are kept: half a megabyte for each block of the usual size.
+const BLOCKS_MAX: usize = 64;
+
+/// Rows and ids that are looked up at once.
+const LOOKUPS_MAX: usize = 1_024;
+
+/// What was read of a log before, and what changed since.
+pub(crate) trait LogHistory: Send + Sync {
+    /// The tail that joins of the same store have read.
+    fn tail_cache(&self) -> &TailCache;
+
+    /// What may differ between a sequence number and a snapshot of the same engine, before or after it; none if that
+    /// is not known.
+    fn log_changes(&self, snapshot: &EngineSnapshot, sequence: u64) -> Option<LogChanges>;
+}
+
+/// What may differ in a log.
+pub(crate) struct LogChanges {
+    /// The keys of rows, ascending, and whether it is known that there is no row in the snapshot.
+    pub(crate) rows: Vec<(Box<[u8]>, bool)>,
+    /// Whether column segments and ordinals may.
+    pub(crate) segments: bool,
+}
+
+/// The tail of the log of a snapshot, unless it is too large.
+pub(super) fn current_tail(snapshot: &EngineSnapshot, history: &dyn LogHistory) -> Result<Option<Arc<LogTail>>> {
+    let stamp = (snapshot.engine().number(), snapshot.sequence());
+    let mut known = history.tail_cache().lock();
+    if let Some((engine, sequence)) = known.too_large
+        && engine == stamp.0
+        && let Some(changes) = history.log_changes(snapshot, sequence)
+        && !changes.segments
+        && changes.rows.len() < ROWS_MAX
+    {
+        // Hardly any rows can have been deleted since.
+        return Ok(None);
+    }
+    known.numberings += 1;
+    let numbering = known.numberings;
+    if let Some(tail) = known.tail.clone().filter(|tail| tail.stamp.0 == stamp.0) {
+        if tail.stamp == stamp {
+            return Ok(Some(tail));
+        }
+        let is_earlier = stamp.1 < tail.stamp.1;
+        let changes = history.log_changes(snapshot, tail.stamp.1).filter(|changes| changes.rows.len() < ROWS_MAX);
+        if let Some(changes) = changes {
+            // An earlier snapshot gets a copy of its own, whose new ordinals go their own way.
+            let mut tail = tail;
+            if is_earlier {
+                Arc::make_mut(&mut tail).new_ordinals.numbering = numbering;
+            } else {
+                known.tail = None;
+            }
+            let mut update = TailUpdate::new(snapshot, numbering, &mut known, Arc::make_mut(&mut tail));
+            update.apply(changes)?;
+            update.tail.stamp = stamp;
+            let tail = Some(tail).filter(|tail| fits(tail));
+            if !is_earlier {
+                known.too_large = tail.is_none().then_some(stamp);
+                known.tail.clone_from(&tail);
+            }
+            return Ok(tail);
+        }
+    }
+    let tail = read_tail(snapshot, numbering, &mut known)?.map(Arc::new);
+    if known.tail.as_ref().is_none_or(|other| other.stamp.0 != stamp.0 || other.stamp.1 < stamp.1) {
+        known.too_large = tail.is_none().then_some(stamp);
+        known.tail.clone_from(&tail);
+    }
+    Ok(tail)
+}
+
+fn fits(tail: &LogTail) -> bool {
+    tail.rows.len() <= ROWS_MAX && tail.bytes <= BYTES_MAX
+}
+
+/// Reads all rows, unless they are too many.
+fn read_tail(snapshot: &EngineSnapshot, numbering: u64, known: &mut KnownTail) -> Result<Option<LogTail>> {
+    let mut rows = scan_rows(snapshot, &[], None, ReadHint::LongRange);
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    while let Some((key, value)) = rows.next()? {
+        bytes += key.len() + value.len();
+        if found.len() >= ROWS_MAX || bytes > BYTES_MAX {
+            return Ok(None);
+        }
+        found.push((key.into(), Some(value.to_vec())));
+    }
+    let stamp = (snapshot.engine().number(), snapshot.sequence());
+    let mut tail = LogTail { stamp, ..LogTail::default() };
+    let mut update = TailUpdate::new(snapshot, numbering, known, &mut tail);
+    update.put(found, true)?;
+    Ok(Some(tail).filter(fits))
+}
+
+/// The key of a row, and what is stored under it, if anything is.
+type FoundRow = (Box<[u8]>, Option<Vec<u8>>);
+
+/// The key of a row, and the row with its ordinal, if there is one.
+type KeyedRow = (Box<[u8]>, Option<UnsealedRow>);
+
+/// Brings a tail to the state of a snapshot.
+struct TailUpdate<'t> {
+    snapshot: &'t EngineSnapshot,
+    /// Of new ordinals, where those that are known do not hold any more.
+    numbering: u64,
+    /// From this ordinal on they do not hold.
+    settled: u32,
+    known: &'t mut KnownTail,
+    tail: &'t mut LogTail,
+}
+
+impl<'t> TailUpdate<'t> {
+    fn new(snapshot: &'t EngineSnapshot, numbering: u64, known: &'t mut KnownTail, tail: &'t mut LogTail) -> Self {
+        Self { snapshot, numbering, settled: u32::MAX, known, tail }
+    }
+
+    /// Reads rows again, and segments where they may differ.
+    fn apply(&mut self, LogChanges { rows, segments }: LogChanges) -> Result<()> {
+        let mut found: Vec<FoundRow> = Vec::with_capacity(rows.len());
+        for rows in rows.chunks(LOOKUPS_MAX) {
+            let unknown: Vec<&[u8]> =
+                rows.iter().filter(|(_, is_deleted)| !is_deleted).map(|(key, _)| &**key).collect();
+            let mut values =
+                self.snapshot.read_many(EVENTS, &unknown, |_, value| value.map(<[u8]>::to_vec))?.into_iter();
+            let mut value = |is_deleted: bool| if is_deleted { None } else { values.next().flatten() };
+            found.extend(rows.iter().map(|(key, is_deleted)| (key.clone(), value(*is_deleted))));
+        }
+        self.put(found, segments)
+    }
+
+    /// Puts rows in the place of those with the same keys, which ascend, and finds what they replace in columns.
+    fn put(&mut self, found: Vec<FoundRow>, segments: bool) -> Result<()> {
+        let added_blocks = if segments { self.read_segments()? } else { Vec::new() };
+        let rows = self.with_ordinals(&found)?;
+        self.replace(&rows);
+        if segments {
+            self.renumber()?;
+        }
+        for replaced in self.tail.replaced.values_mut() {
+            for (key, _) in &rows {
+                replaced.remove(key);
+            }
+        }
+        self.tail.replaced.retain(|_, replaced| !replaced.is_empty());
+        let added: Vec<UnsealedRow> = rows.into_iter().filter_map(|(_, row)| row).collect();
+        let blocks = Arc::clone(&self.tail.blocks);
+        blocks.iter().try_for_each(|block| self.find_replaced(block, Some(&added)))?;
+        added_blocks.iter().try_for_each(|block| self.find_replaced(block, None))
+    }
+
+    /// Reads which blocks there are, and how many ordinals. Returns the blocks that were not known.
+    fn read_segments(&mut self) -> Result<Vec<SealedBlock>> {
+        let mut headers = Headers::from_day(self.snapshot, i32::MIN);
+        let mut blocks = Vec::new();
+        while let Some((_, segments)) = headers.next_day()? {
+            for (segment, header) in segments {
+                blocks.extend(header.blocks.into_iter().map(|summary| SealedBlock { segment, summary }));
+            }
+        }
+        let (count, _) = last_ids(self.snapshot)?;
+        let ordinals = &mut self.tail.new_ordinals;
+        if count != ordinals.base || ordinals.numbering == 0 {
+            self.settled = ordinals.base.min(count);
+            *ordinals = TailOrdinals::new(count, self.numbering);
+        }
+        let known: BTreeSet<_> = self.tail.blocks.iter().map(block_id).collect();
+        let now: BTreeSet<_> = blocks.iter().map(block_id).collect();
+        self.tail.replaced.retain(|block, _| now.contains(block));
+        let added = blocks.iter().filter(|block| !known.contains(&block_id(block))).cloned().collect();
+        self.tail.blocks = Arc::new(blocks);
+        Ok(added)
+    }
+
+    /// Gives other ordinals to the rows whose users had none in the log, or have none there any more.
+    fn renumber(&mut self) -> Result<()> {
+        let is_stale = |row: &&UnsealedRow| row.ordinal().is_some_and(|ordinal| ordinal >= self.settled);
+        let stale = self.tail.rows.iter().filter(is_stale);
+        let stale: Vec<FoundRow> = stale.map(|row| (row.key().into(), Some(row.value().to_vec()))).collect();
+        let rows = self.with_ordinals(&stale)?;
+        self.replace(&rows);
+        Ok(())
+    }
+
+    /// Looks up the ordinals of rows.
+    fn with_ordinals(&mut self, found: &[FoundRow]) -> Result<Vec<KeyedRow>> {
+        let mut rows = Vec::with_capacity(found.len());
+        for found in found.chunks(LOOKUPS_MAX) {
+            let id = |(key, value): &FoundRow| {
+                value.as_ref()?;
+                let parts = EventKey::read(key).ok()?;
+                unescape_bytes(parts.escaped).ok().map(Cow::into_owned)
+            };
+            let ids: Vec<Option<Vec<u8>>> = found.iter().map(id).collect();
+            let known: Vec<&[u8]> = ids.iter().flatten().map(Vec::as_slice).collect();
+            let mut ordinals = ordinals_of(self.snapshot, &known)?.into_iter();
+            for ((key, value), id) in found.iter().zip(&ids) {
+                let ordinal = match id {
+                    Some(id) => Some(match ordinals.next().flatten() {
+                        Some(ordinal) => ordinal,
+                        None => self.tail.new_ordinals.get_or_add(id).ok_or_else(too_many)?,
+                    }),
+                    None => None,
+                };
+                let row = value.as_ref().and_then(|value| UnsealedRow::new(ordinal, key, value));
+                rows.push((key.clone(), row));
+            }
+        }
+        Ok(rows)
+    }
+
+    fn replace(&mut self, rows: &[KeyedRow]) {
+        let before = mem::take(&mut self.tail.rows);
+        // Only the rows next to those that change are looked at.
+        let mut places = Vec::with_capacity(rows.len());
+        let mut start = 0;
+        for (key, _) in rows {
+            let rest = before.get(start..).unwrap_or_default();
+            start += rest.partition_point(|row| row.key() < &**key);
+            let old = before.get(start).filter(|row| row.key() == &**key);
+            places.push((start, old.map(UnsealedRow::size_bytes)));
+        }
+        let mut merged = Vec::with_capacity(before.len() + rows.len());
+        let mut before = before.into_iter();
+        let mut taken = 0;
+        for ((_, row), (at, old)) in rows.iter().zip(places) {
+            merged.extend(before.by_ref().take(at - taken));
+            taken = at;
+            if let Some(bytes) = old {
+                before.next();
+                taken += 1;
+                self.tail.bytes -= bytes;
+            }
+            self.tail.bytes += row.as_ref().map_or(0, UnsealedRow::size_bytes);
+            merged.extend(row.clone());
+        }
+        merged.extend(before);
+        self.tail.rows = merged;
+    }
+
+    /// Finds the events of a block that rows replace: some rows, or all.
+    fn find_replaced(&mut self, block: &SealedBlock, rows: Option<&[UnsealedRow]>) -> Result<()> {
+        let rows = rows.unwrap_or(&self.tail.rows);
+        let start = rows.partition_point(|row| row.key() < block.summary.first_key.as_slice());
+        let end = rows.partition_point(|row| row.key() <= block.summary.last_key.as_slice());
+        let (first, last) = block.times();
+        let may_replace = |row: &&UnsealedRow| {
+            row.ordinal().is_some_and(|ordinal| ordinal < self.tail.new_ordinals.base)
+                && EventKey::read(row.key()).is_ok_and(|key| (first..=last).contains(&key.time()))
+        };
+        let candidates = rows.get(start..end).unwrap_or_default().iter().filter(may_replace);
+        let candidates: Vec<&UnsealedRow> = candidates.collect();
+        if candidates.is_empty() {
+            return Ok(());
+        }
+        let known = block_events(self.known, self.snapshot, block)?;
+        // Nearly all are other events of the same users.
+        let has_event = |row: &&UnsealedRow| {
+            let time = EventKey::read(row.key()).map_or(0, |key| key.millis);
+            row.ordinal().is_some_and(|ordinal| known.contains(BlockEvents::event(ordinal, time)))
+        };
+        let mut events = None;
+        let mut found = Vec::new();
+        for row in candidates.into_iter().filter(has_event) {
+            let events = match &mut events {
+                Some(events) => events,
+                None => events.insert(ReplacedEvents::new(self.snapshot, block)?),
+            };
+            if let Some(event) = events.find(row.ordinal(), row.key(), row.value())? {
+                found.push((row.key().into(), event));
+            }
+        }
+        if !found.is_empty() {
+            self.tail.replaced.entry(block_id(block)).or_default().extend(found);
+        }
+        Ok(())
+    }
+}
+
+/// The users and times of the events of a block, which are kept for the next rows.
+fn block_events<'k>(
+    known: &'k mut KnownTail,
+    snapshot: &EngineSnapshot,
+    block: &SealedBlock,
+) -> Result<&'k BlockEvents> {
+    let id = block_id(block);
+    known.uses += 1;
+    if !known.blocks.contains_key(&id) && known.blocks.len() >= BLOCKS_MAX {
+        let oldest = known.blocks.iter().min_by_key(|(_, events)| events.last_use).map(|(id, _)| *id);
+        oldest.and_then(|oldest| known.blocks.remove(&oldest));
+    }
+    let events = match known.blocks.entry(id) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(place) => place.insert(read_block_events(snapshot, block)?),
+    };
+    events.last_use = known.uses;
+    Ok(events)
+}
+
+fn too_many() -> Error {
+    Error::limit("there are as many ordinals as there can be")
+}

@@ -52,6 +52,17 @@ pub(super) struct KeySource {
     pub(super) recent: LossyCache,
 }
 
+impl KeySource {
+    /// Makes the cache one for this dictionary. Returns whether it was one for another.
+    fn enter(&mut self, dictionary: &Arc<Dictionary>) -> bool {
+        let is_new = self.cache.enter(dictionary);
+        if is_new {
+            self.cached = self.cache.memory();
+        }
+        is_new
+    }
+}
+
 /// The hash table of one worker.
 pub(super) struct Aggregator<'a> {
     pub(super) aggregation: &'a Aggregation,
@@ -133,11 +144,8 @@ impl<'a> Aggregator<'a> {
         let mut sources = std::mem::take(&mut self.sources);
         let mut entered = false;
         for source in &mut sources {
-            if let Some(joined) = source.dim.and_then(|dim| block.joined.get(dim))
-                && source.cache.enter(&joined.dictionary)
-            {
-                source.cached = source.cache.memory();
-                entered = true;
+            if let Some(joined) = source.dim.and_then(|dim| block.joined.get(dim)) {
+                entered |= source.enter(&joined.dictionary);
             }
         }
         if entered {
@@ -227,6 +235,16 @@ impl<'a> Aggregator<'a> {
             deduplicate(list, 0, width);
         }
         Ok(())
+    }
+
+    /// Makes the cache of a source one for this dictionary.
+    pub(super) fn enter(&mut self, source: &mut KeySource, dictionary: &Arc<Dictionary>) -> Result<()> {
+        let before = source.cached;
+        if !source.enter(dictionary) {
+            return Ok(());
+        }
+        self.cached = self.cached.saturating_sub(before).saturating_add(source.cached);
+        self.reserve(0)
     }
 
     pub(super) fn remember(&mut self, source: &mut KeySource, code: u32, list: Box<[u32]>) -> Result<()> {

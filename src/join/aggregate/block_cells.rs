@@ -35,7 +35,7 @@ impl<'b> BlockCells<'b> {
         Some(Self { groups, group_codes, keys, numbers, width, events: vec![0; cells], sums })
     }
 
-    /// Counts events of the block.
+    /// Counts events of the block, once.
     pub(super) fn count(&mut self, events: &[SelectedEvent]) {
         let width = position(self.width);
         let group = |code: u32| self.groups.get(code as usize).copied().unwrap_or_default();
@@ -53,7 +53,7 @@ impl<'b> BlockCells<'b> {
             self.events.get_mut(*cell as usize).into_iter().for_each(|count| *count += 1);
         }
         for (numbers, sums) in self.numbers.iter().zip(&mut self.sums) {
-            numbers.add(events, &cells, sums);
+            numbers.add(events, &cells, &self.events, sums);
         }
     }
 

@@ -100,16 +100,25 @@ impl CellNumbers {
         }
     }
 
-    /// Adds the numbers of events to the sums of their cells.
-    pub(super) fn add(&self, events: &[SelectedEvent], cells: &[u32], sums: &mut [CellSum]) {
+    /// Adds the numbers of events to the sums of their cells, which have these many events.
+    pub(super) fn add(&self, events: &[SelectedEvent], cells: &[u32], counts: &[u64], sums: &mut [CellSum]) {
         match self {
             Self::Absent => {}
             Self::Decimals(column, exponent) => {
                 let Some(numbers) = column.values.numbers() else { return };
                 let decimals = Decimals { numbers, exponent: *exponent };
                 match numbers.dense() {
-                    Some(dense) if !numbers.has_integers() => decimals.add_floats(dense, events, cells, sums),
-                    Some(dense) if !numbers.has_floats() => decimals.add_integers(dense, events, cells, sums),
+                    Some(dense) if numbers.has_integers() != numbers.has_floats() => {
+                        if numbers.has_floats() {
+                            decimals.add_floats(dense, events, cells, sums);
+                        } else {
+                            decimals.add_integers(dense, events, cells, sums);
+                        }
+                        for (sum, count) in sums.iter_mut().zip(counts) {
+                            sum.count = *count;
+                            sum.has_floats = numbers.has_floats() && *count > 0;
+                        }
+                    }
                     _ => add_each(events, cells, sums, |event| {
                         let (integer, is_float) = numbers.get(event)?;
                         Some((decimals.scaled(integer, is_float), is_float))
@@ -168,21 +177,32 @@ impl Decimals<'_> {
 
     fn add_floats(self, dense: &[u32], events: &[SelectedEvent], cells: &[u32], sums: &mut [CellSum]) {
         let divisor = power(self.numbers.exponent());
-        let least = self.numbers.bounds().0;
-        add_each(events, cells, sums, |event| {
-            let integer = least.wrapping_add(i64::from(*dense.get(event)?));
-            Some((self.scaled_float(integer, divisor), true))
-        });
+        self.add_dense(dense, events, cells, sums, |integer| self.scaled_float(integer, divisor));
     }
 
     fn add_integers(self, dense: &[u32], events: &[SelectedEvent], cells: &[u32], sums: &mut [CellSum]) {
         let divisor = 10_i64.pow(u32::from(self.numbers.exponent()));
+        let value = |integer: i64| if divisor == 1 { integer } else { integer / divisor };
+        self.add_dense(dense, events, cells, sums, |integer| i128::from(value(integer)));
+    }
+
+    /// Adds the numbers of events, of which every one has one.
+    #[inline]
+    fn add_dense(
+        self,
+        dense: &[u32],
+        events: &[SelectedEvent],
+        cells: &[u32],
+        sums: &mut [CellSum],
+        number: impl Fn(i64) -> i128,
+    ) {
         let least = self.numbers.bounds().0;
-        add_each(events, cells, sums, |event| {
-            let integer = least.wrapping_add(i64::from(*dense.get(event)?));
-            let value = if divisor == 1 { integer } else { integer / divisor };
-            Some((i128::from(value), false))
-        });
+        for (selected, cell) in events.iter().zip(cells) {
+            let above = dense.get(selected.event as usize).copied().unwrap_or_default();
+            if let Some(sum) = sums.get_mut(*cell as usize) {
+                sum.sum += number(least.wrapping_add(i64::from(above)));
+            }
+        }
     }
 }
 

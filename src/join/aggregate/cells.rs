@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::aggregator::{Aggregator, put_combination};
+use super::aggregator::{Aggregator, KeySource, put_combination};
 use super::column_query::ColumnQuery;
 use super::totals::{CellSink, CellTotals};
 use crate::error::Result;
@@ -10,6 +10,9 @@ use crate::join::block::ColumnValue;
 use crate::join::exec::Execution;
 use crate::join::measure::Measure;
 use crate::join::probe::Dictionary;
+
+/// The most codes of which the group keys are cached.
+const CACHED_MAX: usize = 1 << 16;
 
 /// The hash table, with the dictionary of the codes that cells have.
 pub(super) struct CellTable<'t, 'a> {
@@ -27,9 +30,7 @@ impl CellSink for CellTable<'_, '_> {
         for source in &mut sources {
             let mut list = Vec::new();
             let done = match (source.dim, self.dictionary) {
-                (Some(_), Some(dictionary)) => {
-                    aggregator.keys_of_code(dictionary, code, &source.fields).map(|keys| list.extend(keys))
-                }
+                (Some(_), Some(dictionary)) => keys_of_code(aggregator, dictionary, code, source, &mut list),
                 (Some(_), None) => Ok(()),
                 (None, _) => {
                     let position = source.fields.first().map_or(0, |(_, position)| *position);
@@ -55,6 +56,28 @@ impl CellSink for CellTable<'_, '_> {
         aggregator.sources = sources;
         added
     }
+}
+
+/// Appends the partial group keys of a dictionary code, which are found out once.
+fn keys_of_code(
+    aggregator: &mut Aggregator<'_>,
+    dictionary: &Arc<Dictionary>,
+    code: u32,
+    source: &mut KeySource,
+    list: &mut Vec<u32>,
+) -> Result<()> {
+    // Where users alone are grouped by, rows of this query may have cached buckets there instead.
+    if aggregator.aggregation.by.len() == source.fields.len() || dictionary.len() > CACHED_MAX {
+        list.extend(aggregator.keys_of_code(dictionary, code, &source.fields)?);
+        return Ok(());
+    }
+    aggregator.enter(source, dictionary)?;
+    if source.cache.get(code).is_none() {
+        let keys = aggregator.keys_of_code(dictionary, code, &source.fields)?;
+        aggregator.remember(source, code, keys.into())?;
+    }
+    list.extend_from_slice(source.cache.get(code).map(|known| &**known).unwrap_or_default());
+    Ok(())
 }
 
 impl ColumnQuery {

@@ -128,7 +128,7 @@ impl ColumnQuery {
         self.keeps.capacity()
             + (self.groups.capacity() + self.group_codes.capacity()) * size_of::<u32>()
             + predicates
-            + self.kept_users.as_ref().map_or(0, |kept| kept.0.capacity() * size_of::<u64>())
+            + self.kept_users.as_ref().map_or(0, |kept| kept.0.capacity() * size_of::<u32>())
     }
 
     /// What a thread allocates before it counts, in bytes.
@@ -202,7 +202,7 @@ impl ColumnQuery {
         let mut of_pack = Vec::new();
         while packs.advance()? {
             let (ordinals, counts) = packs.runs()?;
-            if self.kept_users.as_ref().is_some_and(|kept| !kept.have_any(ordinals)) {
+            if self.kept_users.as_ref().is_some_and(|kept| kept.find(ordinals).next().is_none()) {
                 selection.push_run(counts.iter().sum(), 0, false);
                 continue;
             }
@@ -218,15 +218,15 @@ impl ColumnQuery {
     }
 }
 
-/// The users who pass, where they are few: a bit for each ordinal.
-pub(super) struct KeptUsers(Vec<u64>);
+/// The users who pass, where they are few: their ordinals, ascending.
+pub(super) struct KeptUsers(Vec<u32>);
 
 impl KeptUsers {
     /// Where they are more than one in this many users, it is as fast to look at each code.
-    const SHARE: usize = 8;
+    const SHARE: usize = 64;
 
     /// Users who are looked at to find out how many there are.
-    const SAMPLE: usize = 1_024;
+    const SAMPLE: usize = 4_096;
 
     /// Those of kept codes plus one, if they are few, and users are met more than once.
     fn new(codes: &OrdinalCodes, keeps: &[bool], runs: u64) -> Option<Self> {
@@ -241,28 +241,48 @@ impl KeptUsers {
     where
         usize: TryFrom<T>,
     {
-        let keeps = |code: T| usize::try_from(code).is_ok_and(|code| keeps.get(code).copied().unwrap_or(false));
+        let keeps = |code: &T| usize::try_from(*code).is_ok_and(|code| keeps.get(code).copied().unwrap_or(false));
+        let most = codes.len() / Self::SHARE;
         let step = (codes.len() / Self::SAMPLE).max(1);
-        let kept = codes.iter().step_by(step).filter(|code| keeps(**code)).count();
-        if kept * Self::SHARE > codes.len() / step || runs < codes.len() as u64 {
+        let kept = codes.iter().step_by(step).filter(|code| keeps(code)).count();
+        if kept * step > most || runs < codes.len() as u64 {
             return None;
         }
-        let word = |codes: &[T]| {
-            codes.iter().enumerate().fold(0_u64, |word, (at, code)| word | u64::from(keeps(*code)) << (at % 64))
-        };
-        Some(Self(codes.chunks(64).map(word).collect()))
+        let mut ordinals = Vec::new();
+        for (first, codes) in (0_u32..).step_by(64).zip(codes.chunks(64)) {
+            // Without a branch for each: hardly any is kept.
+            if codes.iter().fold(false, |any, code| any | keeps(code)) {
+                ordinals.extend((first..).zip(codes).filter(|(_, code)| keeps(code)).map(|(ordinal, _)| ordinal));
+            }
+        }
+        (ordinals.len() <= most).then_some(Self(ordinals))
     }
 
+    /// Which of some ascending ordinals are theirs, by their positions.
     #[inline]
-    pub(super) fn has(&self, ordinal: u32) -> bool {
-        self.0.get(ordinal as usize / 64).is_some_and(|word| word >> (ordinal % 64) & 1 == 1)
+    pub(super) fn find<'a>(&'a self, ordinals: &'a [u32]) -> impl Iterator<Item = usize> + 'a {
+        let (first, last) = (ordinals.first().copied().unwrap_or(u32::MAX), ordinals.last().copied().unwrap_or(0));
+        let start = self.0.partition_point(|kept| *kept < first);
+        let kept = self.0.get(start..).unwrap_or_default().iter().take_while(move |kept| **kept <= last);
+        kept.filter_map(|kept| ordinals.binary_search(kept).ok())
     }
+}
 
-    /// Whether one of these users is kept.
-    #[inline]
-    pub(super) fn have_any(&self, ordinals: &[u32]) -> bool {
-        // All are looked at, because it is hardly ever one of the first.
-        let bit = |ordinal: &u32| self.0.get(*ordinal as usize / 64).map_or(0, |word| word >> (ordinal % 64));
-        ordinals.iter().fold(0, |any, ordinal| any | bit(ordinal)) & 1 == 1
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_users_are_found_and_many_are_not_listed() {
+        let codes: Vec<u16> = (0..100_000).map(|ordinal| u16::from(ordinal % 977 == 5 || ordinal == 99_999)).collect();
+        let few = KeptUsers::of(&codes, &[false, true], 1 << 20).unwrap();
+        for ordinals in [vec![0, 4, 5, 6, 982, 983, 1_959], vec![5], vec![99_999, 100_000], vec![6, 981], vec![]] {
+            let expected: Vec<usize> = (0..ordinals.len())
+                .filter(|at| codes.get(ordinals[*at] as usize).is_some_and(|code| *code == 1))
+                .collect();
+            assert_eq!(few.find(&ordinals).collect::<Vec<_>>(), expected, "{ordinals:?}");
+        }
+        assert!(KeptUsers::of(&codes, &[true, true], 1 << 20).is_none());
+        assert!(KeptUsers::of(&codes, &[false, true], 10).is_none());
     }
 }

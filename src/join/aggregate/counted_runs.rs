@@ -81,14 +81,21 @@ impl CountedRuns {
                 }
                 continue;
             }
-            if query.kept_users.as_ref().is_some_and(|kept| !kept.have_any(packs.ordinals())) {
+            if let Some(kept) = &query.kept_users {
+                if kept.find(packs.ordinals()).next().is_none() {
+                    continue;
+                }
+                let (ordinals, counts) = packs.runs()?;
+                for at in kept.find(ordinals) {
+                    let (Some(ordinal), Some(count)) = (ordinals.get(at), counts.get(at)) else { continue };
+                    passed += u64::from(*count);
+                    self.counts.get_mut(code_at(codes, *ordinal)).into_iter().for_each(|to| *to += u64::from(*count));
+                    seen.iter_mut().for_each(|seen| seen.insert(*ordinal));
+                }
                 continue;
             }
             let (ordinals, counts) = packs.runs()?;
             for (ordinal, count) in ordinals.iter().zip(counts) {
-                if query.kept_users.as_ref().is_some_and(|kept| !kept.has(*ordinal)) {
-                    continue;
-                }
                 let code = code_at(codes, *ordinal);
                 if query.keeps.get(code).copied().unwrap_or(false) {
                     passed += u64::from(*count);

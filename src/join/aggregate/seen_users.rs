@@ -1,10 +1,11 @@
 //! The users of events that were counted by columns, by ordinal.
 
-use super::column_query::ColumnQuery;
+use super::column_query::{ColumnQuery, code_at};
 use super::selection::SelectedEvent;
 use super::totals::{CellSink, CellTotals, code_of};
 use crate::error::Result;
 use crate::join::block::position;
+use crate::join::probe::Codes;
 use crate::segment::UserRuns;
 
 /// A set of ordinals.
@@ -78,17 +79,47 @@ impl SeenUsers {
             }
             return Ok(());
         }
-        let mut users = vec![None; query.keeps.len()];
-        for ordinal in self.iter() {
-            let user = u64::from(Some(ordinal) != query.anonymous);
-            let users = users.get_mut(query.code(ordinal)).into_iter();
-            users.for_each(|users: &mut Option<u64>| *users = Some(users.unwrap_or_default() + user));
-        }
-        for (code, users) in (0..).zip(users).filter_map(|(code, users)| Some((code, users?))) {
+        let users = match query.codes.as_ref().map(|codes| codes.codes()) {
+            Some(Codes::U8(codes)) => self.by_code(codes, query.keeps.len()),
+            Some(Codes::U16(codes)) => self.by_code(codes, query.keeps.len()),
+            Some(Codes::U32(codes)) => self.by_code(codes, query.keeps.len()),
+            None => self.by_code::<u8>(&[], query.keeps.len()),
+        };
+        let anonymous = query.anonymous.filter(|ordinal| self.contains(*ordinal)).map(|ordinal| query.code(ordinal));
+        for (code, users) in users.into_iter().enumerate().filter(|(_, users)| *users > 0) {
+            // Who has no id is no user, and yet there is a bucket.
+            let users = users - u64::from(anonymous == Some(code));
             let totals = CellTotals { users, ..CellTotals::default() };
-            sink.add_cell(code_of(code), &[], &totals)?;
+            sink.add_cell(code_of(position(code)), &[], &totals)?;
         }
         Ok(())
+    }
+
+    fn contains(&self, ordinal: u32) -> bool {
+        self.0.get(ordinal as usize / 64).is_some_and(|word| word >> (ordinal % 64) & 1 == 1)
+    }
+
+    /// How many there are of each code plus one, below `count`.
+    fn by_code<T: Copy>(&self, codes: &[T], count: usize) -> Vec<u64>
+    where
+        usize: TryFrom<T>,
+    {
+        // Two sets of counters, because adding to the one that was added to just before has to wait for that.
+        let mut users = [vec![0_u64; count], vec![0_u64; count]];
+        let [even, odd] = &mut users;
+        for (first, word) in (0..).step_by(64).zip(&self.0).filter(|(_, word)| **word != 0) {
+            let add = |to: &mut [u64], bit: u32| {
+                // Also those that are not seen, as none: they are few.
+                let seen = word >> bit & 1;
+                to.get_mut(code_at(codes, first + bit)).into_iter().for_each(|users| *users += seen);
+            };
+            for bit in (0..64).step_by(2) {
+                add(even, bit);
+                add(odd, bit + 1);
+            }
+        }
+        even.iter_mut().zip(odd.iter()).for_each(|(even, odd)| *even += odd);
+        std::mem::take(even)
     }
 }
 

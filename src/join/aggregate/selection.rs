@@ -36,7 +36,7 @@ impl Selection {
             *place = SelectedEvent { event: first, code };
         }
         self.len += usize::from(is_selected);
-        if events > 1 && is_selected {
+        if (events > 1) & is_selected {
             let rest = self.places.get_mut(self.len..).unwrap_or_default();
             for (place, event) in rest.iter_mut().zip(first + 1..self.end) {
                 *place = SelectedEvent { event, code };

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::error::Result;
 use crate::log::{DayMerge, DaySealing, GoOn, OrdinalMap, check_ordinals, next_day_with_rows};
 use crate::rocks::EngineSnapshot;
+use crate::segment::BlockBuilder;
 use crate::store::SegmentWriter;
 
 /// What [`EventLog::seal`](super::EventLog::seal) did.
@@ -24,6 +25,7 @@ pub struct Sealed {
 /// A pass. After a failure of [`step`](Self::step) it can only be given up, or [restarted](Self::restart).
 pub(super) struct SealPass {
     block_events: usize,
+    builder: BlockBuilder,
     ordinals: OrdinalMap,
     stage: PassStage,
     pub(super) sealed: Sealed,
@@ -41,7 +43,7 @@ enum PassStage {
 impl SealPass {
     pub(super) fn new(writer: &SegmentWriter<'_>, block_events: usize) -> Result<Self> {
         let (ordinals, stage) = (check_ordinals(&writer.snapshot()?)?, PassStage::From(i32::MIN));
-        Ok(Self { block_events, ordinals, stage, sealed: Sealed::default() })
+        Ok(Self { block_events, builder: BlockBuilder::new(block_events), ordinals, stage, sealed: Sealed::default() })
     }
 
     /// Begins the current day again, after others have changed segments, or a change was not committed.
@@ -63,7 +65,7 @@ impl SealPass {
     }
 
     fn seal(&mut self, day: i32) {
-        self.stage = PassStage::Seal(day, DaySealing::new(day, self.block_events));
+        self.stage = PassStage::Seal(day, DaySealing::new(day));
     }
 
     fn merge(&mut self, day: i32) {
@@ -89,7 +91,14 @@ impl SealPass {
                 },
                 PassStage::Seal(day, sealing) => {
                     let day = *day;
-                    if seal_block(sealing, &snapshot, writer, &mut self.ordinals, &mut self.sealed, go_on)? {
+                    if seal_block(
+                        sealing,
+                        &snapshot,
+                        writer,
+                        (&mut self.ordinals, &mut self.builder),
+                        &mut self.sealed,
+                        go_on,
+                    )? {
                         return Ok(true);
                     }
                     self.sealed.left += sealing.left();
@@ -113,11 +122,11 @@ fn seal_block(
     sealing: &mut DaySealing,
     snapshot: &EngineSnapshot,
     writer: &SegmentWriter<'_>,
-    ordinals: &mut OrdinalMap,
+    (ordinals, builder): (&mut OrdinalMap, &mut BlockBuilder),
     sealed: &mut Sealed,
     go_on: GoOn<'_>,
 ) -> Result<bool> {
-    let Some(mut block) = sealing.next(snapshot, ordinals, go_on)? else { return Ok(false) };
+    let Some(mut block) = sealing.next(snapshot, ordinals, builder, go_on)? else { return Ok(false) };
     while let Some(edit) = block.next_removal(go_on)? {
         writer.commit(&edit)?;
     }

@@ -89,7 +89,6 @@ pub(crate) fn check_ordinals(snapshot: &EngineSnapshot) -> Result<OrdinalMap> {
 /// The changes that seal one day.
 pub(crate) struct DaySealing {
     day: i32,
-    block_events: usize,
     /// The rows from this key on are next.
     from: Vec<u8>,
     /// The segment that blocks are added to.
@@ -99,25 +98,25 @@ pub(crate) struct DaySealing {
 }
 
 impl DaySealing {
-    /// In blocks of at most this many events.
-    pub(crate) fn new(day: i32, block_events: usize) -> Self {
-        Self { day, block_events, from: day_prefix(day).to_vec(), segment: None, left: 0 }
+    pub(crate) fn new(day: i32) -> Self {
+        Self { day, from: day_prefix(day).to_vec(), segment: None, left: 0 }
     }
 
-    /// The next block, prepared from a snapshot that has the one before. If it is not committed, this must not be used
-    /// any more.
+    /// The next block, as large as one of the builder, whose rows are dropped. It is prepared from a snapshot that has
+    /// the one before. If it is not committed, this must not be used any more.
     pub(crate) fn next<'s>(
         &mut self,
         snapshot: &'s EngineSnapshot,
         known: &mut OrdinalMap,
+        builder: &mut BlockBuilder,
         go_on: GoOn<'_>,
     ) -> Result<Option<BlockSealing<'s>>> {
+        builder.clear();
         let segments = segments_of(snapshot, self.day)?;
         let (segment, mut header) = self.segment_for_block(&segments)?;
         let mut new = NewOrdinals::load(snapshot)?;
         let (mut edit, mut rows) = (SegmentEdit::default(), SealedRows::default());
         let mut events = Vec::new();
-        let mut builder = BlockBuilder::new(self.block_events);
         let mut scan = day_rows(snapshot, self.day, &self.from);
         let mut batch = UnsealedRows::default();
         while !builder.is_full() && batch.read(&mut scan, builder.room())? {
@@ -144,7 +143,7 @@ impl DaySealing {
             return Ok(None);
         }
         self.segment = Some(segment);
-        append_block(&mut builder, segment, &mut header, &mut edit)?;
+        append_block(builder, segment, &mut header, &mut edit)?;
         new.write(&mut edit);
         put_header(&mut edit, segment, &header);
         edit.sealed = Some(rows);

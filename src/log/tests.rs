@@ -11,7 +11,7 @@ use crate::limits::Limits;
 use crate::model::{Event, Kind, Salvaged, Timestamp};
 use crate::ops::Excess;
 use crate::rocks::{Engine, EngineSettings, Mode};
-use crate::segment::{SegmentEdit, encode_ordinal};
+use crate::segment::{BlockBuilder, SegmentEdit, encode_ordinal};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
 
@@ -110,10 +110,12 @@ fn seal_all(engine: &Arc<Engine>, block_events: usize) {
     engine.create_segment_families().unwrap();
     let (mut from, mut ordinals) = (i32::MIN, OrdinalMap::new(false));
     while let Some(day) = next_day_with_rows(&engine.snapshot(), from).unwrap() {
-        let mut sealing = DaySealing::new(day, block_events);
+        let (mut sealing, mut builder) = (DaySealing::new(day), BlockBuilder::new(block_events));
         loop {
             let snapshot = engine.snapshot();
-            let Some(mut block) = sealing.next(&snapshot, &mut ordinals, &|| Ok(())).unwrap() else { break };
+            let Some(mut block) = sealing.next(&snapshot, &mut ordinals, &mut builder, &|| Ok(())).unwrap() else {
+                break;
+            };
             while let Some(edit) = block.next_removal(&|| Ok(())).unwrap() {
                 commit(engine, &edit);
             }

@@ -36,6 +36,8 @@ pub(crate) struct BlockBuilder {
     rows: Vec<BuilderRow>,
     /// Keys and values.
     bytes: Vec<u8>,
+    /// The key of the row that is being added, as it would be rebuilt.
+    rebuilt_key: Vec<u8>,
 }
 
 #[derive(Clone, Debug)]
@@ -48,7 +50,18 @@ struct BuilderRow {
 impl BlockBuilder {
     /// For blocks of at most this many events, which are at most [`BLOCK_EVENTS_MAX`].
     pub(crate) fn new(events_max: usize) -> Self {
-        Self { events_max: events_max.min(BLOCK_EVENTS_MAX), rows: Vec::new(), bytes: Vec::new() }
+        Self {
+            events_max: events_max.min(BLOCK_EVENTS_MAX),
+            rows: Vec::new(),
+            bytes: Vec::new(),
+            rebuilt_key: Vec::new(),
+        }
+    }
+
+    /// Drops the rows, and keeps the memory for others.
+    pub(crate) fn clear(&mut self) {
+        self.rows.clear();
+        self.bytes.clear();
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -80,9 +93,10 @@ impl BlockBuilder {
         codec::check_event(key, value).map_err(|_| Malformed("an event that cannot be read"))?;
         let event = EventBytes::read(value)?;
         let id = unescape_bytes(parts.escaped)?;
-        let mut expected = Vec::with_capacity(key.len());
-        put_event_key(&mut expected, parts.day, &id, parts.millis, (event.name, event.insert_id_bytes()));
-        if expected != key {
+        self.rebuilt_key.clear();
+        let names = (event.name, event.insert_id_bytes());
+        put_event_key(&mut self.rebuilt_key, parts.day, &id, parts.millis, names);
+        if self.rebuilt_key != key {
             return Err(Malformed("an event under another key"));
         }
         let start = self.bytes.len();
@@ -98,8 +112,7 @@ impl BlockBuilder {
         let block = self.encode(number);
         let block = block.and_then(|block| self.verify(&block).map(|()| block));
         let first = self.rows.first().map(|row| self.slice(&row.key).to_vec()).unwrap_or_default();
-        self.rows.clear();
-        self.bytes.clear();
+        self.clear();
         block.map_err(|Malformed(what)| {
             Error::corrupt(format!("events cannot be sealed: {what} first_key={first:02x?}"))
         })

@@ -19,6 +19,9 @@ pub(crate) struct BlockDamage {
 /// What is wrong with a column that a block should have.
 pub(crate) const MISSING: Malformed = Malformed("it is missing");
 
+/// Most rows have fewer bytes.
+const ROW_BYTES: usize = 512;
+
 /// The rows of a block, in the order of their keys.
 #[derive(Debug)]
 pub(crate) struct BlockRows {
@@ -76,7 +79,10 @@ impl BlockRows {
         }
         let id_of = |range: &Range<usize>| ids.get(range.clone()).unwrap_or_default();
         runs.sort_unstable_by(|a, b| id_of(&a.1).cmp(id_of(&b.1)));
-        let mut rows = Self { rows: Vec::with_capacity(event), bytes: Vec::new() };
+        // What the header says is not trusted: rows that are larger grow the buffer.
+        let expected = usize::try_from(summary.row_bytes).unwrap_or(usize::MAX).min(event.saturating_mul(ROW_BYTES));
+        let bytes = Vec::with_capacity(if only.is_none() { expected } else { 0 });
+        let mut rows = Self { rows: Vec::with_capacity(event), bytes };
         let mut names = RowTexts::default();
         for (ordinal, id, events) in runs {
             for event in events {

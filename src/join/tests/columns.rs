@@ -229,3 +229,36 @@ proptest! {
         }
     }
 }
+
+/// Few of many users pass, each with events in several blocks.
+#[test]
+fn few_users_are_counted_as_by_rows() {
+    let event = |at: u32| {
+        let (user, day) = (at % 300, i64::from(at / 300));
+        let event = Event::new("buy", format!("u{user}"), Timestamp::from_millis(day * DAY + i64::from(at)));
+        event.id(at.to_string()).set("area", if at % 7 < 3 { "a" } else { "b" }).set("amount", i64::from(at % 11))
+    };
+    let events: Vec<Event> = (0..1_200).map(event).collect();
+    let profile = |user: u32| {
+        let plan = if user % 97 == 5 { "rare" } else { "free" };
+        (user, Update::new().create().set("plan", plan).set("age", i64::from(user % 5)))
+    };
+    let profiles: Vec<(u32, Update)> = (0..300).map(profile).collect();
+    let tables = tables(&events, &profiles, (10, 0, 200));
+    for filter in [r#"user["plan"] == "rare""#, r#"user["plan"] == "rare" and properties["amount"] > user["age"]"#] {
+        for by in [vec![], vec!["user.age"], vec!["event.area", "user.age"]] {
+            let mut measures = vec![Measure::Count, Measure::Sum(Field::event("amount"))];
+            if by.first() != Some(&"event.area") {
+                measures = vec![Measure::Uniques];
+            }
+            let zone = "UTC";
+            let question =
+                Question { by, measures, filter: Some(filter), names: false, times: None, inner: true, zone };
+            let [columns, rows] = [false, true].map(|by_rows| question.group_by(&tables, 2, by_rows));
+            assert!(columns.explain().unwrap().sealed.is_some());
+            let answer = columns.answer().unwrap();
+            assert_eq!(shown(&answer), shown(&rows.answer().unwrap()), "{question:?}");
+            assert!(!answer.buckets().is_empty());
+        }
+    }
+}

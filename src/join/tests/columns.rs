@@ -35,9 +35,13 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         2 => prop::collection::vec(amounts(), 1..60),
         1 => prop::collection::vec((0..100_000_i64).prop_map(|cents| float(cents as f64 / 100.0)), 1..60),
         1 => prop::collection::vec((-9..1_000_i64).prop_map(Value::from), 1..60),
+        // Every event has one.
+        2 => prop::collection::vec((0..100_000_i64).prop_map(|cents| float(cents as f64 / 100.0)), 60),
+        1 => prop::collection::vec((-9..30_i64).prop_map(Value::from), 60),
     ];
     let event = (0..12_u32, 0..3_i64, 0..DAY, select(vec!["buy", "visit", "v"]), prop::option::of("[a-c]{0,1}"));
-    (prop::collection::vec(event, 60), amounts, 0..8_u32).prop_map(|(events, amounts, without)| {
+    let without = prop_oneof![Just(0), 0..8_u32];
+    (prop::collection::vec(event, 60), amounts, without).prop_map(|(events, amounts, without)| {
         let event = |(at, (id, day, millis, name, area)): (usize, (u32, i64, i64, &str, Option<String>))| {
             let id = if id == 0 { String::new() } else { format!("u{id}") };
             let event = Event::new(name, id, Timestamp::from_millis(day * DAY + millis)).id(at.to_string());
@@ -105,13 +109,14 @@ const FILTERS: [&str; 24] = [
 ];
 
 /// An operand of `not` has to be a truth value.
-const FAILING: [&str; 8] = [
+const FAILING: [&str; 9] = [
     r#"properties["amount"] > 15 and not properties["area"]"#,
     r#"user["age"] > 0 and not user["plan"]"#,
     r#"not properties["area"] and user["plan"] == "a""#,
     r#"properties["amount"] > user["age"] and not properties["area"]"#,
     r#"not (properties["amount"] > user["age"] and user["plan"])"#,
     r#"not user["plan"] or properties["amount"] > 1"#,
+    r#"not (properties["amount"] > 1 and user["plan"]) and user["age"] > 1"#,
     r#"properties["amount"] > 500 or not properties["amount"]"#,
     r#"properties["amount"] > user["age"] and (properties["area"] == user["plan"] or not user["plan"])"#,
 ];

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use profiledb::join::Measure;
 use profiledb::{Batch, Builder, Change, Db, Durability, Event, Kind, Limits, Profile, ProfileKey, Timestamp, Update};
 use serde_json::Value as Json;
 
@@ -146,8 +147,20 @@ pub(crate) fn read(db: &Db) -> profiledb::Result<State> {
             }
         }
     }
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     for event in db.events().iter() {
-        state.insert(shown(&event?), Json::Null);
+        let event = event?;
+        *counts.entry(event.distinct_id().to_owned()).or_default() += 1;
+        state.insert(shown(&event), Json::Null);
+    }
+    // Joins read the columns of sealed events, and the ordinals of their users.
+    let join = db.snapshot().join().group_by(["event.distinct_id"]).measure(Measure::Count);
+    let joined = join.measure(Measure::Sum("event.n".parse()?)).answer()?;
+    for (id, count) in counts {
+        let found = joined.get(&[Some(id.as_str().into())]).map(|measures| measures[0].clone());
+        if found != Some(count.into()) {
+            state.insert(format!("events of {id} differ when joined: {found:?} of {count}"), Json::Null);
+        }
     }
     Ok(state)
 }

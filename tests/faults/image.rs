@@ -21,13 +21,16 @@ pub(crate) enum Left {
     Rebooted,
     /// Its process was killed after many tables had been created and dropped whose writes were never flushed.
     Dropped,
+    /// Its process was killed after events had been sealed twice: what was sealed first is flushed, the rest is in the
+    /// log.
+    Sealed,
     /// It was closed.
     Closed,
 }
 
 impl Left {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Killed, Self::TwoLogs, Self::Unsynced, Self::Rebooted, Self::Dropped, Self::Closed];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Killed, Self::TwoLogs, Self::Unsynced, Self::Rebooted, Self::Dropped, Self::Sealed, Self::Closed];
 
     /// How many commits must be there.
     pub(crate) fn synced(self) -> usize {
@@ -185,6 +188,9 @@ pub(crate) fn write(dir: &Path, left: &str) {
             if left == Left::Dropped {
                 (0..temporary_tables(*n)).for_each(|table| use_temporary(&db, *n, table));
             }
+        }
+        if left == Left::Sealed && round < 2 {
+            assert!(db.events().seal().unwrap().events > 0);
         }
         match (round, left) {
             (0, _) => db.flush().unwrap(),

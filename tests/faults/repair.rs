@@ -16,6 +16,7 @@ fn logged(left: Left) -> Vec<usize> {
     let rounds = SETUP + ROUND..=COMMITS;
     match left {
         Left::Closed => vec![COMMITS],
+        Left::Sealed => unreachable!("how many commits seal is not counted here"),
         Left::Killed | Left::Rebooted => rounds.collect(),
         Left::Dropped => {
             let after = |n: usize| if n == SETUP + ROUND { 0 } else { 2 * temporary_tables(n) };
@@ -158,7 +159,7 @@ fn assert_repaired(
     expected: impl Fn(&Store, &Fault, &Result<(usize, RepairReport), String>) -> bool,
 ) {
     let states = states();
-    for left in Left::ALL {
+    for left in Left::ALL.into_iter().filter(|left| *left != Left::Sealed) {
         let store = Store::make(left);
         let mut kept: BTreeMap<String, usize> = BTreeMap::new();
         for fault in faults(&store) {

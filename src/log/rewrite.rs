@@ -22,8 +22,8 @@ pub(super) fn append_block(
     header: &mut SegmentHeader,
     edit: &mut SegmentEdit,
 ) -> Result<()> {
-    // A segment has few blocks.
-    let block = builder.finish(u32::try_from(header.blocks.len()).unwrap_or(u32::MAX))?;
+    let last = header.blocks.iter().map(|block| block.number).max();
+    let block = builder.finish(last.map_or(0, |last| last.saturating_add(1)))?;
     header.blocks.push(block.summary.clone());
     put_block(edit, segment, block);
     Ok(())

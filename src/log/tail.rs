@@ -3,7 +3,6 @@
 //! rows again that commits changed in between, in whichever direction.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::collections::btree_map::Entry;
 use std::mem;
 use std::sync::Arc;
@@ -154,6 +153,12 @@ impl<'t> TailUpdate<'t> {
 
     /// Puts rows in the place of those with the same keys, which ascend, and finds what they replace in columns.
     fn put(&mut self, found: Vec<FoundRow>, segments: bool) -> Result<()> {
+        // A block that is gone leaves its number to another one, also between two states that were read: nothing that
+        // is known of blocks holds once segments have changed.
+        if segments {
+            self.known.blocks.clear();
+            self.tail.replaced.clear();
+        }
         let added_blocks = if segments { self.read_segments()? } else { Vec::new() };
         let rows = self.with_ordinals(&found)?;
         self.replace(&rows);
@@ -169,10 +174,15 @@ impl<'t> TailUpdate<'t> {
         let added: Vec<UnsealedRow> = rows.into_iter().filter_map(|(_, row)| row).collect();
         let blocks = Arc::clone(&self.tail.blocks);
         blocks.iter().try_for_each(|block| self.find_replaced(block, Some(&added)))?;
-        added_blocks.iter().try_for_each(|block| self.find_replaced(block, None))
+        added_blocks.iter().try_for_each(|block| self.find_replaced(block, None))?;
+        if segments {
+            // The next state need not be one after this one.
+            self.known.blocks.clear();
+        }
+        Ok(())
     }
 
-    /// Reads which blocks there are, and how many ordinals. Returns the blocks that were not known.
+    /// Reads which blocks there are, and how many ordinals. Returns the blocks.
     fn read_segments(&mut self) -> Result<Vec<SealedBlock>> {
         let mut headers = Headers::from_day(self.snapshot, i32::MIN);
         let mut blocks = Vec::new();
@@ -187,12 +197,8 @@ impl<'t> TailUpdate<'t> {
             self.settled = ordinals.base.min(count);
             *ordinals = TailOrdinals::new(count, self.numbering);
         }
-        let known: BTreeSet<_> = self.tail.blocks.iter().map(block_id).collect();
-        let now: BTreeSet<_> = blocks.iter().map(block_id).collect();
-        self.tail.replaced.retain(|block, _| now.contains(block));
-        let added = blocks.iter().filter(|block| !known.contains(&block_id(block))).cloned().collect();
-        self.tail.blocks = Arc::new(blocks);
-        Ok(added)
+        self.tail.blocks = Arc::new(blocks.clone());
+        Ok(blocks)
     }
 
     /// Gives other ordinals to the rows whose users had none in the log, or have none there any more.

@@ -515,6 +515,13 @@ fn a_failure_before_any_commit_leaves_the_log_as_it_was() {
                     seal(&db).unwrap();
                 }
             }
+            // Of users whose first day is sealed before the second one.
+            let day_after = |n: u32| {
+                let time = Timestamp::from_millis(now().millis() + i64::from(n));
+                Event::new("visit", format!("user-{n}"), time).id("i")
+            };
+            append(visits(500..506));
+            append((502..509).map(day_after).collect());
             // What joins keep in memory is as of before.
             assert_reads(&db.snapshot(), &unsealed.snapshot(), &model);
             let before = db.snapshot();

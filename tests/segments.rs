@@ -558,6 +558,29 @@ fn a_failure_before_any_commit_leaves_the_log_as_it_was() {
     }
 }
 
+/// A snapshot of before there were segments is joined first, and then one of after.
+#[test]
+fn what_joins_keep_of_a_snapshot_of_before_the_first_segment_is_not_taken_for_later_ones() {
+    let store = TempStore::new(builder);
+    let db = store.open();
+    let count = |snapshot: &Snapshot| {
+        let answer = snapshot.join().group_by(["user.plan"]).measure(Measure::Count).answer().unwrap();
+        answer.buckets().iter().map(|bucket| format!("{bucket:?}")).collect::<BTreeSet<_>>()
+    };
+    let before = db.snapshot();
+    db.users().update("user-1", Update::new().set("plan", "pro")).unwrap();
+    db.events().append_all(visits(0..3)).unwrap();
+    // The last of the rows stay rows.
+    db.fail_segment_commits_after(Some(1));
+    db.events().seal_in_blocks_of(1).unwrap_err();
+    assert_eq!(count(&before).len(), 0);
+    let twin = TempStore::new(builder);
+    let unsealed = twin.open();
+    unsealed.users().update("user-1", Update::new().set("plan", "pro")).unwrap();
+    unsealed.events().append_all(visits(0..3)).unwrap();
+    assert_eq!(count(&db.snapshot()), count(&unsealed.snapshot()));
+}
+
 /// More rows than joins keep in memory, and fewer again.
 #[test]
 fn a_log_with_many_rows_besides_its_segments_is_joined_like_one_with_few() {

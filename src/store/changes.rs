@@ -82,6 +82,13 @@ impl RecentChanges {
         self.0.lock().commits.push_back(CommitChanges { before, after: None, keys: None, deletes: false });
     }
 
+    /// Takes no note of what is about to be committed after a sequence number: what changed since then or before is not
+    /// known.
+    pub(super) fn skip(&self, before: u64) {
+        let mut log = self.0.lock();
+        log.known_after = log.known_after.max(before.saturating_add(1));
+    }
+
     /// Takes note of the sequence number after the commit that was begun last.
     pub(super) fn end(&self, after: u64) {
         if let Some(commit) = self.0.lock().commits.back_mut() {
@@ -176,6 +183,17 @@ mod tests {
         assert_eq!((deleted(2, 4), deleted(2, 3)), (vec![false], vec![true]));
         changes.begin_deletes(4, key("a"));
         assert_eq!(deleted(2, 5), [false]);
+    }
+
+    #[test]
+    fn what_was_not_noted_is_not_known() {
+        let (changes, users) = (RecentChanges::default(), Arc::from("users"));
+        changes.skip(3);
+        changes.skip(7);
+        changes.begin(9, [(&users, &b"a"[..])].into_iter());
+        changes.end(10);
+        assert_eq!([between(&changes, 3, 10), between(&changes, 10, 7)], [None, None]);
+        assert_eq!(between(&changes, 9, 10), Some(vec!["a".to_owned()]));
     }
 
     #[test]

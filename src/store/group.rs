@@ -184,6 +184,11 @@ impl Leader {
             let sequence = engine.latest_sequence();
             shared.changes.begin(sequence, profiles.chain(first_events.ids()));
             note_log(shared, accepted, sequence);
+        } else {
+            // A snapshot of now can be joined once there are segments.
+            let sequence = engine.latest_sequence();
+            shared.changes.skip(sequence);
+            shared.log_changes.skip(sequence);
         }
         let committed = batch.commit(sync);
         if is_noted {

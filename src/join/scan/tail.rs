@@ -12,7 +12,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{EventScan, READS_PER_FILL, RunFilter, ScanSpec};
-use crate::codec::{self, EventBytes, EventKey};
+use crate::codec::{self, EventKey};
 use crate::error::Result;
 use crate::join::block::Block;
 use crate::segment::{SealedBlock, SegmentKey};
@@ -239,13 +239,7 @@ impl EventScan for TailScan {
             let corrupt = |malformed| codec::corrupt_event(key, malformed);
             let parts = EventKey::read(key).map_err(corrupt)?;
             let time = parts.time();
-            if !spec.predicate.has_time(time) {
-                continue;
-            }
-            let event = EventBytes::read(value).map_err(corrupt)?;
-            if !spec.predicate.has_name(event.name) {
-                continue;
-            }
+            let Some(event) = spec.predicate.read(key, time, value)? else { continue };
             let id = codec::unescape_bytes(parts.escaped).map_err(corrupt)?;
             block.push_row_of(ordinal.unwrap_or(UNREADABLE), &id, time, &event, value)?;
             spec.predicate.filter_last(block)?;

@@ -120,9 +120,10 @@ impl BlockBuilder {
 
     fn encode(&self, number: u32) -> Read<EncodedBlock> {
         const EMPTY: Malformed = Malformed("a block without rows");
-        let mut order: Vec<&BuilderRow> = self.rows.iter().collect();
         // The rows of a user stay in the order of their keys.
-        order.sort_by_key(|row| row.ordinal);
+        let mut order: Vec<(u32, usize)> = self.rows.iter().map(|row| row.ordinal).zip(0..).collect();
+        order.sort_unstable();
+        let order: Vec<&BuilderRow> = order.iter().filter_map(|(_, at)| self.rows.get(*at)).collect();
         let events: Vec<EventBytes<'_>> =
             order.iter().map(|row| EventBytes::read(self.slice(&row.value))).collect::<Read<_>>()?;
         let millis: Vec<u32> =
@@ -181,9 +182,11 @@ impl BlockBuilder {
             let at = block.chunks.binary_search_by(|(known, _)| known.cmp(column)).ok()?;
             block.chunks.get(at).map(|(_, chunk)| chunk.as_slice())
         };
+        // They are asked for as they ascend.
+        let mut ids = ids.into_iter();
         let id = |ordinal: u32, out: &mut Vec<u8>| {
-            let at = ids.binary_search_by_key(&ordinal, |(known, _)| *known).ok();
-            let id = at.and_then(|at| ids.get(at)).and_then(|(_, key)| EventKey::read(key).ok());
+            let id = ids.find(|(known, _)| *known >= ordinal).filter(|(known, _)| *known == ordinal);
+            let id = id.and_then(|(_, key)| EventKey::read(key).ok());
             match id.and_then(|key| unescape_bytes(key.escaped).ok()) {
                 Some(id) => {
                     out.extend_from_slice(&id);

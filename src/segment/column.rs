@@ -18,7 +18,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::key::BLOCK_EVENTS_MAX;
 use super::number::{Numbers, put_numbers};
-use super::pack::{packed_len, put_packed, read_packed};
+use super::pack::{PACK, packed_len, put_packed, read_packed};
 use crate::codec::{Malformed, Read, Reader, put_slice, put_varint};
 
 /// Tag and version of chunks.
@@ -51,22 +51,19 @@ pub(super) fn encode_column(values: &[&[u8]], content: ColumnContent) -> Vec<u8>
     let lengths: Vec<u32> = values.iter().map(|value| u32::try_from(value.len()).unwrap_or(u32::MAX)).collect();
     let bytes: usize = values.iter().map(|value| value.len()).sum();
     let plain_len = packed_len(&lengths) + bytes;
-    let mut best: Option<(u8, Vec<u8>)> = None;
-    let mut best_len = plain_len;
-    let mut offer = |encoding: u8, body: Option<Vec<u8>>| {
-        if let Some(body) = body.filter(|body| body.len() < best_len) {
-            best_len = body.len();
-            best = Some((encoding, body));
-        }
-    };
-    offer(DICTIONARY, dictionary(values, plain_len));
-    match content {
+    let (encoding, body) = match content {
         ColumnContent::Values => {
             let mut body = Vec::new();
-            let numbers = put_numbers(&mut body, values).map(|()| body);
-            offer(NUMBERS, numbers);
+            (NUMBERS, put_numbers(&mut body, values).map(|()| body))
         }
-        ColumnContent::Texts => offer(HEXADECIMAL, hexadecimal(values, &lengths)),
+        ColumnContent::Texts => (HEXADECIMAL, hexadecimal(values, &lengths)),
+    };
+    let mut best = body.filter(|body| body.len() < plain_len).map(|body| (encoding, body));
+    // A dictionary is preferred to another body of its length, but not to plain strings. It is tried last, because the
+    // shorter the other one is, the sooner it is known to be longer.
+    let len_max = best.as_ref().map_or(plain_len.saturating_sub(1), |(_, body)| body.len());
+    if let Some(body) = dictionary(values, len_max) {
+        best = Some((DICTIONARY, body));
     }
     let mut out = head;
     match best {
@@ -83,14 +80,16 @@ pub(super) fn encode_column(values: &[&[u8]], content: ColumnContent) -> Vec<u8>
     out
 }
 
-/// A dictionary, unless its entries alone take more than this many bytes.
-fn dictionary(values: &[&[u8]], bytes_max: usize) -> Option<Vec<u8>> {
+/// A dictionary, unless it takes more than this many bytes.
+fn dictionary(values: &[&[u8]], len_max: usize) -> Option<Vec<u8>> {
     // At random in each process: values can be made to collide for a known one.
     let seed = RandomState::new().hash_one(0);
     let mut index: HashTable<u32> = HashTable::new();
     let mut entries: Vec<&[u8]> = Vec::new();
     let mut body = Vec::new();
     let mut codes: Vec<u32> = Vec::with_capacity(values.len());
+    // Bytes of the packs that are full.
+    let (mut packs, mut packs_len) = (0, 0);
     // Consecutive events often have the same value.
     let mut last: Option<(&[u8], u32)> = None;
     for value in values {
@@ -106,7 +105,11 @@ fn dictionary(values: &[&[u8]], bytes_max: usize) -> Option<Vec<u8>> {
                 let code = u32::try_from(entries.len()).ok()?;
                 entries.push(value);
                 put_slice(&mut body, value);
-                if body.len() > bytes_max {
+                while let Some(pack) = codes.get(packs..packs + PACK) {
+                    packs_len += packed_len(pack);
+                    packs += PACK;
+                }
+                if body.len() + packs_len > len_max {
                     return None;
                 }
                 let hash_of =
@@ -122,7 +125,7 @@ fn dictionary(values: &[&[u8]], bytes_max: usize) -> Option<Vec<u8>> {
     put_varint(&mut out, entries.len() as u64);
     out.extend(body);
     put_packed(&mut out, &codes);
-    Some(out)
+    Some(out).filter(|out| out.len() <= len_max)
 }
 
 /// Lower-case hexadecimal texts, if all are.
@@ -276,4 +279,62 @@ fn ends_of(lengths: impl Iterator<Item = u64>) -> Read<Vec<u32>> {
 
 fn take_all<'c>(reader: &mut Reader<'c>, ends: &[u32]) -> Read<&'c [u8]> {
     reader.take(ends.last().map_or(0, |end| *end as usize))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The length of a dictionary, computed in another way.
+    fn dictionary_len(values: &[&[u8]]) -> usize {
+        let mut entries: Vec<&[u8]> = Vec::new();
+        let mut codes = Vec::new();
+        for value in values {
+            let at = entries.iter().position(|entry| entry == value).unwrap_or_else(|| {
+                entries.push(value);
+                entries.len() - 1
+            });
+            codes.push(u32::try_from(at).unwrap());
+        }
+        let mut out = Vec::new();
+        put_varint(&mut out, entries.len() as u64);
+        entries.iter().for_each(|entry| put_slice(&mut out, entry));
+        out.len() + packed_len(&codes)
+    }
+
+    proptest! {
+        /// That a dictionary is given up early must not change what is stored.
+        #[test]
+        fn the_shortest_encoding_is_taken(distinct in 1..600_u32, count in 0..700_usize, is_text: bool, step in 1..9_u32) {
+            let hex = |n: usize| format!("{:04x}", (n as u32 * step) % distinct).into_bytes();
+            let number = |n: usize| vec![INTEGER_TAG, u8::try_from((n as u32 * step) % distinct % 100).unwrap()];
+            let values: Vec<Vec<u8>> = (0..count).map(|n| if is_text { hex(n) } else { number(n) }).collect();
+            let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
+            let content = if is_text { ColumnContent::Texts } else { ColumnContent::Values };
+            let lengths: Vec<u32> = values.iter().map(|value| value.len() as u32).collect();
+            let plain = packed_len(&lengths) + values.iter().map(|value| value.len()).sum::<usize>();
+            let mut other = Vec::new();
+            let (other, encoding) = match content {
+                ColumnContent::Texts => (hexadecimal(&values, &lengths).map(|body| body.len()), HEXADECIMAL),
+                ColumnContent::Values => (put_numbers(&mut other, &values).map(|()| other.len()), NUMBERS),
+            };
+            let mut expected = (plain, PLAIN);
+            for (len, encoding) in [Some((dictionary_len(&values), DICTIONARY)), other.map(|len| (len, encoding))]
+                .into_iter()
+                .flatten()
+            {
+                if len < expected.0 {
+                    expected = (len, encoding);
+                }
+            }
+            let mut head = vec![VERSION_1];
+            put_varint(&mut head, values.len() as u64);
+            let encoded = encode_column(&values, content);
+            prop_assert_eq!((encoded.len() - head.len() - 1, encoded[head.len()]), expected);
+        }
+    }
+
+    const INTEGER_TAG: u8 = 3;
 }

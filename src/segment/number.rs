@@ -40,7 +40,7 @@ impl Plain {
             FLOAT => {
                 let exponent = i32::try_from(reader.varint().ok()?).ok()?;
                 let mantissa = i64::try_from(reader.signed().ok()?).ok()?;
-                (mantissa.abs() <= EXACT_MAX).then(|| Self::Float(mantissa as f64 * 2_f64.powi(-exponent)))
+                (mantissa.abs() <= EXACT_MAX).then(|| Self::Float(mantissa as f64 * negative_power_of_two(exponent)))
             }
             _ => None,
         }
@@ -63,8 +63,21 @@ impl Plain {
     }
 }
 
+/// 10^exponent.
+#[inline]
 pub(crate) fn power(exponent: u8) -> f64 {
-    10_f64.powi(i32::from(exponent))
+    // Looked up, because the loop of `powi` takes longer than all else that is done to a number.
+    const POWERS: [f64; EXPONENT_MAX as usize + 1] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6];
+    POWERS.get(usize::from(exponent)).copied().unwrap_or_else(|| 10_f64.powi(i32::from(exponent)))
+}
+
+/// 2^-exponent.
+#[inline]
+fn negative_power_of_two(exponent: i32) -> f64 {
+    match 1_023_i32.checked_sub(exponent).and_then(|biased| u64::try_from(biased).ok()) {
+        Some(biased @ 1..=1_023) => f64::from_bits(biased << 52),
+        _ => 2_f64.powi(-exponent),
+    }
 }
 
 /// Appends the bytes of a float as a value, if it is less than 2^53.
@@ -262,5 +275,17 @@ impl<'c> Numbers<'c> {
             out.push(INTEGER);
             put_signed(out, d / 10_i64.pow(u32::from(self.exponent)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn powers_are_exact() {
+        assert!((0..=EXPONENT_MAX).all(|exponent| power(exponent) == 10_f64.powi(i32::from(exponent))));
+        assert!((0..=1_100).all(|exponent| negative_power_of_two(exponent) == 2_f64.powi(-exponent)));
+        assert_eq!(negative_power_of_two(1_022), f64::MIN_POSITIVE);
     }
 }

@@ -38,6 +38,9 @@ struct RebuiltRow {
     end: usize,
 }
 
+/// The ordinal of a user, where its id is in the bytes of all, and which events are its own.
+type RebuiltRun = (u32, Range<usize>, Range<usize>);
+
 /// The decoded columns of a block.
 struct BlockColumns<'c> {
     runs: UserRuns,
@@ -63,7 +66,7 @@ impl BlockRows {
         let damaged = |malformed| BlockDamage { column: ColumnId::Runs, malformed };
         // The runs in the order of ids, which is that of keys.
         let mut ids = Vec::new();
-        let mut runs: Vec<(u32, Range<usize>, Range<usize>)> = Vec::new();
+        let mut runs: Vec<RebuiltRun> = Vec::new();
         let mut event = 0;
         for (ordinal, count) in columns.runs.ordinals.iter().zip(&columns.runs.counts) {
             let events = event..event + *count as usize;
@@ -78,7 +81,7 @@ impl BlockRows {
             runs.push((*ordinal, start..ids.len(), events));
         }
         let id_of = |range: &Range<usize>| ids.get(range.clone()).unwrap_or_default();
-        runs.sort_unstable_by(|a, b| id_of(&a.1).cmp(id_of(&b.1)));
+        sort_by_id(&mut runs, &ids);
         // What the header says is not trusted: rows that are larger grow the buffer.
         let expected = usize::try_from(summary.row_bytes).unwrap_or(usize::MAX).min(event.saturating_mul(ROW_BYTES));
         let bytes = Vec::with_capacity(if only.is_none() { expected } else { 0 });
@@ -192,6 +195,21 @@ impl<'c> BlockColumns<'c> {
         rows.rows.push(RebuiltRow { ordinal, start, middle, end: rows.bytes.len() });
         Ok(())
     }
+}
+
+/// Sorts by ids, which are distinct.
+fn sort_by_id(runs: &mut Vec<RebuiltRun>, ids: &[u8]) {
+    let id = |run: &RebuiltRun| ids.get(run.1.clone()).unwrap_or_default();
+    // The first bytes tell nearly all apart, and are at hand.
+    let head = |id: &[u8]| {
+        let mut head = [0; 8];
+        head.iter_mut().zip(id).for_each(|(to, byte)| *to = *byte);
+        u64::from_be_bytes(head)
+    };
+    let mut order: Vec<(u64, usize)> = runs.iter().map(|run| head(id(run))).zip(0..).collect();
+    let id_at = |at: usize| runs.get(at).map(id);
+    order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| id_at(a.1).cmp(&id_at(b.1))));
+    *runs = order.iter().filter_map(|(_, at)| runs.get(*at).cloned()).collect();
 }
 
 pub(super) fn next_entry<'e>(entries: &mut Reader<'e>) -> Read<Option<(&'e [u8], &'e [u8])>> {

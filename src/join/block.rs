@@ -19,6 +19,7 @@ use super::probe::{Arena, Dictionary, Interner, NO_ROW, are_equal};
 use crate::codec::{self, EventBytes, Malformed, ValueBytes};
 use crate::error::{Error, Result};
 use crate::model::{Event, Timestamp, Value};
+use crate::segment::OrdinalIds;
 
 /// Bytes of the events of a block, roughly: an event that exceeds them is its last.
 const BYTES_MAX: usize = 512 << 10;
@@ -28,6 +29,9 @@ pub(super) const JOINED_BYTES_MAX: usize = 2 << 20;
 
 /// Distinct names that a block remembers when it is filled again.
 const NAMES_MAX: usize = 1_024;
+
+/// Bytes of the pages of ids that a block refers to, roughly. With more, it copies the ids of its own users.
+const PAGES_BYTES_MAX: usize = 4 << 20;
 
 /// What was joined from one table.
 #[derive(Debug, Default)]
@@ -66,6 +70,43 @@ impl Joined {
     }
 }
 
+/// Pages of ids of users by their ordinals. Ids are looked up when they are read: most never are.
+#[derive(Clone, Debug, Default)]
+struct BlockIds {
+    /// With their numbers, ascending.
+    pages: Vec<(u32, Arc<OrdinalIds>)>,
+    bytes: usize,
+}
+
+impl BlockIds {
+    fn clear(&mut self) {
+        self.pages.clear();
+        self.bytes = 0;
+    }
+
+    /// Adds the page of an ordinal, unless that is less than others before it, or there are too many bytes already.
+    #[inline]
+    fn add(&mut self, ordinal: u32, page: &Arc<OrdinalIds>) -> bool {
+        let number = u32::from_be_bytes(OrdinalIds::key_of(ordinal).0);
+        match self.pages.last() {
+            Some((last, _)) if *last == number => true,
+            Some((last, _)) if *last > number || self.bytes >= PAGES_BYTES_MAX => false,
+            _ => {
+                self.bytes += page.size_bytes();
+                self.pages.push((number, Arc::clone(page)));
+                true
+            }
+        }
+    }
+
+    fn get(&self, ordinal: u32) -> Option<&[u8]> {
+        let (key, at) = OrdinalIds::key_of(ordinal);
+        let number = u32::from_be_bytes(key);
+        let page = self.pages.binary_search_by_key(&number, |(number, _)| *number).ok()?;
+        self.pages.get(page).and_then(|(_, page)| page.get(at))
+    }
+}
+
 /// What a scan did to fill a block.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Scanned {
@@ -77,8 +118,9 @@ pub(super) struct Scanned {
 #[derive(Debug)]
 pub(crate) struct Block {
     pub(super) layout: Arc<JoinLayout>,
-    /// The ids of users, run by run.
+    /// The ids of users, run by run, unless they are in pages.
     ids: Arena,
+    pages: BlockIds,
     /// The ordinals of users, run by run, where events were read from columns.
     ordinals: Vec<u32>,
     /// The first event of each run.
@@ -156,6 +198,7 @@ impl Block {
         Self {
             layout: Arc::clone(layout),
             ids: Arena::default(),
+            pages: BlockIds::default(),
             ordinals: Vec::new(),
             firsts: Vec::new(),
             runs: Vec::new(),
@@ -173,6 +216,7 @@ impl Block {
 
     pub(super) fn clear(&mut self) {
         self.ids.clear();
+        self.pages.clear();
         self.ordinals.clear();
         self.firsts.clear();
         self.runs.clear();
@@ -292,28 +336,42 @@ impl Block {
         self.properties.iter_mut().zip(values).try_for_each(|(to, value)| to.push(value))
     }
 
-    /// Begins a run of events of one user, whose id `write_id` appends if it is needed. It is text.
+    /// Begins a run of events of one user, whose id is in this page if it is needed.
     #[inline]
-    pub(super) fn begin_run(&mut self, ordinal: u32, write_id: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
-        if let Err(error) = write_id(self.ids.buffer()) {
-            self.ids.discard();
-            return Err(error);
+    pub(super) fn begin_run(&mut self, ordinal: u32, page: Option<&Arc<OrdinalIds>>) -> Result<()> {
+        if let Some(page) = page
+            && (self.ids.len() > 0 || !self.pages.add(ordinal, page))
+        {
+            self.copy_ids()?;
+            self.ids.push(page.get(OrdinalIds::key_of(ordinal).1).unwrap_or_default())?;
         }
-        self.ids.finish()?;
         self.ordinals.push(ordinal);
         self.firsts.push(position(self.runs.len()));
         Ok(())
     }
 
-    /// Appends an event of the run that was begun last, without its properties. Its name is text.
+    /// Copies the ids of users from their pages.
+    fn copy_ids(&mut self) -> Result<()> {
+        let pages = std::mem::take(&mut self.pages);
+        if !pages.pages.is_empty() {
+            self.ordinals.iter().try_for_each(|ordinal| self.ids.push(pages.get(*ordinal).unwrap_or_default()))?;
+        }
+        Ok(())
+    }
+
+    /// The code of a name, which is text. It is the same until the block is cleared.
+    pub(super) fn name_code(&mut self, name: &[u8]) -> Result<u32> {
+        self.name_dictionary.intern(name)
+    }
+
+    /// Appends an event of the run that was begun last, without its properties, and with the code of its name.
     #[inline]
-    pub(super) fn push_of_run(&mut self, time: Timestamp, name: &[u8]) -> Result<()> {
+    pub(super) fn push_of_run(&mut self, time: Timestamp, name: u32) {
         if self.layout.events.name {
-            self.names.push(self.name_dictionary.intern(name)?);
+            self.names.push(name);
         }
         self.runs.push(position(self.firsts.len()).wrapping_sub(1));
         self.times.push(time);
-        Ok(())
     }
 
     /// The ordinal of the run that was begun last, if there is one.
@@ -393,17 +451,17 @@ impl Block {
     /// Moves the events from one on to a new block, onto which nothing is joined yet.
     pub(super) fn split_off(&mut self, event: usize) -> Result<Self> {
         let mut rest = Self::new(&self.layout);
+        rest.pages = self.pages.clone();
         for at in event..self.len() {
             let run = self.run(at);
             match self.ordinals.get(run) {
                 Some(ordinal) => {
                     if at == event || self.firsts.get(run).is_some_and(|first| *first as usize == at) {
-                        rest.begin_run(*ordinal, |out| {
-                            out.extend_from_slice(self.id_bytes(at));
-                            Ok(())
-                        })?;
+                        self.ids.get(run).map_or(Ok(()), |id| rest.ids.push(id))?;
+                        rest.begin_run(*ordinal, None)?;
                     }
-                    rest.push_of_run(self.time(at), self.name(at).as_bytes())?;
+                    let name = rest.name_code(self.name(at).as_bytes())?;
+                    rest.push_of_run(self.time(at), name);
                 }
                 None => rest.push(self.id_bytes(at), self.time(at), self.name(at).as_bytes())?,
             }
@@ -453,13 +511,16 @@ impl Block {
     }
 
     pub(super) fn distinct_id(&self, event: usize) -> &str {
-        self.ids.text(self.run(event))
+        // It was checked when it was put into the block, or into its page.
+        std::str::from_utf8(self.id_bytes(event)).unwrap_or_default()
     }
 
     /// The id of the user, as bytes.
     #[inline]
     pub(super) fn id_bytes(&self, event: usize) -> &[u8] {
-        self.ids.get(self.run(event)).unwrap_or_default()
+        let run = self.run(event);
+        let in_page = || self.pages.get(*self.ordinals.get(run)?);
+        self.ids.get(run).or_else(in_page).unwrap_or_default()
     }
 
     pub(super) fn name(&self, event: usize) -> &str {
@@ -538,8 +599,9 @@ impl Block {
     }
 
     /// The ids of the users, run by run.
-    pub(super) fn run_ids(&self) -> &Arena {
-        &self.ids
+    pub(super) fn run_ids(&mut self) -> Result<&Arena> {
+        self.copy_ids()?;
+        Ok(&self.ids)
     }
 
     /// Collects the ids of the groups that each event lists, or each user where `by_run`, until they are many bytes. An
@@ -578,4 +640,60 @@ pub(super) fn position(at: usize) -> u32 {
 #[inline]
 fn is_text(bytes: &[u8]) -> bool {
     bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pages of long ids, and one with an id that was erased.
+    fn page(number: u32) -> Arc<OrdinalIds> {
+        let mut page = OrdinalIds::default();
+        (0..1_024).for_each(|at| page.push(format!("{number} {at} {}", "x".repeat(1_024)).as_bytes()));
+        page.erase(7);
+        Arc::new(page)
+    }
+
+    fn fill(block: &mut Block, ordinals: &[u32]) -> Vec<String> {
+        for ordinal in ordinals {
+            let number = u32::from_be_bytes(OrdinalIds::key_of(*ordinal).0);
+            block.begin_run(*ordinal, Some(&page(number))).unwrap();
+            (0..2).for_each(|_| block.push_of_run(Timestamp::from_millis(0), 0));
+        }
+        let id = |ordinal: &u32| format!("{} {} {}", ordinal / 1_024, ordinal % 1_024, "x".repeat(1_024));
+        ordinals.iter().flat_map(|ordinal| [id(ordinal), id(ordinal)]).collect()
+    }
+
+    fn ids(block: &Block) -> Vec<&str> {
+        (0..block.len()).map(|event| block.distinct_id(event)).collect()
+    }
+
+    #[test]
+    fn ids_are_those_of_the_pages_whether_they_are_copied_or_not() {
+        let few = [3, 8, 1_023, 1_024, 3_000];
+        let many: Vec<u32> = (0..12).map(|number| number * 1_024 + 9).collect();
+        // They are not read in this order, but it would be no reason to lose one.
+        let descending = [5_000, 4_999, 1];
+        for (ordinals, is_copied) in [(&few[..], false), (&many, true), (&descending, true)] {
+            let mut block = Block::new(&Arc::default());
+            let expected = fill(&mut block, ordinals);
+            assert_eq!(ids(&block), expected);
+            assert_eq!((block.ids.len() > 0, block.pages.pages.is_empty()), (is_copied, is_copied));
+            // In the middle of a run.
+            let rest = block.split_off(3).unwrap();
+            assert_eq!(
+                (ids(&block), ids(&rest)),
+                (expected[..3].iter().map(|id| &**id).collect(), {
+                    expected[3..].iter().map(|id| &**id).collect::<Vec<&str>>()
+                })
+            );
+            block.pop();
+            assert_eq!(ids(&block), expected[..2]);
+            assert_eq!(block.run_ids().unwrap().iter().collect::<Vec<_>>(), [expected[0].as_bytes()]);
+            assert_eq!(ids(&block), expected[..2]);
+            block.clear();
+            let again = fill(&mut block, &few);
+            assert_eq!(ids(&block), again);
+        }
+    }
 }

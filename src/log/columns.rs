@@ -12,7 +12,7 @@ use crate::codec::ORDINALS;
 use crate::error::{Error, Result};
 use crate::join::{ColumnTable, LogTail, OrdinalReader, RowCursor};
 use crate::rocks::{EngineSnapshot, ReadHint};
-use crate::segment::{BlockDamage, ColumnId, SealedBlock};
+use crate::segment::{BlockDamage, ColumnId, OrdinalIds, SealedBlock};
 
 /// Rows that are looked for in a block at once.
 const ROWS_MAX: usize = 4_096;
@@ -143,5 +143,10 @@ impl OrdinalReader for LogIds {
             }
             None => self.stored.find_id(ordinal, out),
         }
+    }
+
+    #[inline]
+    fn page(&mut self, ordinal: u32) -> Result<&Arc<OrdinalIds>> {
+        self.stored.page(ordinal)
     }
 }

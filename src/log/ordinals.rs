@@ -163,14 +163,22 @@ impl IdCache {
         Self { shared: Arc::clone(shared), current: None }
     }
 
+    /// The ids of an ordinal and its neighbors.
+    #[inline]
+    pub(super) fn page(&mut self, ordinal: u32) -> Result<&Arc<OrdinalIds>> {
+        let (key, _) = OrdinalIds::key_of(ordinal);
+        let number = u32::from_be_bytes(key) as usize;
+        let current = match self.current.take().filter(|(known, _)| *known == number) {
+            Some(current) => current,
+            None => (number, self.shared.get(number, key)?),
+        };
+        Ok(&self.current.insert(current).1)
+    }
+
     /// Appends the id of an ordinal, and says whether it has one.
     pub(super) fn find_id(&mut self, ordinal: u32, out: &mut Vec<u8>) -> Result<bool> {
-        let (key, at) = OrdinalIds::key_of(ordinal);
-        let number = u32::from_be_bytes(key) as usize;
-        if self.current.as_ref().is_none_or(|(known, _)| *known != number) {
-            self.current = Some((number, self.shared.get(number, key)?));
-        }
-        let id = self.current.as_ref().and_then(|(_, ids)| ids.get(at));
+        let (_, at) = OrdinalIds::key_of(ordinal);
+        let id = self.page(ordinal)?.get(at);
         id.into_iter().for_each(|id| out.extend_from_slice(id));
         Ok(id.is_some())
     }

@@ -182,7 +182,7 @@ impl BlockBuilder {
             let at = block.chunks.binary_search_by(|(known, _)| known.cmp(column)).ok()?;
             block.chunks.get(at).map(|(_, chunk)| chunk.as_slice())
         };
-        // They are asked for as they ascend.
+        // They are looked up in ascending order.
         let mut ids = ids.into_iter();
         let id = |ordinal: u32, out: &mut Vec<u8>| {
             let id = ids.find(|(known, _)| *known >= ordinal).filter(|(known, _)| *known == ordinal);

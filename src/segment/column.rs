@@ -307,7 +307,7 @@ mod tests {
     proptest! {
         /// That a dictionary is given up early must not change what is stored.
         #[test]
-        fn the_shortest_encoding_is_taken(distinct in 1..600_u32, count in 0..700_usize, is_text: bool, step in 1..9_u32) {
+        fn the_shortest_is_taken(distinct in 1..600_u32, count in 0..700_usize, is_text: bool, step in 1..9_u32) {
             let hex = |n: usize| format!("{:04x}", (n as u32 * step) % distinct).into_bytes();
             let number = |n: usize| vec![INTEGER_TAG, u8::try_from((n as u32 * step) % distinct % 100).unwrap()];
             let values: Vec<Vec<u8>> = (0..count).map(|n| if is_text { hex(n) } else { number(n) }).collect();

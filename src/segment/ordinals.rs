@@ -54,6 +54,8 @@ pub(crate) struct OrdinalIds {
     bytes: Vec<u8>,
     /// Where each id is in `bytes`; none where it was erased.
     ids: Vec<Option<Range<u32>>>,
+    /// How many were erased.
+    erased: usize,
 }
 
 impl OrdinalIds {
@@ -74,7 +76,7 @@ impl OrdinalIds {
         let mut ids = Self::default();
         while !reader.is_empty() {
             match reader.len()?.checked_sub(1) {
-                None => ids.ids.push(None),
+                None => ids.push_erased(),
                 Some(len) => {
                     let id = reader.take(len)?;
                     if std::str::from_utf8(id).is_err() {
@@ -117,6 +119,18 @@ impl OrdinalIds {
         self.bytes.get(range.start as usize..range.end as usize)
     }
 
+    /// Whether there is an id at a position.
+    #[inline]
+    pub(crate) fn has(&self, at: usize) -> bool {
+        // Where none was erased this needs no look at the one, which is seldom in the cache of the processor.
+        if self.erased == 0 { at < self.ids.len() } else { self.get(at).is_some() }
+    }
+
+    fn push_erased(&mut self) {
+        self.ids.push(None);
+        self.erased += 1;
+    }
+
     /// Adds the id of the next ordinal. Ids are bounded, so that 1024 of them have fewer than 4 GB.
     pub(crate) fn push(&mut self, id: &[u8]) {
         let start = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
@@ -132,7 +146,7 @@ impl OrdinalIds {
         for id in kept {
             match id {
                 Some(id) => self.push(&id),
-                None => self.ids.push(None),
+                None => self.push_erased(),
             }
         }
     }
@@ -159,6 +173,7 @@ mod tests {
             let expected: Vec<_> =
                 ids.iter().enumerate().map(|(at, id)| (at != erased).then_some(id.as_bytes())).collect();
             let decoded = OrdinalIds::decode(&of.encode()).unwrap();
+            prop_assert!((0..ids.len() + 1).all(|at| decoded.has(at) == decoded.get(at).is_some()));
             prop_assert_eq!((0..ids.len()).map(|at| decoded.get(at)).collect::<Vec<_>>(), expected);
             prop_assert_eq!((decoded.get(ids.len()), decoded.len()), (None, ids.len()));
             prop_assert_eq!(decoded, of);

@@ -144,7 +144,7 @@ impl Worker {
                     joined.codes.extend(block.ordinals().iter().map(|ordinal| known.get(*ordinal)));
                     Arc::clone(&known.dictionary)
                 }
-                (None, _) => prober.probe(tables, dim, block.run_ids(), 1, &mut joined.codes, counters)?,
+                (None, _) => prober.probe(tables, dim, block.run_ids()?, 1, &mut joined.codes, counters)?,
                 (Some(column), _) => {
                     block.group_ids(column, matches!(dim.via, Via::UserGroup(_)), &mut joined)?;
                     // At least those of the first event.

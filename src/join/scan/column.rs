@@ -34,6 +34,12 @@ impl RunFilter {
     }
 }
 
+/// A name that the block does not have yet.
+const UNKNOWN: u32 = u32::MAX;
+
+/// Names whose codes are kept while a block is filled.
+const NAMES_MAX: usize = 1_024;
+
 /// A scan over one block.
 pub(in crate::join) struct ColumnScan {
     tables: Arc<dyn Tables>,
@@ -57,6 +63,8 @@ struct ScanColumns {
     insert_ids: Option<BlockColumn>,
     /// One for each requested property, and where it is stored; none where no event has it.
     properties: Vec<Option<(ColumnId, BlockColumn)>>,
+    /// For each entry of the dictionary of names, its code in the block that is being filled, or [`UNKNOWN`].
+    name_codes: Vec<u32>,
     run: usize,
     /// The next event, and where the events of its run end.
     event: usize,
@@ -168,7 +176,9 @@ fn open(reader: &ChunkReader<'_>, spec: &ScanSpec, users: Option<&RunFilter>) ->
     let properties = layout.properties.iter().map(|name| reader.property(name)).collect::<Result<_>>()?;
     let dictionary = names.as_ref().filter(|_| requested_names).and_then(BlockColumn::dictionary);
     let has_name = dictionary.map(|(entries, _)| entries.iter().map(|name| spec.predicate.has_name(name)).collect());
-    Ok(Some(ScanColumns { runs, times, names, has_name, insert_ids, properties, run: 0, event: 0, run_end: 0 }))
+    let name_codes = Vec::new();
+    let (run, event, run_end) = (0, 0, 0);
+    Ok(Some(ScanColumns { runs, times, names, has_name, insert_ids, properties, name_codes, run, event, run_end }))
 }
 
 impl ScanColumns {
@@ -185,18 +195,41 @@ impl ScanColumns {
         }
     }
 
-    /// The name of an event where names are needed, unless it is not requested.
-    fn name<'n>(&'n self, event: usize, spec: &ScanSpec, text: &'n mut Vec<u8>) -> codec::Read<Option<&'n [u8]>> {
-        let Some(names) = &self.names else { return Ok(Some(&[])) };
-        if let Some((entries, codes)) = names.dictionary() {
-            let code = codes.get(event).map_or(usize::MAX, |code| *code as usize);
-            let is_requested = self.has_name.as_ref().is_none_or(|has| has.get(code).copied().unwrap_or(false));
-            return Ok(if is_requested { entries.get(code).copied() } else { None });
+    /// Forgets the codes of names in the block that was filled last.
+    fn begin_fill(&mut self) {
+        let dictionary = self.names.as_ref().and_then(BlockColumn::dictionary);
+        let names = dictionary.map(|(entries, _)| entries.len()).filter(|names| *names <= NAMES_MAX);
+        self.name_codes.clear();
+        self.name_codes.resize(names.unwrap_or(0), UNKNOWN);
+    }
+
+    /// The code in a block of the name of an event, where names are needed, unless it is not requested.
+    #[inline]
+    fn name(
+        &mut self,
+        event: usize,
+        spec: &ScanSpec,
+        (block, reader): (&mut Block, &ChunkReader<'_>),
+        text: &mut Vec<u8>,
+    ) -> Result<Option<u32>> {
+        let Some(names) = &self.names else { return Ok(Some(0)) };
+        let Some((entries, codes)) = names.dictionary() else {
+            text.clear();
+            let written = names.write(event, text).and_then(|()| codec::check_text(text));
+            written.map_err(|malformed| reader.damaged(&ColumnId::Name, malformed))?;
+            return if spec.predicate.has_name(text) { block.name_code(text).map(Some) } else { Ok(None) };
+        };
+        let code = codes.get(event).map_or(usize::MAX, |code| *code as usize);
+        if self.has_name.as_ref().is_some_and(|has| !has.get(code).copied().unwrap_or(false)) {
+            return Ok(None);
         }
-        text.clear();
-        names.write(event, text)?;
-        codec::check_text(text)?;
-        Ok(Some(text.as_slice()).filter(|name| spec.predicate.has_name(name)))
+        if let Some(known) = self.name_codes.get(code).filter(|known| **known != UNKNOWN) {
+            return Ok(Some(*known));
+        }
+        let Some(name) = entries.get(code) else { return Ok(None) };
+        let known = block.name_code(name)?;
+        self.name_codes.get_mut(code).into_iter().for_each(|place| *place = known);
+        Ok(Some(known))
     }
 
     /// Appends the values of an event to the block that it was appended to.
@@ -233,6 +266,7 @@ impl EventScan for ColumnScan {
                 None => return Ok(false),
             },
         };
+        columns.begin_fill();
         let needs_ids = spec.layout.events.id;
         let mut text = Vec::new();
         let mut read = 0;
@@ -254,13 +288,11 @@ impl EventScan for ColumnScan {
             if !spec.predicate.has_time(time) {
                 continue;
             }
-            let name = columns.name(event, spec, &mut text);
-            let name = name.map_err(|malformed| reader.damaged(&ColumnId::Name, malformed))?;
-            let Some(name) = name else { continue };
+            let Some(name) = columns.name(event, spec, (block, &reader), &mut text)? else { continue };
             if block.last_ordinal() != Some(ordinal) {
-                block.begin_run(ordinal, |out| if needs_ids { ids.write_id(ordinal, out) } else { Ok(()) })?;
+                block.begin_run(ordinal, needs_ids.then(|| ids.page_with(ordinal)).transpose()?)?;
             }
-            block.push_of_run(time, name)?;
+            block.push_of_run(time, name);
             columns.push_values(event, block, &reader)?;
             spec.predicate.filter_last(block)?;
         };

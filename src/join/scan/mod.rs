@@ -21,7 +21,7 @@ use super::tables::{ProfileTables, RowCursor};
 use crate::codec::{self, EventBytes};
 use crate::error::{Error, Result};
 use crate::model::Timestamp;
-use crate::segment::{BlockDamage, ColumnId, SealedBlock};
+use crate::segment::{BlockDamage, ColumnId, OrdinalIds, SealedBlock};
 
 mod column;
 mod estimate;
@@ -100,14 +100,19 @@ pub(crate) trait OrdinalReader: Send {
     /// Appends the id of an ordinal, which is text, and says whether it has one: it has none once it was erased.
     fn find_id(&mut self, ordinal: u32, out: &mut Vec<u8>) -> Result<bool>;
 
-    /// Appends the id of an ordinal that has one.
+    /// The ids of a stored ordinal and its neighbors.
+    fn page(&mut self, ordinal: u32) -> Result<&Arc<OrdinalIds>>;
+
+    /// The ids of a stored ordinal that has one, and its neighbors.
     ///
     /// # Errors
     ///
     /// [`Corrupt`](crate::ErrorKind::Corrupt) when it has none.
-    fn write_id(&mut self, ordinal: u32, out: &mut Vec<u8>) -> Result<()> {
-        if self.find_id(ordinal, out)? {
-            return Ok(());
+    #[inline]
+    fn page_with(&mut self, ordinal: u32) -> Result<&Arc<OrdinalIds>> {
+        let page = self.page(ordinal)?;
+        if page.has(OrdinalIds::key_of(ordinal).1) {
+            return Ok(page);
         }
         Err(Error::corrupt(format!("a column segment has an ordinal without an id ordinal={ordinal}")))
     }

@@ -11,8 +11,8 @@ use crate::join::{
 };
 use crate::model::{Event, ProfileKey};
 use crate::segment::{
-    BlockBuilder, BlockColumn, BlockDamage, BlockTimes, ColumnId, EncodedBlock, SealedBlock, SegmentKey, UserRuns,
-    encode_ordinal,
+    BlockBuilder, BlockColumn, BlockDamage, BlockTimes, ColumnId, EncodedBlock, OrdinalIds, SealedBlock, SegmentKey,
+    UserRuns, encode_ordinal,
 };
 
 type Rows = Arc<BTreeMap<Vec<u8>, Vec<u8>>>;
@@ -301,7 +301,7 @@ impl ColumnTable for MemoryColumns {
     }
 
     fn ids(&self) -> Box<dyn OrdinalReader> {
-        Box::new(MemoryIds(Arc::clone(&self.ids), self.tail.clone()))
+        Box::new(MemoryIds { ids: Arc::clone(&self.ids), tail: self.tail.clone(), page: Arc::default() })
     }
 
     fn damaged(&self, block: &SealedBlock, damage: &BlockDamage) -> Error {
@@ -309,12 +309,24 @@ impl ColumnTable for MemoryColumns {
     }
 }
 
-struct MemoryIds(Arc<Vec<Vec<u8>>>, Option<Arc<LogTail>>);
+struct MemoryIds {
+    ids: Arc<Vec<Vec<u8>>>,
+    tail: Option<Arc<LogTail>>,
+    page: Arc<OrdinalIds>,
+}
 
 impl OrdinalReader for MemoryIds {
     fn find_id(&mut self, ordinal: u32, out: &mut Vec<u8>) -> Result<bool> {
-        let new = || self.1.as_ref().unwrap().new_ordinals.id(ordinal).unwrap();
-        out.extend_from_slice(self.0.get(ordinal as usize).map_or_else(new, Vec::as_slice));
+        let new = || self.tail.as_ref().unwrap().new_ordinals.id(ordinal).unwrap();
+        out.extend_from_slice(self.ids.get(ordinal as usize).map_or_else(new, Vec::as_slice));
         Ok(true)
+    }
+
+    fn page(&mut self, ordinal: u32) -> Result<&Arc<OrdinalIds>> {
+        let (_, at) = OrdinalIds::key_of(ordinal);
+        let mut page = OrdinalIds::default();
+        self.ids.iter().skip(ordinal as usize - at).take(1_024).for_each(|id| page.push(id));
+        self.page = Arc::new(page);
+        Ok(&self.page)
     }
 }

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use profiledb::join::{Field, Join, Measure, Strategy as JoinStrategy};
-use profiledb::{Builder, Db, Durability, Event, Kind, Salvaged, SealingStats, Snapshot, Timestamp, Update, Value};
+use profiledb::{
+    Batch, Builder, Db, Durability, Event, Kind, Salvaged, SealingStats, Snapshot, Timestamp, Update, Value,
+};
 use proptest::prelude::*;
 use support::{Random, TempStore};
 
@@ -51,6 +53,7 @@ enum Step {
     Reopen,
     Compact,
     Snapshot,
+    StoreCodes,
     /// Seals, and fails before this many more changes are committed. Then reopens.
     Fail(u64),
 }
@@ -96,6 +99,7 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => Just(Step::Reopen),
         1 => Just(Step::Compact),
         2 => Just(Step::Snapshot),
+        3 => Just(Step::StoreCodes),
         2 => (0..6_u64).prop_map(Step::Fail),
     ]
 }
@@ -235,6 +239,7 @@ fn run(builder: fn() -> Builder, steps: Vec<Step>) -> Result<(), TestCaseError> 
                 db = store.open();
             }
             Step::Compact => db.compact().unwrap(),
+            Step::StoreCodes => db.store_codes().unwrap(),
             Step::Snapshot => held.push((db.snapshot(), unsealed.snapshot(), model.clone())),
         }
         assert_reads(&db.snapshot(), &unsealed.snapshot(), &model);
@@ -613,4 +618,110 @@ fn a_log_with_many_rows_besides_its_segments_is_joined_like_one_with_few() {
     assert_eq!(counts(150_010), Some(0));
     db.events().append_all((150_000..150_020).map(event)).unwrap();
     assert_eq!(counts(150_020), Some(20));
+}
+
+/// What a tail without columns for it gave another user, the empty id gets once it is sealed.
+#[test]
+fn the_empty_id_has_no_profile_of_another_user() {
+    let store = TempStore::new(builder);
+    let db = store.open();
+    let visit = |id: &str, day: i64| {
+        Event::new("visit", id, Timestamp::from_millis(now().millis() - 5 * DAY + day * DAY)).id("i")
+    };
+    let counts = || {
+        let answer = db.snapshot().join().group_by(["user.plan"]).measure(Measure::Count).answer().unwrap();
+        answer.buckets().iter().map(|bucket| format!("{bucket:?}")).collect::<BTreeSet<_>>()
+    };
+    db.users().update("b", Update::new().set("plan", "pro")).unwrap();
+    db.events().append(visit("a", 0)).unwrap();
+    db.events().seal().unwrap();
+    // Their ordinals are those of the tail: first that of the empty id, then that of b.
+    db.events().append(visit("", 1)).unwrap();
+    let _ = counts();
+    db.events().append(visit("b", 0)).unwrap();
+    let expected = counts();
+    // The day before is sealed first.
+    db.events().seal().unwrap();
+    assert_eq!(counts(), expected);
+}
+
+/// The answer, and how many rows of profiles were read for it, and looked up.
+fn counted(db: &Db) -> (BTreeSet<String>, (u64, u64)) {
+    let mut rows = db.snapshot().join().select(["user.plan"]).rows().unwrap();
+    let read = rows.by_ref().map(|row| format!("{:?}", row.unwrap())).collect();
+    let stats = rows.stats();
+    (read, (stats.rows_read, stats.lookups))
+}
+
+/// Asserts an answer, and what was read for it.
+fn assert_counted(db: &Db, expected: &BTreeSet<String>, expected_reads: (u64, u64)) {
+    let (rows, reads) = counted(db);
+    assert!(rows == *expected, "the rows differ");
+    assert_eq!(reads, expected_reads);
+}
+
+#[test]
+fn the_first_join_of_a_process_reads_only_what_was_changed_since_codes_were_stored() {
+    let store = TempStore::new(builder);
+    let mut db = store.open();
+    let plan = |plan: &str| Update::new().set("plan", plan);
+    let ids = 0..500_u32;
+    let mut batch = Batch::new();
+    for n in ids.clone() {
+        batch.update(&db.users(), format!("user-{n}"), plan(if n % 2 == 0 { "free" } else { "pro" })).unwrap();
+    }
+    db.write(batch).unwrap();
+    db.events().append_all(visits(ids)).unwrap();
+    db.events().seal().unwrap();
+    let (_, read) = counted(&db);
+    assert_eq!(read, (500, 0), "the whole table");
+    db.store_codes().unwrap();
+    assert_eq!(counted(&db).1, (0, 0), "what is stored");
+    // One that is new, one that is changed, one that is deleted, one of another kind.
+    db.users().update("user-1000", Update::new().set("plan", "new")).unwrap();
+    db.users().update("user-1", Update::new().set("plan", "new")).unwrap();
+    db.users().delete("user-2").unwrap();
+    db.groups("company").unwrap().update("user-3", Update::new().set("plan", "new")).unwrap();
+    let (expected, _) = counted(&db);
+    assert!(expected.iter().any(|bucket| bucket.contains("new")));
+    db.close().unwrap();
+    db = store.open();
+    // The one that is new has no events.
+    assert_counted(&db, &expected, (0, 2));
+    db.close().unwrap();
+    // Read-only stores find them as well.
+    let reader = builder().open_read_only(store.store()).unwrap();
+    assert_counted(&reader, &expected, (0, 2));
+    drop(reader);
+    // So much is changed that the whole table is read.
+    db = store.open();
+    let mut batch = Batch::new();
+    for n in 0..4_200_u32 {
+        batch.update(&db.users(), format!("other-{n}"), plan("free")).unwrap();
+    }
+    db.write(batch).unwrap();
+    assert_counted(&db, &expected, (499, 0));
+    assert!(db.check().unwrap().is_sound());
+    db.store_codes().unwrap();
+    assert_counted(&db, &expected, (0, 0));
+    // A table that is dropped takes them with it.
+    assert!(db.drop_table(&Kind::User).unwrap());
+    assert!(!counted(&db).0.iter().any(|row| row.contains("pro")));
+    db.users().update("user-7", Update::new().set("plan", "last")).unwrap();
+    db.close().unwrap();
+    assert!(counted(&store.open()).0.iter().any(|bucket| bucket.contains("last")));
+}
+
+#[test]
+fn what_joins_read_of_a_whole_table_is_stored_in_the_background() {
+    let store = TempStore::new(sealing_builder);
+    let db = store.open();
+    db.users().update("user-1", Update::new().set("plan", "pro")).unwrap();
+    db.events().append_all(visits(0..3)).unwrap();
+    db.events().seal().unwrap();
+    let (expected, read) = counted(&db);
+    assert_eq!(read, (1, 0));
+    wait_until(&db, "the codes are stored", |_| db.stored_codes().unwrap() == 1);
+    db.close().unwrap();
+    assert_counted(&store.open(), &expected, (0, 0));
 }

@@ -27,6 +27,12 @@ pub(crate) const ORDINAL_IDS: &str = "ordinal-ids";
 /// The column families of column segments. That of headers is the last to be created.
 pub(crate) const SEGMENT_FAMILIES: [&str; 4] = [CHUNKS, ORDINALS, ORDINAL_IDS, SEGMENTS];
 
+/// The column family of what joins have read of the table of users, by ordinal.
+pub(crate) const CODES: &str = "codes";
+
+/// The column family of which users were changed since.
+pub(crate) const CHANGES: &str = "changes";
+
 const USERS: &str = "users";
 /// The prefix of the names of the column families of groups.
 pub(crate) const GROUP_PREFIX: &str = "group:";
@@ -70,7 +76,7 @@ mod tests {
             assert_eq!(first_kind_of(&first_family_of(&kind)), Some(kind.clone()));
             assert_eq!((kind_of(&first_family_of(&kind)), first_kind_of(&family_of(&kind))), (None, None));
         }
-        let others = [META, EVENTS, SEGMENTS, CHUNKS, ORDINALS, ORDINAL_IDS];
+        let others = [META, EVENTS, SEGMENTS, CHUNKS, ORDINALS, ORDINAL_IDS, CODES, CHANGES];
         assert!(others.iter().all(|family| kind_of(family).is_none() && first_kind_of(family).is_none()));
     }
 }

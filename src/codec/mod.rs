@@ -37,8 +37,8 @@ pub(crate) use event::{
     escape, event_of, event_place, put_event_head, put_event_key, unescape_bytes, user_prefix,
 };
 pub(crate) use family::{
-    CHUNKS, EVENTS, GROUP_PREFIX, META, ORDINAL_IDS, ORDINALS, SEGMENT_FAMILIES, SEGMENTS, family_of, first_family_of,
-    first_kind_of, kind_of,
+    CHANGES, CHUNKS, CODES, EVENTS, GROUP_PREFIX, META, ORDINAL_IDS, ORDINALS, SEGMENT_FAMILIES, SEGMENTS, family_of,
+    first_family_of, first_kind_of, kind_of,
 };
 pub(crate) use operand::{Entry, Operand, OperandWriter, encode_update, operand_names};
 #[cfg(any(test, feature = "laws"))]

@@ -160,8 +160,8 @@ impl Builder {
 
     fn open_as(self, path: &Path, access: Access) -> Result<Db> {
         let store = Arc::new(Store::open(path, access, self.0)?);
-        let seals = store.writable().is_ok() && store.shared.options.sealing.after > 0;
-        let sealer = seals.then(|| Sealer::start(&store)).transpose()?.map(Arc::new);
+        let writes = store.writable().is_ok();
+        let sealer = writes.then(|| Sealer::start(&store)).transpose()?.map(Arc::new);
         let db = Db { store, appender: Arc::new(Appender::new()), sealer };
         for kind in db.store.interrupted_rebuilds() {
             db.rebuild_first_event_times(&kind).map_err(|error| {

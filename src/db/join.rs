@@ -6,7 +6,7 @@ use super::Snapshot;
 use crate::error::Result;
 use crate::join::{
     CodeHistory, ColumnTable, Days, Each, Estimates, EventScan, EventTable, Join, JoinTable, OrdinalCache,
-    ProfileAggregate, ProfileTables, ReadStamp, RowCursor, ScanSpec, TailCache,
+    ProfileAggregate, ProfileTables, ReadStamp, RowCursor, ScanSpec, StoredCodes, TailCache,
 };
 use crate::log::{LogChanges, LogColumns, LogHistory};
 use crate::model::Kind;
@@ -56,14 +56,14 @@ impl Snapshot {
 }
 
 /// The log and the tables of a snapshot.
-struct SnapshotTables {
+pub(super) struct SnapshotTables {
     engine: EngineSnapshot,
     shared: Arc<Shared>,
     columns: Option<LogColumns>,
 }
 
 impl SnapshotTables {
-    fn new(snapshot: &Snapshot) -> Self {
+    pub(super) fn new(snapshot: &Snapshot) -> Self {
         let engine = snapshot.engine.clone();
         let shared = Arc::clone(&snapshot.shared);
         let history: Arc<dyn LogHistory> = Arc::new(StoreHistory(Arc::clone(&shared)));
@@ -116,6 +116,14 @@ impl CodeHistory for SnapshotTables {
 
     fn changes(&self, table: &JoinTable, sequence: u64) -> Option<Vec<Box<[u8]>>> {
         self.shared.changes(table, &self.engine, sequence)
+    }
+
+    fn stored(&self, names: &[Box<str>]) -> Result<Option<StoredCodes>> {
+        store::stored_codes(&self.engine, names)
+    }
+
+    fn note_full_read(&self) {
+        self.shared.note_full_read();
     }
 }
 

@@ -7,11 +7,12 @@
 //! join     a snapshot as the join reads it      stats     statistics, backups
 //! importer bulk import                      repair    repair of a damaged store
 //! sealing  a pass that seals events         sealer    the thread that does so in the background
-//! deletions  of users, which a crash does not end
+//! deletions  of users, which a crash does not end    codes     what joins have read is stored
 //! ```
 
 mod batch;
 mod builder;
+mod codes;
 mod deletions;
 mod events;
 mod importer;
@@ -42,6 +43,7 @@ pub use table::Table;
 
 use sealer::Sealer;
 
+use crate::codec::CODES;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::error::Result;
@@ -49,8 +51,10 @@ use crate::ingest::Rules;
 use crate::log::{self, Appender};
 use crate::model::Kind;
 use crate::ops::Excess;
-use crate::rocks;
-use crate::store::{CheckReport, Commit, Durability, ReadSource, Request, Store, TableReport, View};
+use crate::store::{
+    CheckReport, Commit, Durability, ReadSource, Request, Store, TableReport, View, check_stored_codes,
+};
+use crate::{rocks, store};
 
 /// A store of profiles and events in a directory.
 ///
@@ -466,6 +470,11 @@ impl Db {
             (table.events, table.row_bytes, table.damage) = (checked.events, checked.bytes, checked.damage);
             report.tables.push(table);
         }
+        if snapshot.engine().has_family(CODES) {
+            let mut table = TableReport::named(CODES);
+            check_stored_codes(&snapshot, |error| table.find_unreadable(b"", &error.to_string()))?;
+            report.tables.push(table);
+        }
         Ok(report)
     }
 
@@ -619,6 +628,20 @@ impl Db {
         let faults = &self.store.shared.commit_faults;
         faults.fail_after(commits);
         faults.failed()
+    }
+
+    /// Stores what joins have read, as the thread does that seals, and forgets it.
+    #[doc(hidden)]
+    pub fn store_codes(&self) -> Result<()> {
+        let stored = codes::store_codes(&self.store, 0, &crate::join::CancelToken::default());
+        self.store.shared.ordinal_cache.clear();
+        stored.map(|_| ())
+    }
+
+    /// Of how many combinations of properties codes are stored.
+    #[doc(hidden)]
+    pub fn stored_codes(&self) -> Result<usize> {
+        store::count_stored_codes(&self.store.shared.engine().snapshot())
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::Db;
-use crate::codec::{EVENTS, META, first_kind_of, kind_of};
+use crate::codec::{CODES, EVENTS, META, first_kind_of, kind_of};
 use crate::error::Result;
 use crate::model::Damage;
 use crate::rocks::{self, LostKeys, RepairOutcome, RepairedFamily, RepairedFile};
@@ -133,7 +133,9 @@ impl Db {
 fn rebuild(path: &Path, outcome: &RepairOutcome) -> Result<()> {
     let families: BTreeSet<&str> = outcome.lost.iter().map(|lost| lost.family.as_str()).collect();
     let kinds: Vec<Kind> = families.iter().filter_map(|family| first_kind_of(family)).collect();
-    if kinds.is_empty() && !families.contains(META) {
+    // What is stored of profiles need not be as of what is kept of them.
+    let has_codes = outcome.families.iter().any(|(family, _)| family == CODES);
+    if kinds.is_empty() && !families.contains(META) && !has_codes {
         return Ok(());
     }
     let db = Db::builder().create(false).open(path)?;
@@ -142,6 +144,9 @@ fn rebuild(path: &Path, outcome: &RepairOutcome) -> Result<()> {
     }
     if families.contains(META) {
         db.store.widen_tables()?;
+    }
+    if has_codes {
+        db.store.forget_codes()?;
     }
     db.close()
 }

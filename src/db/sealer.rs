@@ -1,21 +1,26 @@
-//! Sealing in the background: one thread per open store, which sleeps until this process has appended events.
+//! Work in the background: one thread per open store, which sleeps until this process has appended events, or joined
+//! sealed ones.
 //!
 //! It seals once as many events are rows as [`Builder::seal_after`](super::Builder::seal_after) says, and when none
 //! were appended for [`Builder::seal_when_idle`](super::Builder::seal_when_idle). It takes at most about half a core:
 //! after each change it rests for as long as the change took. It has the right to change segments for one change at a
 //! time, and gives way within milliseconds to those who seal, erase or compact, and to the end of the store.
+//!
+//! It also stores what joins have read of the table of users, soon after they have read it as a whole and when much was
+//! changed since.
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam::sync::{Parker, Unparker};
 use parking_lot::Mutex;
 
+use super::codes::store_codes;
 use super::sealing::SealPass;
 use crate::error::{Error, ErrorKind, Result};
+use crate::join::CancelToken;
 use crate::log::count_rows;
 use crate::model::Timestamp;
 use crate::store::{SealSettings, Store};
@@ -26,6 +31,9 @@ const GIVE_WAY: Duration = Duration::from_millis(20);
 /// After a failure it waits this long, and twice as long after each one that follows, up to the maximum.
 const BACK_OFF: Duration = Duration::from_secs(1);
 const BACK_OFF_MAX: Duration = Duration::from_secs(300);
+
+/// Codes are not stored more often than once in this time.
+const CODES_PAUSE: Duration = Duration::from_secs(10);
 
 /// What the thread did, for statistics.
 #[derive(Clone, Debug, Default)]
@@ -45,7 +53,7 @@ pub(super) struct Sealer {
 
 #[derive(Default)]
 struct SealerControl {
-    is_stopped: AtomicBool,
+    closing: CancelToken,
     status: Mutex<SealerStatus>,
 }
 
@@ -65,7 +73,7 @@ impl Sealer {
 
     /// Ends the thread, within milliseconds: the change that it prepares is given up.
     pub(super) fn stop(&self) {
-        self.control.is_stopped.store(true, Ordering::Release);
+        self.control.closing.cancel();
         self.unparker.unpark();
         if let Some(thread) = self.thread.lock().take() {
             // It cannot panic: it runs no code of callers.
@@ -92,69 +100,139 @@ struct SealerThread {
     settings: SealSettings,
 }
 
+/// What there is to do.
+enum Job {
+    Seal,
+    StoreCodes,
+}
+
+/// When a job failed, and when it is tried again.
+#[derive(Default)]
+struct Retry {
+    back_off: Duration,
+    after: Option<Instant>,
+}
+
+impl Retry {
+    fn succeeded(&mut self) {
+        *self = Self::default();
+    }
+
+    fn failed(&mut self) {
+        self.back_off = self.back_off.saturating_mul(2).clamp(BACK_OFF, BACK_OFF_MAX);
+        self.after = now().checked_add(self.back_off);
+    }
+
+    /// How long it is until then.
+    fn wait(&self) -> Duration {
+        self.after.map(|after| after.saturating_duration_since(now())).unwrap_or_default()
+    }
+}
+
+/// When jobs are due.
+#[derive(Default)]
+struct Schedule {
+    /// Whether rows of before were counted.
+    has_counted: bool,
+    /// How many events were committed when that changed last, and when.
+    committed: u64,
+    quiet_since: Option<Instant>,
+    seal: Retry,
+    codes: Retry,
+    /// When codes were stored last.
+    stored: Option<Instant>,
+    /// How many uses of codes there were then.
+    uses: u64,
+}
+
 impl SealerThread {
     fn run(&self) {
-        let mut back_off = BACK_OFF;
-        if !self.wait_for_events() {
-            return;
-        }
-        while self.wait_until_due() {
-            match self.pass() {
-                Ok(()) => {
-                    back_off = BACK_OFF;
-                    let mut status = self.control.status.lock();
-                    status.passes += 1;
-                    status.last_error = None;
+        let mut schedule = Schedule::default();
+        while let Some(job) = self.next_job(&mut schedule) {
+            let done = match job {
+                Job::Seal => self.pass(),
+                Job::StoreCodes => store_codes(&self.store, schedule.uses, &self.control.closing).map(|uses| {
+                    (schedule.uses, schedule.stored) = (uses, Some(now()));
+                }),
+            };
+            if self.is_stopped() {
+                return;
+            }
+            let retry = match job {
+                Job::Seal => &mut schedule.seal,
+                Job::StoreCodes => &mut schedule.codes,
+            };
+            let mut status = self.control.status.lock();
+            match (done, job) {
+                (Ok(()), job) => {
+                    retry.succeeded();
+                    if matches!(job, Job::Seal) {
+                        status.passes += 1;
+                        status.last_error = None;
+                    }
                 }
-                Err(_) if self.is_stopped() => return,
-                Err(error) => {
-                    let mut status = self.control.status.lock();
+                (Err(error), _) => {
+                    retry.failed();
                     status.failures += 1;
                     status.last_error = Some(error);
-                    drop(status);
-                    self.sleep(back_off);
-                    back_off = back_off.saturating_mul(2).min(BACK_OFF_MAX);
                 }
             }
         }
     }
 
     fn is_stopped(&self) -> bool {
-        self.control.is_stopped.load(Ordering::Acquire)
+        self.control.closing.is_cancelled()
     }
 
-    /// Waits for the first event of this process, and counts the rows of before. False when the store closes.
-    fn wait_for_events(&self) -> bool {
-        let unsealed = &self.store.shared.unsealed;
-        while !self.is_stopped() && unsealed.committed() == 0 {
-            self.parker.park();
-        }
-        let go_on = || if self.is_stopped() { Err(interrupted()) } else { Ok(()) };
-        // What cannot be read fails the first pass as well, which keeps the error.
-        if let Ok(rows) = count_rows(&self.store.shared.engine().snapshot(), self.settings.after, &go_on) {
-            unsealed.add_earlier(rows.saturating_sub(unsealed.committed()));
-        }
-        !self.is_stopped()
-    }
-
-    /// Waits until it is time to seal. False when the store closes.
-    fn wait_until_due(&self) -> bool {
-        let unsealed = &self.store.shared.unsealed;
+    /// Waits for something to do; none when the store closes.
+    fn next_job(&self, schedule: &mut Schedule) -> Option<Job> {
         while !self.is_stopped() {
-            let committed = unsealed.committed();
-            match unsealed.count() {
-                count if count >= self.settings.after => return true,
-                0 => self.parker.park(),
-                _ if self.settings.idle.is_zero() => self.parker.park(),
-                _ => {
-                    self.sleep(self.settings.idle);
-                    if unsealed.committed() == committed && !self.is_stopped() {
-                        return true;
-                    }
-                }
+            let waits = [(self.seal_wait(schedule), Job::Seal), (self.codes_wait(schedule), Job::StoreCodes)];
+            let next = waits.into_iter().filter_map(|(wait, job)| Some((wait?, job)));
+            match next.min_by_key(|(wait, _)| *wait) {
+                Some((Duration::ZERO, job)) => return Some(job),
+                Some((wait, _)) => self.parker.park_timeout(wait),
+                None => self.parker.park(),
             }
         }
-        false
+        None
+    }
+
+    /// How long it is until rows are to be sealed; none if something else has to happen before.
+    fn seal_wait(&self, schedule: &mut Schedule) -> Option<Duration> {
+        let unsealed = &self.store.shared.unsealed;
+        let committed = unsealed.committed();
+        if self.settings.after == 0 || committed == 0 {
+            return None;
+        }
+        if !schedule.has_counted {
+            schedule.has_counted = true;
+            let go_on = || if self.is_stopped() { Err(interrupted()) } else { Ok(()) };
+            // What cannot be read fails the first pass as well, which keeps the error.
+            if let Ok(rows) = count_rows(&self.store.shared.engine().snapshot(), self.settings.after, &go_on) {
+                unsealed.add_earlier(rows.saturating_sub(unsealed.committed()));
+            }
+        }
+        if committed != schedule.committed || schedule.quiet_since.is_none() {
+            (schedule.committed, schedule.quiet_since) = (committed, Some(now()));
+        }
+        let quiet = schedule.quiet_since.map(|since| now().saturating_duration_since(since)).unwrap_or_default();
+        let due = match unsealed.count() {
+            count if count >= self.settings.after => Some(Duration::ZERO),
+            0 => None,
+            _ => Some(self.settings.idle).filter(|idle| !idle.is_zero()).map(|idle| idle.saturating_sub(quiet)),
+        };
+        due.map(|due| due.max(schedule.seal.wait()))
+    }
+
+    /// How long it is until codes are to be stored; none if something else has to happen before.
+    fn codes_wait(&self, schedule: &Schedule) -> Option<Duration> {
+        let due = match schedule.stored {
+            _ if !self.store.shared.codes_are_due() => return None,
+            Some(stored) => CODES_PAUSE.saturating_sub(now().saturating_duration_since(stored)),
+            None => Duration::ZERO,
+        };
+        Some(due.max(schedule.codes.wait()))
     }
 
     /// Seals all rows.

@@ -1,20 +1,25 @@
 //! The codes of a table of users by ordinal, as of the snapshot of a join: read as a whole, or kept from another join
-//! and brought up to this snapshot by reading the profiles that changed in between, in whichever direction.
+//! and brought up to this snapshot by reading the profiles that changed in between, in whichever direction. The first
+//! join of a process finds those that an earlier process stored.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::cancel::Interrupt;
-use super::layout::Dim;
-use super::ordinal_cache::{CachedCodes, CodeHistory, KnownOrdinals, ReadStamp};
-use super::probe::{CodesPatch, OrdinalCodes, read_codes};
+use super::cancel::{CancelToken, Interrupt};
+use super::layout::{Dim, Via};
+use super::ordinal_cache::{CodeHistory, KnownOrdinals, StoredCodes};
+use super::probe::{CodesPatch, OrdinalCodes, decode_codes, encode_codes, read_codes};
 use super::scan::{ColumnTable, Tables};
 use super::stats::Counters;
-use crate::error::Result;
+use super::tables::JoinTable;
+use crate::codec::Malformed;
+use crate::error::{Error, Result};
+use crate::model::Kind;
 
-/// Where more than one in this many users changed, reading the whole table is faster.
+/// Where more than one in this many users changed, reading the whole table is faster, unless they are few.
 const PATCHED_SHARE: usize = 4;
+const PATCHED_MIN: usize = 64;
 
 /// How many profiles are read at once.
 const LOOKUPS_MAX: usize = 1_024;
@@ -27,102 +32,174 @@ pub(super) fn current_codes(
     memory_bytes: usize,
     (counters, interrupt): (&Counters, &Interrupt),
 ) -> Result<Option<Arc<OrdinalCodes>>> {
-    let tail = columns.tail()?;
-    let count = columns.ordinal_count()?;
-    let ordinals = match &tail {
-        Some(tail) => KnownOrdinals { stored: tail.new_ordinals.base, count, numbering: tail.new_ordinals.numbering },
-        None => KnownOrdinals { stored: count, count, numbering: 0 },
+    let reader = CodesReader { tables, columns, dim, ordinals: known_ordinals(columns)?, counters, interrupt };
+    let fits = |codes: &Arc<OrdinalCodes>| codes.memory() <= memory_bytes;
+    let Some(history) = tables.code_history() else { return reader.read_table(memory_bytes) };
+    let known = match reader.cached(history)? {
+        Some(codes) => Some(codes),
+        None => reader.stored(history)?,
     };
-    let read = || -> Result<Option<Arc<OrdinalCodes>>> {
-        let codes = read_codes(tables, columns.ordinals()?, dim, memory_bytes, counters, interrupt)?;
-        let Some(codes) = codes.map(Arc::new) else { return Ok(None) };
-        // Those of the tail are not among the ordinals that are stored.
-        let places = ids_of(columns, ordinals.stored..count)?;
-        let with_tail = read_again(tables, dim, &codes, places, (counters, interrupt))?;
-        Ok(Some(with_tail.unwrap_or(codes)).filter(|codes| codes.memory() <= memory_bytes))
-    };
-    let Some(history) = tables.code_history() else { return read() };
-    let (cache, stamp) = (history.cache(), history.stamp());
-    let projection = (dim.table.clone(), dim.names.clone());
-    let patched = match cache.get(&projection) {
-        Some(cached) => patched(tables, columns, dim, &cached, (stamp, ordinals), (counters, interrupt))?,
-        None => None,
-    };
-    let codes = match patched {
-        Some(codes) => Some(codes).filter(|codes| codes.memory() <= memory_bytes),
-        None => read()?,
-    };
+    let known = known.filter(fits);
+    let is_full_read = known.is_none();
+    let codes = if is_full_read { reader.read_table(memory_bytes)? } else { known };
     if let Some(codes) = &codes {
-        cache.put(projection, stamp, ordinals, codes);
+        if is_full_read {
+            history.note_full_read();
+        }
+        history.cache().put((dim.table.clone(), dim.names.clone()), history.stamp(), reader.ordinals, codes);
     }
     Ok(codes)
 }
 
-/// Codes brought up to a snapshot, unless too much changed, or it is not known what.
-fn patched(
-    tables: &dyn Tables,
-    columns: &dyn ColumnTable,
-    dim: &Dim,
-    cached: &CachedCodes,
-    (stamp, ordinals): (ReadStamp, KnownOrdinals),
-    (counters, interrupt): (&Counters, &Interrupt),
-) -> Result<Option<Arc<OrdinalCodes>>> {
-    if (cached.stamp.engine, cached.stamp.drops) != (stamp.engine, stamp.drops) {
-        return Ok(None);
-    }
-    if (cached.stamp, cached.ordinals) == (stamp, ordinals) {
-        return Ok(Some(Arc::clone(&cached.codes)));
-    }
-    let changes = |history: &dyn CodeHistory| history.changes(&dim.table, cached.stamp.sequence);
-    let Some(changed) = tables.code_history().and_then(changes) else { return Ok(None) };
-    let first = ordinals.first_unknown(&cached.ordinals);
-    let added = ordinals.count.saturating_sub(first);
-    if (changed.len() + added as usize) * PATCHED_SHARE > ordinals.count as usize {
-        return Ok(None);
-    }
-    // Each once, in the order of ordinals. What has no ordinal has no sealed events, and the empty id has no row.
-    let mut places: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
-    for ids in changed.chunks(LOOKUPS_MAX) {
-        let ids: Vec<&[u8]> = ids.iter().map(|id| &**id).filter(|id| !id.is_empty()).collect();
-        let found = columns.ordinals_of(&ids)?.into_iter().zip(&ids);
-        places.extend(found.filter_map(|(ordinal, id)| Some((ordinal?, id.to_vec()))));
-    }
-    places.extend(ids_of(columns, first..ordinals.count)?);
-    let codes = read_again(tables, dim, &cached.codes, places, (counters, interrupt))?;
-    Ok(Some(codes.unwrap_or_else(|| Arc::clone(&cached.codes))))
+/// The ordinals that there are in the log and in its tail.
+fn known_ordinals(columns: &dyn ColumnTable) -> Result<KnownOrdinals> {
+    let (tail, count) = (columns.tail()?, columns.ordinal_count()?);
+    Ok(match &tail {
+        Some(tail) => KnownOrdinals { stored: tail.new_ordinals.base, count, numbering: tail.new_ordinals.numbering },
+        None => KnownOrdinals { stored: count, count, numbering: 0 },
+    })
 }
 
-/// The ids that ordinals have, but for the empty one.
+/// The codes of properties of users, as of the snapshot that is read, as they are to be stored, unless they take more
+/// memory than this many bytes. Those of the tail are not among them.
+pub(crate) fn codes_to_store(
+    tables: &dyn Tables,
+    names: &[Box<str>],
+    memory_bytes: usize,
+    token: &CancelToken,
+) -> Result<Option<(Vec<Vec<u8>>, u32)>> {
+    let Some(columns) = tables.columns() else { return Ok(None) };
+    let (via, table) = (Via::User, JoinTable::Profiles(Kind::User));
+    let dim = Dim { via, table, ids: None, names: names.to_vec() };
+    let interrupt = Interrupt { token: Some(token.clone()), deadline: None };
+    let codes = current_codes(tables, columns, &dim, memory_bytes, (&Counters::default(), &interrupt))?;
+    let ordinals = known_ordinals(columns)?.stored;
+    Ok(codes.map(|codes| (encode_codes(&codes, names.len(), ordinals), ordinals)))
+}
+
+/// Checks that codes can be read in the form in which they are stored, and says for how many ordinals they are.
+///
+/// # Errors
+///
+/// [`Corrupt`](crate::ErrorKind::Corrupt), with the properties.
+pub(crate) fn check_codes(chunks: &[Vec<u8>], names: &[Box<str>]) -> Result<u32> {
+    decode(chunks, names).map(|(_, ordinals)| ordinals)
+}
+
+fn decode(chunks: &[Vec<u8>], names: &[Box<str>]) -> Result<(OrdinalCodes, u32)> {
+    decode_codes(chunks, names.len()).map_err(|Malformed(what)| {
+        Error::corrupt(format!("the stored codes of users cannot be read: {what} properties={names:?}"))
+    })
+}
+
+/// Reads the codes of one table, as of one snapshot.
+struct CodesReader<'j> {
+    tables: &'j dyn Tables,
+    columns: &'j dyn ColumnTable,
+    dim: &'j Dim,
+    ordinals: KnownOrdinals,
+    counters: &'j Counters,
+    interrupt: &'j Interrupt,
+}
+
+impl CodesReader<'_> {
+    /// Reads the whole table, unless its codes take more memory than this many bytes.
+    fn read_table(&self, memory_bytes: usize) -> Result<Option<Arc<OrdinalCodes>>> {
+        let Self { tables, columns, dim, ordinals, counters, interrupt } = self;
+        let codes = read_codes(*tables, columns.ordinals()?, dim, memory_bytes, counters, interrupt)?;
+        let Some(codes) = codes.map(Arc::new) else { return Ok(None) };
+        // Those of the tail are not among the ordinals that are stored.
+        let codes = self.read_again(codes, ids_of(*columns, ordinals.stored..ordinals.count)?)?;
+        Ok(Some(codes).filter(|codes| codes.memory() <= memory_bytes))
+    }
+
+    /// The codes that an earlier join of this process has read.
+    fn cached(&self, history: &dyn CodeHistory) -> Result<Option<Arc<OrdinalCodes>>> {
+        let Some(cached) = history.cache().get(&(self.dim.table.clone(), self.dim.names.clone())) else {
+            return Ok(None);
+        };
+        let stamp = history.stamp();
+        if (cached.stamp.engine, cached.stamp.drops) != (stamp.engine, stamp.drops) {
+            return Ok(None);
+        }
+        if (cached.stamp, cached.ordinals) == (stamp, self.ordinals) {
+            return Ok(Some(cached.codes));
+        }
+        let Some(changed) = history.changes(&self.dim.table, cached.stamp.sequence) else { return Ok(None) };
+        self.update(cached.codes, &cached.ordinals, &changed)
+    }
+
+    /// The codes that an earlier process has stored.
+    fn stored(&self, history: &dyn CodeHistory) -> Result<Option<Arc<OrdinalCodes>>> {
+        if self.dim.table != JoinTable::Profiles(Kind::User) {
+            return Ok(None);
+        }
+        let Some(StoredCodes { chunks, changed }) = history.stored(&self.dim.names)? else { return Ok(None) };
+        let (codes, stored) = decode(&chunks, &self.dim.names)?;
+        if stored > self.ordinals.stored {
+            let (names, there) = (&self.dim.names, self.ordinals.stored);
+            let message = "the stored codes of users are for more ordinals than there are";
+            return Err(Error::corrupt(format!("{message} properties={names:?} ordinals={stored} there={there}")));
+        }
+        self.update(Arc::new(codes), &KnownOrdinals { stored, count: stored, numbering: 0 }, &changed)
+    }
+
+    /// Brings codes for some ordinals up to the snapshot, unless too much changed.
+    fn update(
+        &self,
+        codes: Arc<OrdinalCodes>,
+        known: &KnownOrdinals,
+        changed: &[Box<[u8]>],
+    ) -> Result<Option<Arc<OrdinalCodes>>> {
+        let first = self.ordinals.first_unknown(known);
+        let added = self.ordinals.count.saturating_sub(first) as usize;
+        let count = self.ordinals.count as usize;
+        // A dictionary keeps the values that nobody has any more.
+        if changed.len() + added > (count / PATCHED_SHARE).max(PATCHED_MIN)
+            || codes.dictionary.len() > count * 2 + LOOKUPS_MAX
+        {
+            return Ok(None);
+        }
+        // Each once, in the order of ordinals. What has no ordinal has no sealed events, and the empty id has no row.
+        let mut places: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+        for ids in changed.chunks(LOOKUPS_MAX) {
+            let ids: Vec<&[u8]> = ids.iter().map(|id| &**id).filter(|id| !id.is_empty()).collect();
+            let found = self.columns.ordinals_of(&ids)?.into_iter().zip(&ids);
+            places.extend(found.filter_map(|(ordinal, id)| Some((ordinal?, id.to_vec()))));
+        }
+        places.extend(ids_of(self.columns, first..self.ordinals.count)?);
+        self.read_again(codes, places).map(Some)
+    }
+
+    /// Codes with those of some ordinals read again, by their ids.
+    fn read_again(&self, codes: Arc<OrdinalCodes>, places: BTreeMap<u32, Vec<u8>>) -> Result<Arc<OrdinalCodes>> {
+        if places.is_empty() {
+            return Ok(codes);
+        }
+        let mut patch = CodesPatch::new(&codes);
+        // Another id may have had the ordinal while it was one of the tail.
+        let (places, without_row): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            places.into_iter().partition(|(_, id)| !id.is_empty());
+        without_row.into_keys().for_each(|ordinal| patch.clear(ordinal));
+        let (places, ids): (Vec<u32>, Vec<Vec<u8>>) = places.into_iter().unzip();
+        for (places, ids) in places.chunks(LOOKUPS_MAX).zip(ids.chunks(LOOKUPS_MAX)) {
+            self.interrupt.check()?;
+            let ids: Vec<&[u8]> = ids.iter().map(Vec::as_slice).collect();
+            patch.read(self.tables, self.dim, places, &ids)?;
+            self.counters.lookups.add(ids.len() as u64);
+        }
+        Ok(Arc::new(patch.finish()))
+    }
+}
+
+/// The ids that ordinals have; the empty one also where an id was erased, because it has no row either.
 fn ids_of(columns: &dyn ColumnTable, ordinals: Range<u32>) -> Result<BTreeMap<u32, Vec<u8>>> {
     let mut reader = columns.ids();
     let mut ids = BTreeMap::new();
     for ordinal in ordinals {
         let mut id = Vec::new();
-        if reader.find_id(ordinal, &mut id)? && !id.is_empty() {
-            ids.insert(ordinal, id);
-        }
+        reader.find_id(ordinal, &mut id)?;
+        ids.insert(ordinal, id);
     }
     Ok(ids)
-}
-
-/// Codes with those of some ordinals read again, by their ids, unless there are none.
-fn read_again(
-    tables: &dyn Tables,
-    dim: &Dim,
-    codes: &OrdinalCodes,
-    places: BTreeMap<u32, Vec<u8>>,
-    (counters, interrupt): (&Counters, &Interrupt),
-) -> Result<Option<Arc<OrdinalCodes>>> {
-    if places.is_empty() {
-        return Ok(None);
-    }
-    let mut patch = CodesPatch::new(codes);
-    let (places, ids): (Vec<u32>, Vec<Vec<u8>>) = places.into_iter().unzip();
-    for (places, ids) in places.chunks(LOOKUPS_MAX).zip(ids.chunks(LOOKUPS_MAX)) {
-        interrupt.check()?;
-        let ids: Vec<&[u8]> = ids.iter().map(Vec::as_slice).collect();
-        patch.read(tables, dim, places, &ids)?;
-        counters.lookups.add(ids.len() as u64);
-    }
-    Ok(Some(Arc::new(patch.finish())))
 }

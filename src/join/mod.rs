@@ -77,7 +77,8 @@ pub use query::Join;
 pub use rows::{Group, Row, Rows};
 pub use stats::JoinStats;
 
-pub(crate) use ordinal_cache::{CodeHistory, OrdinalCache, ReadStamp};
+pub(crate) use codes::{check_codes, codes_to_store};
+pub(crate) use ordinal_cache::{CodeHistory, OrdinalCache, ReadStamp, StoredCodes};
 #[cfg(test)]
 pub(crate) use scan::Tables;
 pub(crate) use scan::{

@@ -7,6 +7,8 @@ use parking_lot::Mutex;
 
 use super::probe::OrdinalCodes;
 use super::tables::JoinTable;
+use crate::error::Result;
+use crate::model::Kind;
 
 /// The state of a store that something was read from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +50,20 @@ pub(crate) trait CodeHistory: Send + Sync {
     /// The ids whose rows may differ between this state and that of a sequence number, before or after it, if that is
     /// known.
     fn changes(&self, table: &JoinTable, sequence: u64) -> Option<Vec<Box<[u8]>>>;
+
+    /// The codes of properties of users that are stored, if they are and it is known what changed since.
+    fn stored(&self, names: &[Box<str>]) -> Result<Option<StoredCodes>>;
+
+    /// Takes note that codes were read from a whole table.
+    fn note_full_read(&self);
+}
+
+/// Codes in the form in which they are stored, as of an earlier state than the one that is read.
+#[derive(Debug)]
+pub(crate) struct StoredCodes {
+    pub(crate) chunks: Vec<Vec<u8>>,
+    /// The ids whose rows may differ between the two.
+    pub(crate) changed: Vec<Box<[u8]>>,
 }
 
 /// What is projected of which table.
@@ -81,6 +97,14 @@ impl OrdinalCache {
         Self { bytes_max, known: Mutex::default() }
     }
 
+    /// The properties of users whose codes were used after this many uses, and how many uses there were.
+    pub(crate) fn used_since(&self, uses: u64) -> (Vec<Vec<Box<str>>>, u64) {
+        let known = self.known.lock();
+        let users = JoinTable::Profiles(Kind::User);
+        let used = known.codes.iter().filter(|((table, _), cached)| *table == users && cached.last_use > uses);
+        (used.map(|((_, names), _)| names.clone()).collect(), known.uses)
+    }
+
     pub(super) fn get(&self, projection: &Projection) -> Option<CachedCodes> {
         let mut known = self.known.lock();
         known.uses += 1;
@@ -88,6 +112,12 @@ impl OrdinalCache {
         let cached = known.codes.get_mut(projection)?;
         cached.last_use = uses;
         Some(cached.clone())
+    }
+
+    /// Forgets all codes.
+    #[cfg(any(test, feature = "laws"))]
+    pub(crate) fn clear(&self) {
+        self.known.lock().codes.clear();
     }
 
     /// Keeps codes unless later ones are known, and forgets others that were not used for longest.

@@ -177,6 +177,9 @@ impl Leader {
                 fresh.iter().try_for_each(|name| names::remember(&mut batch, family, name))?;
             }
         }
+        let users = group.keys.iter().filter(|write| *write.family == shared.users);
+        let users: Vec<&[u8]> = users.map(|write| write.key).collect();
+        let recorded = shared.change_records.record(users.into_iter(), &mut batch)?;
         // Joins keep what they read of tables of a store with column segments.
         let is_noted = engine.has_family(SEGMENTS);
         if is_noted {
@@ -197,6 +200,9 @@ impl Leader {
             shared.log_changes.end(sequence);
         }
         committed?;
+        if shared.change_records.committed(recorded) {
+            shared.unsealed.wake_now();
+        }
         shared.unsealed.add(accepted.iter().map(|request| request.events.len()).sum());
         shared.counters.count(accepted, group.refused, group.keys.len() + keys + first_events.keys());
         for (family, fresh) in &group.fresh {

@@ -14,7 +14,7 @@
 //! segments      changes of column segments          committed     keys of events that are committed meanwhile
 //! turns         whose turn it is to change segments
 //! changes       which profiles the last commits changed          unsealed    how many events are rows
-//! deletions     deletions of users, recorded until they are done
+//! deletions     deletions of users, recorded until they are done         codes       what joins have read, stored
 //! ```
 //!
 //! This room speaks to `rocks` in bytes and names of column families and to its callers in keys and profiles. It may
@@ -24,6 +24,7 @@
 mod admission;
 mod changes;
 mod check;
+mod codes;
 mod commit;
 mod committed;
 mod deletions;
@@ -55,6 +56,9 @@ pub use stats::{TableStats, WriteStats};
 pub use view::View;
 
 pub(crate) use check::damage;
+#[cfg(any(test, feature = "laws"))]
+pub(crate) use codes::count_stored_codes;
+pub(crate) use codes::{check_stored_codes, stored_codes};
 pub(crate) use open::Store;
 pub(crate) use probe::{estimate_rows, has_table, lookup_rows, scan_rows};
 pub(crate) use request::Request;

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
+use super::codes::{ChangeRecords, check_stored_codes};
 use super::commit::Committer;
 use super::group::Leader;
 use super::names::{self, Names, WIDE};
@@ -43,7 +44,7 @@ impl Store {
         let engine = Arc::new(Engine::open(path, mode, &options.engine)?);
         if !writes {
             not_rebuilding(&engine)?;
-            let shared = Arc::new(Shared::new(engine, options, Names::default(), moves));
+            let shared = Arc::new(Shared::new(engine, options, Names::default(), ChangeRecords::default(), moves));
             return Ok(Self {
                 shared,
                 committer: None,
@@ -54,7 +55,8 @@ impl Store {
         }
         engine.create_family(META)?;
         let names = Names::load(&engine, options.names_max())?;
-        let shared = Arc::new(Shared::new(engine, options, names, false));
+        let changes = ChangeRecords::load(&engine)?;
+        let shared = Arc::new(Shared::new(engine, options, names, changes, false));
         let (committer, parker) = Committer::new(Leader::new());
         let committer = Arc::new(committer);
         let thread = std::thread::Builder::new().name("profiledb-commit".into()).spawn({
@@ -199,6 +201,11 @@ impl Store {
     pub(crate) fn compact(&self) -> Result<()> {
         self.writable()?;
         let engine = self.shared.engine();
+        let mut are_damaged = false;
+        check_stored_codes(&engine.snapshot(), |_| are_damaged = true)?;
+        if are_damaged {
+            self.forget_codes()?;
+        }
         engine.families().iter().try_for_each(|family| engine.compact(family))
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 
 use super::changes::{ChangedKey, RecentChanges};
+use super::codes::ChangeRecords;
 use super::committed::CommittedKeys;
 use super::families::Families;
 use super::first_index::FirstEventCache;
@@ -153,7 +154,9 @@ pub(crate) struct Shared {
     pub(super) changes: RecentChanges,
     /// Of events, and of column segments.
     pub(super) log_changes: RecentChanges,
-    /// The column families of those.
+    /// Of profiles of users, stored.
+    pub(super) change_records: ChangeRecords,
+    /// The column families of those that are in memory.
     pub(super) log_families: LogFamilies,
     /// What joins have read of tables, by ordinal.
     pub(crate) ordinal_cache: OrdinalCache,
@@ -163,7 +166,13 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// `moves`: whether the engine is that of a secondary, which [catches up](Self::catch_up).
-    pub(super) fn new(engine: Arc<Engine>, options: Options, names: Names, moves: bool) -> Self {
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        options: Options,
+        names: Names,
+        change_records: ChangeRecords,
+        moves: bool,
+    ) -> Self {
         // What a secondary takes in goes past the cache.
         let cache_bytes = if moves { 0 } else { options.engine.block_cache_bytes / 16 };
         let group_keys = GroupKeys::of(&engine.families_with(GROUP_PREFIX));
@@ -181,6 +190,7 @@ impl Shared {
             commit_faults: CommitFaults::default(),
             changes: RecentChanges::default(),
             log_changes: RecentChanges::default(),
+            change_records,
             log_families: LogFamilies { events: EVENTS.into(), segments: SEGMENTS.into() },
             ordinal_cache: OrdinalCache::new(options.ordinal_cache_bytes),
             tail_cache: TailCache::default(),
@@ -243,6 +253,9 @@ impl Shared {
         let mut keys = self.group_keys.write();
         let engine = self.engine();
         let existed = engine.has_family(&rows) || (is_group && engine.has_family(&first_events));
+        if !is_group {
+            self.forget_codes()?;
+        }
         // The rows first: names that are left over cost reads, rows whose names are gone would exceed the limit.
         engine.drop_family(&rows)?;
         *keys = Arc::new(GroupKeys::of(&engine.families_with(GROUP_PREFIX)));

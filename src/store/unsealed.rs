@@ -25,6 +25,11 @@ impl UnsealedEvents {
         let _ = self.sealer.set((sealer, events));
     }
 
+    /// Wakes the sealer for another reason.
+    pub(super) fn wake_now(&self) {
+        self.sealer.get().into_iter().for_each(|(sealer, _)| sealer.unpark());
+    }
+
     /// Counts events that were just committed.
     pub(super) fn add(&self, events: usize) {
         if events == 0 {

@@ -10,7 +10,7 @@
 //! prober           one strategy for one table       build_rows    projection of rows
 //! dictionary       a dictionary per property        interner      codes for distinct strings
 //! sorted           ids in order, galloping search   arena         byte strings back to back
-//! ordinal          codes by the ordinals of columns
+//! ordinal          codes by the ordinals of columns stored           their stored form
 //! runtime_filter   semi-join reduction, skip scan
 //! ```
 
@@ -25,6 +25,7 @@ mod ordinal;
 mod prober;
 mod runtime_filter;
 mod sorted;
+mod stored;
 
 pub(super) use arena::Arena;
 pub(super) use build_rows::{BuildRows, project};
@@ -37,3 +38,4 @@ pub(super) use ordinal::{Codes, CodesPatch, OrdinalCodes, read_codes};
 pub(super) use prober::Prober;
 pub(super) use runtime_filter::{FilterCursor, Probe, RuntimeFilter};
 pub(super) use sorted::head;
+pub(super) use stored::{decode_codes, encode_codes};

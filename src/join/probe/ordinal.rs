@@ -19,8 +19,8 @@ use crate::segment::ordinal_of_id;
 pub(in crate::join) struct OrdinalCodes {
     pub(in crate::join) dictionary: Arc<Dictionary>,
     /// The tuples that the dictionary was made with.
-    tuples: Arc<Interner>,
-    codes: Codes,
+    pub(super) tuples: Arc<Interner>,
+    pub(super) codes: Codes,
 }
 
 /// The code plus one, 0 where there is no row, in as few bytes as the greatest takes.
@@ -32,7 +32,29 @@ pub(in crate::join) enum Codes {
 }
 
 impl Codes {
-    fn set(&mut self, ordinal: usize, code: u32) {
+    /// None yet, with room for those of this many ordinals, each of at most this many combinations.
+    pub(super) fn for_codes(combinations: usize, ordinals: usize) -> Self {
+        match combinations {
+            0..=0xff => Self::U8(Vec::with_capacity(ordinals)),
+            0x100..=0xffff => Self::U16(Vec::with_capacity(ordinals)),
+            _ => Self::U32(Vec::with_capacity(ordinals)),
+        }
+    }
+
+    /// Appends codes that are at most as great as those that there is room for, and returns the greatest.
+    #[expect(clippy::cast_possible_truncation, reason = "the caller refuses codes that are greater")]
+    pub(super) fn extend(&mut self, codes: impl Iterator<Item = u32>) -> u32 {
+        let mut greatest = 0;
+        let codes = codes.inspect(|code| greatest = greatest.max(*code));
+        match self {
+            Self::U8(known) => known.extend(codes.map(|code| code as u8)),
+            Self::U16(known) => known.extend(codes.map(|code| code as u16)),
+            Self::U32(known) => known.extend(codes),
+        }
+        greatest
+    }
+
+    pub(super) fn set(&mut self, ordinal: usize, code: u32) {
         match self {
             Self::U8(codes) => match u8::try_from(code) {
                 Ok(code) => put(codes, ordinal, code),
@@ -185,6 +207,11 @@ impl CodesPatch {
             }
             Ok(())
         })
+    }
+
+    /// There is no row of this ordinal.
+    pub(in crate::join) fn clear(&mut self, ordinal: u32) {
+        self.copy.codes.set(ordinal as usize, 0);
     }
 
     fn code(&mut self, tuple: &[u8]) -> Result<u32> {

@@ -511,30 +511,27 @@ def first(options):
     changed = 1_000
     labels = ["warm", "cold", "after kill -9", "after a close"]
     opened, asked = ({label: [] for label in labels} for _ in range(2))
-    with copied(options, "sealed") as copy:
-        count = options.events
-        for _ in range(options.rounds):
-            for label in labels:
+    for _ in range(options.rounds):
+        for label in labels:
+            with contextlib.ExitStack() as stack:
+                path, count = os.path.join(options.data, "sealed"), options.events
                 if label.startswith("after"):
-                    with Store(options, copy) as store:
+                    path, count = stack.enter_context(copied(options, "sealed")), count + changed
+                    with Store(options, path) as store:
                         store.ask("count_by_plan", options.threads)
+                        # In the background, soon after the first join of a store.
+                        store.ask("stored")
                         store.ask("change", changed, changed)
-                        count += changed
                         store.ask("count_by_plan", options.threads)
                         if label == "after kill -9":
                             store.kill()
-                path = os.path.join(options.data, "sealed") if label in ("warm", "cold") else copy
                 if label == "cold":
                     drop_cached(path)
                 with Store(options, path) as store:
                     opened[label].append(store.opened)
                     answers = [store.ask("count_by_plan", options.threads) for _ in range(3)]
                     asked[label].append([answer["ns"] for answer in answers])
-                    counted(answers[0]["rows"], options.events if path != copy else count)
-                if label == "after a close":
-                    # What was appended does not pile up.
-                    with Store(options, copy) as store:
-                        store.ask("seal")
+                    counted(answers[0]["rows"], count)
     rows = []
     for label in labels:
         first_ones, seconds, thirds = zip(*asked[label])

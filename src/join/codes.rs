@@ -35,18 +35,24 @@ pub(super) fn current_codes(
     let reader = CodesReader { tables, columns, dim, ordinals: known_ordinals(columns)?, counters, interrupt };
     let fits = |codes: &Arc<OrdinalCodes>| codes.memory() <= memory_bytes;
     let Some(history) = tables.code_history() else { return reader.read_table(memory_bytes) };
-    let known = match reader.cached(history)? {
-        Some(codes) => Some(codes),
-        None => reader.stored(history)?,
+    let put = |codes: &Arc<OrdinalCodes>| {
+        history.cache().put((dim.table.clone(), dim.names.clone()), history.stamp(), reader.ordinals, codes);
     };
-    let known = known.filter(fits);
+    let updating = history.cache().update();
+    let cached = reader.cached(history)?.filter(fits);
+    if let Some(codes) = cached {
+        put(&codes);
+        return Ok(Some(codes));
+    }
+    drop(updating);
+    let known = reader.stored(history)?.filter(fits);
     let is_full_read = known.is_none();
     let codes = if is_full_read { reader.read_table(memory_bytes)? } else { known };
     if let Some(codes) = &codes {
         if is_full_read {
             history.note_full_read();
         }
-        history.cache().put((dim.table.clone(), dim.names.clone()), history.stamp(), reader.ordinals, codes);
+        put(codes);
     }
     Ok(codes)
 }
@@ -115,10 +121,9 @@ impl CodesReader<'_> {
 
     /// The codes that an earlier join of this process has read.
     fn cached(&self, history: &dyn CodeHistory) -> Result<Option<Arc<OrdinalCodes>>> {
-        let Some(cached) = history.cache().get(&(self.dim.table.clone(), self.dim.names.clone())) else {
-            return Ok(None);
-        };
         let stamp = history.stamp();
+        let projection = (self.dim.table.clone(), self.dim.names.clone());
+        let Some(cached) = history.cache().get(&projection, stamp) else { return Ok(None) };
         if (cached.stamp.engine, cached.stamp.drops) != (stamp.engine, stamp.drops) {
             return Ok(None);
         }
@@ -176,7 +181,8 @@ impl CodesReader<'_> {
         if places.is_empty() {
             return Ok(codes);
         }
-        let mut patch = CodesPatch::new(&codes);
+        // A copy, unless nobody else has them.
+        let mut patch = CodesPatch::new(Arc::unwrap_or_clone(codes));
         // Another id may have had the ordinal while it was one of the tail.
         let (places, without_row): (BTreeMap<_, _>, BTreeMap<_, _>) =
             places.into_iter().partition(|(_, id)| !id.is_empty());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::probe::OrdinalCodes;
 use super::tables::JoinTable;
@@ -74,6 +74,7 @@ pub(super) type Projection = (JoinTable, Vec<Box<str>>);
 pub(crate) struct OrdinalCache {
     bytes_max: usize,
     known: Mutex<KnownCodes>,
+    updates: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -94,7 +95,7 @@ pub(super) struct CachedCodes {
 impl OrdinalCache {
     /// An empty one for at most this many bytes.
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, known: Mutex::default() }
+        Self { bytes_max, ..Self::default() }
     }
 
     /// The properties of users whose codes were used after this many uses, and how many uses there were.
@@ -105,13 +106,20 @@ impl OrdinalCache {
         (used.map(|((_, names), _)| names.clone()).collect(), known.uses)
     }
 
-    pub(super) fn get(&self, projection: &Projection) -> Option<CachedCodes> {
+    /// Who holds this brings codes up to a later state, while others that need them wait.
+    pub(super) fn update(&self) -> MutexGuard<'_, ()> {
+        self.updates.lock()
+    }
+
+    /// The codes of a projection. Those of an earlier state are taken out, so that they are changed in place.
+    pub(super) fn get(&self, projection: &Projection, stamp: ReadStamp) -> Option<CachedCodes> {
         let mut known = self.known.lock();
         known.uses += 1;
         let uses = known.uses;
         let cached = known.codes.get_mut(projection)?;
         cached.last_use = uses;
-        Some(cached.clone())
+        let is_earlier = cached.stamp.engine == stamp.engine && cached.stamp.sequence < stamp.sequence;
+        if is_earlier { known.codes.remove(projection) } else { Some(cached.clone()) }
     }
 
     /// Forgets all codes.

@@ -245,7 +245,7 @@ impl<'t> TailUpdate<'t> {
         let mut start = 0;
         for (key, _) in rows {
             let rest = before.get(start..).unwrap_or_default();
-            start += rest.partition_point(|row| row.key() < &**key);
+            start += rest.partition_point(|row| row.is_before(key));
             let old = before.get(start).filter(|row| row.key() == &**key);
             places.push((start, old.map(UnsealedRow::size_bytes)));
         }
@@ -270,7 +270,7 @@ impl<'t> TailUpdate<'t> {
     /// Finds the events of a block that rows replace: some rows, or all.
     fn find_replaced(&mut self, block: &SealedBlock, rows: Option<&[UnsealedRow]>) -> Result<()> {
         let rows = rows.unwrap_or(&self.tail.rows);
-        let start = rows.partition_point(|row| row.key() < block.summary.first_key.as_slice());
+        let start = rows.partition_point(|row| row.is_before(&block.summary.first_key));
         let end = rows.partition_point(|row| row.key() <= block.summary.last_key.as_slice());
         let (first, last) = block.times();
         let may_replace = |row: &&UnsealedRow| {

@@ -16,8 +16,9 @@ use super::seen_users::SeenUsers;
 use super::selection::Selection;
 use super::totals::{CellSink, CellTotals, code_of};
 use crate::error::Result;
+use crate::join::block::position;
 use crate::join::exec::Execution;
-use crate::join::scan::ChunkReader;
+use crate::join::scan::{ChunkReader, TailRows};
 use crate::segment::{ColumnId, SealedBlock};
 
 /// What one thread has counted.
@@ -106,6 +107,37 @@ impl<'q> ColumnCounter<'q> {
             seen.insert_users(&reader.runs()?, events);
         }
         counters.rows.add(events.len() as u64);
+        Ok(true)
+    }
+
+    /// Whether rows in memory can be counted by their users, without a look at their properties.
+    pub(super) fn counts_rows(&self) -> bool {
+        let query = self.query;
+        query.keys.is_empty() && query.sums.is_empty() && query.predicates.is_empty()
+    }
+
+    /// Counts rows in memory, unless one cannot be read.
+    pub(super) fn add_rows(&mut self, rows: &TailRows) -> Result<bool> {
+        let Self { query, execution, runs, seen, .. } = self;
+        let mut ordinals = Vec::with_capacity(rows.len());
+        if !rows.visit_ordinals(&execution.predicate, |ordinal| ordinals.push(ordinal))? {
+            return Ok(false);
+        }
+        let mut passed = 0;
+        for ordinal in ordinals {
+            let code = query.code(ordinal);
+            if query.keeps.get(code).copied().unwrap_or(false) {
+                passed += 1;
+                runs.add(position(code), 1);
+                if query.uniques {
+                    seen.insert(ordinal);
+                }
+            }
+        }
+        let counters = &execution.counters;
+        counters.events_read.add(rows.len() as u64);
+        counters.rows.add(passed);
+        counters.blocks.add(1);
         Ok(true)
     }
 

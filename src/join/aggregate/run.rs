@@ -34,6 +34,15 @@ pub(in crate::join) fn aggregate(execution: &Arc<Execution>, aggregation: &Aggre
                     worker.finish_block(|block| aggregator.add(&block).map(|()| block))?;
                 }
             }
+            while counter.counts_rows()
+                && let Some((number, rows)) = execution.next_rows()
+            {
+                if !counter.add_rows(&rows)? {
+                    worker.begin_rows(number, rows);
+                    worker.finish_block(|block| aggregator.add(&block).map(|()| block))?;
+                }
+            }
+            reservation.resize(counter.memory())?;
             counter.finish(&mut query.table(&mut aggregator))?;
             seen = counter.seen;
         }

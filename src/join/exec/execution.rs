@@ -13,7 +13,7 @@ use crate::join::plan::{Plan, Strategy};
 use crate::join::probe::{
     BuildSide, Dictionary, LookupBatch, NO_ROW, OrdinalCodes, Prober, RuntimeFilter, TableCursor,
 };
-use crate::join::scan::{EventPredicate, ProfileRows, RunFilter, ScanSpec, Tables, UserRange};
+use crate::join::scan::{EventPredicate, ProfileRows, RunFilter, ScanSpec, Tables, TailRows, UserRange};
 use crate::join::stats::Counters;
 use crate::join::tables::JoinTable;
 use crate::segment::SealedBlock;
@@ -92,6 +92,19 @@ impl Execution {
         Ok(next)
     }
 
+    /// Takes the next rows in memory, unless there are none left or the join has to end.
+    pub(in crate::join) fn next_rows(&self) -> Option<(usize, TailRows)> {
+        let next = self.sealed.next_rows().filter(|_| !self.stop.load(Ordering::Relaxed));
+        self.counters.tasks.add(u64::from(next.is_some()));
+        next
+    }
+
+    /// Opens the scan of rows in memory.
+    pub(super) fn open_rows(&self, number: usize, rows: TailRows) -> OpenTask {
+        let scan = self.sealed.scan_rows(rows, self.scan_spec((None, None), Vec::new(), None));
+        OpenTask { number, scan: Box::new(scan) }
+    }
+
     /// Opens the scan of a block of columns.
     pub(super) fn open_block(&self, number: usize, block: &SealedBlock) -> Result<OpenTask> {
         let scan = self.sealed.scan(&self.tables, self.scan_spec((None, None), Vec::new(), None), block)?;
@@ -112,9 +125,8 @@ impl Execution {
         if let Some((number, block)) = self.next_block()? {
             return self.open_block(number, block).map(Some);
         }
-        if let Some((number, scan)) = self.sealed.next_tail(|| self.scan_spec((None, None), Vec::new(), None)) {
-            self.counters.tasks.add(1);
-            return Ok(Some(OpenTask { number, scan: Box::new(scan) }));
+        if let Some((number, rows)) = self.next_rows() {
+            return Ok(Some(self.open_rows(number, rows)));
         }
         let task = match &self.tasks {
             Tasks::Days { ranges, next } => {

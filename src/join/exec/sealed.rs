@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::Result;
 use crate::join::probe::OrdinalCodes;
-use crate::join::scan::{ColumnScan, LogTail, RunFilter, ScanSpec, Tables, TailScan};
+use crate::join::scan::{ColumnScan, LogTail, RunFilter, ScanSpec, Tables, TailRows, TailScan};
 use crate::segment::SealedBlock;
 
 /// The blocks of columns that a join reads, each of which is a task.
@@ -46,11 +46,11 @@ impl TailTasks {
     }
 
     /// Takes the next rows, with the number of the task.
-    fn take(&self) -> Option<(usize, Range<usize>)> {
+    fn take(&self) -> Option<(usize, TailRows)> {
         let number = self.taken.fetch_add(1, Ordering::Relaxed);
         let start = number.checked_mul(TAIL_ROWS)?.checked_add(self.rows.start)?;
         let end = start.checked_add(TAIL_ROWS)?.min(self.rows.end);
-        (start < end).then_some((number, start..end))
+        (start < end).then(|| (number, TailRows::new(&self.tail, start..end)))
     }
 }
 
@@ -78,11 +78,15 @@ impl SealedTasks {
         }
     }
 
-    /// Takes the next rows in memory, and opens their scan.
-    pub(super) fn next_tail(&self, spec: impl FnOnce() -> ScanSpec) -> Option<(usize, TailScan)> {
-        let tasks = self.tail.as_ref()?;
-        let (number, rows) = tasks.take()?;
-        Some((self.blocks.len() + number, TailScan::new(&tasks.tail, rows, spec(), self.users.clone())))
+    /// Takes the next rows in memory, with the number of the task.
+    pub(super) fn next_rows(&self) -> Option<(usize, TailRows)> {
+        let (number, rows) = self.tail.as_ref()?.take()?;
+        Some((self.blocks.len() + number, rows))
+    }
+
+    /// The scan of rows in memory.
+    pub(super) fn scan_rows(&self, rows: TailRows, spec: ScanSpec) -> TailScan {
+        TailScan::new(rows, spec, self.users.clone())
     }
 
     /// Opens the scan of a block.

@@ -10,6 +10,7 @@ use crate::join::block::Block;
 use crate::join::filter::Verdicts;
 use crate::join::layout::Via;
 use crate::join::probe::Prober;
+use crate::join::scan::TailRows;
 use crate::segment::SealedBlock;
 
 /// Turns tasks into blocks.
@@ -56,6 +57,11 @@ impl Worker {
     pub(in crate::join) fn begin_block(&mut self, number: usize, block: &SealedBlock) -> Result<()> {
         self.task = Some(self.execution.open_block(number, block)?);
         Ok(())
+    }
+
+    /// Takes rows in memory as its task.
+    pub(in crate::join) fn begin_rows(&mut self, number: usize, rows: TailRows) {
+        self.task = Some(self.execution.open_rows(number, rows));
     }
 
     /// Works until the task that was begun ends. What the function gives back is filled again.

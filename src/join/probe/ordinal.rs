@@ -176,16 +176,16 @@ pub(in crate::join) fn read_codes(
     }))
 }
 
-/// A copy of codes with those of some ordinals read again.
+/// Codes of which those of some ordinals are read again.
 pub(in crate::join) struct CodesPatch {
-    copy: OrdinalCodes,
+    codes: OrdinalCodes,
     /// Once there is a tuple that the dictionary has not.
     dictionary: Option<DictionaryBuilder>,
 }
 
 impl CodesPatch {
-    pub(in crate::join) fn new(codes: &OrdinalCodes) -> Self {
-        Self { copy: codes.clone(), dictionary: None }
+    pub(in crate::join) fn new(codes: OrdinalCodes) -> Self {
+        Self { codes, dictionary: None }
     }
 
     /// Reads the rows of these ids.
@@ -203,7 +203,7 @@ impl CodesPatch {
             let exists = row.map_or(Ok(false), |row| project(dim, id, row, &mut tuple))?;
             let code = if exists { self.code(&tuple)?.saturating_add(1) } else { 0 };
             if let Some(ordinal) = ordinals.get(at) {
-                self.copy.codes.set(*ordinal as usize, code);
+                self.codes.codes.set(*ordinal as usize, code);
             }
             Ok(())
         })
@@ -211,14 +211,14 @@ impl CodesPatch {
 
     /// There is no row of this ordinal.
     pub(in crate::join) fn clear(&mut self, ordinal: u32) {
-        self.copy.codes.set(ordinal as usize, 0);
+        self.codes.codes.set(ordinal as usize, 0);
     }
 
     fn code(&mut self, tuple: &[u8]) -> Result<u32> {
         if let Some(dictionary) = &mut self.dictionary {
             return dictionary.code(tuple);
         }
-        let OrdinalCodes { dictionary, tuples, .. } = &self.copy;
+        let OrdinalCodes { dictionary, tuples, .. } = &self.codes;
         match dictionary.find(tuple, tuples) {
             Some(code) => Ok(code),
             None => self.dictionary.insert(DictionaryBuilder::of(dictionary, tuples)).code(tuple),
@@ -226,8 +226,8 @@ impl CodesPatch {
     }
 
     pub(in crate::join) fn finish(self) -> OrdinalCodes {
-        let Some(builder) = self.dictionary else { return self.copy };
+        let Some(builder) = self.dictionary else { return self.codes };
         let (dictionary, tuples) = builder.finish_with_tuples();
-        OrdinalCodes { dictionary, tuples, ..self.copy }
+        OrdinalCodes { dictionary, tuples, ..self.codes }
     }
 }

@@ -35,8 +35,8 @@ pub(crate) use estimate::{EventRows, estimate};
 pub(super) use own::OwnEvents;
 pub(super) use profile::ProfileRows;
 pub(crate) use row::RowScan;
-pub(super) use tail::TailScan;
 pub(crate) use tail::{BlockEvents, KnownTail, LogTail, TailCache, TailOrdinals, UnsealedRow, block_id};
+pub(super) use tail::{TailRows, TailScan};
 
 /// A scan returns after this many events, so that it can be stopped when hardly any passes.
 const READS_PER_FILL: u64 = 4_096;
@@ -186,6 +186,11 @@ impl EventPredicate {
     pub(super) fn may_keep(&self, block: &SealedBlock) -> bool {
         let (first, last) = block.times();
         self.from.is_none_or(|from| last >= from) && self.to.is_none_or(|to| first < to)
+    }
+
+    /// Whether it has all times and names.
+    pub(super) fn has_all(&self) -> bool {
+        self.from.is_none() && self.to.is_none() && self.names.is_none()
     }
 
     /// Whether every event of a block is of its times, and all names are requested.

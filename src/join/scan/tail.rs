@@ -1,18 +1,15 @@
 //! Tail scan: the events of a log that are not in columns yet, from memory. Their users have ordinals as those in
 //! columns have, so no id is looked up.
-//!
-//! ```text
-//! row   ordinal u32 LE | length of the key u32 LE | key | value
-//! ```
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::{EventScan, READS_PER_FILL, RunFilter, ScanSpec};
-use crate::codec::{self, EventKey};
+use super::{EventPredicate, EventScan, READS_PER_FILL, RunFilter, ScanSpec};
+use crate::codec::{self, EventBytes, EventKey};
 use crate::error::Result;
 use crate::join::block::Block;
 use crate::segment::{SealedBlock, SegmentKey};
@@ -20,39 +17,42 @@ use crate::segment::{SealedBlock, SegmentKey};
 /// The ordinal of a row whose id cannot be read.
 const UNREADABLE: u32 = u32::MAX;
 
-/// Bytes before the key of a row.
-const HEAD: usize = 8;
+/// The first bytes of a key, padded with zeros.
+const PREFIX: usize = 16;
 
-/// A row of the log, with the ordinal of its user.
+/// A row of the log, with the ordinal of its user. What nearly every use needs is found without following a pointer.
 #[derive(Clone, Debug)]
-pub(crate) struct UnsealedRow(Arc<[u8]>);
+pub(crate) struct UnsealedRow {
+    prefix: [u8; PREFIX],
+    ordinal: u32,
+    key_len: u32,
+    is_readable: bool,
+    /// The key, and the value.
+    bytes: Arc<[u8]>,
+}
 
 impl UnsealedRow {
     /// None where the key is too long to be one.
     pub(crate) fn new(ordinal: Option<u32>, key: &[u8], value: &[u8]) -> Option<Self> {
-        let head = [ordinal.unwrap_or(UNREADABLE), u32::try_from(key.len()).ok()?].map(u32::to_le_bytes);
-        let bytes = head.iter().flatten().chain(key).chain(value).copied();
+        let key_len = u32::try_from(key.len()).ok()?;
+        let is_readable = ordinal.is_some() && EventKey::read(key).is_ok() && EventBytes::read(value).is_ok();
         // With the length known before, it is allocated once.
-        let mut row = Vec::with_capacity(HEAD + key.len() + value.len());
-        row.extend(bytes);
-        Some(Self(row.into()))
-    }
-
-    fn head(&self, at: usize) -> u32 {
-        let bytes = self.0.get(at..).and_then(<[u8]>::first_chunk);
-        bytes.copied().map_or(UNREADABLE, u32::from_le_bytes)
+        let mut bytes = Vec::with_capacity(key.len() + value.len());
+        bytes.extend_from_slice(key);
+        bytes.extend_from_slice(value);
+        let ordinal = ordinal.unwrap_or(UNREADABLE);
+        Some(Self { prefix: prefix_of(key), ordinal, key_len, is_readable, bytes: bytes.into() })
     }
 
     /// None where the id cannot be read.
     #[inline]
     pub(crate) fn ordinal(&self) -> Option<u32> {
-        Some(self.head(0)).filter(|ordinal| *ordinal != UNREADABLE)
+        Some(self.ordinal).filter(|ordinal| *ordinal != UNREADABLE)
     }
 
     #[inline]
     fn parts(&self) -> (&[u8], &[u8]) {
-        let rest = self.0.get(HEAD..).unwrap_or_default();
-        rest.split_at_checked(self.head(4) as usize).unwrap_or_default()
+        self.bytes.split_at_checked(self.key_len as usize).unwrap_or_default()
     }
 
     #[inline]
@@ -65,9 +65,28 @@ impl UnsealedRow {
         self.parts().1
     }
 
-    pub(crate) fn size_bytes(&self) -> usize {
-        self.0.len() + size_of::<Self>() + 2 * size_of::<usize>()
+    /// Whether its key is less than another one.
+    #[inline]
+    pub(crate) fn is_before(&self, key: &[u8]) -> bool {
+        match self.prefix.cmp(&prefix_of(key)) {
+            // The keys, or what they are padded with, go on with the same bytes.
+            Ordering::Equal => self.key() < key,
+            other => other.is_lt(),
+        }
     }
+
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.bytes.len() + size_of::<Self>() + 2 * size_of::<usize>()
+    }
+}
+
+#[inline]
+fn prefix_of(key: &[u8]) -> [u8; PREFIX] {
+    key.first_chunk().copied().unwrap_or_else(|| {
+        let mut prefix = [0; PREFIX];
+        prefix.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+        prefix
+    })
 }
 
 /// A block, within its log.
@@ -141,8 +160,8 @@ impl LogTail {
     /// The positions of the rows that a scan reads.
     pub(in crate::join) fn range(&self, spec: &ScanSpec) -> Range<usize> {
         let (from, to) = spec.keys();
-        let start = self.rows.partition_point(|row| row.key() < from.as_slice());
-        let end = to.map_or(self.rows.len(), |to| self.rows.partition_point(|row| row.key() < to.as_slice()));
+        let start = self.rows.partition_point(|row| row.is_before(&from));
+        let end = to.map_or(self.rows.len(), |to| self.rows.partition_point(|row| row.is_before(&to)));
         start..end.max(start)
     }
 
@@ -200,28 +219,63 @@ impl TailCache {
     }
 }
 
-/// A scan over some rows of a tail.
-pub(in crate::join) struct TailScan {
+/// Some rows of a tail.
+pub(in crate::join) struct TailRows {
     tail: Arc<LogTail>,
     rows: Range<usize>,
+}
+
+impl TailRows {
+    pub(in crate::join) fn new(tail: &Arc<LogTail>, rows: Range<usize>) -> Self {
+        Self { tail: Arc::clone(tail), rows }
+    }
+
+    /// How many there are.
+    pub(in crate::join) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Calls `each` with the ordinals of the rows that are of a requested time and name, unless one cannot be read.
+    pub(in crate::join) fn visit_ordinals(
+        &self,
+        predicate: &EventPredicate,
+        mut each: impl FnMut(u32),
+    ) -> Result<bool> {
+        let rows = self.tail.rows.get(self.rows.clone()).unwrap_or_default();
+        if !rows.iter().all(|row| row.is_readable) {
+            return Ok(false);
+        }
+        if predicate.has_all() {
+            rows.iter().for_each(|row| each(row.ordinal));
+            return Ok(true);
+        }
+        for row in rows {
+            let (key, value) = row.parts();
+            let time = EventKey::read(key).map_err(|malformed| codec::corrupt_event(key, malformed))?.time();
+            if predicate.read(key, time, value)?.is_some() {
+                each(row.ordinal);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// A scan over some rows of a tail.
+pub(in crate::join) struct TailScan {
+    rows: TailRows,
     spec: ScanSpec,
     users: Option<Arc<RunFilter>>,
 }
 
 impl TailScan {
-    pub(in crate::join) fn new(
-        tail: &Arc<LogTail>,
-        rows: Range<usize>,
-        spec: ScanSpec,
-        users: Option<Arc<RunFilter>>,
-    ) -> Self {
-        Self { tail: Arc::clone(tail), rows, spec, users }
+    pub(in crate::join) fn new(rows: TailRows, spec: ScanSpec, users: Option<Arc<RunFilter>>) -> Self {
+        Self { rows, spec, users }
     }
 }
 
 impl EventScan for TailScan {
     fn fill(&mut self, block: &mut Block, max: usize) -> Result<bool> {
-        let Self { tail, rows, spec, users } = self;
+        let Self { rows: TailRows { tail, rows }, spec, users } = self;
         let mut read = 0;
         let more = loop {
             if read == READS_PER_FILL || block.is_full(max) {

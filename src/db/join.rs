@@ -33,7 +33,11 @@ impl Snapshot {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn join(&self) -> Join {
-        Join::new(Arc::new(SnapshotTables::new(self)))
+        let tables = SnapshotTables::new(self);
+        if tables.columns.is_some() {
+            self.shared.joins.note();
+        }
+        Join::new(Arc::new(tables))
     }
 
     /// Counts and measures the profiles of a kind, as of this snapshot, without events.

@@ -8,6 +8,7 @@
 //! importer bulk import                      repair    repair of a damaged store
 //! sealing  a pass that seals events         sealer    the thread that does so in the background
 //! deletions  of users, which a crash does not end    codes     what joins have read is stored
+//! refresher  the thread that keeps what joins have in memory up to date
 //! ```
 
 mod batch;
@@ -17,6 +18,7 @@ mod deletions;
 mod events;
 mod importer;
 mod join;
+mod refresher;
 mod repair;
 mod sealer;
 mod sealing;
@@ -41,6 +43,7 @@ pub use snapshot::Snapshot;
 pub use stats::{Backup, SealingStats, Stats};
 pub use table::Table;
 
+use refresher::Refresher;
 use sealer::Sealer;
 
 use crate::codec::CODES;
@@ -78,8 +81,10 @@ use crate::{rocks, store};
 pub struct Db {
     store: Arc<Store>,
     appender: Arc<Appender>,
-    /// None in a store that is open for reading, or does not seal by itself.
+    /// None in a store that is open for reading.
     sealer: Option<Arc<Sealer>>,
+    /// Likewise.
+    refresher: Option<Arc<Refresher>>,
 }
 
 impl Db {
@@ -613,6 +618,9 @@ impl Db {
     pub fn close(self) -> Result<()> {
         if let Some(sealer) = &self.sealer {
             sealer.stop();
+        }
+        if let Some(refresher) = &self.refresher {
+            refresher.stop();
         }
         self.store.close()
     }

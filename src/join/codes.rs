@@ -35,13 +35,10 @@ pub(super) fn current_codes(
     let reader = CodesReader { tables, columns, dim, ordinals: known_ordinals(columns)?, counters, interrupt };
     let fits = |codes: &Arc<OrdinalCodes>| codes.memory() <= memory_bytes;
     let Some(history) = tables.code_history() else { return reader.read_table(memory_bytes) };
-    let put = |codes: &Arc<OrdinalCodes>| {
-        history.cache().put((dim.table.clone(), dim.names.clone()), history.stamp(), reader.ordinals, codes);
-    };
     let updating = history.cache().update();
     let cached = reader.cached(history)?.filter(fits);
     if let Some(codes) = cached {
-        put(&codes);
+        reader.put(history, &codes);
         return Ok(Some(codes));
     }
     drop(updating);
@@ -52,7 +49,7 @@ pub(super) fn current_codes(
         if is_full_read {
             history.note_full_read();
         }
-        put(codes);
+        reader.put(history, codes);
     }
     Ok(codes)
 }
@@ -75,12 +72,27 @@ pub(crate) fn codes_to_store(
     token: &CancelToken,
 ) -> Result<Option<(Vec<Vec<u8>>, u32)>> {
     let Some(columns) = tables.columns() else { return Ok(None) };
-    let (via, table) = (Via::User, JoinTable::Profiles(Kind::User));
-    let dim = Dim { via, table, ids: None, names: names.to_vec() };
+    let dim = user_dim(names);
     let interrupt = Interrupt { token: Some(token.clone()), deadline: None };
     let codes = current_codes(tables, columns, &dim, memory_bytes, (&Counters::default(), &interrupt))?;
     let ordinals = known_ordinals(columns)?.stored;
     Ok(codes.map(|codes| (encode_codes(&codes, names.len(), ordinals), ordinals)))
+}
+
+/// Brings codes that joins keep of properties of users up to the snapshot that is read, if they are kept.
+pub(crate) fn refresh_codes(tables: &dyn Tables, names: &[Box<str>], token: &CancelToken) -> Result<()> {
+    let (Some(columns), Some(history)) = (tables.columns(), tables.code_history()) else { return Ok(()) };
+    let dim = user_dim(names);
+    let (counters, interrupt) = (Counters::default(), Interrupt { token: Some(token.clone()), deadline: None });
+    let ordinals = known_ordinals(columns)?;
+    let reader = CodesReader { tables, columns, dim: &dim, ordinals, counters: &counters, interrupt: &interrupt };
+    let _updating = history.cache().update();
+    reader.cached(history)?.iter().for_each(|codes| reader.put(history, codes));
+    Ok(())
+}
+
+fn user_dim(names: &[Box<str>]) -> Dim {
+    Dim { via: Via::User, table: JoinTable::Profiles(Kind::User), ids: None, names: names.to_vec() }
 }
 
 /// Checks that codes can be read in the form in which they are stored, and says for how many ordinals they are.
@@ -117,6 +129,12 @@ impl CodesReader<'_> {
         // Those of the tail are not among the ordinals that are stored.
         let codes = self.read_again(codes, ids_of(*columns, ordinals.stored..ordinals.count)?)?;
         Ok(Some(codes).filter(|codes| codes.memory() <= memory_bytes))
+    }
+
+    /// Keeps codes for other joins.
+    fn put(&self, history: &dyn CodeHistory, codes: &Arc<OrdinalCodes>) {
+        let projection = (self.dim.table.clone(), self.dim.names.clone());
+        history.cache().put(projection, history.stamp(), self.ordinals, codes);
     }
 
     /// The codes that an earlier join of this process has read.

@@ -4,7 +4,6 @@
 
 use std::borrow::Cow;
 use std::collections::btree_map::Entry;
-use std::mem;
 use std::sync::Arc;
 
 use super::ordinals::{last_ids, ordinals_of};
@@ -238,33 +237,36 @@ impl<'t> TailUpdate<'t> {
         Ok(rows)
     }
 
+    /// Puts rows in the place of those with the same keys.
     fn replace(&mut self, rows: &[KeyedRow]) {
-        let before = mem::take(&mut self.tail.rows);
-        // Only the rows next to those that change are looked at.
-        let mut places = Vec::with_capacity(rows.len());
+        let LogTail { rows: known, bytes, .. } = &mut *self.tail;
+        let (mut added, mut deleted) = (Vec::new(), Vec::new());
         let mut start = 0;
-        for (key, _) in rows {
-            let rest = before.get(start..).unwrap_or_default();
+        for (key, row) in rows {
+            let rest = known.get(start..).unwrap_or_default();
             start += rest.partition_point(|row| row.is_before(key));
-            let old = before.get(start).filter(|row| row.key() == &**key);
-            places.push((start, old.map(UnsealedRow::size_bytes)));
-        }
-        let mut merged = Vec::with_capacity(before.len() + rows.len());
-        let mut before = before.into_iter();
-        let mut taken = 0;
-        for ((_, row), (at, old)) in rows.iter().zip(places) {
-            merged.extend(before.by_ref().take(at - taken));
-            taken = at;
-            if let Some(bytes) = old {
-                before.next();
-                taken += 1;
-                self.tail.bytes -= bytes;
+            let old = known.get_mut(start).filter(|row| row.key() == &**key);
+            *bytes -= old.as_ref().map_or(0, |row| row.size_bytes());
+            *bytes += row.as_ref().map_or(0, UnsealedRow::size_bytes);
+            match (old, row) {
+                (Some(old), Some(row)) => old.clone_from(row),
+                (Some(_), None) => deleted.push(start),
+                (None, Some(row)) => added.push(row.clone()),
+                (None, None) => {}
             }
-            self.tail.bytes += row.as_ref().map_or(0, UnsealedRow::size_bytes);
-            merged.extend(row.clone());
         }
-        merged.extend(before);
-        self.tail.rows = merged;
+        if !deleted.is_empty() {
+            let (mut at, mut deleted) = (0, deleted.into_iter().peekable());
+            known.retain(|_| {
+                at += 1;
+                deleted.next_if_eq(&(at - 1)).is_none()
+            });
+        }
+        if !added.is_empty() {
+            known.append(&mut added);
+            // Two runs in order, which this merges.
+            known.sort_by(UnsealedRow::cmp_keys);
+        }
     }
 
     /// Finds the events of a block that rows replace: some rows, or all.

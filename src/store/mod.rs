@@ -14,6 +14,7 @@
 //! segments      changes of column segments          committed     keys of events that are committed meanwhile
 //! turns         whose turn it is to change segments
 //! changes       which profiles the last commits changed          unsealed    how many events are rows
+//! joins         how many joins of sealed events there were
 //! deletions     deletions of users, recorded until they are done         codes       what joins have read, stored
 //! ```
 //!
@@ -31,6 +32,7 @@ mod deletions;
 mod families;
 mod first_index;
 mod group;
+mod joins;
 mod names;
 mod open;
 mod probe;

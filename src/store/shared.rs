@@ -13,6 +13,7 @@ use super::codes::ChangeRecords;
 use super::committed::CommittedKeys;
 use super::families::Families;
 use super::first_index::FirstEventCache;
+use super::joins::SealedJoins;
 use super::names::{self, Names, Seen};
 use super::probe::family_of_table;
 use super::request::Durability;
@@ -158,6 +159,7 @@ pub(crate) struct Shared {
     pub(super) change_records: ChangeRecords,
     /// The column families of those that are in memory.
     pub(super) log_families: LogFamilies,
+    pub(crate) joins: SealedJoins,
     /// What joins have read of tables, by ordinal.
     pub(crate) ordinal_cache: OrdinalCache,
     /// The events that are not sealed, as joins have read them.
@@ -191,6 +193,7 @@ impl Shared {
             changes: RecentChanges::default(),
             log_changes: RecentChanges::default(),
             change_records,
+            joins: SealedJoins::default(),
             log_families: LogFamilies { events: EVENTS.into(), segments: SEGMENTS.into() },
             ordinal_cache: OrdinalCache::new(options.ordinal_cache_bytes),
             tail_cache: TailCache::default(),

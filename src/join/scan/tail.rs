@@ -75,6 +75,11 @@ impl UnsealedRow {
         }
     }
 
+    /// The order of the keys.
+    pub(crate) fn cmp_keys(&self, other: &Self) -> Ordering {
+        self.prefix.cmp(&other.prefix).then_with(|| self.key().cmp(other.key()))
+    }
+
     pub(crate) fn size_bytes(&self) -> usize {
         self.bytes.len() + size_of::<Self>() + 2 * size_of::<usize>()
     }

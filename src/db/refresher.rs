@@ -1,0 +1,117 @@
+//! Keeps what joins have in memory up to date while they are asked one after the other: the rows that are not sealed,
+//! and the codes of users. A join then finds little to read again, however much is written.
+//!
+//! One thread per open store. It sleeps until a join of sealed events has run, and then looks every other millisecond
+//! whether something was committed, until none has run for a while.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam::sync::{Parker, Unparker};
+use parking_lot::Mutex;
+
+use super::Snapshot;
+use super::join::SnapshotTables;
+use crate::error::Result;
+use crate::join::{CancelToken, EventTable, refresh_codes};
+use crate::store::Store;
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// How long after the last join it goes on, and codes that no join has used are left alone.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// The handle of the thread, which ends with it.
+pub(super) struct Refresher {
+    closing: CancelToken,
+    unparker: Unparker,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Refresher {
+    /// Starts the thread.
+    pub(super) fn start(store: &Arc<Store>) -> Result<Self> {
+        let (parker, closing) = (Parker::new(), CancelToken::default());
+        let unparker = parker.unparker().clone();
+        store.shared.joins.wake(unparker.clone());
+        let thread = std::thread::Builder::new().name("profiledb-refresh".into()).spawn({
+            let (store, closing) = (Arc::clone(store), closing.clone());
+            move || RefresherThread { store, closing, parker }.run()
+        })?;
+        Ok(Self { closing, unparker, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Ends the thread, within milliseconds.
+    pub(super) fn stop(&self) {
+        self.closing.cancel();
+        self.unparker.unpark();
+        if let Some(thread) = self.thread.lock().take() {
+            // It cannot panic: it runs no code of callers.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Refresher {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+struct RefresherThread {
+    /// The thread is joined before the store closes, so that this is never the last reference.
+    store: Arc<Store>,
+    closing: CancelToken,
+    parker: Parker,
+}
+
+impl RefresherThread {
+    fn run(&self) {
+        let joins = &self.store.shared.joins;
+        let (mut count, mut last_join) = (joins.count(), now());
+        // Codes that were used after this many uses, since this moment.
+        let (mut uses, mut used_since) = (0, now());
+        let mut sequence = 0;
+        while !self.closing.is_cancelled() {
+            if joins.count() != count {
+                (count, last_join) = (joins.count(), now());
+            } else if last_join.elapsed() > IDLE {
+                if joins.sleeps_after(count) {
+                    self.parker.park();
+                }
+                last_join = now();
+                continue;
+            }
+            let latest = self.store.shared.engine().latest_sequence();
+            if latest != sequence {
+                sequence = latest;
+                let used = self.refresh(uses);
+                if used_since.elapsed() > IDLE {
+                    (uses, used_since) = (used, now());
+                }
+            }
+            self.parker.park_timeout(PAUSE);
+        }
+    }
+
+    /// Brings the rows and the codes up to date that were used after this many uses, and returns how many uses there
+    /// were.
+    fn refresh(&self, used_after: u64) -> u64 {
+        let shared = &self.store.shared;
+        let (used, uses) = shared.ordinal_cache.used_since(used_after);
+        let tables = SnapshotTables::new(&Snapshot { engine: shared.engine().snapshot(), shared: Arc::clone(shared) });
+        // What fails here fails the next join as well, which reports it.
+        let Some(columns) = tables.columns() else { return uses };
+        if matches!(columns.tail(), Ok(Some(_))) {
+            let _ = used.iter().try_for_each(|names| refresh_codes(&tables, names, &self.closing));
+        }
+        uses
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long background work goes on; no value depends on it")]
+fn now() -> Instant {
+    Instant::now()
+}

@@ -177,7 +177,7 @@ impl CodesReader<'_> {
         let first = self.ordinals.first_unknown(known);
         let added = self.ordinals.count.saturating_sub(first) as usize;
         let count = self.ordinals.count as usize;
-        // A dictionary keeps the values that nobody has any more.
+        // A dictionary keeps values that no user has any more.
         if changed.len() + added > (count / PATCHED_SHARE).max(PATCHED_MIN)
             || codes.dictionary.len() > count * 2 + LOOKUPS_MAX
         {
@@ -199,7 +199,7 @@ impl CodesReader<'_> {
         if places.is_empty() {
             return Ok(codes);
         }
-        // A copy, unless nobody else has them.
+        // A copy, unless no other join has them.
         let mut patch = CodesPatch::new(Arc::unwrap_or_clone(codes));
         // Another id may have had the ordinal while it was one of the tail.
         let (places, without_row): (BTreeMap<_, _>, BTreeMap<_, _>) =

@@ -1,5 +1,4 @@
-//! Stored codes: what joins have read of the table of users, by ordinal, and which profiles were changed since, so that
-//! the first join of a process need not read the whole table.
+//! Stored codes: what joins have read of the table of users, by ordinal, and which profiles were changed since.
 //!
 //! ```text
 //! codes     key    | properties | length and bytes of each name | chunk: 4 |
@@ -9,8 +8,8 @@
 //! ```
 //!
 //! Integers with a width are big-endian, others are varints. Every commit that changes profiles of users adds a record
-//! under the next epoch to the same batch. Codes say as of which epoch they are; in any snapshot, the records after that
-//! one name all profiles that may differ. `changed` counts the ids of all records up to an epoch.
+//! under the next epoch to the same batch. Codes say as of which epoch they are; in any snapshot, the records after it
+//! name all profiles that may differ. `changed` counts the ids of all records up to an epoch.
 //!
 //! Nothing is recorded before codes are stored for the first time, nor once so much has changed that joins read the
 //! whole table anyway: the codes are deleted then. Records are deleted once no codes are as of an earlier epoch.
@@ -19,8 +18,6 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::open::Store;
-use super::shared::Shared;
 use crate::codec::{CHANGES, CODES, Malformed, Read, Reader, put_slice, put_varint};
 use crate::error::{Error, Result};
 use crate::join::{StoredCodes, check_codes};
@@ -36,40 +33,40 @@ const CHANGED_SHARE: u64 = 8;
 /// Codes are stored again after this many changes.
 const CHANGED_DUE: u64 = 2_048;
 
-/// So many changes are recorded whatever the number of users.
+/// At least this many changes are recorded.
 const CHANGED_MIN: u64 = 4_096;
 
-/// So many changes are recorded while codes are being stored for the first time.
-const UNUSED_MAX: u64 = 1 << 20;
+/// This many changes are recorded while codes are being stored for the first time.
+pub(super) const UNUSED_MAX: u64 = 1 << 20;
 
 /// Codes of more combinations of properties than this are not kept.
-const PROJECTIONS_MAX: usize = 64;
+pub(super) const PROJECTIONS_MAX: usize = 64;
 
 /// What messages say that there is to do about damage.
 const REMEDY: &str = "(compacting the store deletes what cannot be read of this, and joins read the table)";
 
 /// After all keys of both families: names are not that many, and epochs do not come that far.
-const END: &[u8] = &[0xff; 9];
+pub(super) const END: &[u8] = &[0xff; 9];
 
 /// What is recorded of changes. Who holds the lock commits.
 #[derive(Debug, Default)]
-pub(super) struct ChangeRecords(Mutex<Recording>);
+pub(super) struct ChangeRecords(pub(super) Mutex<Recording>);
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Recording {
-    is_on: bool,
+pub(super) struct Recording {
+    pub(super) is_on: bool,
     /// The last one.
-    epoch: u64,
+    pub(super) epoch: u64,
     /// The ids of all records.
-    changed: u64,
+    pub(super) changed: u64,
     /// With more of them recording ends, and codes are deleted.
-    changed_max: u64,
+    pub(super) changed_max: u64,
     /// How many were there when codes were stored last.
-    stored: u64,
+    pub(super) stored: u64,
     /// How often codes were deleted, but for those that newer ones replaced.
-    deletions: u64,
+    pub(super) deletions: u64,
     /// Whether joins have read what is not stored.
-    is_due: bool,
+    pub(super) is_due: bool,
 }
 
 /// What a commit adds, which counts once it is committed.
@@ -150,22 +147,22 @@ impl ChangeRecords {
 
 impl Recording {
     /// Whether codes were read that are not stored, or many profiles were changed since those that are.
-    fn is_due(&self) -> bool {
+    pub(super) fn is_due(&self) -> bool {
         self.is_due || (self.is_on && self.changed.saturating_sub(self.stored) >= CHANGED_DUE)
     }
 }
 
 /// What is known of stored codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct CodesStamp {
-    epoch: u64,
-    changed: u64,
-    chunks: u32,
-    ordinals: u32,
+pub(super) struct CodesStamp {
+    pub(super) epoch: u64,
+    pub(super) changed: u64,
+    pub(super) chunks: u32,
+    pub(super) ordinals: u32,
 }
 
 impl CodesStamp {
-    fn encode(self) -> Vec<u8> {
+    pub(super) fn encode(self) -> Vec<u8> {
         let mut out = vec![STAMP_VERSION];
         [self.epoch, self.changed].iter().for_each(|number| out.extend(number.to_be_bytes()));
         [self.chunks, self.ordinals].iter().for_each(|number| out.extend(number.to_be_bytes()));
@@ -195,7 +192,7 @@ impl CodesStamp {
     }
 
     /// With more changed ids than this they are of no use.
-    fn changed_max(&self) -> u64 {
+    pub(super) fn changed_max(&self) -> u64 {
         self.changed.saturating_add((u64::from(self.ordinals) / CHANGED_SHARE).max(CHANGED_MIN))
     }
 }
@@ -228,7 +225,7 @@ impl ChangeRecord {
 }
 
 /// The key of a chunk of the codes of properties.
-fn chunk_key(names: &[Box<str>], chunk: u32) -> Vec<u8> {
+pub(super) fn chunk_key(names: &[Box<str>], chunk: u32) -> Vec<u8> {
     let mut key = Vec::new();
     put_varint(&mut key, names.len() as u64);
     names.iter().for_each(|name| put_slice(&mut key, name.as_bytes()));
@@ -259,7 +256,7 @@ fn corrupt_codes(names: &[Box<str>], what: &str) -> Error {
 }
 
 /// The properties that have stored codes.
-fn stamps(snapshot: &EngineSnapshot) -> Result<Vec<(Vec<Box<str>>, CodesStamp)>> {
+pub(super) fn stamps(snapshot: &EngineSnapshot) -> Result<Vec<(Vec<Box<str>>, CodesStamp)>> {
     use std::ops::Bound::Unbounded;
 
     let mut found = Vec::new();
@@ -355,147 +352,4 @@ pub(crate) fn check_stored_codes(snapshot: &EngineSnapshot, mut each: impl FnMut
 #[cfg(any(test, feature = "laws"))]
 pub(crate) fn count_stored_codes(snapshot: &EngineSnapshot) -> Result<usize> {
     Ok(stamps(snapshot)?.len())
-}
-
-/// Codes that are about to be stored.
-pub(crate) struct CodesEdit {
-    snapshot: EngineSnapshot,
-    /// As of the snapshot.
-    recording: Recording,
-    codes: Vec<NewCodes>,
-}
-
-/// The codes of properties, for a number of ordinals.
-struct NewCodes {
-    names: Vec<Box<str>>,
-    chunks: Vec<Vec<u8>>,
-    ordinals: u32,
-}
-
-impl CodesEdit {
-    /// What the codes have to be as of.
-    pub(crate) fn snapshot(&self) -> &EngineSnapshot {
-        &self.snapshot
-    }
-
-    /// Adds the codes of properties, for this many ordinals.
-    pub(crate) fn put(&mut self, names: Vec<Box<str>>, chunks: Vec<Vec<u8>>, ordinals: u32) {
-        self.codes.push(NewCodes { names, chunks, ordinals });
-    }
-}
-
-impl Shared {
-    /// Whether codes were read that are not stored, or many profiles were changed since those that are.
-    pub(crate) fn codes_are_due(&self) -> bool {
-        self.change_records.0.lock().is_due()
-    }
-
-    /// Takes note that a join has read a whole table, and wakes who may store its codes.
-    pub(crate) fn note_full_read(&self) {
-        self.change_records.note_full_read();
-        self.unsealed.wake_now();
-    }
-
-    /// Deletes all stored codes. Durable on return. Nothing may be committed meanwhile.
-    pub(super) fn forget_codes(&self) -> Result<()> {
-        let engine = self.engine();
-        if !engine.has_family(CODES) {
-            return Ok(());
-        }
-        let mut batch = engine.batch();
-        batch.delete_range(CODES, &[], END)?;
-        batch.commit(true)?;
-        let mut recording = self.change_records.0.lock();
-        recording.is_on = false;
-        recording.deletions += 1;
-        Ok(())
-    }
-}
-
-impl Store {
-    /// Begins to store codes: from here on changes are recorded.
-    pub(crate) fn begin_codes(&self) -> Result<CodesEdit> {
-        let shared = &self.shared;
-        self.exclusively(|| {
-            let engine = shared.engine();
-            [CHANGES, CODES].iter().try_for_each(|family| engine.create_family(family))?;
-            let mut recording = shared.change_records.0.lock();
-            recording.is_due = false;
-            if !recording.is_on {
-                let changed_max = recording.changed.saturating_add(UNUSED_MAX);
-                (recording.is_on, recording.changed_max) = (true, changed_max);
-            }
-            Ok(CodesEdit { snapshot: engine.snapshot(), recording: *recording, codes: Vec::new() })
-        })
-    }
-
-    /// Stores codes, and deletes those that are of no use any more with the records that none need.
-    pub(crate) fn commit_codes(&self, edit: CodesEdit) -> Result<()> {
-        let CodesEdit { snapshot, recording: begun, codes } = edit;
-        let engine = self.shared.engine();
-        let mut batch = engine.batch();
-        let mut kept: Vec<CodesStamp> = Vec::new();
-        let mut others = stamps(&snapshot)?;
-        others.sort_by_key(|(_, stamp)| std::cmp::Reverse(stamp.epoch));
-        for NewCodes { names, chunks, ordinals } in &codes {
-            let count = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
-            let stamp = CodesStamp { epoch: begun.epoch, changed: begun.changed, chunks: count, ordinals: *ordinals };
-            put_codes(&snapshot, names, chunks, stamp, &mut batch)?;
-            kept.push(stamp);
-            let replaced = others.iter().position(|(other, _)| other == names).map(|at| others.remove(at));
-            if replaced.is_some_and(|(_, replaced)| replaced.chunks > count) {
-                delete_chunks(names, count.saturating_add(1), &mut batch)?;
-            }
-        }
-        for (names, stamp) in others {
-            if begun.changed <= stamp.changed_max() && kept.len() < PROJECTIONS_MAX {
-                kept.push(stamp);
-            } else {
-                delete_chunks(&names, 0, &mut batch)?;
-            }
-        }
-        let oldest = kept.iter().map(|stamp| stamp.epoch).min().unwrap_or(begun.epoch);
-        // The last one stays: the next epoch comes after it.
-        batch.delete_range(CHANGES, &[], &oldest.to_be_bytes())?;
-        self.exclusively(|| {
-            let mut recording = self.shared.change_records.0.lock();
-            if recording.deletions != begun.deletions {
-                return Ok(());
-            }
-            batch.commit(false)?;
-            recording.changed_max = kept.iter().map(CodesStamp::changed_max).max().unwrap_or(0);
-            recording.stored = begun.changed;
-            recording.is_on = !kept.is_empty();
-            Ok(())
-        })
-    }
-
-    /// Deletes all stored codes. Durable on return.
-    pub(crate) fn forget_codes(&self) -> Result<()> {
-        self.exclusively(|| self.shared.forget_codes())
-    }
-}
-
-/// Puts the chunks that are not stored yet, and the stamp.
-fn put_codes(
-    snapshot: &EngineSnapshot,
-    names: &[Box<str>],
-    chunks: &[Vec<u8>],
-    stamp: CodesStamp,
-    batch: &mut WriteBatch<'_>,
-) -> Result<()> {
-    batch.put(CODES, &chunk_key(names, 0), &stamp.encode())?;
-    for (chunk, number) in chunks.iter().zip(1..) {
-        let key = chunk_key(names, number);
-        if !snapshot.read(CODES, &key, |stored| stored == Some(chunk.as_slice()))? {
-            batch.put(CODES, &key, chunk)?;
-        }
-    }
-    Ok(())
-}
-
-/// Deletes the chunks of properties from this one on.
-fn delete_chunks(names: &[Box<str>], from: u32, batch: &mut WriteBatch<'_>) -> Result<()> {
-    let end = [chunk_key(names, u32::MAX).as_slice(), &[0]].concat();
-    batch.delete_range(CODES, &chunk_key(names, from), &end)
 }

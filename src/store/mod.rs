@@ -14,7 +14,7 @@
 //! segments      changes of column segments          committed     keys of events that are committed meanwhile
 //! turns         whose turn it is to change segments
 //! changes       which profiles the last commits changed          unsealed    how many events are rows
-//! joins         how many joins of sealed events there were
+//! joins         how many joins of sealed events there were       codes_edit  stores and deletes codes
 //! deletions     deletions of users, recorded until they are done         codes       what joins have read, stored
 //! ```
 //!
@@ -26,6 +26,7 @@ mod admission;
 mod changes;
 mod check;
 mod codes;
+mod codes_edit;
 mod commit;
 mod committed;
 mod deletions;

@@ -112,7 +112,7 @@ fn decode_chunk(chunk: &[u8], ordinals: u32, tuples: usize, codes: &mut Codes) -
         2 => codes.extend(bytes.as_chunks().0.iter().map(|code| u16::from_le_bytes(*code).into())),
         _ => codes.extend(bytes.as_chunks().0.iter().map(|code| u32::from_le_bytes(*code))),
     };
-    if greatest as usize > tuples { Err(Malformed("a code that stands for no tuple")) } else { Ok(()) }
+    if greatest as usize > tuples { Err(Malformed("a code without a tuple")) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -198,7 +198,7 @@ mod tests {
             what(&mut chunks[chunk]);
             decode_codes(&chunks, 1).unwrap_err().0
         };
-        assert_eq!(damaged(3, &|chunk| chunk[5] = 0xff), "a code that stands for no tuple");
+        assert_eq!(damaged(3, &|chunk| chunk[5] = 0xff), "a code without a tuple");
         assert_eq!(damaged(3, &|chunk| chunk.truncate(9)), "a chunk of codes of another length");
         assert_eq!(damaged(1, &|chunk| chunk[1] = 1), "a chunk of codes of another length");
         assert_eq!(damaged(1, &|chunk| chunk[0] = 0x42), "written in an unknown version of the format");

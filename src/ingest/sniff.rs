@@ -19,6 +19,11 @@ const MAGIC: [(&[u8], &str); 10] = [
     (b"SQLite format 3\0", "a SQLite database"),
 ];
 
+const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// How XML and HTML begin, where `<` alone says nothing.
+const HTML_TAGS: [&[u8]; 3] = [b"<?xml", b"<!doctype", b"<html"];
+
 /// The format that an input is read as.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Syntax {
@@ -42,6 +47,30 @@ impl Syntax {
     }
 }
 
+impl Syntax {
+    /// Whether more of an input that begins with these bytes may change what [`check`](Self::check) says of it. No more
+    /// is waited for than one record, or two lines of what is no JSON.
+    pub(super) fn is_undecided(self, first: &[u8]) -> bool {
+        let may_become = |text: &[u8], tag: &[u8]| {
+            text.len() < tag.len() && tag.get(..text.len()).is_some_and(|start| start.eq_ignore_ascii_case(text))
+        };
+        // UTF-16 takes two bytes.
+        if first.len() < 2 || MAGIC.iter().any(|(magic, _)| magic.starts_with(first)) || may_become(first, UTF8_MARK) {
+            return by_magic(first).is_none();
+        }
+        let text = trimmed(first);
+        match (self, text) {
+            _ if by_magic(first).is_some() || is_bare_utf16(first) || begins_with_mark(first) => false,
+            (_, []) => true,
+            (Self::Json, [b'{' | b'[' | b'<', ..]) => false,
+            // Whether it is CSV takes two lines.
+            (Self::Json, _) => text.iter().filter(|byte| **byte == b'\n').count() < 2,
+            (Self::Csv | Self::EncodedCsv, [b'{' | b'[', rest @ ..]) => rest.trim_ascii_start().is_empty(),
+            (Self::Csv | Self::EncodedCsv, _) => HTML_TAGS.iter().any(|tag| may_become(text, tag)),
+        }
+    }
+}
+
 fn by_magic(first: &[u8]) -> Option<&'static str> {
     MAGIC.iter().find(|(magic, _)| first.starts_with(magic)).map(|(_, what)| *what)
 }
@@ -57,7 +86,7 @@ fn begins_with_mark(first: &[u8]) -> bool {
 
 /// The text without blanks and a byte order mark in front of it.
 fn trimmed(first: &[u8]) -> &[u8] {
-    first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(first).trim_ascii_start()
+    first.strip_prefix(UTF8_MARK).unwrap_or(first).trim_ascii_start()
 }
 
 /// What an input is that begins with these bytes, if it is no JSON.
@@ -85,7 +114,7 @@ fn foreign_to_csv(first: &[u8], is_named: bool) -> Option<&'static str> {
     }
     let text = trimmed(first);
     let begins = |tag: &[u8]| text.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag));
-    if begins(b"<?xml") || begins(b"<!doctype") || begins(b"<html") {
+    if HTML_TAGS.iter().any(|tag| begins(tag)) {
         return Some("XML or HTML");
     }
     // A quote inside of a field that is not quoted would be wrong in CSV as well.

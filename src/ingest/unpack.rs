@@ -1,6 +1,6 @@
 //! Decompression of inputs (gzip, found by its magic number), which refuses inputs of another format.
 
-use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 use flate2::bufread::GzDecoder;
 
@@ -10,7 +10,13 @@ use super::sniff::Syntax;
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The first bytes of a stream, which were read to detect its format, and the rest of it.
-type Peeked<R> = Chain<Cursor<Vec<u8>>, R>;
+#[derive(Debug)]
+struct Peeked<R> {
+    first: Cursor<Vec<u8>>,
+    /// What ended the detection. It comes after the bytes before it, as it would without a detection.
+    failure: Option<io::Error>,
+    rest: R,
+}
 
 /// The input, decompressed if it is gzip.
 #[derive(Debug)]
@@ -25,7 +31,7 @@ pub(super) struct Unpacked<R: Read> {
 #[derive(Debug)]
 enum Opened<R: Read> {
     Plain(BufReader<Peeked<R>>),
-    Gzip(BufReader<GzipMembers<BufReader<Peeked<R>>>>),
+    Gzip(BufReader<Peeked<GzipMembers<BufReader<Peeked<R>>>>>),
 }
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -38,27 +44,60 @@ impl<R: Read> Unpacked<R> {
 }
 
 impl<R: Read> Opened<R> {
-    fn open(mut reader: R, format: Syntax) -> io::Result<Self> {
-        let mut first = vec![0; CHUNK_BYTES];
-        let mut length = 0;
-        // Live input may have no more than a line yet.
-        while length < GZIP_MAGIC.len() {
-            match reader.read(first.get_mut(length..).unwrap_or_default()) {
+    fn open(reader: R, format: Syntax) -> io::Result<Self> {
+        let is_undecided = |first: &[u8]| GZIP_MAGIC.starts_with(first) && first.len() < GZIP_MAGIC.len();
+        let mut peeked = Peeked::peek(reader, is_undecided)?;
+        if !peeked.first().starts_with(&GZIP_MAGIC) {
+            peeked.peek_while(|first| format.is_undecided(first));
+            format.check(peeked.first())?;
+            return Ok(Self::Plain(BufReader::with_capacity(CHUNK_BYTES, peeked)));
+        }
+        let members = GzipMembers(Some(GzDecoder::new(BufReader::with_capacity(CHUNK_BYTES, peeked))));
+        let unpacked = Peeked::peek(members, |first| format.is_undecided(first))?;
+        format.check(unpacked.first())?;
+        Ok(Self::Gzip(BufReader::with_capacity(CHUNK_BYTES, unpacked)))
+    }
+}
+
+impl<R: Read> Peeked<R> {
+    /// Reads as long as there is nothing, or what there is does not decide. Live input may come byte by byte, and may
+    /// have no more than a line yet, so no more is waited for than that takes.
+    fn peek(rest: R, is_undecided: impl Fn(&[u8]) -> bool) -> io::Result<Self> {
+        let mut peeked = Self { first: Cursor::default(), failure: None, rest };
+        peeked.peek_while(|first| first.is_empty() || is_undecided(first));
+        match peeked.failure.take() {
+            Some(error) if peeked.first().is_empty() => Err(error),
+            failure => Ok(Self { failure, ..peeked }),
+        }
+    }
+
+    fn peek_while(&mut self, is_undecided: impl Fn(&[u8]) -> bool) {
+        let mut length = self.first().len();
+        while self.failure.is_none() && length < CHUNK_BYTES && is_undecided(self.first()) {
+            let bytes = self.first.get_mut();
+            bytes.resize(CHUNK_BYTES, 0);
+            let read = self.rest.read(bytes.get_mut(length..).unwrap_or_default());
+            length += *read.as_ref().unwrap_or(&0);
+            bytes.truncate(length);
+            match read {
                 Ok(0) => break,
-                Ok(read) => length += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => self.failure = Some(error),
+                _ => {}
             }
         }
-        first.truncate(length);
-        if !first.starts_with(&GZIP_MAGIC) {
-            format.check(&first)?;
-            return Ok(Self::Plain(BufReader::with_capacity(CHUNK_BYTES, Cursor::new(first).chain(reader))));
+    }
+
+    fn first(&self) -> &[u8] {
+        self.first.get_ref()
+    }
+}
+
+impl<R: Read> Read for Peeked<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self.first.read(into)? {
+            0 => self.failure.take().map_or_else(|| self.rest.read(into), Err),
+            read => Ok(read),
         }
-        let peeked = BufReader::with_capacity(CHUNK_BYTES, Cursor::new(first).chain(reader));
-        let mut unpacked = BufReader::with_capacity(CHUNK_BYTES, GzipMembers(Some(GzDecoder::new(peeked))));
-        format.check(unpacked.fill_buf()?)?;
-        Ok(Self::Gzip(unpacked))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -19,20 +19,42 @@ struct Process {
 }
 
 fn serve(dir: &Path, flags: &[&str]) -> Process {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_profiledb"))
+    let child = Command::new(env!("CARGO_BIN_EXE_profiledb"))
         .args(["serve", "--listen", "127.0.0.1:0", "--log", "error", "--db"])
         .arg(dir)
         .args(flags)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
+    let mut process = Process { child, address: String::new() };
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let address = line.trim().strip_prefix("listening on http://").unwrap_or_else(|| panic!("{line:?}")).to_owned();
-    Process { child, address }
+    BufReader::new(process.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    process.address = line.trim().strip_prefix("listening on http://").unwrap_or_else(|| panic!("{line:?}")).to_owned();
+    process
+}
+
+/// A test that fails leaves no server behind.
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Process {
+    /// Waits for its end. One that does not end is killed, so that its clients end too.
+    fn ended(&mut self) -> ExitStatus {
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(60) {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.child.kill().unwrap();
+        panic!("the server does not end: {}", self.child.wait().unwrap());
+    }
+
     fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
@@ -73,7 +95,7 @@ fn load_until(process: &mut Process, signal: &str, delay: Duration) -> [u64; 4] 
         std::thread::sleep(delay);
         process.signal(signal);
         let started = Instant::now();
-        let status = process.child.wait().unwrap();
+        let status = process.ended();
         assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
         assert_eq!(status.code(), if signal == "TERM" { Some(0) } else { None });
         is_over.store(true, Ordering::Relaxed);
@@ -168,7 +190,7 @@ fn an_erasure_that_is_killed_is_completed_by_the_next_process() {
         process.signal("KILL");
         assert_eq!(request.join().unwrap(), "", "it was killed before its answer");
     });
-    process.child.wait().unwrap();
+    process.ended();
     {
         let db = Db::builder().open_read_only(&store).unwrap();
         let deletion = db.deletion(1).unwrap().unwrap();
@@ -186,7 +208,7 @@ fn an_erasure_that_is_killed_is_completed_by_the_next_process() {
     assert_eq!(other["results"]["task_id"], "2");
     for _ in 0..2 {
         process.signal("TERM");
-        assert!(process.child.wait().unwrap().success());
+        assert!(process.ended().success());
         {
             let db = Db::open(&store).unwrap();
             assert_eq!(db.users().iter().map(|row| row.unwrap().0).collect::<Vec<_>>(), ["kept"]);
@@ -199,7 +221,7 @@ fn an_erasure_that_is_killed_is_completed_by_the_next_process() {
         assert_eq!(status(&process)["results"], json!({"status": "SUCCESS", "distinct_ids": ids}));
     }
     process.signal("TERM");
-    assert!(process.child.wait().unwrap().success());
+    assert!(process.ended().success());
 }
 
 #[test]
@@ -219,7 +241,7 @@ fn projects_of_a_file_and_of_flags() {
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.ends_with("\r\n\r\n1"), "{answer}");
     process.signal("INT");
-    assert!(process.child.wait().unwrap().success());
+    assert!(process.ended().success());
     assert!(!unused.exists());
     for (name, expected) in [("first", 1), ("second", 2)] {
         let db = Db::open(dir.path().join(name)).unwrap();
@@ -277,7 +299,7 @@ fn places_of_files_that_change() {
     loads(3);
     set("after");
     process.signal("TERM");
-    assert!(process.child.wait().unwrap().success());
+    assert!(process.ended().success());
     for (name, before, after) in [("first", "London", "Paris!"), ("second", "Nodnol", "Nodnol")] {
         let db = Db::open(dir.path().join(name)).unwrap();
         for (id, city) in [("before", before), ("after", after)] {

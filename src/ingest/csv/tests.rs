@@ -444,6 +444,9 @@ fn an_input_that_is_no_csv_is_one_error() {
         (b"u\0,\0a\0", "text in UTF-16 without a byte order mark; name its encoding, utf-16le or utf-16be"),
     ] {
         assert_eq!(refused(bytes, &[]).replace("i/o: ", ""), format!("the input is not CSV, but {what}"), "{bytes:?}");
+        let mut rows = CsvRecords::new(Trickle(bytes), &csv(&["id=1", "map=2=a"]), Rules::new());
+        let error = rows.next().unwrap().unwrap_err();
+        assert!(error.with_sources().ends_with(&format!("not CSV, but {what}")), "byte by byte: {error:?}");
     }
     assert!(refused(b"\xff\xfeu\0", &["encoding=latin-1"]).contains("byte order mark of utf-16le, not latin-1"));
     assert!(refused(b"\x1f\x8b\x08", &[]).contains("i/o"));

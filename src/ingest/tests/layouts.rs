@@ -304,9 +304,9 @@ proptest! {
     }
 }
 
-fn gzip(text: &str) -> Vec<u8> {
+fn gzip(text: impl AsRef<[u8]>) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.write_all(text.as_ref()).unwrap();
     encoder.finish().unwrap()
 }
 
@@ -321,6 +321,70 @@ fn gzip_is_told_by_its_first_bytes() {
     // Two bytes that are no gzip, and fewer than two.
     assert_eq!(read_all(&b"\x1f"[..]).len(), 1);
     assert_eq!(read_all(&b""[..]).len(), 0);
+}
+
+/// Inputs of other formats, and what they are.
+fn foreign_inputs() -> Vec<(Vec<u8>, &'static str)> {
+    let utf16 = |order: fn(u16) -> [u8; 2], text: &str| text.encode_utf16().flat_map(order).collect::<Vec<u8>>();
+    let mut inputs = vec![
+        (b"PK\x03\x04xlsx".to_vec(), "a zip archive"),
+        (b"\x28\xb5\x2f\xfdxyz".to_vec(), "compressed by zstd"),
+        (b"BZh91AY".to_vec(), "compressed by bzip2"),
+        (b"\xfd7zXZ\0xyz".to_vec(), "compressed by xz"),
+        (b"\x04\x22\x4d\x18xyz".to_vec(), "compressed by lz4"),
+        (b"PAR1\x15\x04".to_vec(), "a Parquet file"),
+        (b"Obj\x01\x04".to_vec(), "an Avro file"),
+        (b"ORC\x08\x03".to_vec(), "an ORC file"),
+        (b"SQLite format 3\0\x10".to_vec(), "a SQLite database"),
+        (utf16(u16::to_le_bytes, GOOD), "text in UTF-16"),
+        (utf16(u16::to_be_bytes, &format!("\u{feff}{GOOD}")), "text in UTF-16"),
+        (utf16(u16::to_le_bytes, &format!("\u{feff}{GOOD}")), "text in UTF-16"),
+        (b"\xef\xbb\xbf \n <html>".to_vec(), "XML or HTML"),
+        (b"\n\nid,plan\na,pro\nb,free\n".to_vec(), "CSV"),
+        (b"\xef\xbb\xbfid;plan\na;pro\nb;free\n".to_vec(), "CSV"),
+    ];
+    inputs.extend(inputs.clone().into_iter().map(|(bytes, what)| (gzip(&bytes), what)));
+    inputs.push((gzip(&gzip(GOOD)), "gzipped twice"));
+    inputs
+}
+
+/// A pipe may give less than what tells a format apart.
+#[test]
+fn another_format_is_one_error_however_the_input_arrives() {
+    for (bytes, what) in foreign_inputs() {
+        for most in [1, 2, 3, 7, 1 << 20] {
+            let [Err(error)] = &read_all(Drip::new(&bytes, most))[..] else { panic!("{what}, {most}: {bytes:02x?}") };
+            let text = error.with_sources();
+            assert!(text.ends_with(&format!("the input is not JSON, but {what}")), "{most}: {text}");
+        }
+    }
+    // What begins like another format, and is none: the garbage is one reject, and records follow.
+    for garbage in ["P", "PK", "PAR", "OR", "SQLite format", "BZ", "\u{4}", "id,plan", "id,plan\nx"] {
+        for most in [1, 2, 1 << 20] {
+            let input = format!("{garbage}\n{GOOD}\n");
+            let outcomes = read_all(Drip::new(input.as_bytes(), most));
+            let taken = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Ok(_)))).count();
+            let rejected = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Err(_)))).count();
+            assert_eq!((taken, rejected > 0, taken + rejected), (1, true, outcomes.len()), "{garbage:?} {most}");
+        }
+    }
+}
+
+/// Detection waits for no more than the first record.
+#[test]
+fn live_input_is_read_record_by_record() {
+    struct Live<'r>(&'r [u8]);
+    impl Read for Live<'_> {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            assert!(!self.0.is_empty(), "it would wait for the next record");
+            self.0.read(into)
+        }
+    }
+    for begin in ["", "\u{feff}", "\n \n", "["] {
+        let line = format!("{begin}{GOOD}\n");
+        let first = Records::new(Live(line.as_bytes()), Rules::new()).next();
+        assert!(matches!(first, Some(Ok(Ok(_)))), "{begin:?}");
+    }
 }
 
 #[test]

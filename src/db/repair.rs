@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::Db;
-use crate::codec::{CODES, EVENTS, META, first_kind_of, kind_of};
+use crate::codec::{CHUNKS, CODES, EVENTS, META, ORDINAL_IDS, ORDINALS, SEGMENTS, first_kind_of, kind_of};
 use crate::error::Result;
+use crate::log::SealedRepair;
 use crate::model::Damage;
 use crate::rocks::{self, LostKeys, RepairOutcome, RepairedFamily, RepairedFile};
+use crate::segment::SegmentEdit;
 use crate::store::{self, Options};
 use crate::{log, model::Kind};
 
@@ -87,7 +89,12 @@ impl Db {
     ///
     /// As [`repair`](Self::repair).
     pub fn plan_repair(path: impl AsRef<Path>) -> Result<RepairReport> {
-        rocks::plan_repair(path.as_ref(), &Options::default().engine).map(RepairReport::from)
+        let (mut lost, options) = (Vec::new(), Options::default());
+        let outcome = rocks::plan_repair(path.as_ref(), &options.engine, SEGMENTS, |path, outcome| {
+            lost = rebuild(path, outcome)?;
+            Ok(())
+        })?;
+        Ok(RepairReport::new(outcome, lost))
     }
 
     /// Repairs a store that cannot be opened: keeps the longest prefix of its history of commits that is whole. Nothing
@@ -98,6 +105,8 @@ impl Db {
     /// * **A MANIFEST** that is cut off is used as far as it goes, if the logs have everything that was written since.
     /// * **Table files** that are damaged are read block by block. Ids in ranges that cannot be read are dropped, also
     ///   if other files have a part of them. All that can be read is written anew, which takes as much space again.
+    /// * **Sealed events** are dropped block by block: an event of which one column is lost cannot be given back. The
+    ///   tables between ids and their ordinals are built anew from each other.
     /// * **The record of what was synced** is written anew.
     ///
     /// The store is repaired in an image of it, which takes its place when it is complete. If the process dies before
@@ -125,20 +134,33 @@ impl Db {
     /// [`InUse`](crate::ErrorKind::InUse) when it is open for writing, [`NotFound`](crate::ErrorKind::NotFound) when
     /// there is none, [`Io`](crate::ErrorKind::Io) when files cannot be read or written. Nothing was changed then.
     pub fn repair(path: impl AsRef<Path>) -> Result<RepairReport> {
-        rocks::repair(path.as_ref(), &Options::default().engine, rebuild).map(RepairReport::from)
+        let (mut lost, options) = (Vec::new(), Options::default());
+        let outcome = rocks::repair(path.as_ref(), &options.engine, |path, outcome| {
+            lost = rebuild(path, outcome)?;
+            Ok(())
+        })?;
+        Ok(RepairReport::new(outcome, lost))
     }
 }
 
-/// Builds anew what is derived from other tables, as far as it was lost.
-fn rebuild(path: &Path, outcome: &RepairOutcome) -> Result<()> {
+/// Builds anew what is derived from other tables, as far as it was lost, and makes sealed events consistent with what
+/// is left of their columns. Returns what that drops.
+fn rebuild(path: &Path, outcome: &RepairOutcome) -> Result<Vec<Damage>> {
     let families: BTreeSet<&str> = outcome.lost.iter().map(|lost| lost.family.as_str()).collect();
     let kinds: Vec<Kind> = families.iter().filter_map(|family| first_kind_of(family)).collect();
+    let has_segments = outcome.families.contains_key(SEGMENTS);
     // What is stored of profiles need not be as of what is kept of them.
-    let has_codes = outcome.families.iter().any(|(family, _)| family == CODES);
-    if kinds.is_empty() && !families.contains(META) && !has_codes {
-        return Ok(());
+    let has_codes = outcome.families.contains_key(CODES);
+    if kinds.is_empty() && !families.contains(META) && !has_codes && !has_segments {
+        return Ok(Vec::new());
     }
     let db = Db::builder().create(false).open(path)?;
+    let mut lost = Vec::new();
+    if has_segments {
+        let writer = db.store.segment_writer()?;
+        let (snapshot, commit) = (&|| writer.snapshot(), &|edit: &SegmentEdit| writer.commit(edit));
+        lost = SealedRepair { snapshot, commit }.run()?;
+    }
     for kind in &kinds {
         db.backfill_first_event_times(kind)?;
     }
@@ -148,16 +170,19 @@ fn rebuild(path: &Path, outcome: &RepairOutcome) -> Result<()> {
     if has_codes {
         db.store.forget_codes()?;
     }
-    db.close()
+    db.close()?;
+    Ok(lost)
 }
 
-impl From<RepairOutcome> for RepairReport {
-    fn from(outcome: RepairOutcome) -> Self {
+impl RepairReport {
+    /// With what the repair of sealed events dropped.
+    fn new(outcome: RepairOutcome, dropped: Vec<Damage>) -> Self {
         let RepairOutcome { files, families, commits_kept, commits_dropped, lost, originals } = outcome;
-        let damaged = originals.is_some() || !files.is_empty() || !lost.is_empty();
+        let damaged = originals.is_some() || !files.is_empty() || !lost.is_empty() || !dropped.is_empty();
         let table = |family: &str| kind_of(family).map_or_else(|| family.to_owned(), |kind| kind.to_string());
         let lost = lost.into_iter().map(|LostKeys { family, keys }| match family.as_str() {
             EVENTS => log::damage(keys),
+            SEGMENTS | CHUNKS | ORDINALS | ORDINAL_IDS => log::damage_of_sealed(&family, keys),
             family => store::damage(&table(family), keys),
         });
         let tables = families.into_iter().map(|(family, found)| {
@@ -169,7 +194,7 @@ impl From<RepairOutcome> for RepairReport {
             let (commits_kept, commits_dropped) = (kept.commits, dropped.commits);
             FileRepair { file: name, damage, remedy, loses, commits_kept, commits_dropped }
         });
-        let (files, tables, lost) = (files.collect(), tables.collect(), lost.collect());
+        let (files, tables, lost) = (files.collect(), tables.collect(), lost.chain(dropped).collect());
         Self { damaged, files, commits_kept, commits_dropped, tables, lost, originals }
     }
 }

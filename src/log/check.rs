@@ -1,8 +1,12 @@
 //! The checker of the log: a full scan that verifies every byte of every event.
 
-use super::salvage::{SalvagedBlock, salvage_blocks};
+use std::collections::BTreeMap;
+
+use super::ordinals::IdCache;
+use super::salvage::{SalvagedBlock, damage_of_segments, salvage_blocks};
+use super::segments::orphaned_chunks;
 use crate::codec::{self, EVENTS, EventKey, Malformed, ORDINAL_IDS, ORDINALS, SEGMENTS};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Damage;
 use crate::rocks::{DamagedKeys, EngineSnapshot, SalvagedRow};
 use crate::segment::{OrdinalIds, ordinal_of_id};
@@ -33,9 +37,8 @@ pub(crate) fn check(snapshot: &EngineSnapshot, mut found: impl FnMut(&str, &str)
     Ok(checked)
 }
 
-/// Verifies the column segments of the log: that every block can be rebuilt into events, and that ids and ordinals lead
-/// to each other. Calls `found` as
-/// [`check`] does.
+/// Verifies the column segments of the log: that every block can be rebuilt into events, that ids and ordinals lead to
+/// each other, and that every chunk belongs to a block. Calls `found` as [`check`] does.
 pub(crate) fn check_sealed(snapshot: &EngineSnapshot, mut found: impl FnMut(&str, &str)) -> Result<LogCheck> {
     let mut checked = LogCheck::default();
     salvage_blocks(snapshot, |item| {
@@ -50,6 +53,8 @@ pub(crate) fn check_sealed(snapshot: &EngineSnapshot, mut found: impl FnMut(&str
         Ok::<_, crate::error::Error>(())
     })?;
     check_ids(snapshot, &mut checked, &mut found)?;
+    check_ordinals(snapshot, &mut checked, &mut found)?;
+    check_chunks(snapshot, &mut checked)?;
     Ok(checked)
 }
 
@@ -92,6 +97,51 @@ fn check_ids(snapshot: &EngineSnapshot, checked: &mut LogCheck, found: &mut impl
         }
         Ok(())
     })
+}
+
+/// Verifies that the ordinal of every id leads back to it: it may be that of another.
+fn check_ordinals(snapshot: &EngineSnapshot, checked: &mut LogCheck, found: &mut impl FnMut(&str, &str)) -> Result<()> {
+    let (mut ids, mut known) = (IdCache::new(snapshot), Vec::new());
+    snapshot.salvage(ORDINALS, |item| {
+        let (id, value) = match item {
+            SalvagedRow::Row(id, value) => (id, value),
+            SalvagedRow::Damage(DamagedKeys { error, .. }) => {
+                checked.damage.push(damage_of_ids(error.with_sources()));
+                return Ok(());
+            }
+        };
+        known.clear();
+        let what = match ordinal_of_id(id, value).map(|ordinal| (ordinal, ids.find_id(ordinal, &mut known))) {
+            Ok((_, Ok(true))) if known == id => return Ok(()),
+            Ok((_, Err(error))) if !error.is_corrupt() => return Err(error),
+            Ok((ordinal, Ok(true))) => {
+                let other = String::from_utf8_lossy(&known);
+                format!("the ordinal of the user is that of another ordinal={ordinal} found={other:?}")
+            }
+            Ok((ordinal, Ok(false))) => format!("the ordinal of the user has no id ordinal={ordinal}"),
+            // Ids that cannot be read were found where they are.
+            Ok((_, Err(_))) => return Ok(()),
+            Err(error) => error.message().to_owned(),
+        };
+        checked.unreadable += 1;
+        found(&String::from_utf8_lossy(id), &what);
+        Ok(())
+    })
+}
+
+/// Verifies that every chunk belongs to a block. One that does not takes space, and its header may be lost.
+fn check_chunks(snapshot: &EngineSnapshot, checked: &mut LogCheck) -> Result<()> {
+    let mut orphans: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+    orphaned_chunks(snapshot, |segment, key| {
+        let place = segment.map_or_else(|| key.to_vec(), |segment| segment.to_bytes().to_vec());
+        *orphans.entry(place).or_default() += 1;
+        Ok(())
+    })?;
+    for (key, count) in orphans {
+        let error = Error::corrupt(format!("chunks belong to no block of the segment chunks={count}"));
+        checked.damage.push(damage_of_segments(Some(&key), Some(&key), &error));
+    }
+    Ok(())
 }
 
 /// Damage of the tables between ids and ordinals.

@@ -20,6 +20,7 @@
 //! ordinals  ids of users and their ordinals       salvage   reads past damage
 //! columns   the blocks of segments, for joins    tiers     merges of segments
 //! tail      the rows besides them, in memory     replaced  which sealed events rows replace
+//! repair    consistent again after a loss
 //! ```
 //!
 //! This room commits nothing itself, and it does not see profiles.
@@ -31,6 +32,7 @@ mod erase;
 mod events;
 mod first;
 mod ordinals;
+mod repair;
 mod replaced;
 mod rewrite;
 mod salvage;
@@ -56,6 +58,7 @@ pub(crate) use columns::LogColumns;
 pub(crate) use erase::{DayErasure, SealedErasure, UserErasure, first_event_of, whole_days_before};
 pub(crate) use first::FirstEventBackfill;
 pub(crate) use ordinals::OrdinalMap;
+pub(crate) use repair::{SealedRepair, damage_of_sealed};
 pub(crate) use seal::{DaySealing, GoOn, check_ordinals, count_rows, next_day_with_rows};
 pub(crate) use segments::count_sealed;
 pub(crate) use statistics::{estimate_events, scan_events};

@@ -25,10 +25,11 @@ pub(super) fn salvage_blocks<E>(
         let (segment, header) = match item {
             SalvagedRow::Row(key, value) => match read_header(key, value) {
                 Ok(header) => header,
-                Err(error) => return each(SalvagedBlock::Damage(damage(Some(key), Some(key), &error))),
+                Err(error) => return each(SalvagedBlock::Damage(damage_of_segments(Some(key), Some(key), &error))),
             },
             SalvagedRow::Damage(DamagedKeys { after, before, error }) => {
-                return each(SalvagedBlock::Damage(damage(after.as_deref(), before.as_deref(), &error)));
+                let damage = damage_of_segments(after.as_deref(), before.as_deref(), &error);
+                return each(SalvagedBlock::Damage(damage));
             }
         };
         for block in &header.blocks {
@@ -36,15 +37,16 @@ pub(super) fn salvage_blocks<E>(
             match block_rows(snapshot, segment, block, &mut ids, None) {
                 Ok(rows) => rows.map_or(Ok(()), |rows| each(SalvagedBlock::Rows(rows)))?,
                 // It names the day, the segment, the block and the column.
-                Err(error) => each(SalvagedBlock::Damage(damage(Some(&key), Some(&key), &error)))?,
+                Err(error) => each(SalvagedBlock::Damage(damage_of_segments(Some(&key), Some(&key), &error)))?,
             }
         }
         Ok(())
     })
 }
 
-fn damage(after: Option<&[u8]>, before: Option<&[u8]>, error: &Error) -> Damage {
-    let text = |key: &[u8]| match SegmentKey::read(key) {
+/// Damage between two keys of headers or chunks.
+pub(super) fn damage_of_segments(after: Option<&[u8]>, before: Option<&[u8]>, error: &Error) -> Damage {
+    let text = |key: &[u8]| match SegmentKey::of_chunk(key) {
         Ok(SegmentKey { day, number }) => format!("{} segment {number}", Timestamp::of_day(day)),
         Err(_) => format!("{key:02x?}"),
     };

@@ -7,7 +7,7 @@ use super::ordinals::IdCache;
 use crate::codec::{CHUNKS, Malformed, SEGMENTS, day_prefix};
 use crate::error::{Error, Result};
 use crate::model::Timestamp;
-use crate::rocks::{EngineScan, EngineSnapshot, ReadHint};
+use crate::rocks::{EngineScan, EngineSnapshot, ReadHint, SalvagedRow};
 use crate::segment::{
     BlockDamage, BlockRows, BlockSummary, ColumnId, MISSING, SegmentHeader, SegmentKey, UserRuns, chunk_key,
 };
@@ -72,6 +72,43 @@ pub(crate) fn count_sealed(snapshot: &EngineSnapshot) -> Result<(u64, u64)> {
         events += blocks.map(|block| u64::from(block.events)).sum::<u64>();
     }
     Ok((count, events))
+}
+
+/// Calls `each` with the key of every chunk that belongs to no block, and its segment if it names one. The chunks of a
+/// segment whose header cannot be read are left out, and those that cannot be read.
+pub(super) fn orphaned_chunks(
+    snapshot: &EngineSnapshot,
+    mut each: impl FnMut(Option<SegmentKey>, &[u8]) -> Result<()>,
+) -> Result<()> {
+    // Of the segment at hand, ascending; none if its header cannot be read.
+    let (mut current, mut known) = (None, None::<Vec<Vec<u8>>>);
+    snapshot.salvage(CHUNKS, |item| {
+        let SalvagedRow::Row(key, _) = item else { return Ok(()) };
+        let Ok(segment) = SegmentKey::of_chunk(key) else { return each(None, key) };
+        if current != Some(segment) {
+            current = Some(segment);
+            known = chunks_of(snapshot, segment)?;
+        }
+        let is_known = |known: &Vec<Vec<u8>>| known.binary_search_by(|known| known.as_slice().cmp(key)).is_ok();
+        if known.as_ref().is_none_or(is_known) { Ok(()) } else { each(Some(segment), key) }
+    })
+}
+
+/// The keys of the chunks of a segment, ascending; none if its header cannot be read.
+fn chunks_of(snapshot: &EngineSnapshot, segment: SegmentKey) -> Result<Option<Vec<Vec<u8>>>> {
+    let key = segment.to_bytes();
+    let header = snapshot.read(SEGMENTS, &key, |value| value.map(|value| read_header(&key, value)).transpose());
+    let blocks = match header.flatten() {
+        Ok(header) => header.map(|(_, header)| header.blocks).unwrap_or_default(),
+        Err(error) if error.is_corrupt() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut keys: Vec<Vec<u8>> = blocks
+        .iter()
+        .flat_map(|block| block.columns.iter().map(|(column, _)| chunk_key(segment, column, block.number)))
+        .collect();
+    keys.sort_unstable();
+    Ok(Some(keys))
 }
 
 /// Whether there are any segments.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::ordinals::OrdinalMap;
 use super::{
-    Appender, DaySealing, EventView, FirstEventBackfill, check, check_ordinals, check_sealed, next_day_with_rows,
+    Appender, DaySealing, EventView, FirstEventBackfill, SealedErasure, SealedRepair, check, check_ordinals,
+    check_sealed, next_day_with_rows,
 };
 use crate::codec::{self, CHUNKS, EVENTS, GroupKeys, ORDINAL_IDS, ORDINALS, SEGMENTS};
 use crate::limits::Limits;
@@ -189,6 +190,116 @@ fn check_finds_ordinals_that_are_missing() {
     let checked = check_sealed(&engine.snapshot(), |id, what| found.push(format!("{id}: {what}"))).unwrap();
     assert_eq!((checked.events, checked.unreadable), (6, 1));
     assert_eq!(found, ["alice: the ordinal of the user is missing or another ordinal=0 found=None"]);
+}
+
+/// The other way round: an ordinal that leads to no id or to another, and chunks that no header names.
+#[test]
+fn check_finds_ordinals_of_others_and_orphaned_chunks() {
+    let found = |engine: &Arc<Engine>| {
+        let mut found = Vec::new();
+        let checked = check_sealed(&engine.snapshot(), |id, what| found.push(format!("{id}: {what}"))).unwrap();
+        assert_eq!(checked.unreadable, found.len() as u64);
+        let damage = checked.damage.iter().map(|damage| (damage.after.clone().unwrap(), damage.reason.clone()));
+        (found, damage.collect::<Vec<_>>())
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let engine = sealed(dir.path());
+    let mut batch = engine.batch();
+    batch.put(ORDINALS, b"carol", &encode_ordinal(0)).unwrap();
+    batch.put(ORDINALS, b"dave", &encode_ordinal(7)).unwrap();
+    batch.put(ORDINALS, b"erin", b"junk").unwrap();
+    batch.commit(false).unwrap();
+    let (what, damage) = found(&engine);
+    let expected = [
+        "carol: the ordinal of the user is that of another ordinal=0 found=\"alice\"",
+        "dave: the ordinal of the user has no id ordinal=7",
+        "erin: the ordinal of a user cannot be read: not an ordinal distinct_id=\"erin\"",
+    ];
+    assert_eq!((what.as_slice(), damage.len()), (&expected.map(str::to_owned)[..], 0));
+
+    let dir = tempfile::tempdir().unwrap();
+    let engine = sealed(dir.path());
+    damage_first(&engine, SEGMENTS, |_| true, None);
+    let mut batch = engine.batch();
+    batch.put(CHUNKS, b"odd", b"").unwrap();
+    batch.commit(false).unwrap();
+    let (what, damage) = found(&engine);
+    assert!(what.is_empty(), "{what:?}");
+    let [odd, orphans] = &damage[..] else { panic!("{damage:?}") };
+    assert_eq!(odd.0, "[6f, 64, 64]");
+    assert_eq!(orphans.0, "2023-11-12T00:00:00 segment 1");
+    assert!(orphans.1.contains("chunks belong to no block of the segment chunks="), "{orphans:?}");
+}
+
+fn repair(engine: &Arc<Engine>) -> Vec<crate::model::Damage> {
+    let (snapshot, commit) = (
+        || Ok(engine.snapshot()),
+        |edit: &SegmentEdit| {
+            commit(engine, edit);
+            Ok(())
+        },
+    );
+    SealedRepair { snapshot: &snapshot, commit: &commit }.run().unwrap()
+}
+
+/// What a repair leaves is sound, has everything that could be kept, and is left alone by another repair.
+#[test]
+fn sealed_events_are_repaired_as_far_as_they_can_be_kept() {
+    let column = |tag: u8| move |key: &[u8]| key[8] == tag;
+    type Picks = Box<dyn Fn(&[u8]) -> bool>;
+    // What is damaged, how often, and how many events and blocks that costs.
+    type Case = (&'static str, Picks, Option<&'static [u8]>, usize, (usize, usize));
+    let cases: [Case; 9] = [
+        (ORDINALS, Box::new(|_| true), None, 2, (0, 0)),
+        (ORDINALS, Box::new(|_| true), Some(b"junk"), 1, (0, 0)),
+        (ORDINALS, Box::new(|key| key == b"bob"), Some(b"\x91\0\0\0\0"), 1, (0, 0)),
+        (ORDINAL_IDS, Box::new(|_| true), None, 1, (0, 0)),
+        (ORDINAL_IDS, Box::new(|_| true), Some(b"junk"), 1, (0, 0)),
+        (CHUNKS, Box::new(column(0)), None, 1, (1, 1)),
+        (CHUNKS, Box::new(column(2)), Some(&[0xD1, 1, 9]), 1, (1, 1)),
+        (SEGMENTS, Box::new(|_| true), Some(b"junk"), 1, (2, 1)),
+        (SEGMENTS, Box::new(|_| true), None, 1, (2, 0)),
+    ];
+    for (at, (family, picks, value, times, (events, blocks))) in cases.into_iter().enumerate() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = sealed(dir.path());
+        assert_eq!(repair(&engine), [], "nothing is damaged");
+        let before: Vec<_> = EventView::new(engine.snapshot()).iter().map(Result::unwrap).collect();
+        (0..times).for_each(|_| damage_first(&engine, family, &picks, value));
+        let lost = repair(&engine);
+        assert_eq!(lost.len(), blocks, "{at}: {lost:?}");
+        let after: Vec<_> = EventView::new(engine.snapshot()).iter().map(Result::unwrap).collect();
+        assert_eq!(after.len(), before.len() - events, "{at}");
+        assert!(after.iter().all(|event| before.contains(event)), "{at}");
+        let mut found = Vec::new();
+        let checked = check_sealed(&engine.snapshot(), |id, what| found.push(format!("{id}: {what}"))).unwrap();
+        assert_eq!((checked.events, checked.damage, found), (after.len() as u64, vec![], vec![]), "{at}");
+        for id in ["alice", "bob"] {
+            let of_user = EventView::new(engine.snapshot()).of_user(id).map(Result::unwrap).count();
+            assert_eq!(of_user, after.iter().filter(|event| event.distinct_id() == id).count(), "{at}: {id}");
+        }
+        assert_eq!(repair(&engine), [], "{at}: it is repaired");
+        check_ordinals(&engine.snapshot()).unwrap();
+    }
+}
+
+/// An ordinal whose id was erased stays without one when the ids next to it are built anew.
+#[test]
+fn erased_ids_stay_erased_when_ids_are_built_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = sealed(dir.path());
+    let snapshot = engine.snapshot();
+    let mut erasure = SealedErasure::of_user(&snapshot, "alice").unwrap().unwrap();
+    while let Some(edit) = erasure.next().unwrap() {
+        commit(&engine, &edit);
+    }
+    damage_first(&engine, ORDINAL_IDS, |_| true, None);
+    assert_eq!(repair(&engine), []);
+    let mut ids = Vec::new();
+    let mut cache = super::ordinals::IdCache::new(&engine.snapshot());
+    assert!(!cache.find_id(0, &mut ids).unwrap() && cache.find_id(1, &mut ids).unwrap());
+    assert_eq!(ids, b"bob");
+    assert_eq!(check_sealed(&engine.snapshot(), |id, what| panic!("{id}: {what}")).unwrap().events, 3);
 }
 
 /// Ordinals that blocks have, and whose ids are lost, are not given to others.

@@ -15,8 +15,9 @@ pub enum Salvaged<T> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Damage {
-    /// `users`, or `group:` and the group key, or `events`, which is the log; with `first:` before it, the first-event
-    /// times of a table.
+    /// `users`, or `group:` and the group key, or `events` and `segments`, which are the log; with `first:` before it,
+    /// the first-event times of a table. Of a repair also `chunks`, `ordinals` and `ordinal-ids`, which are parts of
+    /// sealed events: `segments` then lists the blocks of events that are lost with them.
     pub table: String,
     /// The id of the row, or the last one that can be read before the range. None at the beginning of the table. In the
     /// log, the day and the `distinct_id`.

@@ -33,6 +33,11 @@ impl SegmentKey {
         let [a, b, c, d, e, f, g, h] = *key else { return Err(Malformed("the key of a segment of another length")) };
         Ok(Self { day: day_of([a, b, c, d]), number: u32::from_be_bytes([e, f, g, h]) })
     }
+
+    /// That of a chunk, or of the key of a header.
+    pub(crate) fn of_chunk(key: &[u8]) -> Read<Self> {
+        Self::read(key.first_chunk::<8>().map_or(key, |segment| segment))
+    }
 }
 
 /// A column of a block.

@@ -86,10 +86,11 @@ fn send(address: &str, id: usize, answered: &AtomicU64, is_over: &AtomicBool) {
 
 /// Loads a process until a signal ends it. Returns how many updates of each user were answered.
 fn load_until(process: &mut Process, signal: &str, delay: Duration) -> [u64; 4] {
+    let address = process.address.clone();
     let (answered, is_over) = ([(); 4].map(|()| AtomicU64::new(0)), AtomicBool::new(false));
     std::thread::scope(|scope| {
         for (id, answered) in answered.iter().enumerate() {
-            let (address, is_over) = (&process.address, &is_over);
+            let (address, is_over) = (&address, &is_over);
             scope.spawn(move || send(address, id, answered, is_over));
         }
         std::thread::sleep(delay);

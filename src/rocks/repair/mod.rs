@@ -17,7 +17,8 @@ mod report;
 mod swap;
 mod tables;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub(crate) use report::{LostKeys, RepairOutcome, RepairedFamily, RepairedFile};
 
@@ -29,14 +30,25 @@ use super::options::EngineSettings;
 use super::verify::{self, Tails};
 use crate::error::{Error, Result};
 
-/// Finds what is damaged in a store and what a repair would keep. Changes nothing in it.
-pub(crate) fn plan_repair(store: &Path, settings: &EngineSettings) -> Result<RepairOutcome> {
+/// Finds what is damaged in a store and what a repair would keep. Changes nothing in it. Where what is kept shows only
+/// in the new store, which is if it has this column family, that is made too, and `finish` is given it.
+pub(crate) fn plan_repair(
+    store: &Path,
+    settings: &EngineSettings,
+    family: &str,
+    finish: impl FnOnce(&Path, &RepairOutcome) -> Result<()>,
+) -> Result<RepairOutcome> {
     if swap::is_interrupted(store) {
         let message = format!("a repair was interrupted and must be completed first path={store:?}");
         return Err(Error::corrupt(message));
     }
     let _lock = lock(store)?;
-    make(store, settings, |_, _, _| Ok(()))
+    make(store, settings, |image, engine, outcome| {
+        if engine.has_family(family) {
+            complete(image, engine, outcome, settings, finish)?;
+        }
+        Ok(())
+    })
 }
 
 /// Repairs a store. `finish` is given the new store before it takes the place of the old one, which is not locked then.
@@ -51,19 +63,30 @@ pub(crate) fn repair(
         return Ok(RepairOutcome { originals, ..RepairOutcome::default() });
     }
     make(store, settings, |image, engine, outcome| {
-        let lost = !outcome.lost.is_empty();
-        let mut new = image.path.clone();
-        if lost {
-            new = image.path.with_file_name("rewritten");
-            tables::rewrite(&engine, &image.lost, &new, settings)?;
-        }
-        drop(engine);
-        // Replays the logs into table files, and records what is synced.
-        Engine::open(&new, Mode::ReadWrite { create: false }, settings)?.close()?;
-        finish(&new, outcome)?;
+        let new = complete(image, engine, outcome, settings, finish)?;
         outcome.originals = Some(swap::replace(store, &new)?);
         Ok(())
     })
+}
+
+/// Makes the new store from an image that was read.
+fn complete(
+    image: &Image,
+    engine: Arc<Engine>,
+    outcome: &RepairOutcome,
+    settings: &EngineSettings,
+    finish: impl FnOnce(&Path, &RepairOutcome) -> Result<()>,
+) -> Result<PathBuf> {
+    let mut new = image.path.clone();
+    if !outcome.lost.is_empty() {
+        new = image.path.with_file_name("rewritten");
+        tables::rewrite(&engine, &image.lost, &new, settings)?;
+    }
+    drop(engine);
+    // Replays the logs into table files, and records what is synced.
+    Engine::open(&new, Mode::ReadWrite { create: false }, settings)?.close()?;
+    finish(&new, outcome)?;
+    Ok(new)
 }
 
 fn lock(store: &Path) -> Result<StoreLock> {
@@ -75,7 +98,7 @@ fn lock(store: &Path) -> Result<StoreLock> {
 fn make(
     store: &Path,
     settings: &EngineSettings,
-    go_on: impl FnOnce(&Image, std::sync::Arc<Engine>, &mut RepairOutcome) -> Result<()>,
+    go_on: impl FnOnce(&Image, Arc<Engine>, &mut RepairOutcome) -> Result<()>,
 ) -> Result<RepairOutcome> {
     let working = swap::working_directory(store)?;
     let made = || -> Result<RepairOutcome> {

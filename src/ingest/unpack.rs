@@ -9,6 +9,9 @@ use super::sniff::Syntax;
 /// The size of the read buffer, in bytes.
 const CHUNK_BYTES: usize = 64 * 1024;
 
+/// What a stream of gzip has, member by member.
+type Gunzipped<R> = GzipMembers<BufReader<Peeked<R>>>;
+
 /// The first bytes of a stream, which were read to detect its format, and the rest of it.
 #[derive(Debug)]
 struct Peeked<R> {
@@ -31,7 +34,7 @@ pub(super) struct Unpacked<R: Read> {
 #[derive(Debug)]
 enum Opened<R: Read> {
     Plain(BufReader<Peeked<R>>),
-    Gzip(BufReader<Peeked<GzipMembers<BufReader<Peeked<R>>>>>),
+    Gzip(Box<BufReader<Peeked<Gunzipped<R>>>>),
 }
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -55,7 +58,7 @@ impl<R: Read> Opened<R> {
         let members = GzipMembers(Some(GzDecoder::new(BufReader::with_capacity(CHUNK_BYTES, peeked))));
         let unpacked = Peeked::peek(members, |first| format.is_undecided(first))?;
         format.check(unpacked.first())?;
-        Ok(Self::Gzip(BufReader::with_capacity(CHUNK_BYTES, unpacked)))
+        Ok(Self::Gzip(Box::new(BufReader::with_capacity(CHUNK_BYTES, unpacked))))
     }
 }
 

@@ -312,11 +312,11 @@ fn gzip(text: impl AsRef<[u8]>) -> Vec<u8> {
 
 #[test]
 fn gzip_is_told_by_its_first_bytes() {
-    let one = gzip(&format!("\u{feff}{GOOD}\n{GOOD}"));
+    let one = gzip(format!("\u{feff}{GOOD}\n{GOOD}"));
     assert_eq!(read_all(Drip::new(&one, 1)).into_iter().filter(|outcome| matches!(outcome, Ok(Ok(_)))).count(), 2);
     // Members that cut a record in two.
     let (head, tail) = GOOD.split_at(9);
-    let two = [gzip(&format!("{GOOD}\n{head}")), gzip(tail)].concat();
+    let two = [gzip(format!("{GOOD}\n{head}")), gzip(tail)].concat();
     assert_eq!(read_all(&two[..]).into_iter().filter(|outcome| matches!(outcome, Ok(Ok(_)))).count(), 2);
     // Two bytes that are no gzip, and fewer than two.
     assert_eq!(read_all(&b"\x1f"[..]).len(), 1);
@@ -344,7 +344,7 @@ fn foreign_inputs() -> Vec<(Vec<u8>, &'static str)> {
         (b"\xef\xbb\xbfid;plan\na;pro\nb;free\n".to_vec(), "CSV"),
     ];
     inputs.extend(inputs.clone().into_iter().map(|(bytes, what)| (gzip(&bytes), what)));
-    inputs.push((gzip(&gzip(GOOD)), "gzipped twice"));
+    inputs.push((gzip(gzip(GOOD)), "gzipped twice"));
     inputs
 }
 

@@ -130,6 +130,29 @@ fn buckets_values_and_distinct_users_stay_within_their_memory() {
     assert_eq!(answer.buckets()[0].measures, [400_000.into()]);
 }
 
+/// Buckets that are not among the top ones are dropped on the way. What they held can be reserved again.
+#[test]
+fn buckets_that_are_dropped_hold_no_memory() {
+    const BUCKETS: usize = 3_000;
+    const LEN: usize = 20_000;
+    let _turn = TURN.lock();
+    let dir = tempfile::tempdir().unwrap();
+    let db = store(dir.path());
+    let event = |n| visit(n).set("n", n as u64).set("text", text(n, LEN));
+    let of_all = || {
+        of(&db, BUCKETS, event).group_by(["event.n"]).measure(Measure::Max(Field::event("text"))).memory_bytes(90 * MB)
+    };
+    // 57 MB are aggregated. An answer of all has as much again; of the top, a third of them are held at once.
+    let error = within(90 * MB, 1, LEN, "all buckets", || of_all().answer());
+    assert!(error.unwrap_err().is_limit_exceeded());
+    for top in [1, 100] {
+        let what = format!("top {top}");
+        let answer = within(90 * MB, 1, LEN, &what, || of_all().top(top).answer()).unwrap();
+        assert_eq!((answer.total(), answer.buckets().len()), (BUCKETS, top));
+        assert_eq!(answer.buckets()[0].measures, [text(BUCKETS - 1, LEN).as_str().into()]);
+    }
+}
+
 #[test]
 fn large_values_stay_within_their_memory() {
     const LARGE: usize = 4 * MB;

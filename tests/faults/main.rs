@@ -91,7 +91,7 @@ fn attack(what: &str, store: &Store, faults: &[Fault]) -> Vec<String> {
                 while let Some(fault) = faults.get(next.fetch_add(1, Ordering::Relaxed)) {
                     store.write(Some(fault), &opener.fresh_image());
                     for way in Way::ALL {
-                        let (outcome, text) = opener.open(way, store.left);
+                        let (outcome, text) = opener.open(way, store, Some(fault));
                         let mut tally = tally.lock().unwrap();
                         *tally.outcomes.entry(way).or_default().entry(outcome).or_insert(0) += 1;
                         if !outcome.is_right() {
@@ -136,7 +136,7 @@ fn undamaged_stores_are_whole() {
         let mut opener = Opener::new();
         store.write(None, &opener.fresh_image());
         for way in Way::ALL {
-            assert_eq!(opener.open(way, left), (Outcome::Same, String::new()), "{left:?}, {way}");
+            assert_eq!(opener.open(way, &store, None), (Outcome::Same, String::new()), "{left:?}, {way}");
         }
         let logs: usize = store.named(".log").iter().filter(|(_, content)| !content.is_empty()).count();
         println!("{left:?}: {} files, {logs} logs with records", store.files.len());

@@ -11,7 +11,7 @@ use std::time::Duration;
 use profiledb::{Db, Result};
 
 use super::contents::{COMMITS, State, builder, commit, read, states};
-use super::image::Left;
+use super::image::{Fault, Left, Store};
 
 /// How long a child may be silent. The second time is for a machine that was busy.
 const SILENCE: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
@@ -226,10 +226,15 @@ impl Opener {
         image
     }
 
-    /// Opens the image that was written.
-    pub(crate) fn open(&mut self, way: Way, left: Left) -> (Outcome, String) {
-        let hung = SILENCE.into_iter().find_map(|silence| self.ask(way, left, silence));
-        hung.unwrap_or((Outcome::Hung, String::new()))
+    /// Opens the image that was written. One that was silent may have been written to, so it is made again.
+    pub(crate) fn open(&mut self, way: Way, store: &Store, fault: Option<&Fault>) -> (Outcome, String) {
+        let [first, second] = SILENCE;
+        self.ask(way, store.left, first)
+            .or_else(|| {
+                store.write(fault, &self.fresh_image());
+                self.ask(way, store.left, second)
+            })
+            .unwrap_or((Outcome::Hung, String::new()))
     }
 
     fn ask(&mut self, way: Way, left: Left, silence: Duration) -> Option<(Outcome, String)> {

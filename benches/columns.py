@@ -12,6 +12,8 @@ names parts, separated by commas:
     fold    rows with a property of their user, of sealed events and of rows
     held    a snapshot that is held while every profile is updated
     write   count by plan while a writer appends 20,000 events and updates 5,000 profiles a second
+    record  updates with and without the records of changes that stored codes need
+    appends appends alone, and while others are sealed
     growth  count by plan over 1 to 365 days, of a hundred thousand users and a million; makes 1 GB more
 
 Databases take turns, and start in another order in each round. The time of a round is the least of `--repeats` runs one
@@ -92,8 +94,8 @@ class Failed(Exception):
 class Store:
     """A process that has a store open, and answers a line by a line."""
 
-    def __init__(self, options, path, days=DAYS, users=None):
-        command = [options.program, "serve", path, str(users or options.users), str(days)]
+    def __init__(self, options, path, days=DAYS, users=None, mode=()):
+        command = [options.program, "serve", path, str(users or options.users), str(days), *mode]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.opened = self._read("open")["ns"]
 
@@ -172,9 +174,9 @@ def make(options, folder, users, days):
 
 
 @contextlib.contextmanager
-def copied(options, name):
+def copied(options, name, number=0):
     """A copy of a store, to be changed."""
-    copy = os.path.join(options.dir, "copy")
+    copy = os.path.join(options.dir, f"copy-{number}")
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(os.path.join(options.data, name), copy)
     try:
@@ -588,14 +590,16 @@ def odd_and_even(options):
 def write(options):
     say("count by plan, ms, median, while 20,000 events are appended and 5,000 profiles updated every second")
     rows = []
-    for every in (0, 1_000):
-        with copied(options, "sealed") as copy, Store(options, copy) as store:
-            answer = store.ask("write", options.threads, options.seconds, every)
+    for every in (None, 0, 1_000):
+        mode = [] if every is not None else ["background"]
+        with copied(options, "sealed") as copy, Store(options, copy, mode=mode) as store:
+            answer = store.ask("write", options.threads, options.seconds, every or 0)
         medians = {name: statistics.median(answer[name]) for name in ("alone", "during", "after", "sealed")}
         cells = [ms(median) for median in medians.values()]
         cells.insert(2, f"{medians['during'] / medians['alone']:.2f}")
         rates = [f"{answer['events_per_second']:.0f}", f"{answer['updates_per_second']:.0f}"]
         label = f"sealed every {every} ms" if every else "not sealed"
+        label = "sealed in the background" if every is None else label
         rows.append([label, *cells, str(len(answer["during"])), *rates, str(answer["tail"]), str(answer["seals"])])
     head = ["", "alone", "writing", "ratio", "after it", "sealed"]
     table([*head, "queries", "events/s", "updates/s", "unsealed", "seals"], rows)
@@ -625,7 +629,59 @@ def growth(options):
     table(["users", "days", "events", "ms", "M events/s"], rows)
 
 
-PARTS = {"joins": joins, "disk": disk, "first": first, "fold": fold, "held": held, "write": write, "growth": growth}
+def record(options):
+    updates, times = 20_000, {"with": [], "without": []}
+    with copied(options, "sealed") as copy, Store(options, copy) as store:
+        for at in range(options.rounds + 1):
+            answer = store.ask("record", options.threads, updates)
+            if not answer["is_recorded"]:
+                raise Failed("no codes are stored, so that nothing is recorded")
+            if at > 0:
+                for name, ns in times.items():
+                    ns.append(answer[name])
+    say(f"{updates} buffered updates with and without the record of changes, {options.rounds} rounds; {load_average()}")
+    rows = []
+    for at, label in enumerate(("one by one", "in batches of 200")):
+        pairs = [(with_[at], without[at]) for with_, without in zip(times["with"], times["without"])]
+        ratios = [with_ / without for with_, without in pairs]
+        each = [f"{statistics.median(side) / updates / 1e3:.2f}" for side in zip(*pairs)]
+        rows.append([label, *each, f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"])
+    table(["", "with, us each", "without", "ratio"], rows)
+
+
+def appends(options):
+    """Stores that seal in the background, by a call and not at all, in turns."""
+    beside = {"in the background": [], "by a call": []}
+    with contextlib.ExitStack() as stack:
+        copies = [stack.enter_context(copied(options, "sealed", number)) for number in (1, 2)]
+        none = stack.enter_context(Store(options, copies[0]))
+        background = stack.enter_context(Store(options, copies[1], mode=["background"]))
+        for at in range(options.rounds):
+            stores = [none, background] if at % 2 == 0 else [background, none]
+            rates = {store: store.ask("append", options.seconds / 2)["alone"] for store in stores}
+            beside["in the background"].append((rates[background], rates[none]))
+            answer = none.ask("appends", options.seconds / 2)
+            beside["by a call"].append((answer["meanwhile"], answer["alone"]))
+    rows = []
+    for label, pairs in beside.items():
+        ratios = [meanwhile / alone for meanwhile, alone in pairs]
+        rates = [f"{statistics.median(side):.0f}" for side in zip(*pairs)]
+        rows.append([label, *rates, f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"])
+    say(f"events appended a second by one thread, {options.rounds} rounds; {load_average()}")
+    table(["sealed", "meanwhile", "without", "ratio"], rows)
+
+
+PARTS = {
+    "joins": joins,
+    "disk": disk,
+    "first": first,
+    "fold": fold,
+    "held": held,
+    "write": write,
+    "record": record,
+    "appends": appends,
+    "growth": growth,
+}
 
 
 def main():

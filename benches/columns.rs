@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! columns make DIR USERS EVENTS DAYS   # DIR/rows, a copy with sealed events in DIR/sealed, and the data as CSV
-//! columns serve STORE USERS DAYS       # opens a store, and reads commands on the standard input
+//! columns serve STORE USERS DAYS [background]   # reads commands on the standard input; the store seals by itself or not
 //! ```
 //!
 //! A command is a line of words, and its answer a line of JSON with the nanoseconds that it took, from building the
@@ -260,6 +260,64 @@ fn write(db: &Db, data: &Data, threads: usize, over: Duration, seal_every: Durat
     }))
 }
 
+/// How long updates take with the records of changes that stored codes need, and without: one by one, and in batches of
+/// 200.
+fn record(db: &Db, data: &Data, threads: usize, updates: u64) -> profiledb::Result<Value> {
+    let mut seeded = Seeded::new(updates | 1);
+    let sizes = Sizes { users: data.users, events: updates, days: 1 };
+    let mut update = |batch: u64| -> profiledb::Result<u64> {
+        let ids: Vec<String> = (0..updates).map(|_| id(happened(&mut seeded, sizes).user)).collect();
+        let (ns, updated) = timed(|| {
+            for (number, ids) in (0_u64..).zip(ids.chunks(batch as usize)) {
+                let update = Update::new().set("score", number as f64);
+                if let [id] = ids {
+                    db.users().update(id, update)?;
+                    continue;
+                }
+                let mut batch = Batch::new();
+                ids.iter().try_for_each(|id| batch.update(&Kind::User, id, update.clone()))?;
+                db.write(batch)?;
+            }
+            Ok(())
+        });
+        updated.map(|()| ns)
+    };
+    db.forget_codes()?;
+    let without = [update(1)?, update(200)?];
+    counted(&by_plan(db.snapshot().join(), threads)?);
+    db.store_codes()?;
+    let with = [update(1)?, update(200)?];
+    let is_recorded = db.stored_codes()? > 0;
+    Ok(json!({"ns": 0, "without": without, "with": with, "is_recorded": is_recorded}))
+}
+
+/// How many events a second are appended by a thread that does nothing else, and while a call seals them, if one `seals`.
+fn appends(db: &Db, data: &Data, over: Duration, seals: bool) -> profiledb::Result<Value> {
+    let rate = |stop: &dyn Fn(Duration) -> bool| -> profiledb::Result<f64> {
+        let (mut writer, mut events, started) = (Writer::new(db, data), 0, Instant::now());
+        while !stop(started.elapsed()) {
+            writer.write(0, BATCH_EVENTS)?;
+            events += BATCH_EVENTS;
+        }
+        Ok(events as f64 / started.elapsed().as_secs_f64())
+    };
+    let alone = rate(&|elapsed| elapsed >= over)?;
+    if !seals {
+        return Ok(json!({"ns": 0, "alone": alone}));
+    }
+    let sealing = AtomicBool::new(true);
+    let (meanwhile, sealed) = std::thread::scope(|scope| {
+        let sealed = scope.spawn(|| {
+            let sealed = db.events().seal();
+            sealing.store(false, Ordering::SeqCst);
+            sealed
+        });
+        let meanwhile = rate(&|_| !sealing.load(Ordering::SeqCst));
+        (meanwhile, sealed.join().unwrap())
+    });
+    Ok(json!({"ns": 0, "alone": alone, "meanwhile": meanwhile?, "sealed": sealed?.events}))
+}
+
 fn tables(db: &Db) -> Value {
     db.stats().tables.into_iter().map(|table| json!([table.table, table.sst_bytes, table.profiles_estimate])).collect()
 }
@@ -288,6 +346,9 @@ fn answer(db: &Db, data: &Data, words: &[&str]) -> Result<Value, Failure> {
             let (seconds, seal_every) = (Duration::from_secs_f64(seconds.parse()?), seal_every.parse()?);
             write(db, data, threads.parse()?, seconds, Duration::from_millis(seal_every))?
         }
+        ["record", threads, updates] => record(db, data, threads.parse()?, updates.parse()?)?,
+        ["append", seconds] => appends(db, data, Duration::from_secs_f64(seconds.parse()?), false)?,
+        ["appends", seconds] => appends(db, data, Duration::from_secs_f64(seconds.parse()?), true)?,
         ["seal"] => {
             let (ns, sealed) = timed(|| db.events().seal());
             json!({"ns": ns, "rows": [[sealed?.events]]})
@@ -313,15 +374,17 @@ fn say(line: &Value) {
     std::io::stdout().flush().unwrap();
 }
 
-fn open(dir: &Path) -> Db {
-    Db::builder().limits(Limits::unbounded()).durability(Durability::Buffered).seal_after(0).open(dir).unwrap()
+/// `in_background`: whether it seals by itself, as it does by default.
+fn open(dir: &Path, in_background: bool) -> Db {
+    let builder = Db::builder().limits(Limits::unbounded()).durability(Durability::Buffered);
+    (if in_background { builder } else { builder.seal_after(0) }).open(dir).unwrap()
 }
 
 fn make(dir: &Path, sizes: Sizes) {
     let (rows, sealed) = (dir.join("rows"), dir.join("sealed"));
     build(&rows, sizes, Some(dir));
     copy(&rows, &sealed);
-    let db = open(&sealed);
+    let db = open(&sealed, false);
     let before = tables(&db);
     let (sealing, sealed) = timed(|| db.events().seal().unwrap());
     assert_eq!((sealed.events, sealed.left), (sizes.events, 0));
@@ -330,8 +393,8 @@ fn make(dir: &Path, sizes: Sizes) {
     db.close().unwrap();
 }
 
-fn serve(dir: &Path, data: &Data) {
-    let (ns, db) = timed(|| open(dir));
+fn serve(dir: &Path, data: &Data, in_background: bool) {
+    let (ns, db) = timed(|| open(dir, in_background));
     say(&json!({"ns": ns}));
     for line in std::io::stdin().lock().lines() {
         let line = line.unwrap();
@@ -349,7 +412,10 @@ fn main() {
         ["make", dir, users, events, days] => {
             make(Path::new(dir), Sizes { users: number(users), events: number(events), days: number(days) });
         }
-        ["serve", dir, users, days] => serve(Path::new(dir), &Data { users: number(users), days: number(days) }),
+        ["serve", dir, users, days, ref mode @ ..] => {
+            let data = Data { users: number(users), days: number(days) };
+            serve(Path::new(dir), &data, mode.contains(&"background"));
+        }
         _ => {}
     }
 }

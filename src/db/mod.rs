@@ -646,6 +646,12 @@ impl Db {
         stored.map(|_| ())
     }
 
+    /// Deletes stored codes, so that changes are not recorded.
+    #[doc(hidden)]
+    pub fn forget_codes(&self) -> Result<()> {
+        self.store.forget_codes()
+    }
+
     /// Of how many combinations of properties codes are stored.
     #[doc(hidden)]
     pub fn stored_codes(&self) -> Result<usize> {

@@ -46,10 +46,11 @@ pub(super) fn current_codes(
     let is_full_read = known.is_none();
     let codes = if is_full_read { reader.read_table(memory_bytes)? } else { known };
     if let Some(codes) = &codes {
+        reader.put(history, codes);
+        // Only then, so that whoever stores codes finds them.
         if is_full_read {
             history.note_full_read();
         }
-        reader.put(history, codes);
     }
     Ok(codes)
 }

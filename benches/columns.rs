@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! columns make DIR USERS EVENTS DAYS   # DIR/rows, a copy with sealed events in DIR/sealed, and the data as CSV
-//! columns serve STORE USERS DAYS [background]   # reads commands on the standard input; the store seals by itself or not
+//! columns serve STORE USERS DAYS [background]   # reads commands from standard input; the store seals itself or not
 //! ```
 //!
 //! A command is a line of words, and its answer a line of JSON with the nanoseconds that it took, from building the
@@ -291,7 +291,7 @@ fn record(db: &Db, data: &Data, threads: usize, updates: u64) -> profiledb::Resu
     Ok(json!({"ns": 0, "without": without, "with": with, "is_recorded": is_recorded}))
 }
 
-/// How many events a second are appended by a thread that does nothing else, and while a call seals them, if one `seals`.
+/// How many events a second are appended by a thread that does nothing else, and while a call seals them, if it is to.
 fn appends(db: &Db, data: &Data, over: Duration, seals: bool) -> profiledb::Result<Value> {
     let rate = |stop: &dyn Fn(Duration) -> bool| -> profiledb::Result<f64> {
         let (mut writer, mut events, started) = (Writer::new(db, data), 0, Instant::now());

@@ -47,7 +47,7 @@ pub(super) fn current_codes(
     let codes = if is_full_read { reader.read_table(memory_bytes)? } else { known };
     if let Some(codes) = &codes {
         reader.put(history, codes);
-        // Only then, so that whoever stores codes finds them.
+        // Only then, so that the thread that stores codes finds them.
         if is_full_read {
             history.note_full_read();
         }

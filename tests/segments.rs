@@ -657,7 +657,8 @@ fn counted(db: &Db) -> (BTreeSet<String>, (u64, u64)) {
 fn assert_counted(db: &Db, expected: &BTreeSet<String>, expected_reads: (u64, u64)) {
     let (rows, reads) = counted(db);
     assert!(rows == *expected, "the rows differ");
-    assert_eq!(reads, expected_reads);
+    // Fewer are looked up where the thread in the background has stored the codes once more.
+    assert!(reads.0 == expected_reads.0 && reads.1 <= expected_reads.1, "{reads:?} {expected_reads:?}");
 }
 
 #[test]

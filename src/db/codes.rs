@@ -15,6 +15,7 @@ use crate::store::Store;
 /// [`Cancelled`](crate::ErrorKind::Cancelled) once the token is.
 pub(super) fn store_codes(store: &Arc<Store>, used_after: u64, token: &CancelToken) -> Result<u64> {
     let shared = &store.shared;
+    let _turn = store.codes_turn();
     let (used, uses) = shared.ordinal_cache.used_since(used_after);
     let mut edit = store.begin_codes()?;
     let snapshot = Snapshot { engine: edit.snapshot().clone(), shared: Arc::clone(shared) };

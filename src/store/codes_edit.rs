@@ -1,5 +1,7 @@
 //! Stores and deletes codes of users, one change at a time.
 
+use parking_lot::MutexGuard;
+
 use super::codes::{CodesStamp, END, PROJECTIONS_MAX, Recording, UNUSED_MAX, chunk_key, stamps};
 use super::open::Store;
 use super::shared::Shared;
@@ -63,6 +65,11 @@ impl Shared {
 }
 
 impl Store {
+    /// Codes are stored by one at a time: a later change deletes records that an earlier one still needs.
+    pub(crate) fn codes_turn(&self) -> MutexGuard<'_, ()> {
+        self.codes.lock()
+    }
+
     /// Begins to store codes: from here on changes are recorded.
     pub(crate) fn begin_codes(&self) -> Result<CodesEdit> {
         let shared = &self.shared;

@@ -30,6 +30,8 @@ pub(crate) struct Store {
     pub(super) segments: SegmentTurns,
     /// Held by who records a new deletion of users.
     pub(super) deletions: Mutex<()>,
+    /// Held by who stores codes.
+    pub(super) codes: Mutex<()>,
 }
 
 impl Store {
@@ -51,6 +53,7 @@ impl Store {
                 thread: Mutex::default(),
                 segments: SegmentTurns::default(),
                 deletions: Mutex::default(),
+                codes: Mutex::default(),
             });
         }
         engine.create_family(META)?;
@@ -69,6 +72,7 @@ impl Store {
             thread: Mutex::new(Some(thread)),
             segments: SegmentTurns::default(),
             deletions: Mutex::default(),
+            codes: Mutex::default(),
         })
     }
 

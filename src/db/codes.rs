@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::join::{CancelToken, codes_to_store};
 use crate::store::Store;
 
-/// Stores the codes that joins have used after this many uses, and returns how many uses there were.
+/// Stores the codes that joins have used since this many uses of codes, and returns how many uses there were.
 ///
 /// # Errors
 ///
@@ -25,6 +25,5 @@ pub(super) fn store_codes(store: &Arc<Store>, used_after: u64, token: &CancelTok
             edit.put(names, chunks, ordinals);
         }
     }
-    store.commit_codes(edit)?;
-    Ok(uses)
+    Ok(if store.commit_codes(edit)? { uses } else { used_after })
 }

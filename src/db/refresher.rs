@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::join::{CancelToken, EventTable, refresh_codes};
 use crate::store::Store;
 
-/// Between two looks.
+/// The interval at which it looks.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// How long after the last join it goes on, and codes that no join has used are left alone.
@@ -71,7 +71,7 @@ impl RefresherThread {
     fn run(&self) {
         let joins = &self.store.shared.joins;
         let (mut count, mut last_join) = (joins.count(), now());
-        // Codes that were used after this many uses, since this moment.
+        // Codes count as used if they were after this moment, when there had been this many uses.
         let (mut uses, mut used_since) = (0, now());
         let mut sequence = 0;
         while !self.closing.is_cancelled() {
@@ -96,14 +96,13 @@ impl RefresherThread {
         }
     }
 
-    /// Brings the rows and the codes up to date that were used after this many uses, and returns how many uses there
-    /// were.
+    /// Brings the rows up to date, and the codes that were used since this many uses. Returns how many uses there were.
     fn refresh(&self, used_after: u64) -> u64 {
         let shared = &self.store.shared;
         let (used, uses) = shared.ordinal_cache.used_since(used_after);
         let tables = SnapshotTables::new(&Snapshot { engine: shared.engine().snapshot(), shared: Arc::clone(shared) });
-        // What fails here fails the next join as well, which reports it.
         let Some(columns) = tables.columns() else { return uses };
+        // What fails here, or below, fails the next join as well, which reports it.
         if matches!(columns.tail(), Ok(Some(_))) {
             let _ = used.iter().try_for_each(|names| refresh_codes(&tables, names, &self.closing));
         }

@@ -21,6 +21,10 @@ use crate::model::Kind;
 const PATCHED_SHARE: usize = 4;
 const PATCHED_MIN: usize = 64;
 
+/// What messages say that there is to do about stored codes that cannot be read.
+pub(crate) const CODES_REMEDY: &str =
+    "(compacting the store deletes what cannot be read of this, and joins read the table)";
+
 /// How many profiles are read at once.
 const LOOKUPS_MAX: usize = 1_024;
 
@@ -107,7 +111,7 @@ pub(crate) fn check_codes(chunks: &[Vec<u8>], names: &[Box<str>]) -> Result<u32>
 
 fn decode(chunks: &[Vec<u8>], names: &[Box<str>]) -> Result<(OrdinalCodes, u32)> {
     decode_codes(chunks, names.len()).map_err(|Malformed(what)| {
-        Error::corrupt(format!("the stored codes of users cannot be read: {what} properties={names:?}"))
+        Error::corrupt(format!("the stored codes of users cannot be read: {what} {CODES_REMEDY} properties={names:?}"))
     })
 }
 

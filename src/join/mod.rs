@@ -77,7 +77,7 @@ pub use query::Join;
 pub use rows::{Group, Row, Rows};
 pub use stats::JoinStats;
 
-pub(crate) use codes::{check_codes, codes_to_store, refresh_codes};
+pub(crate) use codes::{CODES_REMEDY, check_codes, codes_to_store, refresh_codes};
 pub(crate) use ordinal_cache::{CodeHistory, OrdinalCache, ReadStamp, StoredCodes};
 #[cfg(test)]
 pub(crate) use scan::Tables;

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 
 use crate::codec::{CHANGES, CODES, Malformed, Read, Reader, put_slice, put_varint};
 use crate::error::{Error, Result};
-use crate::join::{StoredCodes, check_codes};
+use crate::join::{CODES_REMEDY, StoredCodes, check_codes};
 use crate::rocks::{Engine, EngineSnapshot, ReadHint, WriteBatch};
 
 /// Tag and version of what is known of codes, and of a record of changes.
@@ -42,13 +42,10 @@ pub(super) const UNUSED_MAX: u64 = 1 << 20;
 /// Codes of more combinations of properties than this are not kept.
 pub(super) const PROJECTIONS_MAX: usize = 64;
 
-/// What messages say that there is to do about damage.
-const REMEDY: &str = "(compacting the store deletes what cannot be read of this, and joins read the table)";
-
 /// After all keys of both families: names are not that many, and epochs do not come that far.
 pub(super) const END: &[u8] = &[0xff; 9];
 
-/// What is recorded of changes. Who holds the lock commits.
+/// What is recorded of changes. It changes only while nothing is being committed, but for the count of reads.
 #[derive(Debug, Default)]
 pub(super) struct ChangeRecords(pub(super) Mutex<Recording>);
 
@@ -65,8 +62,9 @@ pub(super) struct Recording {
     pub(super) stored: u64,
     /// How often codes were deleted, but for those that newer ones replaced.
     pub(super) deletions: u64,
-    /// Whether joins have read what is not stored.
-    pub(super) is_due: bool,
+    /// How often a join has read what was not stored, or codes were deleted; and how often when codes were stored last.
+    pub(super) reads: u64,
+    pub(super) stored_reads: u64,
 }
 
 /// What a commit adds, which counts once it is committed.
@@ -106,49 +104,52 @@ impl ChangeRecords {
     /// Adds the users that a batch changes to it.
     pub(super) fn record<'k>(
         &self,
-        ids: impl ExactSizeIterator<Item = &'k [u8]>,
+        ids: impl Iterator<Item = &'k [u8]>,
         batch: &mut WriteBatch<'_>,
     ) -> Result<RecordedChanges> {
         let mut recording = *self.0.lock();
-        if !recording.is_on || ids.len() == 0 {
+        if !recording.is_on {
+            return Ok(RecordedChanges(None));
+        }
+        let ids: Vec<&[u8]> = ids.collect();
+        if ids.is_empty() {
             return Ok(RecordedChanges(None));
         }
         let changed = recording.changed.saturating_add(ids.len() as u64);
         if changed > recording.changed_max {
             recording.is_on = false;
             recording.deletions += 1;
-            recording.is_due = true;
             batch.delete_range(CODES, &[], END)?;
         } else {
             recording.epoch += 1;
             recording.changed = changed;
             let mut record = vec![CHANGES_VERSION];
             record.extend(recording.changed.to_be_bytes());
-            ids.for_each(|id| put_slice(&mut record, id));
+            ids.iter().for_each(|id| put_slice(&mut record, id));
             batch.put(CHANGES, &recording.epoch.to_be_bytes(), &record)?;
         }
         Ok(RecordedChanges(Some(recording)))
     }
 
-    /// The batch was committed.
-    /// Says whether codes are due now, and were not before.
+    /// Takes note that the batch was committed, and says whether codes are due now and were not before.
     pub(super) fn committed(&self, RecordedChanges(recorded): RecordedChanges) -> bool {
         let Some(recorded) = recorded else { return false };
         let mut recording = self.0.lock();
         let was_due = recording.is_due();
-        *recording = Recording { is_due: recording.is_due || recorded.is_due, ..recorded };
+        let reads = recording.reads + recorded.deletions.saturating_sub(recording.deletions);
+        *recording = Recording { reads, ..recorded };
         recording.is_due() && !was_due
     }
 
     pub(crate) fn note_full_read(&self) {
-        self.0.lock().is_due = true;
+        self.0.lock().reads += 1;
     }
 }
 
 impl Recording {
     /// Whether codes were read that are not stored, or many profiles were changed since those that are.
     pub(super) fn is_due(&self) -> bool {
-        self.is_due || (self.is_on && self.changed.saturating_sub(self.stored) >= CHANGED_DUE)
+        self.reads > self.stored_reads || (self.is_on && self.changed.saturating_sub(self.stored) >= CHANGED_DUE)
     }
 }
 
@@ -219,7 +220,7 @@ impl ChangeRecord {
             Ok(record)
         };
         read().map_err(|Malformed(what)| {
-            Error::corrupt(format!("a record of changed profiles cannot be read: {what} {REMEDY} key={key:02x?}"))
+            Error::corrupt(format!("a record of changed profiles cannot be read: {what} {CODES_REMEDY} key={key:02x?}"))
         })
     }
 }
@@ -247,12 +248,12 @@ fn read_chunk_key(key: &[u8]) -> Read<(Vec<Box<str>>, u32)> {
 
 fn corrupt_key(key: &[u8]) -> impl Fn(Malformed) -> Error {
     move |Malformed(what)| {
-        Error::corrupt(format!("the stored codes of users cannot be read: {what} {REMEDY} key={key:02x?}"))
+        Error::corrupt(format!("the stored codes of users cannot be read: {what} {CODES_REMEDY} key={key:02x?}"))
     }
 }
 
 fn corrupt_codes(names: &[Box<str>], what: &str) -> Error {
-    Error::corrupt(format!("the stored codes of users cannot be read: {what} {REMEDY} properties={names:?}"))
+    Error::corrupt(format!("the stored codes of users cannot be read: {what} {CODES_REMEDY} properties={names:?}"))
 }
 
 /// The properties that have stored codes.

@@ -77,7 +77,6 @@ impl Store {
             let engine = shared.engine();
             [CHANGES, CODES].iter().try_for_each(|family| engine.create_family(family))?;
             let mut recording = shared.change_records.0.lock();
-            recording.is_due = false;
             if !recording.is_on {
                 let changed_max = recording.changed.saturating_add(UNUSED_MAX);
                 (recording.is_on, recording.changed_max) = (true, changed_max);
@@ -86,8 +85,9 @@ impl Store {
         })
     }
 
-    /// Stores codes, and deletes those that are of no use any more with the records that none need.
-    pub(crate) fn commit_codes(&self, edit: CodesEdit) -> Result<()> {
+    /// Stores codes, and deletes those that are of no use any more with the records that none need. False if all codes
+    /// were deleted meanwhile: then nothing is stored, and they stay due.
+    pub(crate) fn commit_codes(&self, edit: CodesEdit) -> Result<bool> {
         let CodesEdit { snapshot, recording: begun, codes } = edit;
         let engine = self.shared.engine();
         let mut batch = engine.batch();
@@ -117,13 +117,14 @@ impl Store {
         self.exclusively(|| {
             let mut recording = self.shared.change_records.0.lock();
             if recording.deletions != begun.deletions {
-                return Ok(());
+                return Ok(false);
             }
             batch.commit(false)?;
             recording.changed_max = kept.iter().map(CodesStamp::changed_max).max().unwrap_or(0);
             recording.stored = begun.changed;
+            recording.stored_reads = begun.reads;
             recording.is_on = !kept.is_empty();
-            Ok(())
+            Ok(true)
         })
     }
 

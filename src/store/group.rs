@@ -178,8 +178,7 @@ impl Leader {
             }
         }
         let users = group.keys.iter().filter(|write| *write.family == shared.users);
-        let users: Vec<&[u8]> = users.map(|write| write.key).collect();
-        let recorded = shared.change_records.record(users.into_iter(), &mut batch)?;
+        let recorded = shared.change_records.record(users.map(|write| write.key), &mut batch)?;
         // Joins keep what they read of tables of a store with column segments.
         let is_noted = engine.has_family(SEGMENTS);
         if is_noted {

@@ -210,3 +210,28 @@ fn what_was_admitted_before_its_table_was_dropped_is_counted_after() {
     drop(store);
     assert_eq!(names(&open(dir.path(), 0)), Some(true));
 }
+
+#[test]
+fn codes_stay_due_until_those_that_were_read_are_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 0);
+    let due = || store.shared.codes_are_due();
+    assert!(!due());
+    store.shared.note_full_read();
+    // A failure: nothing is committed.
+    drop(store.begin_codes().unwrap());
+    assert!(due());
+    // Another read meanwhile.
+    let edit = store.begin_codes().unwrap();
+    store.shared.note_full_read();
+    assert!(store.commit_codes(edit).unwrap());
+    assert!(due());
+    // All codes are deleted meanwhile.
+    let edit = store.begin_codes().unwrap();
+    store.forget_codes().unwrap();
+    assert!(!store.commit_codes(edit).unwrap());
+    assert!(due());
+    let edit = store.begin_codes().unwrap();
+    assert!(store.commit_codes(edit).unwrap());
+    assert!(!due());
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Db;
-use super::refresher::Refresher;
+use super::refresher;
 use super::sealer::Sealer;
 #[cfg(doc)]
 use crate::error::ErrorKind;
@@ -163,7 +163,7 @@ impl Builder {
         let store = Arc::new(Store::open(path, access, self.0)?);
         let writes = store.writable().is_ok();
         let sealer = writes.then(|| Sealer::start(&store)).transpose()?.map(Arc::new);
-        let refresher = writes.then(|| Refresher::start(&store)).transpose()?.map(Arc::new);
+        let refresher = writes.then(|| refresher::start(&store)).transpose()?.map(Arc::new);
         let db = Db { store, appender: Arc::new(Appender::new()), sealer, refresher };
         for kind in db.store.interrupted_rebuilds() {
             db.rebuild_first_event_times(&kind).map_err(|error| {

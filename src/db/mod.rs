@@ -9,8 +9,10 @@
 //! sealing  a pass that seals events         sealer    the thread that does so in the background
 //! deletions  of users, which a crash does not end    codes     what joins have read is stored
 //! refresher  the thread that keeps what joins have in memory up to date
+//! background the handle of such a thread
 //! ```
 
+mod background;
 mod batch;
 mod builder;
 mod codes;
@@ -43,7 +45,7 @@ pub use snapshot::Snapshot;
 pub use stats::{Backup, SealingStats, Stats};
 pub use table::Table;
 
-use refresher::Refresher;
+use background::BackgroundThread;
 use sealer::Sealer;
 
 use crate::codec::CODES;
@@ -54,10 +56,10 @@ use crate::ingest::Rules;
 use crate::log::{self, Appender};
 use crate::model::Kind;
 use crate::ops::Excess;
+use crate::rocks;
 use crate::store::{
     CheckReport, Commit, Durability, ReadSource, Request, Store, TableReport, View, check_stored_codes,
 };
-use crate::{rocks, store};
 
 /// A store of profiles and events in a directory.
 ///
@@ -79,12 +81,13 @@ use crate::{rocks, store};
 /// ```
 #[derive(Clone)]
 pub struct Db {
-    store: Arc<Store>,
     appender: Arc<Appender>,
     /// None in a store that is open for reading.
     sealer: Option<Arc<Sealer>>,
     /// Likewise.
-    refresher: Option<Arc<Refresher>>,
+    refresher: Option<Arc<BackgroundThread>>,
+    /// Dropped after the threads have ended.
+    store: Arc<Store>,
 }
 
 impl Db {
@@ -494,7 +497,7 @@ impl Db {
             unsealed_events: self.store.shared.unsealed.count(),
             passes: status.passes,
             failures: status.failures,
-            last_error: status.last_error.map(|error| error.to_string()),
+            last_error: status.last_error().map(ToString::to_string),
             ..SealingStats::default()
         };
         if let Some(segments) = tables.iter_mut().find(|stats| stats.table == log::SEALED_FAMILY) {
@@ -655,7 +658,7 @@ impl Db {
     /// Of how many combinations of properties codes are stored.
     #[doc(hidden)]
     pub fn stored_codes(&self) -> Result<usize> {
-        store::count_stored_codes(&self.store.shared.engine().snapshot())
+        crate::store::count_stored_codes(&self.store.shared.engine().snapshot())
     }
 }
 

@@ -5,13 +5,12 @@
 //! whether something was committed, until none has run for a while.
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam::sync::{Parker, Unparker};
-use parking_lot::Mutex;
+use crossbeam::sync::Parker;
 
 use super::Snapshot;
+use super::background::BackgroundThread;
 use super::join::SnapshotTables;
 use crate::error::Result;
 use crate::join::{CancelToken, EventTable, refresh_codes};
@@ -23,41 +22,14 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// How long after the last join it goes on, and codes that no join has used are left alone.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// The handle of the thread, which ends with it.
-pub(super) struct Refresher {
-    closing: CancelToken,
-    unparker: Unparker,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-impl Refresher {
-    /// Starts the thread.
-    pub(super) fn start(store: &Arc<Store>) -> Result<Self> {
-        let (parker, closing) = (Parker::new(), CancelToken::default());
-        let unparker = parker.unparker().clone();
-        store.shared.joins.wake(unparker.clone());
-        let thread = std::thread::Builder::new().name("profiledb-refresh".into()).spawn({
-            let (store, closing) = (Arc::clone(store), closing.clone());
-            move || RefresherThread { store, closing, parker }.run()
-        })?;
-        Ok(Self { closing, unparker, thread: Mutex::new(Some(thread)) })
-    }
-
-    /// Ends the thread, within milliseconds.
-    pub(super) fn stop(&self) {
-        self.closing.cancel();
-        self.unparker.unpark();
-        if let Some(thread) = self.thread.lock().take() {
-            // It cannot panic: it runs no code of callers.
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Drop for Refresher {
-    fn drop(&mut self) {
-        self.stop();
-    }
+/// Starts the thread.
+pub(super) fn start(store: &Arc<Store>) -> Result<BackgroundThread> {
+    let parker = Parker::new();
+    store.shared.joins.wake(parker.unparker().clone());
+    let store = Arc::clone(store);
+    BackgroundThread::start("profiledb-refresh", parker, |parker, closing| {
+        RefresherThread { store, closing, parker }.run();
+    })
 }
 
 struct RefresherThread {

@@ -11,12 +11,12 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam::sync::{Parker, Unparker};
+use crossbeam::sync::Parker;
 use parking_lot::Mutex;
 
+use super::background::BackgroundThread;
 use super::codes::store_codes;
 use super::sealing::SealPass;
 use crate::error::{Error, ErrorKind, Result};
@@ -40,62 +40,51 @@ const CODES_PAUSE: Duration = Duration::from_secs(10);
 pub(super) struct SealerStatus {
     pub(super) passes: u64,
     pub(super) failures: u64,
-    /// Of the last pass.
-    pub(super) last_error: Option<Error>,
+    /// Of the last pass, and of the last time that codes were stored.
+    seal_error: Option<Error>,
+    codes_error: Option<Error>,
+}
+
+impl SealerStatus {
+    pub(super) fn last_error(&self) -> Option<&Error> {
+        self.seal_error.as_ref().or(self.codes_error.as_ref())
+    }
 }
 
 /// The handle of the thread, which ends with it.
 pub(super) struct Sealer {
-    control: Arc<SealerControl>,
-    unparker: Unparker,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-#[derive(Default)]
-struct SealerControl {
-    closing: CancelToken,
-    status: Mutex<SealerStatus>,
+    thread: BackgroundThread,
+    status: Arc<Mutex<SealerStatus>>,
 }
 
 impl Sealer {
     /// Starts the thread.
     pub(super) fn start(store: &Arc<Store>) -> Result<Self> {
-        let (parker, control) = (Parker::new(), Arc::<SealerControl>::default());
-        let unparker = parker.unparker().clone();
+        let (parker, status) = (Parker::new(), Arc::<Mutex<SealerStatus>>::default());
         let settings = store.shared.options.sealing;
-        store.shared.unsealed.wake(unparker.clone(), settings.after);
-        let thread = std::thread::Builder::new().name("profiledb-seal".into()).spawn({
-            let (store, control) = (Arc::clone(store), Arc::clone(&control));
-            move || SealerThread { store, control, parker, settings }.run()
+        store.shared.unsealed.wake(parker.unparker().clone(), settings.after);
+        let (store, of_thread) = (Arc::clone(store), Arc::clone(&status));
+        let thread = BackgroundThread::start("profiledb-seal", parker, move |parker, closing| {
+            SealerThread { store, closing, status: of_thread, parker, settings }.run();
         })?;
-        Ok(Self { control, unparker, thread: Mutex::new(Some(thread)) })
+        Ok(Self { thread, status })
     }
 
     /// Ends the thread, within milliseconds: the change that it prepares is given up.
     pub(super) fn stop(&self) {
-        self.control.closing.cancel();
-        self.unparker.unpark();
-        if let Some(thread) = self.thread.lock().take() {
-            // It cannot panic: it runs no code of callers.
-            let _ = thread.join();
-        }
+        self.thread.stop();
     }
 
     pub(super) fn status(&self) -> SealerStatus {
-        self.control.status.lock().clone()
-    }
-}
-
-impl Drop for Sealer {
-    fn drop(&mut self) {
-        self.stop();
+        self.status.lock().clone()
     }
 }
 
 struct SealerThread {
     /// The thread is joined before the store closes, so that this is never the last reference.
     store: Arc<Store>,
-    control: Arc<SealerControl>,
+    closing: CancelToken,
+    status: Arc<Mutex<SealerStatus>>,
     parker: Parker,
     settings: SealSettings,
 }
@@ -151,37 +140,30 @@ impl SealerThread {
         while let Some(job) = self.next_job(&mut schedule) {
             let done = match job {
                 Job::Seal => self.pass(),
-                Job::StoreCodes => store_codes(&self.store, schedule.uses, &self.control.closing).map(|uses| {
+                Job::StoreCodes => store_codes(&self.store, schedule.uses, &self.closing).map(|uses| {
                     (schedule.uses, schedule.stored) = (uses, Some(now()));
                 }),
             };
             if self.is_stopped() {
                 return;
             }
-            let retry = match job {
-                Job::Seal => &mut schedule.seal,
-                Job::StoreCodes => &mut schedule.codes,
+            let mut status = self.status.lock();
+            status.passes += u64::from(matches!(job, Job::Seal) && done.is_ok());
+            status.failures += u64::from(done.is_err());
+            let (retry, last_error) = match job {
+                Job::Seal => (&mut schedule.seal, &mut status.seal_error),
+                Job::StoreCodes => (&mut schedule.codes, &mut status.codes_error),
             };
-            let mut status = self.control.status.lock();
-            match (done, job) {
-                (Ok(()), job) => {
-                    retry.succeeded();
-                    if matches!(job, Job::Seal) {
-                        status.passes += 1;
-                        status.last_error = None;
-                    }
-                }
-                (Err(error), _) => {
-                    retry.failed();
-                    status.failures += 1;
-                    status.last_error = Some(error);
-                }
+            match &done {
+                Ok(()) => retry.succeeded(),
+                Err(_) => retry.failed(),
             }
+            *last_error = done.err();
         }
     }
 
     fn is_stopped(&self) -> bool {
-        self.control.closing.is_cancelled()
+        self.closing.is_cancelled()
     }
 
     /// Waits for something to do; none when the store closes.

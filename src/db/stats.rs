@@ -47,7 +47,8 @@ pub struct SealingStats {
     pub segments: u64,
     /// How often all rows were sealed in the background since the store was opened.
     pub passes: u64,
-    /// How often that failed. It is tried again after a second, and after twice as long each time, up to five minutes.
+    /// How often that failed, or what joins have read could not be stored. It is tried again after a second, and after
+    /// twice as long each time, up to five minutes.
     pub failures: u64,
     /// Why, if the last time failed.
     pub last_error: Option<String>,

@@ -307,3 +307,31 @@ impl EventScan for TailScan {
         Ok(more)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{encode_event, event_key};
+    use crate::model::Event;
+
+    #[test]
+    fn rows_are_not_counted_where_one_cannot_be_read() {
+        let event = Event::new("visit", "a", crate::model::Timestamp::from_millis(5)).id("i");
+        let (key, value) = (event_key(&event), encode_event(&event));
+        let rows = |rows: Vec<UnsealedRow>| {
+            let count = rows.len();
+            TailRows::new(&Arc::new(LogTail { rows, ..LogTail::default() }), 0..count)
+        };
+        let good = UnsealedRow::new(Some(3), &key, &value).unwrap();
+        let visited = |bad: Option<UnsealedRow>| {
+            let mut ordinals = Vec::new();
+            let rows = rows([good.clone()].into_iter().chain(bad).collect());
+            let is_visited = rows.visit_ordinals(&EventPredicate::default(), |ordinal| ordinals.push(ordinal)).unwrap();
+            (is_visited, ordinals)
+        };
+        assert_eq!(visited(None), (true, vec![3]));
+        assert_eq!(visited(UnsealedRow::new(Some(4), &key, &[0xff])), (false, vec![]));
+        assert_eq!(visited(UnsealedRow::new(Some(4), &key[..3], &value)), (false, vec![]));
+        assert_eq!(visited(UnsealedRow::new(None, &key, &value)), (false, vec![]));
+    }
+}

@@ -42,18 +42,18 @@ struct RefresherThread {
 impl RefresherThread {
     fn run(&self) {
         let joins = &self.store.shared.joins;
-        let (mut count, mut last_join) = (joins.count(), now());
+        // None has run yet: without joins there are no snapshots of this thread, which keep operands from being folded.
+        let (mut count, mut last_join) = (joins.count(), None::<Instant>);
         // Codes count as used if they were after this moment, when there had been this many uses.
         let (mut uses, mut used_since) = (0, now());
         let mut sequence = 0;
         while !self.closing.is_cancelled() {
             if joins.count() != count {
-                (count, last_join) = (joins.count(), now());
-            } else if last_join.elapsed() > IDLE {
+                (count, last_join) = (joins.count(), Some(now()));
+            } else if last_join.is_none_or(|last| last.elapsed() > IDLE) {
                 if joins.sleeps_after(count) {
                     self.parker.park();
                 }
-                last_join = now();
                 continue;
             }
             let latest = self.store.shared.engine().latest_sequence();

@@ -77,11 +77,12 @@ features: setup ## each set of features alone, and that all of them share one Ro
 	$(CARGO) clippy --release --features server $(DENY_WARNINGS)
 	$(CARGO) clippy --release --features cli,server $(DENY_WARNINGS)
 
-# Not by `cargo package` itself, which builds in the dev profile: that would be another RocksDB.
+# Not by `cargo package` itself, which builds in the dev profile: that would be another RocksDB. tar -m, or every file keeps
+# the date that cargo packs, 2006, and cargo takes the crate for the one that it built last time.
 PACKED = $(or $(CARGO_TARGET_DIR),target)/package
 package: setup ## packs the crate, and builds what was packed
 	$(CARGO) package --locked --no-verify --allow-dirty
-	cd $(PACKED) && rm -rf unpacked && mkdir unpacked && tar -xzf profiledb-*.crate -C unpacked --strip-components 1
+	cd $(PACKED) && rm -rf unpacked && mkdir unpacked && tar -xmzf profiledb-*.crate -C unpacked --strip-components 1
 	$(CARGO) check $(FULL) --locked --all-targets --manifest-path $(PACKED)/unpacked/Cargo.toml --target-dir $(or $(CARGO_TARGET_DIR),target)
 	$(CARGO) test $(CORE) --locked --manifest-path $(PACKED)/unpacked/Cargo.toml --target-dir $(or $(CARGO_TARGET_DIR),target) --test tidy --test golden
 

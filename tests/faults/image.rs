@@ -1,8 +1,9 @@
 //! A store as it was left, and what is done to its files.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
+use std::process::Stdio;
+use std::{fs, io};
 
 use profiledb::{Db, Durability, Kind, Update};
 
@@ -101,8 +102,11 @@ impl Store {
     /// Lets a child process make the store.
     pub(crate) fn make(left: Left) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let ended = super::command("write", dir.path(), &format!("{left:?}")).status().unwrap();
-        assert_eq!(ended.success(), left == Left::Closed, "the child that writes: {ended}");
+        let mut writer = super::command("write", dir.path(), &format!("{left:?}"));
+        let ended = writer.stderr(Stdio::piped()).output().unwrap();
+        // A panic closes the store: it is not the kill that the image is to show.
+        let is_as_intended = if left == Left::Closed { ended.status.success() } else { ended.status.code().is_none() };
+        assert!(is_as_intended, "the child that writes: {}: {}", ended.status, String::from_utf8_lossy(&ended.stderr));
         let mut files = files(&dir.path().join("store"));
         if left == Left::Rebooted {
             super::support::reboot(files.get_mut("PROFILEDB.synced").unwrap());
@@ -156,8 +160,22 @@ impl Store {
 }
 
 fn files(dir: &Path) -> Files {
-    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
-    entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
+    let read = || -> io::Result<Files> {
+        fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| {
+                let entry = entry?;
+                Ok((entry.file_name().into_string().unwrap(), fs::read(entry.path())?))
+            })
+            .collect()
+    };
+    loop {
+        match read() {
+            // RocksDB deletes files in the background while this process has the store open.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            files => return files.unwrap(),
+        }
+    }
 }
 
 /// Runs in the child: writes the store, copies it now and then, and leaves it as it shall be left.

@@ -357,12 +357,14 @@ impl PartialOrd for Number {
 impl Ord for Number {
     fn cmp(&self, other: &Self) -> Ordering {
         let (a, b) = (self.exponent(), other.exponent());
-        if a == b
-            && let (Mantissa::Small(m), Mantissa::Small(n)) = (self.parts().0, other.parts().0)
+        let exponent = a.min(b);
+        // As nearly all are, without an allocation.
+        if let (Mantissa::Small(m), Mantissa::Small(n)) = (self.parts().0, other.parts().0)
+            && let Some(m) = shift_exactly(m, u32::from(a.abs_diff(exponent)))
+            && let Some(n) = shift_exactly(n, u32::from(b.abs_diff(exponent)))
         {
             return m.cmp(&n);
         }
-        let exponent = a.min(b);
         (self.mantissa() << a.abs_diff(exponent)).cmp(&(other.mantissa() << b.abs_diff(exponent)))
     }
 }

@@ -72,43 +72,85 @@ pub(super) enum Accumulator {
 /// Distinct numbers, with how often each occurs: a histogram without loss.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Distribution {
-    /// With each number, its count, and whether it was a float every time.
-    numbers: BTreeMap<Number, (u64, bool)>,
+    /// Those that are doubles, which are nearly all: with each its count, and whether it was a float every time.
+    doubles: BTreeMap<DoubleKey, (u64, bool)>,
+    /// All others.
+    rest: BTreeMap<Number, (u64, bool)>,
     count: u64,
     /// What big numbers hold, in bytes.
     held: usize,
 }
 
+/// A double as an integer, so that the order of integers is that of doubles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct DoubleKey(u64);
+
+impl DoubleKey {
+    const SIGN: u64 = 1 << 63;
+
+    /// That of a number, if it is a double exactly.
+    fn new(number: &Number) -> Option<Self> {
+        let (mantissa, _) = number.small_parts()?;
+        let bits = (mantissa.unsigned_abs() <= 1 << 53).then(|| number.as_f64().to_bits())?;
+        Some(Self(if bits & Self::SIGN == 0 { bits | Self::SIGN } else { !bits }))
+    }
+
+    fn number(self) -> Number {
+        let double = f64::from_bits(if self.0 & Self::SIGN == 0 { !self.0 } else { self.0 & !Self::SIGN });
+        // It was that of a number, which is finite.
+        Number::try_from(double).unwrap_or_else(|_| Number::from(0))
+    }
+}
+
 impl Distribution {
-    /// An entry of a tree whose nodes are half full.
+    /// Entries of trees whose nodes are half full.
+    const DOUBLE_BYTES: usize = 2 * size_of::<(DoubleKey, (u64, bool))>() + 16;
     const ENTRY_BYTES: usize = 2 * size_of::<(Number, (u64, bool))>() + 16;
 
     fn add(&mut self, number: Number, count: u64, is_float: bool) {
-        let held = number.held_bytes();
-        let (known, always_float) = self.numbers.entry(number).or_insert_with(|| {
-            self.held += held;
-            (0, true)
-        });
+        self.count += count;
+        let (known, always_float) = match DoubleKey::new(&number) {
+            Some(key) => self.doubles.entry(key).or_insert((0, true)),
+            None => {
+                let held = number.held_bytes();
+                self.rest.entry(number).or_insert_with(|| {
+                    self.held += held;
+                    (0, true)
+                })
+            }
+        };
         *known += count;
         *always_float &= is_float;
-        self.count += count;
+    }
+
+    fn merge(&mut self, other: &Self) {
+        let doubles = other.doubles.iter().map(|(key, counted)| (key.number(), counted));
+        let rest = other.rest.iter().map(|(number, counted)| (number.clone(), counted));
+        doubles.chain(rest).for_each(|(number, (count, always_float))| self.add(number, *count, *always_float));
     }
 
     fn held_bytes(&self) -> usize {
-        self.numbers.len() * Self::ENTRY_BYTES + self.held
+        self.doubles.len() * Self::DOUBLE_BYTES + self.rest.len() * Self::ENTRY_BYTES + self.held
     }
 
     /// The nearest-rank percentile. The order of events is not seen: of `1` and `1.0` it is the integer.
     fn percentile(&self, percent: u8) -> Option<Number> {
         let rank = (u128::from(self.count) * u128::from(percent)).div_ceil(100).max(1);
+        let mut doubles = self.doubles.iter().map(|(key, counted)| (key.number(), counted)).peekable();
+        let mut rest = self.rest.iter().map(|(number, counted)| (number.clone(), counted)).peekable();
         let mut before = 0_u128;
-        for (number, (count, always_float)) in &self.numbers {
+        loop {
+            let is_double = match (doubles.peek(), rest.peek()) {
+                (Some((double, _)), Some((other, _))) => double < other,
+                (double, _) => double.is_some(),
+            };
+            let (number, (count, always_float)) = if is_double { doubles.next()? } else { rest.next()? };
             before += u128::from(*count);
             if before >= rank {
-                return Some(if *always_float { number.clone() } else { number.clone().without_float() });
+                // What was made of a key is a float.
+                return Some(if *always_float { number } else { number.without_float() });
             }
         }
-        None
     }
 }
 
@@ -248,11 +290,7 @@ impl Accumulator {
         match (self, other) {
             (Self::Count(count), Self::Count(more)) => *count += more,
             (Self::Sum(total), Self::Sum(more)) | (Self::Avg(total), Self::Avg(more)) => total.merge(more),
-            (Self::Percentile(numbers, _), Self::Percentile(more, _)) => {
-                for (number, (count, always_float)) in &more.numbers {
-                    numbers.add(number.clone(), *count, *always_float);
-                }
-            }
+            (Self::Percentile(numbers, _), Self::Percentile(more, _)) => numbers.merge(more),
             (this @ (Self::Min(_) | Self::Max(_)), Self::Min(value) | Self::Max(value)) => {
                 value.iter().for_each(|value| this.take_value(value.clone()));
             }
@@ -281,6 +319,56 @@ impl Accumulator {
             // Null where there was no value.
             Self::Min(value) | Self::Max(value) => value.clone().unwrap_or_default(),
             Self::Percentile(numbers, percent) => numbers.percentile(*percent).map_or(Value::Null, Value::Number),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+
+    fn numbers() -> impl Strategy<Value = Number> {
+        let odd = vec![0.0, -0.0, 5e-324, -5e-324, 2.5e-308, 1e300, -1e300, f64::MAX, 9_007_199_254_740_993.0, 0.1];
+        let sum = |(a, b): (f64, i64)| &Number::try_from(a).unwrap() + &Number::from(b);
+        prop_oneof![
+            (-3..3_i64).prop_map(Number::from),
+            (-3..3_i32).prop_map(|n| Number::try_from(f64::from(n)).unwrap()),
+            any::<i128>().prop_map(Number::from),
+            (-2..3_i64).prop_map(|n| Number::from((1 << 53) + n)),
+            any::<f64>().prop_filter_map("finite", |n| Number::try_from(n).ok()),
+            select(odd.clone()).prop_map(|n| Number::try_from(n).unwrap()),
+            // Of more bits than a double has.
+            (select(odd), any::<i64>()).prop_map(sum),
+        ]
+    }
+
+    proptest! {
+        /// Sorting all numbers gives the same, however they are put together.
+        #[test]
+        fn a_percentile_is_of_the_sorted_numbers(
+            all in prop::collection::vec((numbers(), 1..4_u64), 0..40), percent in 0..=100_u8, cut in 0..40_usize,
+        ) {
+            let [mut one, mut other] = [Distribution::default(), Distribution::default()];
+            for (at, (number, count)) in all.iter().enumerate() {
+                let part = if at < cut { &mut one } else { &mut other };
+                part.add(number.clone(), *count, number.is_float());
+            }
+            one.merge(&other);
+            let mut sorted: Vec<&Number> = Vec::new();
+            all.iter().for_each(|(number, count)| sorted.extend(std::iter::repeat_n(number, *count as usize)));
+            sorted.sort();
+            let rank = (sorted.len() * usize::from(percent)).div_ceil(100).max(1);
+            let expected = sorted.get(rank - 1).map(|number| {
+                // One that was an integer is an integer, unless it has a fraction.
+                let is_float = all.iter().filter(|(known, _)| known == *number).all(|(known, _)| known.is_float());
+                if is_float { (*number).clone() } else { (*number).clone().without_float() }
+            });
+            let found = one.percentile(percent);
+            prop_assert_eq!(&found, &expected);
+            prop_assert_eq!(found.map(|found| found.is_float()), expected.map(|expected| expected.is_float()));
         }
     }
 }

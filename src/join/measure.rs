@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::block::decoded;
 use super::field::Field;
+use super::ordinal_set::OrdinalSet;
 use crate::codec::{ValueBytes, ValueKind};
 use crate::model::{Number, Value};
 
@@ -62,6 +63,8 @@ impl fmt::Display for Measure {
 #[derive(Clone, Debug)]
 pub(super) enum Accumulator {
     Count(u64),
+    /// Distinct users who are known by ordinal.
+    Users(OrdinalSet),
     Sum(Total),
     Avg(Total),
     Min(Option<Value>),
@@ -233,10 +236,17 @@ impl Accumulator {
         }
     }
 
+    /// Adds distinct users.
+    pub(super) fn take_users(&mut self, ordinals: &[u32]) {
+        if let Self::Users(users) = self {
+            ordinals.iter().for_each(|ordinal| users.insert(*ordinal));
+        }
+    }
+
     #[inline]
     pub(super) fn take(&mut self, value: ValueBytes<'_>) {
         match self {
-            Self::Count(_) => {}
+            Self::Count(_) | Self::Users(_) => {}
             Self::Sum(total) | Self::Avg(total) => {
                 if value.kind() == ValueKind::Number {
                     // Values were checked when they entered their block or dictionary.
@@ -261,6 +271,14 @@ impl Accumulator {
     pub(super) fn take_sum(&mut self, sum: i128, exponent: i16, has_floats: bool, count: u64) {
         if let Self::Sum(total) | Self::Avg(total) = self {
             total.add_sum(sum, exponent, has_floats, count);
+        }
+    }
+
+    /// Takes a number that some values have.
+    pub(super) fn take_number(&mut self, number: Number, count: u64) {
+        if let Self::Percentile(numbers, _) = self {
+            let is_float = number.is_float();
+            numbers.add(number, count, is_float);
         }
     }
 
@@ -289,6 +307,7 @@ impl Accumulator {
     pub(super) fn merge(&mut self, other: &Self) {
         match (self, other) {
             (Self::Count(count), Self::Count(more)) => *count += more,
+            (Self::Users(users), Self::Users(more)) => users.merge(more),
             (Self::Sum(total), Self::Sum(more)) | (Self::Avg(total), Self::Avg(more)) => total.merge(more),
             (Self::Percentile(numbers, _), Self::Percentile(more, _)) => numbers.merge(more),
             (this @ (Self::Min(_) | Self::Max(_)), Self::Min(value) | Self::Max(value)) => {
@@ -303,6 +322,7 @@ impl Accumulator {
     pub(super) fn held_bytes(&self) -> usize {
         match self {
             Self::Count(_) => 0,
+            Self::Users(users) => users.held_bytes(),
             Self::Sum(total) | Self::Avg(total) => total.rest.as_ref().map_or(0, Number::held_bytes),
             Self::Min(value) | Self::Max(value) => value.as_ref().map_or(0, Value::held_bytes),
             Self::Percentile(numbers, _) => numbers.held_bytes(),
@@ -312,6 +332,7 @@ impl Accumulator {
     pub(super) fn value(&self) -> Value {
         match self {
             Self::Count(count) => (*count).into(),
+            Self::Users(users) => users.len().into(),
             Self::Sum(total) => Value::Number(total.sum()),
             Self::Avg(total) if total.count == 0 => Value::Null,
             // A quotient of finite numbers is finite, so there is always a value.

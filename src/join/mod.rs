@@ -18,6 +18,7 @@
 //! profiles   the question about profiles alone    period     hours, days, weeks, months
 //! breakdown  fields to group by, intervals         codes      codes of profiles by ordinal, for columns
 //! ordinal_cache   of codes, kept between joins    batches    rows as Arrow record batches
+//! ordinal_set     distinct users by ordinal
 //! ```
 //!
 //! * **It streams.** Nothing waits for the end of anything, blocks are small, and a user with a million events is many
@@ -48,6 +49,7 @@ mod group_by;
 mod layout;
 mod measure;
 mod ordinal_cache;
+mod ordinal_set;
 mod period;
 mod plan;
 mod prepare;

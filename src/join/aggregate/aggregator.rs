@@ -18,6 +18,7 @@ use crate::join::cache::{CodeCache, LossyCache};
 use crate::join::exec::{Execution, Tasks};
 use crate::join::layout::Column;
 use crate::join::measure::{Accumulator, Measure};
+use crate::join::ordinal_set::OrdinalSet;
 use crate::join::probe::{Dictionary, Interner, NO_ROW};
 use crate::model::Value;
 
@@ -80,6 +81,8 @@ pub(super) struct Aggregator<'a> {
     counts_users: bool,
     /// Whether users of columns are known by ordinal. There are no others then.
     pub(super) users_by_ordinal: bool,
+    /// Whether each bucket has the set of its users, by ordinal. There are no others then.
+    pub(super) users_by_bucket: bool,
     /// Whether no user is in two tasks, so that distinct sets need not outlive a task.
     users_end_with_task: bool,
     pub(super) budget: Arc<Budget>,
@@ -130,6 +133,7 @@ impl<'a> Aggregator<'a> {
             users: interner(),
             bucket_users: interner(),
             users_by_ordinal: false,
+            users_by_bucket: false,
             users_end_with_task: matches!(execution.tasks, Tasks::Partitions(_)) && execution.sealed.blocks.is_empty(),
             budget: Arc::clone(budget),
             reservation: budget.reservation(),
@@ -409,18 +413,28 @@ impl<'a> Aggregator<'a> {
                 // Growing copies them.
                 self.reserve(capacity.max(self.measures.len() + 8).saturating_mul(2 * size_of::<Accumulator>()))?;
             }
-            self.accumulators.extend(self.measures.iter().map(|(measure, _)| Accumulator::new(measure)));
+            let by_bucket = self.users_by_bucket;
+            self.accumulators.extend(self.measures.iter().map(|(measure, _)| match measure {
+                Measure::Uniques if by_bucket => Accumulator::Users(OrdinalSet::default()),
+                measure => Accumulator::new(measure),
+            }));
         }
         Ok(bucket)
     }
 
     fn measure(&mut self, block: &Block, event: usize, bucket: u32) -> Result<()> {
         let first = bucket as usize * self.measures.len();
-        let new_user = self.counts_users && self.add_user(block, event, bucket)?;
+        let user = if self.users_by_bucket { user_of(block, event)? } else { None };
+        let new_user = self.counts_users && !self.users_by_bucket && self.add_user(block, event, bucket)?;
         for (at, (measure, column)) in self.measures.iter().enumerate() {
             let Some(accumulator) = self.accumulators.get_mut(first + at) else { continue };
             match measure {
                 Measure::Count => accumulator.count(1),
+                Measure::Uniques if self.users_by_bucket => {
+                    self.held -= accumulator.held_bytes();
+                    accumulator.take_users(user.as_slice());
+                    self.held += accumulator.held_bytes();
+                }
                 Measure::Uniques => accumulator.count(u64::from(new_user)),
                 _ => {
                     self.held -= accumulator.held_bytes();
@@ -506,7 +520,7 @@ impl<'a> Aggregator<'a> {
             for (at, (measure, _)) in self.measures.iter().enumerate() {
                 let place = |bucket: u32| bucket as usize * self.measures.len() + at;
                 // A user in both distinct sets must not count twice.
-                let by_set = *measure == Measure::Uniques && !self.users_end_with_task;
+                let by_set = *measure == Measure::Uniques && !self.users_end_with_task && !self.users_by_bucket;
                 if let (false, Some(to), Some(from)) =
                     (by_set, self.accumulators.get_mut(place(number)), other.accumulators.get(place(bucket)))
                 {
@@ -598,6 +612,15 @@ fn deduplicate(list: &mut Vec<u32>, start: usize, width: usize) {
     let distinct = entries.concat();
     list.truncate(start);
     list.extend(distinct);
+}
+
+/// The ordinal of the user of an event, unless it is anonymous.
+fn user_of(block: &Block, event: usize) -> Result<Option<u32>> {
+    if block.id_bytes(event).is_empty() {
+        return Ok(None);
+    }
+    let ordinal = block.ordinals().get(block.run(event)).copied();
+    ordinal.map(Some).ok_or_else(|| Error::corrupt("an event of a log in columns whose user has no ordinal"))
 }
 
 fn codes_of_key(key: &[u8]) -> impl Iterator<Item = u32> {

@@ -1,12 +1,11 @@
-//! The columns of one block as aggregation reads them: fields that are grouped by, and numbers that are summed up.
+//! The columns of one block as aggregation reads them, and the fields that are grouped by.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::selection::{SelectedEvent, Selection};
-use super::totals::CellSum;
-use crate::codec::{ValueBytes, ValueKind, check_text};
+use super::selection::Selection;
+use crate::codec::{ValueBytes, check_text};
 use crate::error::Result;
 use crate::join::block::{ColumnValue, position};
 use crate::join::exec::Execution;
@@ -14,14 +13,10 @@ use crate::join::layout::{Column, JoinLayout};
 use crate::join::period::PeriodStart;
 use crate::join::probe::Dictionary;
 use crate::join::scan::ChunkReader;
-use crate::model::Number;
-use crate::segment::{BlockColumn, ColumnId, Numbers, SealedBlock, power};
+use crate::segment::{BlockColumn, ColumnId, Numbers, SealedBlock};
 
 /// The most distinct values of a key in a block, where they are not counted already.
 const DISTINCT_MAX: usize = 1 << 10;
-
-/// Bits that the sum of a block may have more than its values.
-const SUM_BITS: u32 = 17;
 
 /// A field of the event that is grouped by: its values in a block, and which of them each event has.
 pub(super) struct CellKey {
@@ -80,140 +75,6 @@ impl KeyValue {
             Self::Period(start) => ColumnValue::Period(*start),
         }
     }
-}
-
-/// A field of the event that is summed up.
-pub(super) enum CellNumbers {
-    /// No event has it.
-    Absent,
-    /// Decimals, as integers times two to the power of an exponent.
-    Decimals(Rc<LoadedColumn>, i16),
-    /// By the code of each event in a dictionary.
-    Entries(Rc<LoadedColumn>, Vec<Option<(i128, bool)>>, i16),
-}
-
-impl CellNumbers {
-    pub(super) fn exponent(&self) -> i16 {
-        match self {
-            Self::Absent => 0,
-            Self::Decimals(_, exponent) | Self::Entries(_, _, exponent) => *exponent,
-        }
-    }
-
-    /// Adds the numbers of events to the sums of their cells, which have these many events.
-    pub(super) fn add(&self, events: &[SelectedEvent], cells: &[u32], counts: &[u64], sums: &mut [CellSum]) {
-        match self {
-            Self::Absent => {}
-            Self::Decimals(column, exponent) => {
-                let Some(numbers) = column.values.numbers() else { return };
-                let decimals = Decimals { numbers, exponent: *exponent };
-                match numbers.dense() {
-                    Some(dense) if numbers.has_integers() != numbers.has_floats() => {
-                        if numbers.has_floats() {
-                            decimals.add_floats(dense, events, cells, sums);
-                        } else {
-                            decimals.add_integers(dense, events, cells, sums);
-                        }
-                        for (sum, count) in sums.iter_mut().zip(counts) {
-                            sum.count = *count;
-                            sum.has_floats = numbers.has_floats() && *count > 0;
-                        }
-                    }
-                    _ => add_each(events, cells, sums, |event| {
-                        let (integer, is_float) = numbers.get(event)?;
-                        Some((decimals.scaled(integer, is_float), is_float))
-                    }),
-                }
-            }
-            Self::Entries(column, entries, _) => {
-                let Some((_, codes)) = column.values.dictionary() else { return };
-                add_each(events, cells, sums, |event| *entries.get(*codes.get(event)? as usize)?);
-            }
-        }
-    }
-}
-
-/// Adds a number of each event, if it has one, to the sum of its cell.
-#[inline]
-fn add_each(
-    events: &[SelectedEvent],
-    cells: &[u32],
-    sums: &mut [CellSum],
-    number: impl Fn(usize) -> Option<(i128, bool)>,
-) {
-    for (selected, cell) in events.iter().zip(cells) {
-        if let Some((number, is_float)) = number(selected.event as usize)
-            && let Some(sum) = sums.get_mut(*cell as usize)
-        {
-            sum.sum += number;
-            sum.count += 1;
-            sum.has_floats |= is_float;
-        }
-    }
-}
-
-/// A column of decimals that are summed up in units of two to the power of an exponent.
-#[derive(Clone, Copy)]
-struct Decimals<'c> {
-    numbers: &'c Numbers<'c>,
-    exponent: i16,
-}
-
-impl Decimals<'_> {
-    #[inline]
-    fn scaled(self, integer: i64, is_float: bool) -> i128 {
-        if is_float {
-            return self.scaled_float(integer, power(self.numbers.exponent()));
-        }
-        let value = integer / 10_i64.pow(u32::from(self.numbers.exponent()));
-        i128::from(value) << self.exponent.unsigned_abs()
-    }
-
-    #[inline]
-    fn scaled_float(self, integer: i64, divisor: f64) -> i128 {
-        let (mantissa, power) = parts(integer as f64 / divisor);
-        i128::from(mantissa) << (power - i32::from(self.exponent)).max(0)
-    }
-
-    fn add_floats(self, dense: &[u32], events: &[SelectedEvent], cells: &[u32], sums: &mut [CellSum]) {
-        let divisor = power(self.numbers.exponent());
-        self.add_dense(dense, events, cells, sums, |integer| self.scaled_float(integer, divisor));
-    }
-
-    fn add_integers(self, dense: &[u32], events: &[SelectedEvent], cells: &[u32], sums: &mut [CellSum]) {
-        let divisor = 10_i64.pow(u32::from(self.numbers.exponent()));
-        let value = |integer: i64| if divisor == 1 { integer } else { integer / divisor };
-        self.add_dense(dense, events, cells, sums, |integer| i128::from(value(integer)));
-    }
-
-    /// Adds the numbers of events, of which every one has one.
-    #[inline]
-    fn add_dense(
-        self,
-        dense: &[u32],
-        events: &[SelectedEvent],
-        cells: &[u32],
-        sums: &mut [CellSum],
-        number: impl Fn(i64) -> i128,
-    ) {
-        let least = self.numbers.bounds().0;
-        for (selected, cell) in events.iter().zip(cells) {
-            let above = dense.get(selected.event as usize).copied().unwrap_or_default();
-            if let Some(sum) = sums.get_mut(*cell as usize) {
-                sum.sum += number(least.wrapping_add(i64::from(above)));
-            }
-        }
-    }
-}
-
-/// A float as an integer times two to the power of an exponent.
-#[inline]
-fn parts(float: f64) -> (i64, i32) {
-    let bits = float.to_bits();
-    let fraction = (bits & ((1 << 52) - 1)).cast_signed();
-    let biased = i32::try_from((bits >> 52) & 0x7ff).unwrap_or_default();
-    let (mantissa, exponent) = if biased == 0 { (fraction, -1_074) } else { (fraction | 1 << 52, biased - 1_075) };
-    (if float.is_sign_negative() { -mantissa } else { mantissa }, exponent)
 }
 
 /// A decoded column, and where it is stored.
@@ -290,37 +151,27 @@ impl<'c> QueryColumns<'c> {
 
     /// The fields that are grouped by, if all have few values.
     pub(super) fn keys(&self, columns: &[Column]) -> Result<Option<Vec<CellKey>>> {
-        let mut keys = Vec::with_capacity(columns.len());
-        for column in columns {
-            if let Column::Period(period) = column {
-                let (first, last) = self.block.times();
-                let zone = &self.layout().zone;
-                let starts = [first, last].map(|time| PeriodStart::of(*period, time, zone));
-                if starts[0] != starts[1] {
-                    return Ok(None);
-                }
-                keys.push(CellKey { codes: KeyCodes::First, values: vec![KeyValue::Period(starts[0])] });
-                continue;
-            }
-            let Some(stored) = self.values(*column)? else {
-                keys.push(CellKey { codes: KeyCodes::First, values: vec![KeyValue::NotSet] });
-                continue;
-            };
-            if let Some((entries, _)) = stored.values.dictionary() {
-                let values = entries.iter().map(|entry| KeyValue::of(*column, entry)).collect();
-                keys.push(CellKey { codes: KeyCodes::Stored(stored), values });
-                continue;
-            }
-            let few = stored.values.numbers().and_then(few_numbers);
-            match few {
-                Some(values) => keys.push(CellKey { codes: KeyCodes::Stored(stored), values }),
-                None => match self.distinct_values(*column, &stored)? {
-                    Some(key) => keys.push(key),
-                    None => return Ok(None),
-                },
-            }
+        columns.iter().map(|column| self.key(*column)).collect()
+    }
+
+    /// The values of a field of the event, if they are few, or are counted already.
+    pub(super) fn key(&self, column: Column) -> Result<Option<CellKey>> {
+        let one = |value: KeyValue| Ok(Some(CellKey { codes: KeyCodes::First, values: vec![value] }));
+        if let Column::Period(period) = column {
+            let (first, last) = self.block.times();
+            let zone = &self.layout().zone;
+            let [first, last] = [first, last].map(|time| PeriodStart::of(period, time, zone));
+            return if first == last { one(KeyValue::Period(first)) } else { Ok(None) };
         }
-        Ok(Some(keys))
+        let Some(stored) = self.values(column)? else { return one(KeyValue::NotSet) };
+        if let Some((entries, _)) = stored.values.dictionary() {
+            let values = entries.iter().map(|entry| KeyValue::of(column, entry)).collect();
+            return Ok(Some(CellKey { codes: KeyCodes::Stored(stored), values }));
+        }
+        match stored.values.numbers().and_then(few_numbers) {
+            Some(values) => Ok(Some(CellKey { codes: KeyCodes::Stored(stored), values })),
+            None => self.distinct_values(column, &stored),
+        }
     }
 
     /// The distinct values of a column without a dictionary, if they are few.
@@ -355,23 +206,6 @@ impl<'c> QueryColumns<'c> {
         }
         Ok(Some(CellKey { codes: KeyCodes::Own(codes), values: distinct }))
     }
-
-    /// The fields that are summed up, if their sums fit into 128 bits.
-    pub(super) fn sums(&self, columns: &[Column]) -> Result<Option<Vec<CellNumbers>>> {
-        let mut sums = Vec::with_capacity(columns.len());
-        for column in columns {
-            let Some(stored) = self.values(*column)? else {
-                sums.push(CellNumbers::Absent);
-                continue;
-            };
-            let numbers = if stored.values.numbers().is_some() { decimals(stored) } else { entry_numbers(stored) };
-            match numbers {
-                Some(numbers) => sums.push(numbers),
-                None => return Ok(None),
-            }
-        }
-        Ok(Some(sums))
-    }
 }
 
 /// The numbers of a column where every event has one of the same kind, from the least on, if they are few.
@@ -390,39 +224,4 @@ fn few_numbers(numbers: &Numbers<'_>) -> Option<Vec<KeyValue>> {
         KeyValue::Stored(bytes)
     };
     Some((least..=greatest).map(value).collect())
-}
-
-fn decimals(stored: Rc<LoadedColumn>) -> Option<CellNumbers> {
-    let numbers = stored.values.numbers()?;
-    let (least, greatest) = numbers.bounds();
-    let bits = 64 - least.unsigned_abs().max(greatest.unsigned_abs()).leading_zeros();
-    // The least float that is not 0 is one over the power of ten, and has 53 bits at most.
-    let exponent = if numbers.has_floats() { parts(1.0 / power(numbers.exponent())).1 } else { 0 };
-    let fits = if numbers.has_floats() { bits + 54 + SUM_BITS < 127 } else { bits + SUM_BITS < 127 };
-    let exponent = i16::try_from(exponent).ok()?;
-    fits.then_some(CellNumbers::Decimals(stored, exponent))
-}
-
-fn entry_numbers(stored: Rc<LoadedColumn>) -> Option<CellNumbers> {
-    let (entries, _) = stored.values.dictionary()?;
-    let number = |entry: &&[u8]| -> Option<Option<Number>> {
-        let value = ValueBytes::new(entry);
-        if entry.is_empty() || value.kind() != ValueKind::Number {
-            return Some(None);
-        }
-        value.number().ok().map(Some)
-    };
-    let numbers: Vec<Option<Number>> = entries.iter().map(number).collect::<Option<_>>()?;
-    let exponent = numbers.iter().flatten().map(|number| number.parts().1).min().unwrap_or_default().min(0);
-    let scaled = |number: &Number| -> Option<(i128, bool)> {
-        let (mantissa, own) = number.small_parts()?;
-        let shift = u32::from(own.abs_diff(exponent));
-        let bits = 128 - mantissa.unsigned_abs().leading_zeros();
-        (bits + shift + SUM_BITS < 127).then(|| (mantissa << shift, number.is_float()))
-    };
-    let entries = numbers.iter().map(|number| number.as_ref().map(scaled));
-    // One that does not fit, and not one that is no number.
-    let entries: Vec<Option<(i128, bool)>> =
-        entries.map(|entry| entry.map_or(Some(None), |scaled| scaled.map(Some))).collect::<Option<_>>()?;
-    Some(CellNumbers::Entries(stored, entries, exponent))
 }

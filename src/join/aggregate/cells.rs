@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use super::aggregator::{Aggregator, KeySource, put_combination};
 use super::column_query::ColumnQuery;
-use super::totals::{CellSink, CellTotals};
+use super::totals::{CellMeasure, CellSink, CellTotals, CountedNumbers};
 use crate::error::Result;
 use crate::join::block::ColumnValue;
 use crate::join::exec::Execution;
 use crate::join::measure::Measure;
 use crate::join::probe::Dictionary;
+use crate::model::Value;
 
 /// The most codes of which the group keys are cached.
 const CACHED_MAX: usize = 1 << 16;
@@ -18,10 +19,12 @@ const CACHED_MAX: usize = 1 << 16;
 pub(super) struct CellTable<'t, 'a> {
     pub(super) aggregator: &'t mut Aggregator<'a>,
     pub(super) dictionary: Option<&'t Arc<Dictionary>>,
+    /// For each measure, where the field is that it is of.
+    field_places: &'t [usize],
 }
 
 impl CellSink for CellTable<'_, '_> {
-    fn add_cell(&mut self, code: u32, keys: &[ColumnValue<'_>], totals: &CellTotals) -> Result<()> {
+    fn add_cell(&mut self, code: u32, keys: &[ColumnValue<'_>], totals: &CellTotals<'_>) -> Result<()> {
         let aggregator = &mut *self.aggregator;
         let mut sources = std::mem::take(&mut aggregator.sources);
         let mut lists: Vec<Vec<u32>> = Vec::with_capacity(sources.len());
@@ -49,7 +52,7 @@ impl CellSink for CellTable<'_, '_> {
             for number in 0..aggregator.combinations(lengths)? {
                 put_combination(number, &sources, &lists, &mut key);
                 let bucket = aggregator.bucket(&key)?;
-                aggregator.add_totals(bucket, totals)?;
+                aggregator.add_totals(bucket, totals, self.field_places)?;
             }
             Ok(())
         });
@@ -83,7 +86,7 @@ fn keys_of_code(
 impl ColumnQuery {
     /// The hash table of a worker, for the cells of this query.
     pub(super) fn table<'t, 'a>(&'t self, aggregator: &'t mut Aggregator<'a>) -> CellTable<'t, 'a> {
-        CellTable { aggregator, dictionary: self.dictionary() }
+        CellTable { aggregator, dictionary: self.dictionary(), field_places: &self.field_places }
     }
 }
 
@@ -99,27 +102,56 @@ impl Aggregator<'_> {
         Ok(Some(query))
     }
 
-    /// Adds what was counted to a bucket.
-    fn add_totals(&mut self, bucket: u32, totals: &CellTotals) -> Result<()> {
+    /// Adds what was counted to a bucket. `field_places` has for each measure where its field is, if it has one.
+    fn add_totals(&mut self, bucket: u32, totals: &CellTotals<'_>, field_places: &[usize]) -> Result<()> {
         let first = bucket as usize * self.measures.len();
         let users = match totals.ordinal {
             Some(ordinal) => u64::from(self.add_ordinal(bucket, ordinal)?),
             None => totals.users,
         };
-        let mut sums = totals.sums.iter();
-        for (at, (measure, _)) in self.measures.iter().enumerate() {
-            let Some(accumulator) = self.accumulators.get_mut(first + at) else { continue };
+        for at in 0..self.measures.len() {
+            let (Some((measure, _)), Some(accumulator)) =
+                (self.measures.get(at), self.accumulators.get_mut(first + at))
+            else {
+                continue;
+            };
+            let before = accumulator.held_bytes();
             match measure {
                 Measure::Count => accumulator.count(totals.events),
-                Measure::Uniques => accumulator.count(users),
-                _ => {
-                    let Some(sum) = sums.next().filter(|sum| sum.count > 0) else { continue };
-                    self.held -= accumulator.held_bytes();
-                    accumulator.take_sum(sum.sum, sum.exponent, sum.has_floats, sum.count);
-                    self.held += accumulator.held_bytes();
+                Measure::Uniques => {
+                    accumulator.count(users);
+                    accumulator.take_users(totals.ordinals);
                 }
+                _ => match field_places.get(at).and_then(|place| totals.fields.get(*place)) {
+                    Some(CellMeasure::Sum(sum)) if sum.count > 0 => {
+                        accumulator.take_sum(sum.sum, sum.exponent, sum.has_floats, sum.count);
+                    }
+                    Some(CellMeasure::Value(value)) => accumulator.take_value(value.clone()),
+                    Some(CellMeasure::Numbers(numbers)) => {
+                        self.add_numbers(first + at, numbers)?;
+                        continue;
+                    }
+                    Some(CellMeasure::Nothing | CellMeasure::Sum(_)) | None => {}
+                },
             }
+            self.held = self.held - before + accumulator.held_bytes();
         }
         if self.held > self.reserved_held { self.reserve(0) } else { Ok(()) }
+    }
+
+    /// Adds numbers to an accumulator, which holds each distinct one.
+    fn add_numbers(&mut self, place: usize, numbers: &CountedNumbers<'_>) -> Result<()> {
+        for (value, count) in numbers.iter() {
+            let (Some(accumulator), Value::Number(number)) = (self.accumulators.get_mut(place), value) else {
+                continue;
+            };
+            self.held -= accumulator.held_bytes();
+            accumulator.take_number(number, count);
+            self.held += accumulator.held_bytes();
+            if self.held > self.reserved_held {
+                self.reserve(0)?;
+            }
+        }
+        Ok(())
     }
 }

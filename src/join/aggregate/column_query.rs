@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::cell_fields::FieldMeasure;
 use super::predicates::ColumnPredicate;
 use super::selection::Selection;
 use super::totals::code_of;
@@ -38,12 +39,17 @@ pub(super) struct ColumnQuery {
     pub(super) keys: Vec<Column>,
     /// Conjuncts of the filter that are not on users alone.
     pub(super) predicates: Vec<ColumnPredicate>,
-    /// The fields of the event that are summed up.
-    pub(super) sums: Vec<Column>,
+    /// What is found out of fields of the event.
+    pub(super) fields: Vec<FieldMeasure>,
+    /// For each measure, which of those it is of, if it is of one.
+    pub(super) field_places: Vec<usize>,
+    /// Whether users are counted at the end, by their codes: all events of a user are of the same buckets.
     pub(super) uniques: bool,
+    /// Whether users are counted by cell.
+    pub(super) cell_uniques: bool,
     /// The ordinal of events without a user.
     pub(super) anonymous: Option<u32>,
-    /// How many ordinals there are, where users are counted.
+    /// How many ordinals there are, where users are counted at the end.
     pub(super) ordinals: u32,
 }
 
@@ -70,23 +76,21 @@ impl ColumnQuery {
         if !keys.iter().all(is_key) || !conjuncts.iter().all(|conjunct| is_stored(&conjunct.event)) {
             return Ok(None);
         }
-        let (mut sums, mut uniques) = (Vec::new(), false);
-        for (measure, column) in measures {
-            match (measure, column) {
-                (Measure::Count, _) => {}
-                (Measure::Uniques, _) => uniques = true,
-                (Measure::Sum(_) | Measure::Avg(_), Column::Event(_)) => sums.push(*column),
-                _ => return Ok(None),
-            }
-        }
+        let Some((fields, field_places)) = fields_of(measures) else { return Ok(None) };
+        let counts_users = measures.iter().any(|(measure, _)| *measure == Measure::Uniques);
         // Users of rows are known by id, those of columns by ordinal.
-        if uniques && (sealed.has_rows || !keys.is_empty()) {
+        if counts_users && sealed.has_rows {
             return Ok(None);
         }
+        let uniques = counts_users && keys.is_empty();
+        let cell_uniques = counts_users && !uniques;
         let codes = sealed.codes(0).cloned();
         let Some(keeps) = kept_codes(execution, codes.as_deref()) else { return Ok(None) };
-        let (anonymous, ordinals) = match execution.tables.columns().filter(|_| uniques) {
-            Some(columns) => (columns.ordinals_of(&[b""])?.into_iter().next().flatten(), columns.ordinal_count()?),
+        let (anonymous, ordinals) = match execution.tables.columns().filter(|_| counts_users) {
+            Some(columns) => {
+                let anonymous = columns.ordinals_of(&[b""])?.into_iter().next().flatten();
+                (anonymous, if uniques { columns.ordinal_count()? } else { 0 })
+            }
             None => (None, 0),
         };
         let keeps_all = keeps.iter().all(|keeps| *keeps);
@@ -108,8 +112,10 @@ impl ColumnQuery {
             keeps_all,
             keys,
             predicates,
-            sums,
+            fields,
+            field_places,
             uniques,
+            cell_uniques,
             anonymous,
             ordinals,
             groups,
@@ -159,6 +165,24 @@ impl ColumnQuery {
     pub(super) fn code(&self, ordinal: u32) -> usize {
         self.codes.as_ref().map_or(0, |codes| codes.get(ordinal).wrapping_add(1) as usize)
     }
+}
+
+/// What measures need of fields, each once, and for each measure which of those; none if columns do not suffice.
+fn fields_of(measures: &[(Measure, Column)]) -> Option<(Vec<FieldMeasure>, Vec<usize>)> {
+    let (mut fields, mut places) = (Vec::new(), Vec::with_capacity(measures.len()));
+    for (measure, column) in measures {
+        if matches!(measure, Measure::Count | Measure::Uniques) {
+            places.push(usize::MAX);
+            continue;
+        }
+        let field = FieldMeasure::new(measure, *column)?;
+        let known = fields.iter().position(|known| *known == field);
+        places.push(known.unwrap_or(fields.len()));
+        if known.is_none() {
+            fields.push(field);
+        }
+    }
+    Some((fields, places))
 }
 
 /// Which users pass the predicates on users, by code plus one; none if that fails for one of them.

@@ -1,4 +1,4 @@
-//! Aggregation of blocks of columns: events are counted and summed up where they are, without making rows of them.
+//! Aggregation of blocks of columns: events are counted and measured where they are, without making rows of them.
 //!
 //! A *cell* is a combination of a user's dictionary code and of the entries that the fields of the event have in the
 //! dictionaries of one block. Events are counted cell by cell, and a cell is looked up in the hash table once. What is
@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::block_cells::BlockCells;
 use super::block_columns::QueryColumns;
+use super::cell_fields::CellField;
 use super::column_query::{CELLS_MAX, ColumnQuery};
 use super::counted_runs::CountedRuns;
 use super::predicates::KnownTruths;
@@ -25,7 +26,7 @@ use crate::segment::{ColumnId, SealedBlock};
 pub(super) struct ColumnCounter<'q> {
     query: &'q ColumnQuery,
     execution: &'q Execution,
-    /// Events by code plus one, where nothing but users is grouped by, and nothing summed up.
+    /// Events by code plus one, where nothing but users is grouped by, and no field measured.
     runs: CountedRuns,
     /// What the predicates of the query are known to say.
     truths: Vec<KnownTruths>,
@@ -59,7 +60,7 @@ impl<'q> ColumnCounter<'q> {
         let counters = &execution.counters;
         counters.events_read.add(u64::from(block.summary.events));
         counters.blocks.add(1);
-        let is_plain = query.keys.is_empty() && query.sums.is_empty();
+        let is_plain = query.keys.is_empty() && query.fields.is_empty();
         if is_plain && query.predicates.is_empty() && replaced.is_empty() && execution.predicate.keeps_all(block) {
             counters.rows.add(runs.count(query, &mut packs, query.uniques.then_some(seen)).map_err(damaged)?);
             return Ok(true);
@@ -97,11 +98,17 @@ impl<'q> ColumnCounter<'q> {
             }
         } else {
             let Some(keys) = columns.keys(&query.keys)? else { return Ok(false) };
-            let Some(numbers) = columns.sums(&query.sums)? else { return Ok(false) };
             let groups = (query.groups.as_slice(), query.group_codes.as_slice());
-            let Some(mut cells) = BlockCells::new(groups, &keys, &numbers, CELLS_MAX) else { return Ok(false) };
-            cells.count(events);
-            cells.flush(sink)?;
+            let Some(mut cells) = BlockCells::new(groups, &keys, CELLS_MAX) else { return Ok(false) };
+            let Some(mut fields) = CellField::all(&columns, &query.fields, cells.len())? else { return Ok(false) };
+            let by_event = cells.count(events);
+            for field in &mut fields {
+                field.measure(events, &by_event, cells.counts());
+            }
+            if query.cell_uniques {
+                cells.list_users(&reader.runs()?, events, &by_event, query.anonymous);
+            }
+            cells.flush(&fields, sink)?;
         }
         if query.uniques {
             seen.insert_users(&reader.runs()?, events);
@@ -113,7 +120,7 @@ impl<'q> ColumnCounter<'q> {
     /// Whether rows in memory can be counted by their users, without a look at their properties.
     pub(super) fn counts_rows(&self) -> bool {
         let query = self.query;
-        query.keys.is_empty() && query.sums.is_empty() && query.predicates.is_empty()
+        query.keys.is_empty() && query.fields.is_empty() && query.predicates.is_empty()
     }
 
     /// Counts rows in memory, unless one cannot be read.

@@ -47,6 +47,11 @@ impl DecimalKind {
         Number::try_from(n as f64 / power(self.exponent)).unwrap_or_else(|_| Number::from(n))
     }
 
+    /// The number that an integer of a column is.
+    pub(super) fn decimal(self, integer: i64) -> Number {
+        self.number(if self.is_float { integer } else { integer / self.power() })
+    }
+
     /// The integer of a number that is counted so.
     fn integer(self, n: i64) -> i64 {
         if self.is_float { n } else { n.saturating_mul(self.power()) }

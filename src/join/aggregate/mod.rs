@@ -4,8 +4,10 @@
 //! run            on every thread an aggregator, merged at the end     aggregator   the hash table of one thread
 //! columns        blocks of columns, counted without making rows       column_query what is the same for all blocks
 //! selection      the events of a block that are counted               predicates   which events those are
-//! decimals       numbers for which a predicate is true                block_columns   keys and numbers of one block
+//! decimals       numbers for which a predicate is true                block_columns   columns and keys of one block
 //! block_cells    events by combinations of values                     totals       what was counted of one
+//! cell_fields    fields that are measured, by cell                    cell_sums    those that are summed up
+//! ordered        values that are compared as they are stored          cell_lists   numbers and users of each cell
 //! counted_runs   events counted by users alone
 //! cells          what was counted, into the hash table                seen_users   users that were counted
 //! ```
@@ -13,11 +15,15 @@
 mod aggregator;
 mod block_cells;
 mod block_columns;
+mod cell_fields;
+mod cell_lists;
+mod cell_sums;
 mod cells;
 mod column_query;
 mod columns;
 mod counted_runs;
 mod decimals;
+mod ordered;
 mod predicates;
 mod run;
 mod seen_users;

@@ -24,6 +24,7 @@ pub(in crate::join) fn aggregate(execution: &Arc<Execution>, aggregation: &Aggre
         let mut reservation = budget.reservation();
         if let Some(query) = &query {
             aggregator.users_by_ordinal = query.uniques;
+            aggregator.users_by_bucket = query.cell_uniques;
             reservation.resize(query.counter_memory())?;
             let mut counter = ColumnCounter::new(query, execution);
             while let Some((number, block)) = execution.next_block()? {

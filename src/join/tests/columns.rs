@@ -29,12 +29,22 @@ fn amounts() -> impl Strategy<Value = Value> {
     ]
 }
 
+/// With a text among them they are not stored as numbers.
+fn alike(has_texts: bool) -> impl Strategy<Value = Value> {
+    let mut values = vec![float(1.0), Value::from(1), float(0.0), Value::from(0), float(-2.5)];
+    values.extend(has_texts.then(|| Value::from("text")));
+    select(values)
+}
+
 fn events() -> impl Strategy<Value = Vec<Event>> {
     // Most logs have plain amounts, which are stored as numbers.
     let amounts = prop_oneof![
         2 => prop::collection::vec(amounts(), 1..60),
         1 => prop::collection::vec((0..100_000_i64).prop_map(|cents| float(cents as f64 / 100.0)), 1..60),
         1 => prop::collection::vec((-9..1_000_i64).prop_map(Value::from), 1..60),
+        // Integers and floats that are equal.
+        1 => prop::collection::vec(alike(false), 60),
+        1 => prop::collection::vec(alike(true), 60),
         // Every event has one.
         2 => prop::collection::vec((0..100_000_i64).prop_map(|cents| float(cents as f64 / 100.0)), 60),
         1 => prop::collection::vec((-9..30_i64).prop_map(Value::from), 60),
@@ -133,15 +143,35 @@ struct Question {
 }
 
 fn questions(filters: Vec<&'static str>) -> impl Strategy<Value = Question> {
+    let amount = || Field::event("amount");
     let measures = vec![
         Measure::Count,
         Measure::Uniques,
-        Measure::Sum(Field::event("amount")),
-        Measure::Avg(Field::event("amount")),
+        Measure::Sum(amount()),
+        Measure::Avg(amount()),
         Measure::Sum(Field::event("absent")),
+        Measure::Min(amount()),
+        Measure::Max(amount()),
+        Measure::Percentile(amount(), 50),
+        Measure::Percentile(amount(), 90),
+        Measure::Percentile(amount(), 0),
+    ];
+    let texts = vec![
+        Measure::Min(Field::event("area")),
+        Measure::Max(Field::event("area")),
+        Measure::Max(Field::event("absent")),
+        Measure::Percentile(Field::event("area"), 50),
+        Measure::Min(Field::event("$event_name")),
+        Measure::Max(Field::event("$time")),
+        Measure::Min(Field::event("$time")),
+        Measure::Min(Field::event("$day")),
+        Measure::Max(Field::event("$hour")),
     ];
     let by = (0..=2_usize).prop_flat_map(|most| subsequence(FIELDS.to_vec(), most).prop_shuffle());
-    let measures = subsequence(measures, 1..=5).prop_shuffle();
+    // Often few, because one that is not computed by columns leaves all to the rows.
+    let few = (subsequence(measures.clone(), 0..=3), subsequence(texts, 0..=1));
+    let few = few.prop_map(|(measures, texts)| [measures, texts].concat());
+    let measures = prop_oneof![2 => few.prop_shuffle(), 1 => subsequence(measures, 1..=10).prop_shuffle()];
     let times = prop::option::weighted(0.4, (0..3 * DAY, 0..3 * DAY));
     let filter = prop::option::weighted(0.7, select(filters));
     let zone = select(vec!["UTC", "Asia/Kathmandu"]);
@@ -265,5 +295,103 @@ fn few_users_are_counted_as_by_rows() {
             assert_eq!(shown(&answer), shown(&rows.answer().unwrap()), "{question:?}");
             assert!(!answer.buckets().is_empty());
         }
+    }
+}
+
+/// Events of 300 users, who have profiles: four days of sealed blocks, with plain amounts.
+fn plain_world() -> Memory {
+    let event = |at: u32| {
+        let (user, day) = (at * 7 % 300, i64::from(at / 300));
+        let event = Event::new("buy", format!("u{user}"), Timestamp::from_millis(day * DAY + i64::from(at)));
+        let event = event.id(at.to_string()).set("area", ["a", "b", "c"][at as usize % 3]);
+        event.set("amount", float(f64::from(at * 31 % 997) / 100.0)).set("items", i64::from(at % 11))
+    };
+    let mut memory = Memory::new();
+    (0..1_200).for_each(|at| memory.event(&event(at)));
+    for user in 0..300 {
+        let update = Update::new().create().set("plan", if user % 3 == 0 { "pro" } else { "free" });
+        memory.row(&ProfileKey::user(format!("u{user}")).unwrap(), merge::full(None, &[&merge::operand(&update)]));
+    }
+    memory.seal(200, |_| true, |_| None);
+    memory
+}
+
+/// Rows cannot be made where times cannot be read.
+#[test]
+fn measures_of_fields_and_users_of_cells_need_no_rows() {
+    let (intact, mut damaged) = (plain_world(), plain_world());
+    damaged.damage_times();
+    let [intact, damaged] = [intact, damaged].map(Arc::new);
+    let (amount, items) = (|| Field::event("amount"), || Field::event("items"));
+    let measures = [
+        Measure::Min(amount()),
+        Measure::Max(items()),
+        Measure::Max(Field::event("area")),
+        Measure::Min(Field::event("$event_name")),
+        Measure::Max(Field::event("$day")),
+        Measure::Percentile(amount(), 50),
+        Measure::Percentile(items(), 90),
+        Measure::Uniques,
+    ];
+    let fields = [
+        &["event.area"][..],
+        &["event.items", "user.plan"],
+        &["user.plan", "event.$day"],
+        &["event.$event_name", "event.area"],
+        &["user.plan"],
+        &[],
+    ];
+    let filters = [None, Some(r#"properties["amount"] > 2.5 and user["plan"] == "pro""#)];
+    for (by, filter) in fields.iter().flat_map(|by| filters.iter().map(move |filter| (by, filter))) {
+        for measures in measures.iter().map(std::slice::from_ref).chain([&measures[..]]) {
+            let question = Question {
+                by: by.to_vec(),
+                measures: measures.to_vec(),
+                filter: *filter,
+                names: false,
+                times: None,
+                inner: false,
+                zone: "UTC",
+            };
+            let answer = |tables, by_rows| question.group_by(tables, 2, by_rows).answer();
+            let by_columns = answer(&damaged, false).unwrap();
+            assert_eq!(shown(&by_columns), shown(&answer(&intact, true).unwrap()), "{question:?}");
+            assert!(!by_columns.buckets().is_empty());
+        }
+    }
+    // What is not computed by columns fails here.
+    let by_id = Join::new(damaged as _).group_by(["event.$distinct_id"]).measure(Measure::Min(amount()));
+    assert!(by_id.answer().unwrap_err().is_corrupt());
+}
+
+/// What columns hold is bounded as what rows hold is, and is not much more.
+#[test]
+fn columns_take_the_memory_of_rows() {
+    let tables = Arc::new(plain_world());
+    for (by, measure) in [
+        (&[][..], Measure::Percentile(Field::event("amount"), 50)),
+        (&["event.area"], Measure::Percentile(Field::event("amount"), 50)),
+        (&["event.area"], Measure::Uniques),
+        (&["event.amount", "user.plan"], Measure::Uniques),
+        (&["event.amount", "event.area"], Measure::Max(Field::event("items"))),
+    ] {
+        let needed = [false, true].map(|by_rows| {
+            let join = Join::new(Arc::clone(&tables) as _).on_users();
+            let join = if by_rows { join.strategy(Way::Lookup) } else { join };
+            let by = join.group_by(by.to_vec()).measure(measure.clone());
+            let bounds = (12..22).map(|power| 1_usize << power);
+            let mut refused = Vec::new();
+            let needed = bounds.into_iter().find(|bytes| match by.clone().memory_bytes(*bytes).answer() {
+                Ok(_) => true,
+                Err(error) => {
+                    assert!(error.is_limit_exceeded() && error.message().contains("memory_bytes="), "{error}");
+                    refused.push(*bytes);
+                    false
+                }
+            });
+            assert!(!refused.is_empty(), "{measure} fits into the least bound");
+            needed.unwrap()
+        });
+        assert!(needed[0] <= needed[1] * 2, "{measure} by {by:?}: {needed:?}");
     }
 }

@@ -109,6 +109,14 @@ impl Memory {
         self.columns = Some(Arc::new(columns));
     }
 
+    /// Makes the times of the events in columns unreadable, which are needed to make rows of them.
+    pub(super) fn damage_times(&mut self) {
+        let columns = self.columns.as_mut().map(Arc::make_mut).unwrap();
+        for (_, chunks) in &mut columns.blocks {
+            chunks.iter_mut().filter(|(id, _)| *id == ColumnId::Time).for_each(|(_, chunk)| chunk.clear());
+        }
+    }
+
     /// The rows that a scan reads.
     fn tier(&self, spec: &ScanSpec) -> Rows {
         let columns = self.columns.as_ref().filter(|_| spec.rows_only);
@@ -208,7 +216,7 @@ type SealedRow = (Event, Vec<u8>, Vec<u8>);
 type MemoryBlock = (SealedBlock, Vec<(ColumnId, Vec<u8>)>);
 
 /// Events in columns in memory.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct MemoryColumns {
     blocks: Vec<MemoryBlock>,
     /// By ordinal.

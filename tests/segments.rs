@@ -370,6 +370,51 @@ fn appends_race_with_sealing(builder: fn() -> Builder) {
     check(&store.open());
 }
 
+/// Rows of a large block are deleted as a range. What is committed within it meanwhile is put again in the same commit.
+#[test]
+fn few_rows_that_are_committed_while_a_large_block_is_sealed_stay() {
+    let store = TempStore::new(builder);
+    let db = store.open();
+    let event = |n: usize, version: i64| {
+        let time = Timestamp::from_millis(now().millis() - DAY + (n % 997) as i64);
+        Event::new("visit", format!("user-{}", n % 3_000), time).id(format!("n{n}")).set("version", version)
+    };
+    for user in 0..3_000 {
+        db.users().update(&format!("user-{user}"), Update::new().set("plan", user % 3)).unwrap();
+    }
+    let (mut model, mut random) = (BTreeMap::<Identity, Event>::new(), Random(11));
+    let mut append = |range: &mut dyn Iterator<Item = usize>, version: i64| {
+        let events: Vec<Event> = range.map(|n| event(n, version)).collect();
+        model.extend(events.iter().map(|event| (identity(event), event.clone())));
+        db.events().append_all(events).unwrap();
+        model.len()
+    };
+    let (mut count, mut meanwhile) = (0, 0);
+    for round in 0..8 {
+        append(&mut (count..count + 12_000), round * 1_000);
+        count += 12_000;
+        std::thread::scope(|scope| {
+            let sealer = scope.spawn(|| db.events().seal().unwrap().events);
+            // Of those that are being sealed, of those that are, and new ones: few beside the block.
+            for version in 1..150 {
+                if sealer.is_finished() {
+                    break;
+                }
+                append(&mut [random.below(count), count].into_iter(), round * 1_000 + version);
+                count += 1;
+                meanwhile += 2;
+            }
+            assert!(sealer.join().unwrap() >= 12_000);
+        });
+        assert_joined_as_rows(&db.snapshot());
+    }
+    assert!(meanwhile > 100, "{meanwhile}");
+    drop(append);
+    let found: BTreeMap<_, _> =
+        db.events().iter().map(|event| event.unwrap()).map(|event| (identity(&event), event)).collect();
+    assert!(found == model, "{} events instead of {}", found.len(), model.len());
+}
+
 #[test]
 fn a_store_that_has_sealed_is_refused_by_versions_that_do_not_know_segments() {
     let store = TempStore::new(builder);

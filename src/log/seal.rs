@@ -14,6 +14,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::ordinals::{IdCache, OrdinalMap, last_ids};
 use super::rewrite::{SegmentRewrite, append_block, put_header};
@@ -23,8 +24,8 @@ use crate::codec::{EventKey, Malformed, ORDINAL_IDS, day_of, day_prefix, unescap
 use crate::error::{Error, Result};
 use crate::rocks::{EngineScan, EngineSnapshot, ReadHint};
 use crate::segment::{
-    BlockBuilder, BlockDamage, BlockSummary, BlockTimes, ColumnId, OrdinalIds, SealedRows, SegmentEdit, SegmentHeader,
-    SegmentKey, UserRuns,
+    BlockBuilder, BlockDamage, BlockSummary, BlockTimes, ColumnId, KeyList, OrdinalIds, SealedRows, SegmentEdit,
+    SegmentHeader, SegmentKey, UserRuns,
 };
 
 /// The most blocks of a segment, each of which has a part of its header.
@@ -115,7 +116,7 @@ impl DaySealing {
         let segments = segments_of(snapshot, self.day)?;
         let (segment, mut header) = self.segment_for_block(&segments)?;
         let mut new = NewOrdinals::load(snapshot)?;
-        let (mut edit, mut rows) = (SegmentEdit::default(), SealedRows::default());
+        let (mut edit, mut keys, mut kept) = (SegmentEdit::default(), KeyList::default(), KeyList::default());
         let mut events = Vec::new();
         let mut scan = day_rows(snapshot, self.day, &self.from);
         let mut batch = UnsealedRows::default();
@@ -126,12 +127,12 @@ impl DaySealing {
                 let (key, value) = batch.row(at);
                 match ordinal.and_then(|ordinal| builder.push(ordinal, key, value).ok().map(|()| ordinal)) {
                     Some(ordinal) => {
-                        rows.keys.push(key);
+                        keys.push(key);
                         events.push((ordinal, EventKey::read(key).map_or(0, |key| key.millis)));
                     }
                     None => {
                         self.left += 1;
-                        rows.kept.push(key);
+                        kept.push(key);
                     }
                 }
             }
@@ -146,7 +147,7 @@ impl DaySealing {
         append_block(builder, segment, &mut header, &mut edit)?;
         new.write(&mut edit);
         put_header(&mut edit, segment, &header);
-        edit.sealed = Some(rows);
+        edit.sealed = Some(SealedRows { keys: Arc::new(keys), kept });
         let unchecked = segments.into_iter().collect();
         Ok(Some(BlockSealing { snapshot, edit, events, unchecked, ids: IdCache::new(snapshot), replaced: 0 }))
     }

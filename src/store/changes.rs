@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::segment::KeyList;
+
 /// The keys that are kept, of all commits together, and their bytes.
 const KEYS_MAX: usize = 1 << 18;
 const BYTES_MAX: usize = 16 << 20;
@@ -35,9 +37,46 @@ struct CommitChanges {
     before: u64,
     after: Option<u64>,
     /// The column families and keys; none where they were too many.
-    keys: Option<Vec<FamilyKey>>,
-    /// Whether it deletes them.
-    deletes: bool,
+    keys: Option<ChangedKeys>,
+}
+
+/// The keys of a commit. Cheap to clone.
+#[derive(Clone)]
+struct ChangedKeys {
+    /// Keys that are put, merged or deleted.
+    each: Arc<[FamilyKey]>,
+    /// Keys that are deleted, and nothing else is done to them.
+    deleted: Option<Arc<DeletedKeys>>,
+    bytes: usize,
+}
+
+/// Keys of a column family that a commit deletes.
+pub(super) struct DeletedKeys {
+    pub(super) family: Arc<str>,
+    pub(super) keys: Arc<KeyList>,
+    /// The positions of those that it does not delete, ascending.
+    pub(super) except: Vec<usize>,
+}
+
+impl ChangedKeys {
+    fn len(&self) -> usize {
+        self.each.len() + self.deleted.as_ref().map_or(0, |deleted| deleted.keys.len())
+    }
+
+    /// The keys of a column family, and whether they are deleted.
+    fn of<'k>(&'k self, family: &'k str) -> impl Iterator<Item = (&'k [u8], bool)> {
+        let each = self.each.iter().filter(move |(of, _)| **of == *family).map(|(_, key)| (&**key, false));
+        let deleted = self.deleted.as_deref().filter(|deleted| *deleted.family == *family);
+        each.chain(deleted.into_iter().flat_map(DeletedKeys::iter).map(|key| (key, true)))
+    }
+}
+
+impl DeletedKeys {
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut except = self.except.iter().peekable();
+        let is_deleted = move |at: &usize| except.next_if(|exception| *exception == at).is_none();
+        (0..self.keys.len()).filter(is_deleted).filter_map(|at| self.keys.get(at))
+    }
 }
 
 /// A key whose row may differ.
@@ -51,35 +90,34 @@ pub(crate) struct ChangedKey {
 impl RecentChanges {
     /// Takes note of what is about to be committed. `before` is the sequence number of the last commit.
     pub(super) fn begin<'k>(&self, before: u64, keys: impl Iterator<Item = (&'k Arc<str>, &'k [u8])>) {
-        self.begin_as(before, keys, false);
+        self.begin_deletes(before, None, keys);
     }
 
-    /// As [`begin`](Self::begin), of a commit that deletes these keys and does nothing else to them.
-    pub(super) fn begin_deletes<'k>(&self, before: u64, keys: impl Iterator<Item = (&'k Arc<str>, &'k [u8])>) {
-        self.begin_as(before, keys, true);
-    }
-
-    fn begin_as<'k>(&self, before: u64, keys: impl Iterator<Item = (&'k Arc<str>, &'k [u8])>, deletes: bool) {
-        let mut bytes = 0;
-        let keys: Vec<FamilyKey> = keys
-            .map(|(family, key)| {
-                bytes += key.len();
-                (Arc::clone(family), key.into())
-            })
-            .take(KEYS_MAX + 1)
-            .collect();
-        let fits = keys.len() <= KEYS_MAX && bytes <= BYTES_MAX;
+    /// As [`begin`](Self::begin), of a commit that also deletes keys.
+    pub(super) fn begin_deletes<'k>(
+        &self,
+        before: u64,
+        deleted: Option<DeletedKeys>,
+        keys: impl Iterator<Item = (&'k Arc<str>, &'k [u8])>,
+    ) {
+        let mut bytes = deleted.as_ref().map_or(0, |deleted| deleted.keys.len_bytes());
+        let each = keys.map(|(family, key)| {
+            bytes += key.len();
+            (Arc::clone(family), key.into())
+        });
+        let each: Arc<[FamilyKey]> = each.take(KEYS_MAX + 1).collect();
+        let keys = ChangedKeys { each, deleted: deleted.map(Arc::new), bytes };
+        let keys = Some(keys).filter(|keys| keys.len() <= KEYS_MAX && keys.bytes <= BYTES_MAX);
         let mut log = self.0.lock();
-        let keys = fits.then_some(keys);
-        log.keys += keys.as_ref().map_or(0, Vec::len);
-        log.bytes += if fits { bytes } else { 0 };
-        log.commits.push_back(CommitChanges { before, after: None, keys, deletes });
+        log.keys += keys.as_ref().map_or(0, ChangedKeys::len);
+        log.bytes += keys.as_ref().map_or(0, |keys| keys.bytes);
+        log.commits.push_back(CommitChanges { before, after: None, keys });
         log.truncate();
     }
 
     /// Takes note of a commit of which it is not known what it changes.
     pub(super) fn begin_unknown(&self, before: u64) {
-        self.0.lock().commits.push_back(CommitChanges { before, after: None, keys: None, deletes: false });
+        self.0.lock().commits.push_back(CommitChanges { before, after: None, keys: None });
     }
 
     /// Takes no note of what is about to be committed after a sequence number: what changed since then or before is not
@@ -105,14 +143,20 @@ impl RecentChanges {
             return None;
         }
         let overlaps = |commit: &&CommitChanges| commit.before < to && commit.after.is_none_or(|after| after > from);
-        let mut found = Vec::new();
-        for (number, commit) in log.commits.iter().filter(overlaps).enumerate() {
-            let keys = commit.keys.as_ref()?.iter().filter(|(of, _)| **of == *family);
+        let of_commit = |commit: &CommitChanges| {
             // Whether a commit in flight has happened is not known.
-            let is_deleted = commit.deletes && commit.after.is_some_and(|after| after <= to);
-            found.extend(keys.map(|(_, key)| (ChangedKey { key: key.clone(), is_deleted }, number)));
-        }
+            let has_happened = commit.after.is_some_and(|after| after <= to);
+            Some((commit.keys.clone()?, has_happened))
+        };
+        let commits = log.commits.iter().filter(overlaps).map(of_commit).collect::<Option<Vec<_>>>()?;
         drop(log);
+        // The leader does not wait while these are copied.
+        let mut found = Vec::new();
+        for (number, (keys, has_happened)) in commits.iter().enumerate() {
+            let changed =
+                |(key, deletes): (&[u8], bool)| ChangedKey { key: key.into(), is_deleted: deletes && *has_happened };
+            found.extend(keys.of(family).map(|key| (changed(key), number)));
+        }
         // Of each key the last change.
         found.sort_unstable_by(|(one, at), (other, other_at)| one.key.cmp(&other.key).then(other_at.cmp(at)));
         found.dedup_by(|(later, _), (first, _)| later.key == first.key);
@@ -129,7 +173,7 @@ impl ChangeLog {
             self.known_after = *after;
             if let Some(CommitChanges { keys: Some(keys), .. }) = self.commits.pop_front() {
                 self.keys -= keys.len();
-                self.bytes -= keys.iter().map(|(_, key)| key.len()).sum::<usize>();
+                self.bytes -= keys.bytes;
             }
         }
     }
@@ -169,20 +213,32 @@ mod tests {
     fn a_key_is_known_to_be_deleted_by_the_last_commit_that_has_happened() {
         let (changes, events) = (RecentChanges::default(), Arc::from("events"));
         let key = |key: &'static str| [(&events, key.as_bytes())].into_iter();
+        let deletes = |before: u64, keys: &[&str], except: Vec<usize>| {
+            let mut list = KeyList::default();
+            keys.iter().for_each(|key| list.push(key.as_bytes()));
+            let deleted = DeletedKeys { family: Arc::clone(&events), keys: Arc::new(list), except };
+            changes.begin_deletes(before, Some(deleted), std::iter::empty());
+        };
         let deleted = |one: u64, other: u64| {
             let keys = changes.between("events", one, other).unwrap();
             keys.iter().map(|changed| changed.is_deleted).collect::<Vec<_>>()
         };
         changes.begin(1, key("a"));
         changes.end(2);
-        changes.begin_deletes(2, key("a"));
+        deletes(2, &["a"], vec![]);
         changes.end(3);
         assert_eq!((deleted(1, 3), deleted(1, 2), deleted(2, 3)), (vec![true], vec![false], vec![true]));
         changes.begin(3, key("a"));
         changes.end(4);
         assert_eq!((deleted(2, 4), deleted(2, 3)), (vec![false], vec![true]));
-        changes.begin_deletes(4, key("a"));
+        deletes(4, &["a"], vec![]);
         assert_eq!(deleted(2, 5), [false]);
+        changes.end(5);
+        // What was committed again is none of them.
+        deletes(5, &["a", "b", "c", "d"], vec![0, 2]);
+        changes.end(6);
+        let keys = changes.between("events", 5, 6).unwrap();
+        assert_eq!(keys.iter().map(|changed| &*changed.key).collect::<Vec<_>>(), [b"b", b"d"]);
     }
 
     #[test]

@@ -4,8 +4,11 @@
 //! not in it, and must not be deleted with the rows that are: the leader takes note of the keys. Erasures of events
 //! take turns with changes of segments, and background sealing gives way to both.
 
+use std::sync::Arc;
+
 use parking_lot::MutexGuard;
 
+use super::changes::DeletedKeys;
 use super::committed::KEYS_MAX;
 use super::open::Store;
 use super::turns::Foreground;
@@ -78,40 +81,49 @@ impl SegmentWriter<'_> {
         }
         edit.ordinals.iter().try_for_each(|(id, ordinal)| batch.put(ORDINALS, id, &encode_ordinal(ordinal)))?;
         self.store.exclusively(|| {
-            if let Some(rows) = &edit.sealed {
-                self.delete_rows(rows, &mut batch)?;
-            }
-            let appended = shared.committed_keys.keys();
             let families = &shared.log_families;
-            let mut appended: Vec<&[u8]> = appended.iter().collect();
-            appended.sort_unstable();
-            let deleted = edit.sealed.iter().flat_map(|rows| rows.keys.iter());
-            let deleted = deleted.filter(|key| appended.binary_search(key).is_err());
-            let deleted = deleted.map(|key| (&families.events, key));
-            let changed = deleted.chain([(&families.segments, &[][..])]);
-            shared.log_changes.begin_deletes(engine.latest_sequence(), changed);
+            let deleted = match &edit.sealed {
+                Some(rows) => Some(DeletedKeys {
+                    family: Arc::clone(&families.events),
+                    keys: Arc::clone(&rows.keys),
+                    except: self.delete_rows(rows, &mut batch)?,
+                }),
+                None => None,
+            };
+            let changed = [(&families.segments, &[][..])];
+            shared.log_changes.begin_deletes(engine.latest_sequence(), deleted, changed.into_iter());
             let committed = batch.commit(false);
             shared.log_changes.end(engine.latest_sequence());
             committed
         })
     }
 
-    /// Adds the deletion of rows to a batch, but for those that were committed since the snapshot.
-    fn delete_rows(&self, rows: &SealedRows, batch: &mut WriteBatch<'_>) -> Result<()> {
+    /// Adds the deletion of rows to a batch, but for those that were committed since the snapshot. Returns the positions of
+    /// these, ascending.
+    fn delete_rows(&self, rows: &SealedRows, batch: &mut WriteBatch<'_>) -> Result<Vec<usize>> {
         let keys = self.store.shared.committed_keys.keys();
         if keys.len() > KEYS_MAX {
             let message = "too many events were appended while others were being sealed";
             return Err(Error::new(ErrorKind::Busy, format!("{message} events_max={KEYS_MAX}")));
         }
-        let Some((first, last)) = rows.keys.first().zip(rows.keys.last()) else { return Ok(()) };
-        let committed = keys.iter().filter(|key| (first..=last).contains(key));
-        for deletion in rows.deletions(committed) {
+        let Some((first, last)) = rows.keys.first().zip(rows.keys.last()) else { return Ok(Vec::new()) };
+        let committed: Vec<&[u8]> = keys.iter().filter(|key| (first..=last).contains(key)).collect();
+        for deletion in rows.deletions(committed.iter().copied()) {
             match deletion {
                 RowDeletion::Row(key) => batch.delete(EVENTS, key)?,
                 RowDeletion::Range(first, last) => batch.delete_range(EVENTS, first, &[last, &[0]].concat())?,
+                RowDeletion::Restore(key) => {
+                    let engine = self.store.shared.engine();
+                    engine.read(EVENTS, key, |row| row.map_or(Ok(()), |row| batch.put(EVENTS, key, row)))??;
+                }
             }
         }
-        Ok(())
+        let positions = committed.iter().map(|key| (rows.keys.lower_bound(key), *key));
+        let mut again: Vec<usize> =
+            positions.filter(|(at, key)| rows.keys.get(*at) == Some(*key)).map(|(at, _)| at).collect();
+        again.sort_unstable();
+        again.dedup();
+        Ok(again)
     }
 }
 

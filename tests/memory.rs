@@ -194,3 +194,79 @@ fn large_values_stay_within_their_memory() {
     });
     assert_eq!(answer.unwrap().total(), 150_000);
 }
+
+/// Appends events, seals them, and takes what is kept between joins.
+fn sealed(db: &Db, count: usize, event: impl Fn(usize) -> Event) {
+    for first in (0..count).step_by(1_000) {
+        let mut batch = Batch::new();
+        (first..count.min(first + 1_000)).for_each(|n| batch.append(event(n)));
+        db.write(batch).unwrap();
+    }
+    assert_eq!(db.events().seal().unwrap().events, count as u64);
+    db.snapshot().join().select(["user.plan"]).group_by(["user.plan"]).answer().unwrap();
+}
+
+#[test]
+fn sealed_events_of_many_properties_stay_within_their_memory() {
+    const PROPERTIES: usize = 2_000;
+    const EVENTS: usize = 6_000;
+    let _turn = TURN.lock();
+    let dir = tempfile::tempdir().unwrap();
+    let db = store(dir.path());
+    db.users().update("user-0000007", Update::new().set("plan", "pro")).unwrap();
+    // Some 80 MB as rows, in one block.
+    sealed(&db, EVENTS, |n| {
+        (0..PROPERTIES).fold(visit(n % 100), |event, at| event.set(format!("p{at:04}"), (n * 31 + at) as u64 % 5_000))
+    });
+    for (threads, budget) in [(1, 4 * MB), (2, 16 * MB)] {
+        let join = || db.snapshot().join().threads(threads).memory_bytes(budget);
+        let by_plan = || join().group_by(["user.plan"]).measure(Measure::Sum(Field::event("p1999"))).answer().unwrap();
+        let answer = within(budget, threads, 0, "sum of one of many properties by plan", by_plan);
+        let sum = |of: &dyn Fn(usize) -> bool| (0..EVENTS).filter(|n| of(*n)).map(|n| (n * 31 + 1_999) % 5_000).sum();
+        let (all, pro): (usize, usize) = (sum(&|_| true), sum(&|n| n % 100 == 7));
+        let mut sums: Vec<usize> =
+            answer.buckets().iter().map(|bucket| bucket.measures[0].as_i64().unwrap() as usize).collect();
+        sums.sort_unstable();
+        assert_eq!(sums, [pro, all - pro]);
+        let by_number = || join().group_by(["event.p0003"]).answer().unwrap();
+        assert_eq!(within(budget, threads, 0, "by one of many properties", by_number).total(), 5_000);
+        let rows = || {
+            join().select(["event.p0003", "user.plan"]).fold(
+                || 0,
+                |rows, _| {
+                    *rows += 1;
+                    Ok(())
+                },
+            )
+        };
+        let rows = within(budget, threads, 0, "rows of one of many properties", rows).unwrap();
+        assert_eq!(rows.into_iter().sum::<usize>(), EVENTS);
+    }
+}
+
+#[test]
+fn distinct_values_of_sealed_events_stay_within_their_memory() {
+    const EVENTS: usize = 600_000;
+    let _turn = TURN.lock();
+    let dir = tempfile::tempdir().unwrap();
+    let db = store(dir.path());
+    db.users().update("user-0000007", Update::new().set("plan", "pro")).unwrap();
+    sealed(&db, EVENTS, |n| visit(n % 1_000).set("text", text(n * 7_919 % 1_000_003, 30)).set("n", n as u64));
+    let texts = |threads, max| db.snapshot().join().threads(threads).group_by(["event.text"]).memory_bytes(max);
+    for threads in [1, 2] {
+        let error = within(64 * MB, threads, 0, "distinct texts", || texts(threads, 64 * MB).answer());
+        assert!(error.unwrap_err().is_limit_exceeded());
+        let answer = within(512 * MB, threads, 0, "distinct texts", || texts(threads, 512 * MB).answer().unwrap());
+        assert_eq!(answer.total(), EVENTS);
+        drop(answer);
+        let top = || texts(threads, 384 * MB).top(10).answer().unwrap();
+        let answer = within(384 * MB, threads, 0, "top of distinct texts", top);
+        assert_eq!((answer.total(), answer.buckets().len()), (EVENTS, 10));
+        let numbers = || {
+            let by = db.snapshot().join().threads(threads).group_by(["event.n", "user.plan"]).memory_bytes(32 * MB);
+            by.answer()
+        };
+        let error = within(32 * MB, threads, 0, "distinct numbers and plans", numbers);
+        assert!(error.unwrap_err().is_limit_exceeded());
+    }
+}

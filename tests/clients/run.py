@@ -1,5 +1,5 @@
-"""Runs the official clients, from their registries, against a server, and compares the store with what they sent. Then
-sends what schemathesis makes of the description of the paths.
+"""Runs the official clients, from their registries, against a server, and compares the store with what they sent, also by
+the examples of docs/CLIENTS.md. Then sends what schemathesis makes of the description of the paths.
 
     python3 tests/clients/run.py target/release/profiledb [SCRIPT..]
 
@@ -30,8 +30,23 @@ CLIENTS = [
     ("rudder_node.js", "npm", ["@rudderstack/rudder-sdk-node"]),
     ("browser.js", "npm", ["mixpanel-browser", "playwright-core"]),
     ("rust_client.rs", "crates.io", ["mixpanel-rs"]),
+    ("example_python.py", "pypi", ["mixpanel"]),
+    ("example_node.js", "npm", ["mixpanel"]),
+    ("example_utils.py", "pypi", ["mixpanel-utils"]),
+    ("example_segment.py", "pypi", ["segment-analytics-python"]),
+    ("example_segment.js", "npm", ["@segment/analytics-node"]),
     ("schemathesis", "pypi", ["schemathesis"]),
 ]
+# The examples of docs/CLIENTS.md, by what each begins with. They talk to the address of the page.
+EXAMPLES = {
+    "example_python.py": "import mixpanel\n",
+    "example_node.js": 'const Mixpanel = require("mixpanel");\n',
+    "example_utils.py": "from mixpanel_utils import MixpanelUtils\n",
+    "example_segment.py": "import segment.analytics as analytics\n",
+    "example_segment.js": 'const { Analytics } = require("@segment/analytics-node");\n',
+}
+PAGE = HERE.parent.parent / "docs" / "CLIENTS.md"
+PAGE_ADDRESS = "127.0.0.1:8090"
 NOT_IN_THESE_REGISTRIES = "Ruby, PHP, Go, Java, mixpanel-utils 3"
 
 RUST_PACKAGE = """[package]
@@ -74,7 +89,7 @@ def expected():
     for name in ("batch", "single", "json", "beacon", "headers", "features"):
         browser["$distinct_id", f"browser-{name}"] = USER
         browser["company", f"browser-{name}"] = COMPANY
-    messages = {}
+    messages, alice = {}, ("$distinct_id", "alice")
     for name in ("segment-python", "segment-node", "analytics-node", "rudder-node"):
         group = {"$name": "Acme", "employees": 3}
         messages[name] = {("$distinct_id", name): TRAITS, ("$group_id", name): group}
@@ -89,6 +104,11 @@ def expected():
         "analytics_node.js": (messages["analytics-node"], {"visit": 1, "Loaded a Page": 1}),
         "rudder_node.js": (messages["rudder-node"], {"visit": 1}),
         "utils_client.py": (utils, {}),
+        "example_python.py": ({alice: {"plan": "pro"}, ("company", "acme"): {"tier": "gold"}}, {}),
+        "example_node.js": ({alice: {"plan": "pro"}}, {}),
+        "example_utils.py": ({alice: {"plan": "pro"}}, {}),
+        "example_segment.py": ({alice: {"$email": "alice@example.org"}}, {}),
+        "example_segment.js": ({alice: {"$email": "alice@example.org"}}, {}),
     }
 
 
@@ -181,6 +201,16 @@ def schemathesis(command, url):
     return [tool, "run", f"{url}/openapi.json", "--checks", ",".join(checks), *bounds, *phases]
 
 
+def example(folder, script, url):
+    """The path of an example of the page, which it copies to a file, with the address of this server."""
+    (block,) = [block for block in PAGE.read_text().split("```")[1::2] if block.partition("\n")[2].startswith(EXAMPLES[script])]
+    text = block.partition("\n")[2]
+    assert PAGE_ADDRESS in text, f"{script} names no server"
+    path = pathlib.Path(folder) / script
+    path.write_text(text.replace(PAGE_ADDRESS, url.removeprefix("http://")))
+    return path
+
+
 def run(binary, script, command, environment):
     """Runs one client against a server of its own. Returns what differs."""
     with tempfile.TemporaryDirectory() as folder:
@@ -189,7 +219,12 @@ def run(binary, script, command, environment):
         server = subprocess.Popen(serve, stdout=subprocess.PIPE, text=True)
         try:
             url = server.stdout.readline().strip().removeprefix("listening on ")
-            command = schemathesis(command, url) if script == "schemathesis" else [*command, url]
+            if script == "schemathesis":
+                command = schemathesis(command, url)
+            elif script in EXAMPLES:
+                command = [command[0], example(folder, script, url)]
+            else:
+                command = [*command, url]
             client = subprocess.run(
                 command,
                 env={**os.environ, **environment},

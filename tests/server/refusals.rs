@@ -56,6 +56,61 @@ fn refusals_are_json_in_the_shape_of_their_path() {
     }
 }
 
+/// Deep or long JSON costs what reading it costs: an answer, not a stack that overflows, and nothing is stored.
+#[test]
+fn deep_json_is_refused_on_every_path_that_takes_json() {
+    let server = TestServer::start();
+    let deep = |open: &str, close: &str| format!("{}1{}", open.repeat(200_000), close.repeat(200_000));
+    let values = [deep("[", "]"), deep(r#"{"a":"#, "}"), "[".repeat(400_000), r#"{"a":"#.repeat(80_000)];
+    for value in &values {
+        let profile = format!(r#"[{{"$distinct_id":"d","$group_key":"k","$group_id":"g","$set":{{"a":{value}}}}}]"#);
+        let event = format!(r#"[{{"event":"e","properties":{{"distinct_id":"d","time":1700000000,"a":{value}}}}}]"#);
+        let message = format!(r#"{{"batch":[{{"type":"identify","userId":"d","traits":{{"a":{value}}}}}]}}"#);
+        for (path, body) in [
+            ("/engage", &profile),
+            ("/groups", &profile),
+            ("/track", &event),
+            ("/import", &event),
+            ("/import?strict=1", &event),
+            ("/v1/batch", &message),
+            ("/v1/identify", &message),
+            ("/api/app/data-deletions/v3.0?token=t", &profile),
+            ("/engage", value),
+            ("/v1/batch", value),
+        ] {
+            let answer = server.json(path, body);
+            assert!(answer.status < 500, "{path}: {answer:?}");
+            let says_stored = answer.status == 200 && (answer.text() == "1" || answer.text().contains(r#""status":1"#));
+            assert!(!says_stored, "{path}: {answer:?}");
+        }
+        let condition = format!("where={}", crate::bench::percent(value));
+        let query = server.form("/api/query/engage", &condition);
+        assert!(query.status >= 400 && query.status < 500, "{query:?}");
+    }
+    assert_eq!((server.db.users().iter().count(), server.db.events().iter().count()), (0, 0));
+    assert_eq!(server.json("/engage", r#"[{"$distinct_id":"d","$set":{"a":1}}]"#).with(200), "1");
+}
+
+/// Each path of the description, with each method that it does not have.
+#[test]
+fn methods_that_a_path_does_not_have_are_refused() {
+    let server = TestServer::start();
+    let document = server.get("/openapi.json").value();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let own = path.replace("{id}", "1").replace("{message}", "batch");
+        for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "TRACE"] {
+            // HEAD comes with GET, OPTIONS is answered for pages of any origin.
+            if methods.get(method.to_lowercase()).is_some() {
+                continue;
+            }
+            let answer = server.request(method, &own, &[("origin", "https://a.example")], "");
+            assert_eq!(answer.status, 405, "{method} {own}: {}", answer.text());
+            assert!(answer.text().contains("does not take this method"), "{method} {own}: {}", answer.text());
+            is_readable(&answer, "https://a.example");
+        }
+    }
+}
+
 #[test]
 fn clients_with_flags_settings_and_recordings_stay_quiet() {
     let server = TestServer::start();

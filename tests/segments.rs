@@ -409,7 +409,6 @@ fn few_rows_that_are_committed_while_a_large_block_is_sealed_stay() {
         assert_joined_as_rows(&db.snapshot());
     }
     assert!(meanwhile > 100, "{meanwhile}");
-    drop(append);
     let found: BTreeMap<_, _> =
         db.events().iter().map(|event| event.unwrap()).map(|event| (identity(&event), event)).collect();
     assert!(found == model, "{} events instead of {}", found.len(), model.len());

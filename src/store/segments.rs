@@ -98,8 +98,8 @@ impl SegmentWriter<'_> {
         })
     }
 
-    /// Adds the deletion of rows to a batch, but for those that were committed since the snapshot. Returns the positions
-    /// of these, ascending.
+    /// Adds the deletion of rows to a batch, but for those that were committed since the snapshot. Returns the
+    /// positions of these, ascending.
     fn delete_rows(&self, rows: &SealedRows, batch: &mut WriteBatch<'_>) -> Result<Vec<usize>> {
         let keys = self.store.shared.committed_keys.keys();
         if keys.len() > KEYS_MAX {

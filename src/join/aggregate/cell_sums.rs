@@ -22,8 +22,6 @@ pub(super) struct CellSum {
 
 /// A field of the event that is summed up.
 pub(super) enum CellNumbers {
-    /// No event has it.
-    Absent,
     /// Decimals, as integers times two to the power of an exponent.
     Decimals(Rc<LoadedColumn>, i16),
     /// By the code of each event in a dictionary.
@@ -38,7 +36,6 @@ impl CellNumbers {
 
     pub(super) fn exponent(&self) -> i16 {
         match self {
-            Self::Absent => 0,
             Self::Decimals(_, exponent) | Self::Entries(_, _, exponent) => *exponent,
         }
     }
@@ -46,7 +43,6 @@ impl CellNumbers {
     /// Adds the numbers of events to the sums of their cells, which have these many events.
     pub(super) fn add(&self, events: &[SelectedEvent], cells: &[u32], counts: &[u64], sums: &mut [CellSum]) {
         match self {
-            Self::Absent => {}
             Self::Decimals(column, exponent) => {
                 let Some(numbers) = column.values.numbers() else { return };
                 let decimals = Decimals { numbers, exponent: *exponent };

@@ -358,6 +358,15 @@ fn answer(db: &Db, data: &Data, words: &[&str]) -> Result<Value, Failure> {
             compacted?;
             json!({"ns": ns})
         }
+        // What joins have read of the table of users is stored in the background.
+        ["stored"] => {
+            let (ns, ()) = timed(|| {
+                while db.stored_codes().is_ok_and(|stored| stored == 0) {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+            });
+            json!({"ns": ns, "rows": [[db.stored_codes()?]]})
+        }
         ["tables"] => json!({"ns": 0, "rows": tables(db)}),
         [name, threads] => {
             let (_, query) = QUERIES.iter().find(|(known, _)| *known == name).ok_or("there is no such query")?;

@@ -123,7 +123,8 @@ fn kill_repeatedly(role: &str, rounds: usize) {
         }
         std::thread::sleep(std::time::Duration::from_micros(random.below(3_000) as u64));
         child.kill().unwrap();
-        child.wait().unwrap();
+        let ended = child.wait().unwrap();
+        assert!(ended.code().is_none(), "the child ended by itself: {ended}");
         // Acknowledged before it was killed, but not read yet.
         while let Some(number) = acknowledged(&mut lines) {
             last = number;

@@ -266,7 +266,8 @@ fn a_killed_process_releases_the_store_and_loses_nothing() {
     assert!(error.message().contains(&format!("pid={} ", child.id())), "{error}");
     assert_eq!(get(&open(dir.path(), Mode::ReadOnly), "ann").unwrap(), "1");
     child.kill().unwrap();
-    child.wait().unwrap();
+    let ended = child.wait().unwrap();
+    assert!(ended.code().is_none(), "the child ended by itself: {ended}");
     assert_eq!(get(&open(dir.path(), WRITE), "ann").unwrap(), "1");
 }
 

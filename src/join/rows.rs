@@ -230,6 +230,20 @@ enum Outlet {
     Tasks(Vec<Mutex<Option<Sender<Message>>>>),
 }
 
+/// Closes the channels of tasks when a worker panics. Its own task may not have had a block yet, and its channel would stay
+/// open as long as the other workers, who wait for the consumer, who waits for this task.
+struct CloseOnPanic<'o>(&'o Outlet);
+
+impl Drop for CloseOnPanic<'_> {
+    fn drop(&mut self) {
+        if let Outlet::Tasks(senders) = self.0
+            && std::thread::panicking()
+        {
+            senders.iter().for_each(|sender| drop(sender.lock().take()));
+        }
+    }
+}
+
 /// Starts a thread that owns the workers, which are scoped to it.
 fn spawn(execution: &Arc<Execution>) -> Result<BlockFeed> {
     let threads = execution.plan.threads;
@@ -260,6 +274,7 @@ fn spawn(execution: &Arc<Execution>) -> Result<BlockFeed> {
 
 /// What one worker does: it sends blocks until there are no more, or no receiver is left.
 fn produce(execution: &Arc<Execution>, outlet: &Outlet, again: &Receiver<Block>) {
+    let _close = CloseOnPanic(outlet);
     let mut worker = Worker::new(execution);
     let mut current: Option<(usize, Sender<Message>)> = None;
     let sender_of = |current: &mut Option<(usize, Sender<Message>)>, task: usize| match outlet {

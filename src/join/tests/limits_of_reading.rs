@@ -335,6 +335,23 @@ fn a_worker_that_panics_is_a_failure_and_no_end() {
     }
 }
 
+/// One worker panics, wherever it is: also before the first block of its task, which the consumer waits for, while the
+/// other worker waits for the consumer.
+#[test]
+fn a_panic_at_the_beginning_of_a_task_ends_an_ordered_join() {
+    static ARMED: AtomicBool = AtomicBool::new(false);
+    let panic_once =
+        || if ARMED.swap(false, Ordering::SeqCst) { panic!("a defect in somebody's source") } else { Ok(()) };
+    for after in (1_000..36_000).step_by(500) {
+        let join = Join::new(Arc::new(Watched::new(world(6, 6_000), after, panic_once))).threads(2).ordered();
+        let rows = join.rows().unwrap();
+        ARMED.store(true, Ordering::SeqCst);
+        let rows: Vec<_> = rows.collect();
+        let failures = rows.iter().filter(|row| row.is_err()).count();
+        assert_eq!(failures, usize::from(!ARMED.swap(false, Ordering::SeqCst)), "after={after}");
+    }
+}
+
 #[test]
 fn damage_stops_the_join_and_says_where() {
     let mut memory = world(3, 100);

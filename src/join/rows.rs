@@ -230,8 +230,8 @@ enum Outlet {
     Tasks(Vec<Mutex<Option<Sender<Message>>>>),
 }
 
-/// Closes the channels of tasks when a worker panics. Its own task may not have had a block yet, and its channel would stay
-/// open as long as the other workers, who wait for the consumer, who waits for this task.
+/// Closes the channels of tasks when a worker panics. Its own task may not have had a block yet, and its channel would
+/// stay open as long as the other workers, who wait for the consumer, who waits for this task.
 struct CloseOnPanic<'o>(&'o Outlet);
 
 impl Drop for CloseOnPanic<'_> {

@@ -123,8 +123,8 @@ pub(crate) enum RowDeletion<'k> {
 /// Fewer consecutive rows than this are deleted one by one: reads near many ranges are slow.
 const RANGE_ROWS_MIN: usize = 1_024;
 
-/// Rows are restored where there is one in at least this many: reading and writing a row takes about seven times as
-/// long as deleting one.
+/// A range is deleted only if at most one row in this many has to be restored within it: reading and writing a row
+/// takes about seven times as long as deleting one.
 const ROWS_PER_RESTORED_MIN: usize = 32;
 
 impl SegmentEdit {

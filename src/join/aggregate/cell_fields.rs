@@ -118,6 +118,7 @@ impl CellField {
             Self::Absent => CellMeasure::Nothing,
             Self::Sum(numbers, sums) => {
                 let exponent = numbers.exponent();
+                // There is a sum for each cell, zero where no event has a number.
                 CellMeasure::Sum(CellSum { exponent, ..sums.get(cell).copied().unwrap_or_default() })
             }
             Self::Least(ordered, least) => value(ordered, known(least)),
@@ -129,6 +130,7 @@ impl CellField {
     }
 }
 
+/// There is a place for each cell that events are in.
 #[inline]
 fn keep_least(least: &mut [u64], cell: u32, place: u64) {
     if let Some(known) = least.get_mut(cell as usize) {

@@ -16,6 +16,7 @@ impl<T: Copy + Default + Ord> CellLists<T> {
         let mut end = 0_usize;
         let range = |count: &u64| {
             let start = position(end);
+            // The count of some events of one block, which fits anywhere.
             end += usize::try_from(*count).unwrap_or_default();
             (start, start)
         };
@@ -23,7 +24,8 @@ impl<T: Copy + Default + Ord> CellLists<T> {
         Self { ranges, items: vec![T::default(); end] }
     }
 
-    /// Adds an item to the list of a cell that has room.
+    /// Adds an item to the list of a cell. There is room for each event that the cell was counted with; nothing else is
+    /// added.
     #[inline]
     pub(super) fn push(&mut self, cell: u32, item: T) {
         let Some((_, end)) = self.ranges.get_mut(cell as usize) else { return };

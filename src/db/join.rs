@@ -84,9 +84,9 @@ impl LogHistory for StoreHistory {
     }
 
     fn log_changes(&self, snapshot: &EngineSnapshot, sequence: u64) -> Option<LogChanges> {
-        let (rows, segments) = self.0.log_changes(snapshot, sequence)?;
+        let (rows, headers) = self.0.log_changes(snapshot, sequence)?;
         let rows = rows.into_iter().map(|changed| (changed.key, changed.is_deleted)).collect();
-        Some(LogChanges { rows, segments })
+        Some(LogChanges { rows, headers: headers.into_iter().map(|changed| changed.key).collect() })
     }
 }
 

@@ -96,10 +96,8 @@ pub(super) fn orphaned_chunks(
 
 /// The keys of the chunks of a segment, ascending; none if its header cannot be read.
 fn chunks_of(snapshot: &EngineSnapshot, segment: SegmentKey) -> Result<Option<Vec<Vec<u8>>>> {
-    let key = segment.to_bytes();
-    let header = snapshot.read(SEGMENTS, &key, |value| value.map(|value| read_header(&key, value)).transpose());
-    let blocks = match header.flatten() {
-        Ok(header) => header.map(|(_, header)| header.blocks).unwrap_or_default(),
+    let blocks = match header_of(snapshot, segment) {
+        Ok(header) => header.map(|header| header.blocks).unwrap_or_default(),
         Err(error) if error.is_corrupt() => return Ok(None),
         Err(error) => return Err(error),
     };
@@ -114,6 +112,13 @@ fn chunks_of(snapshot: &EngineSnapshot, segment: SegmentKey) -> Result<Option<Ve
 /// Whether there are any segments.
 pub(super) fn has_segments(snapshot: &EngineSnapshot) -> bool {
     snapshot.engine().has_family(SEGMENTS)
+}
+
+/// The header of a segment, if there is that segment.
+pub(super) fn header_of(snapshot: &EngineSnapshot, segment: SegmentKey) -> Result<Option<SegmentHeader>> {
+    let key = segment.to_bytes();
+    let header = snapshot.read(SEGMENTS, &key, |value| value.map(|value| read_header(&key, value)).transpose())??;
+    Ok(header.map(|(_, header)| header))
 }
 
 pub(super) fn read_header(key: &[u8], value: &[u8]) -> Result<(SegmentKey, SegmentHeader)> {

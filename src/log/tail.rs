@@ -9,12 +9,12 @@ use std::sync::Arc;
 use super::ordinals::{last_ids, ordinals_of};
 use super::replaced::{ReplacedEvents, read_block_events};
 use super::scan::scan_rows;
-use super::segments::Headers;
+use super::segments::{Headers, header_of};
 use crate::codec::{EVENTS, EventKey, unescape_bytes};
 use crate::error::{Error, Result};
 use crate::join::{BlockEvents, KnownTail, LogTail, TailCache, TailOrdinals, UnsealedRow, block_id};
 use crate::rocks::{EngineSnapshot, ReadHint};
-use crate::segment::SealedBlock;
+use crate::segment::{SealedBlock, SegmentHeader, SegmentKey};
 
 /// A tail of more rows or bytes than this is not kept in memory.
 const ROWS_MAX: usize = 1 << 17;
@@ -40,8 +40,9 @@ pub(crate) trait LogHistory: Send + Sync {
 pub(crate) struct LogChanges {
     /// The keys of rows, ascending, and whether it is known that there is no row in the snapshot.
     pub(crate) rows: Vec<(Box<[u8]>, bool)>,
-    /// Whether column segments and ordinals may.
-    pub(crate) segments: bool,
+    /// The keys of headers of column segments, ascending. There may be more ordinals, unless there are none of these.
+    /// The empty key says that ids may have lost their ordinals.
+    pub(crate) headers: Vec<Box<[u8]>>,
 }
 
 /// The tail of the log of a snapshot, unless it is too large.
@@ -51,7 +52,7 @@ pub(super) fn current_tail(snapshot: &EngineSnapshot, history: &dyn LogHistory) 
     if let Some((engine, sequence)) = known.too_large
         && engine == stamp.0
         && let Some(changes) = history.log_changes(snapshot, sequence)
-        && !changes.segments
+        && changes.headers.is_empty()
         && changes.rows.len() < ROWS_MAX
     {
         // Hardly any rows can have been deleted since.
@@ -74,8 +75,13 @@ pub(super) fn current_tail(snapshot: &EngineSnapshot, history: &dyn LogHistory) 
                 known.tail = None;
             }
             let mut update = TailUpdate::new(snapshot, numbering, &mut known, Arc::make_mut(&mut tail));
-            update.apply(changes)?;
+            let updated = update.apply(changes);
             update.tail.stamp = stamp;
+            if is_earlier {
+                // What was read of blocks is of that snapshot, and the tail that is kept is not.
+                known.blocks.clear();
+            }
+            updated?;
             let tail = Some(tail).filter(|tail| fits(tail));
             if !is_earlier {
                 known.too_large = tail.is_none().then_some(stamp);
@@ -110,7 +116,10 @@ fn read_tail(snapshot: &EngineSnapshot, numbering: u64, known: &mut KnownTail) -
     let stamp = (snapshot.engine().number(), snapshot.sequence());
     let mut tail = LogTail { stamp, ..LogTail::default() };
     let mut update = TailUpdate::new(snapshot, numbering, known, &mut tail);
-    update.put(found, true)?;
+    let read = update.put(found, Some(ChangedSegments::All));
+    // The tail that is kept may be another one.
+    known.blocks.clear();
+    read?;
     Ok(Some(tail).filter(fits))
 }
 
@@ -119,6 +128,22 @@ type FoundRow = (Box<[u8]>, Option<Vec<u8>>);
 
 /// The key of a row, and the row with its ordinal, if there is one.
 type KeyedRow = (Box<[u8]>, Option<UnsealedRow>);
+
+/// Segments that may differ.
+enum ChangedSegments {
+    All,
+    /// Ascending.
+    Some(Vec<SegmentKey>),
+}
+
+impl ChangedSegments {
+    fn contains(&self, segment: SegmentKey) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some(segments) => segments.binary_search(&segment).is_ok(),
+        }
+    }
+}
 
 /// Brings a tail to the state of a snapshot.
 struct TailUpdate<'t> {
@@ -136,8 +161,8 @@ impl<'t> TailUpdate<'t> {
         Self { snapshot, numbering, settled: u32::MAX, known, tail }
     }
 
-    /// Reads rows again, and segments where they may differ.
-    fn apply(&mut self, LogChanges { rows, segments }: LogChanges) -> Result<()> {
+    /// Reads rows and headers of segments again.
+    fn apply(&mut self, LogChanges { rows, headers }: LogChanges) -> Result<()> {
         let mut found: Vec<FoundRow> = Vec::with_capacity(rows.len());
         for rows in rows.chunks(LOOKUPS_MAX) {
             let unknown: Vec<&[u8]> =
@@ -147,21 +172,28 @@ impl<'t> TailUpdate<'t> {
             let mut value = |is_deleted: bool| if is_deleted { None } else { values.next().flatten() };
             found.extend(rows.iter().map(|(key, is_deleted)| (key.clone(), value(*is_deleted))));
         }
-        self.put(found, segments)
+        if headers.first().is_some_and(|key| key.is_empty()) {
+            self.settled = 0;
+        }
+        let segments = headers.iter().filter_map(|key| SegmentKey::read(key).ok()).collect();
+        self.put(found, Some(ChangedSegments::Some(segments)).filter(|_| !headers.is_empty()))
     }
 
     /// Puts rows in the place of those with the same keys, which ascend, and finds what they replace in columns.
-    fn put(&mut self, found: Vec<FoundRow>, segments: bool) -> Result<()> {
-        // A block that is gone leaves its number to another one, also between two states that were read: nothing that
-        // is known of blocks holds once segments have changed.
-        if segments {
-            self.known.blocks.clear();
-            self.tail.replaced.clear();
-        }
-        let added_blocks = if segments { self.read_segments()? } else { Vec::new() };
+    fn put(&mut self, found: Vec<FoundRow>, segments: Option<ChangedSegments>) -> Result<()> {
+        let added_blocks = match &segments {
+            Some(segments) => {
+                // A block that is gone leaves its number to another one, also between two states that were read.
+                self.known.blocks.retain(|(segment, _), _| !segments.contains(*segment));
+                self.tail.replaced.retain(|(segment, _), _| !segments.contains(*segment));
+                self.read_ordinals()?;
+                self.read_segments(segments)?
+            }
+            None => Vec::new(),
+        };
         let rows = self.with_ordinals(&found)?;
         self.replace(&rows);
-        if segments {
+        if segments.is_some() {
             self.renumber()?;
         }
         for replaced in self.tail.replaced.values_mut() {
@@ -173,31 +205,44 @@ impl<'t> TailUpdate<'t> {
         let added: Vec<UnsealedRow> = rows.into_iter().filter_map(|(_, row)| row).collect();
         let blocks = Arc::clone(&self.tail.blocks);
         blocks.iter().try_for_each(|block| self.find_replaced(block, Some(&added)))?;
-        added_blocks.iter().try_for_each(|block| self.find_replaced(block, None))?;
-        if segments {
-            // The next state need not be one after this one.
-            self.known.blocks.clear();
-        }
-        Ok(())
+        added_blocks.iter().try_for_each(|block| self.find_replaced(block, None))
     }
 
-    /// Reads which blocks there are, and how many ordinals. Returns the blocks.
-    fn read_segments(&mut self) -> Result<Vec<SealedBlock>> {
-        let mut headers = Headers::from_day(self.snapshot, i32::MIN);
-        let mut blocks = Vec::new();
-        while let Some((_, segments)) = headers.next_day()? {
-            for (segment, header) in segments {
-                blocks.extend(header.blocks.into_iter().map(|summary| SealedBlock { segment, summary }));
+    /// Reads which blocks there are in these segments. Returns them.
+    fn read_segments(&mut self, changed: &ChangedSegments) -> Result<Vec<SealedBlock>> {
+        let mut added = Vec::new();
+        let mut add = |(segment, header): (SegmentKey, SegmentHeader)| {
+            added.extend(header.blocks.into_iter().map(|summary| SealedBlock { segment, summary }));
+        };
+        match changed {
+            ChangedSegments::All => {
+                let mut headers = Headers::from_day(self.snapshot, i32::MIN);
+                while let Some((_, segments)) = headers.next_day()? {
+                    segments.into_iter().for_each(&mut add);
+                }
+            }
+            ChangedSegments::Some(changed) => {
+                for segment in changed {
+                    header_of(self.snapshot, *segment)?.into_iter().for_each(|header| add((*segment, header)));
+                }
             }
         }
+        let kept = self.tail.blocks.iter().filter(|block| !changed.contains(block.segment));
+        let mut blocks: Vec<SealedBlock> = kept.chain(&added).cloned().collect();
+        blocks.sort_by_key(block_id);
+        self.tail.blocks = Arc::new(blocks);
+        Ok(added)
+    }
+
+    /// Reads how many ordinals there are.
+    fn read_ordinals(&mut self) -> Result<()> {
         let (count, _) = last_ids(self.snapshot)?;
         let ordinals = &mut self.tail.new_ordinals;
         if count != ordinals.base || ordinals.numbering == 0 {
-            self.settled = ordinals.base.min(count);
+            self.settled = self.settled.min(ordinals.base).min(count);
             *ordinals = TailOrdinals::new(count, self.numbering);
         }
-        self.tail.blocks = Arc::new(blocks.clone());
-        Ok(blocks)
+        Ok(())
     }
 
     /// Gives other ordinals to the rows whose users had none in the log, or have none there any more.

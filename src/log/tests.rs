@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use super::ordinals::OrdinalMap;
+use super::tail::current_tail;
 use super::{
-    Appender, DaySealing, EventView, FirstEventBackfill, SealedErasure, SealedRepair, check, check_ordinals,
-    check_sealed, next_day_with_rows,
+    Appender, DaySealing, EventView, FirstEventBackfill, LogChanges, LogHistory, SealedErasure, SealedRepair, check,
+    check_ordinals, check_sealed, next_day_with_rows,
 };
 use crate::codec::{self, CHUNKS, EVENTS, GroupKeys, ORDINAL_IDS, ORDINALS, SEGMENTS};
+use crate::join::TailCache;
 use crate::limits::Limits;
 use crate::model::{Event, Kind, Salvaged, Timestamp};
 use crate::ops::Excess;
-use crate::rocks::{Engine, EngineSettings, Mode};
+use crate::rocks::{Engine, EngineSettings, EngineSnapshot, Mode};
 use crate::segment::{BlockBuilder, SegmentEdit, encode_ordinal};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
@@ -300,6 +302,93 @@ fn erased_ids_stay_erased_when_ids_are_built_anew() {
     assert!(!cache.find_id(0, &mut ids).unwrap() && cache.find_id(1, &mut ids).unwrap());
     assert_eq!(ids, b"bob");
     assert_eq!(check_sealed(&engine.snapshot(), |id, what| panic!("{id}: {what}")).unwrap().events, 3);
+}
+
+/// What joins keep of a log that has changed in this way since.
+#[derive(Default)]
+struct Changed {
+    tails: TailCache,
+    rows: Vec<Vec<u8>>,
+    headers: Vec<Vec<u8>>,
+}
+
+impl LogHistory for Changed {
+    fn tail_cache(&self) -> &TailCache {
+        &self.tails
+    }
+
+    fn log_changes(&self, _: &EngineSnapshot, _: u64) -> Option<LogChanges> {
+        let rows = self.rows.iter().map(|key| (key.as_slice().into(), false)).collect();
+        Some(LogChanges { rows, headers: self.headers.iter().map(|key| key.as_slice().into()).collect() })
+    }
+}
+
+/// A user is erased while an event of the user is appended: the row that joins have read before has no ordinal in the
+/// log after it.
+#[test]
+fn a_row_loses_its_ordinal_with_its_user() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = sealed(dir.path());
+    let mut changed = Changed::default();
+    let late = Event::new("late", "alice", Timestamp::from_seconds(60)).id("i");
+    put(&engine, &codec::event_key(&late), &codec::encode_event(&late));
+    let ordinals = |changed: &Changed| {
+        let tail = current_tail(&engine.snapshot(), changed).unwrap().unwrap();
+        tail.rows.iter().map(|row| row.ordinal()).collect::<Vec<_>>()
+    };
+    assert_eq!(ordinals(&changed), [Some(0)]);
+    let snapshot = engine.snapshot();
+    let mut erasure = SealedErasure::of_user(&snapshot, "alice").unwrap().unwrap();
+    while let Some(edit) = erasure.next().unwrap() {
+        commit(&engine, &edit);
+        changed.headers.extend(edit.writes.into_iter().filter_map(|write| match write.family {
+            SEGMENTS => Some(write.key),
+            ORDINALS => Some(Vec::new()),
+            _ => None,
+        }));
+    }
+    changed.headers.sort();
+    assert_eq!(ordinals(&changed), [Some(2)]);
+}
+
+/// Blocks are read again where the header of their segment changed, and only there.
+#[test]
+fn what_rows_replace_is_found_again_in_segments_that_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = sealed(dir.path());
+    let mut changed = Changed::default();
+    let replaced = |changed: &Changed| {
+        let tail = current_tail(&engine.snapshot(), changed).unwrap().unwrap();
+        let days: Vec<i32> = tail.replaced.keys().map(|(segment, _)| segment.day).collect();
+        (tail.blocks.len(), days)
+    };
+    for days_ago in [2, 0] {
+        let event = event("visit", "bob", days_ago);
+        let key = codec::event_key(&event);
+        put(&engine, &key, &codec::encode_event(&event));
+        changed.rows.push(key);
+    }
+    let last = NOW.day_and_millis().0;
+    assert_eq!(replaced(&changed), (6, vec![last - 2, last]));
+    let rows = std::mem::take(&mut changed.rows);
+    // The row of the last day is sealed; of the first nothing changed.
+    let key = rows.last().unwrap();
+    let mut sealing = DaySealing::new(last);
+    let (mut ordinals, mut builder) = (OrdinalMap::new(false), BlockBuilder::new(2));
+    let snapshot = engine.snapshot();
+    let mut block = sealing.next(&snapshot, &mut ordinals, &mut builder, &|| Ok(())).unwrap().unwrap();
+    let mut headers = std::collections::BTreeSet::new();
+    let mut commit = |edit: &SegmentEdit| {
+        commit(&engine, edit);
+        headers.extend(edit.writes.iter().filter(|write| write.family == SEGMENTS).map(|write| write.key.clone()));
+    };
+    while let Some(edit) = block.next_removal(&|| Ok(())).unwrap() {
+        commit(&edit);
+    }
+    commit(&block.finish());
+    changed.rows.push(key.clone());
+    changed.headers.extend(headers);
+    assert_eq!(replaced(&changed), (6, vec![last - 2]));
 }
 
 /// Ordinals that blocks have, and whose ids are lost, are not given to others.

@@ -12,7 +12,7 @@ use super::changes::DeletedKeys;
 use super::committed::KEYS_MAX;
 use super::open::Store;
 use super::turns::Foreground;
-use crate::codec::{EVENTS, ORDINALS};
+use crate::codec::{EVENTS, ORDINALS, SEGMENTS};
 use crate::error::{Error, ErrorKind, Result};
 use crate::rocks::{EngineSnapshot, WriteBatch};
 use crate::segment::{RowDeletion, SealedRows, SegmentEdit, encode_ordinal};
@@ -90,8 +90,13 @@ impl SegmentWriter<'_> {
                 }),
                 None => None,
             };
-            let changed = [(&families.segments, &[][..])];
-            shared.log_changes.begin_deletes(engine.latest_sequence(), deleted, changed.into_iter());
+            let headers = edit.writes.iter().filter_map(|write| match write.family {
+                SEGMENTS => Some((&families.segments, write.key.as_slice())),
+                // An id loses its ordinal.
+                ORDINALS => Some((&families.segments, &[][..])),
+                _ => None,
+            });
+            shared.log_changes.begin_deletes(engine.latest_sequence(), deleted, headers);
             let committed = batch.commit(false);
             shared.log_changes.end(engine.latest_sequence());
             committed

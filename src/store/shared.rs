@@ -296,16 +296,21 @@ impl Shared {
         Some(changed.into_iter().map(|changed| changed.key).collect())
     }
 
-    /// The keys of events whose rows may differ between a sequence number and a snapshot, before or after it, and
-    /// whether column segments may, if that is known: both of the same engine. Of a key is said if it has no row in the
-    /// snapshot for certain.
-    pub(crate) fn log_changes(&self, snapshot: &EngineSnapshot, sequence: u64) -> Option<(Vec<ChangedKey>, bool)> {
+    /// The keys of rows and of headers of column segments that may differ between a sequence number and a snapshot,
+    /// before or after it, if that is known: both of the same engine. Of a row is said if the snapshot has none for
+    /// certain. The empty key of a header says that ids have lost their
+    /// ordinals.
+    pub(crate) fn log_changes(
+        &self,
+        snapshot: &EngineSnapshot,
+        sequence: u64,
+    ) -> Option<(Vec<ChangedKey>, Vec<ChangedKey>)> {
         let between = |family: &str| self.log_changes.between(family, sequence, snapshot.sequence());
         let mut rows = between(EVENTS)?;
         if snapshot.sequence() < sequence {
             rows.iter_mut().for_each(|row| row.is_deleted = false);
         }
-        Some((rows, !between(SEGMENTS)?.is_empty()))
+        Some((rows, between(SEGMENTS)?))
     }
 
     /// The group keys that have tables.

@@ -59,6 +59,20 @@ pub(super) fn current_codes(
     Ok(codes)
 }
 
+/// The codes of these ordinals alone, by their ids, unless they take more memory than this many bytes.
+pub(super) fn codes_of(
+    tables: &dyn Tables,
+    columns: &dyn ColumnTable,
+    dim: &Dim,
+    users: &BTreeMap<u32, Vec<u8>>,
+    memory_bytes: usize,
+    (counters, interrupt): (&Counters, &Interrupt),
+) -> Result<Option<Arc<OrdinalCodes>>> {
+    let reader = CodesReader { tables, columns, dim, ordinals: known_ordinals(columns)?, counters, interrupt };
+    let codes = reader.read_again(Arc::new(OrdinalCodes::empty(dim.names.len())), users.clone())?;
+    Ok(Some(codes).filter(|codes| codes.memory() <= memory_bytes))
+}
+
 /// The ordinals that there are in the log and in its tail.
 fn known_ordinals(columns: &dyn ColumnTable) -> Result<KnownOrdinals> {
     let (tail, count) = (columns.tail()?, columns.ordinal_count()?);

@@ -1,18 +1,23 @@
 //! From a plan to its execution: the range is cut into tasks (morsels), and build sides that fit into memory are read.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use parking_lot::Mutex;
 
-use super::codes::current_codes;
+use super::codes::{codes_of, current_codes};
 use super::exec::{Execution, Partitioner, Tasks};
 use super::layout::JoinLayout;
 use super::plan::{Plan, Strategy};
 use super::probe::{BuildSide, read_rows};
-use super::scan::{Days, EventPredicate, RunFilter};
+use super::scan::{ColumnTable, Days, EventPredicate, RunFilter};
 use super::tables::ProfileTables;
 use crate::error::Result;
+
+/// The rows of at most this many requested users are looked up. For more, those of all users are read, or kept from
+/// another join.
+const LOOKED_UP_MAX: usize = 1_024;
 
 /// Tasks of days per thread, so that threads finish at about the same time.
 const TASKS_PER_THREAD: usize = 8;
@@ -53,32 +58,35 @@ pub(super) fn read_sealed(execution: &mut Execution, users: Option<&[String]>, m
     let tables = Arc::clone(&execution.tables);
     let Some(columns) = tables.columns().filter(|_| !execution.sealed.blocks.is_empty()) else { return Ok(true) };
     let share = memory / execution.layout.dims.len().max(1);
+    let requested = users.map(|ids| requested_users(columns, ids)).transpose()?;
+    let few = requested.as_ref().filter(|users| users.len() <= LOOKED_UP_MAX);
     let mut codes = Vec::new();
     for dim in &execution.layout.dims {
-        codes.push(match dim.ids {
-            Some(_) => None,
-            None => {
-                let (counters, interrupt) = (&execution.counters, &execution.interrupt);
-                match current_codes(&*tables, columns, dim, share, (counters, interrupt))? {
-                    Some(codes) => Some(codes),
-                    None => return Ok(false),
-                }
-            }
+        let context = (&execution.counters, &execution.interrupt);
+        codes.push(match (&dim.ids, few) {
+            (Some(_), _) => None,
+            (None, Some(users)) => Some(codes_of(&*tables, columns, dim, users, share, context)?),
+            (None, None) => Some(current_codes(&*tables, columns, dim, share, context)?),
         });
     }
-    let filter = match users {
-        Some(ids) => {
-            let ids: Vec<&[u8]> = ids.iter().map(String::as_bytes).collect();
-            let mut ordinals: Vec<u32> = columns.ordinals_of(&ids)?.into_iter().flatten().collect();
-            ordinals.sort_unstable();
-            ordinals.dedup();
-            Some(RunFilter::Ordinals(ordinals))
-        }
+    if codes.iter().any(|codes| matches!(codes, Some(None))) {
+        return Ok(false);
+    }
+    let codes: Vec<_> = codes.into_iter().map(Option::flatten).collect();
+    let filter = match requested {
+        Some(users) => Some(RunFilter::Ordinals(users.into_keys().collect())),
         None => codes.iter().enumerate().find_map(|(dim, codes)| execution.run_filter(dim, codes.as_ref()?)),
     };
     execution.sealed.codes = codes;
     execution.sealed.users = filter.map(Arc::new);
     Ok(true)
+}
+
+/// The ids of the requested users by their ordinals. Who has none has no events.
+fn requested_users(columns: &dyn ColumnTable, ids: &[String]) -> Result<BTreeMap<u32, Vec<u8>>> {
+    let ids: Vec<&[u8]> = ids.iter().map(String::as_bytes).collect();
+    let found = columns.ordinals_of(&ids)?.into_iter().zip(ids);
+    Ok(found.filter_map(|(ordinal, id)| Some((ordinal?, id.to_vec()))).collect())
 }
 
 /// Reads the build sides that the plan hashes as a whole. A table that turns out too large is looked up instead.

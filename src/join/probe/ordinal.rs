@@ -107,6 +107,12 @@ fn put<T: Copy + Default>(codes: &mut Vec<T>, ordinal: usize, code: T) {
 }
 
 impl OrdinalCodes {
+    /// Of no rows, with this many values each.
+    pub(in crate::join) fn empty(values: usize) -> Self {
+        let (dictionary, tuples) = DictionaryBuilder::new(values).finish_with_tuples();
+        Self { dictionary, tuples, codes: Codes::U8(Vec::new()) }
+    }
+
     /// The codes plus one, 0 where there is no row.
     pub(in crate::join) fn codes(&self) -> &Codes {
         &self.codes

@@ -316,6 +316,23 @@ fn plain_world() -> Memory {
     memory
 }
 
+#[test]
+fn only_the_rows_of_few_requested_users_are_read() {
+    let tables = Arc::new(plain_world());
+    let join = || Join::new(Arc::clone(&tables) as _).select(["user.plan"]);
+    let read = |join: Join| {
+        let mut rows = join.rows().unwrap();
+        let plans: Vec<String> = rows.by_ref().map(|row| format!("{:?}", row.unwrap().get(0))).collect();
+        (plans, rows.stats().rows_read, rows.stats().lookups)
+    };
+    let (all, rows_read, _) = read(join());
+    assert_eq!((all.len(), rows_read), (1_200, 300));
+    let (few, rows_read, lookups) = read(join().users(["u0", "u4", "nobody"]));
+    let text = |plan: &str| format!("{:?}", Some(Value::from(plan)));
+    let [pro, free] = ["pro", "free"].map(|plan| few.iter().filter(|seen| **seen == text(plan)).count());
+    assert_eq!((pro, free, rows_read, lookups), (4, 4, 0, 2));
+}
+
 /// Rows cannot be made where times cannot be read.
 #[test]
 fn measures_of_fields_and_users_of_cells_need_no_rows() {

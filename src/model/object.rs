@@ -281,4 +281,19 @@ mod tests {
             prop_assert!(object.iter().eq(model.iter().map(|(name, value)| (name.as_str(), value))));
         }
     }
+
+    /// Or tens of thousands of updates of one entry each would take quadratic time.
+    #[test]
+    fn one_entry_is_merged_without_copying_the_others() {
+        let name = |number: usize| format!("{number:05}");
+        let mut object = Object::from_iter((0..10_000).map(|number| (name(number * 2), Value::Null)));
+        let mut allocations = 1;
+        let mut entries = object.0.as_ptr();
+        for number in 0..10_000 {
+            object.merge(Object::from_iter([(name(number * 2 + 1), Value::Null)]));
+            allocations += usize::from(object.0.as_ptr() != entries);
+            entries = object.0.as_ptr();
+        }
+        assert_eq!((object.len(), allocations <= 3), (20_000, true));
+    }
 }

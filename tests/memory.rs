@@ -244,29 +244,35 @@ fn sealed_events_of_many_properties_stay_within_their_memory() {
     }
 }
 
+/// `PROFILEDB_DISTINCT_VALUES` asks for more events, each with values of its own, and for as much more memory.
 #[test]
 fn distinct_values_of_sealed_events_stay_within_their_memory() {
     const EVENTS: usize = 600_000;
     let _turn = TURN.lock();
+    let count = std::env::var("PROFILEDB_DISTINCT_VALUES").map_or(EVENTS, |count| count.parse().unwrap());
+    let budget = |megabytes: usize| megabytes * MB / EVENTS * count;
     let dir = tempfile::tempdir().unwrap();
     let db = store(dir.path());
     db.users().update("user-0000007", Update::new().set("plan", "pro")).unwrap();
-    sealed(&db, EVENTS, |n| visit(n % 1_000).set("text", text(n * 7_919 % 1_000_003, 30)).set("n", n as u64));
+    // A prime, so that no text comes twice.
+    sealed(&db, count, |n| visit(n % 1_000).set("text", text(n * 7_919 % 100_000_007, 30)).set("n", n as u64));
     let texts = |threads, max| db.snapshot().join().threads(threads).group_by(["event.text"]).memory_bytes(max);
     for threads in [1, 2] {
-        let error = within(64 * MB, threads, 0, "distinct texts", || texts(threads, 64 * MB).answer());
+        let (few, some, much) = (budget(64), budget(384), budget(512));
+        let error = within(few, threads, 0, "distinct texts", || texts(threads, few).answer());
         assert!(error.unwrap_err().is_limit_exceeded());
-        let answer = within(512 * MB, threads, 0, "distinct texts", || texts(threads, 512 * MB).answer().unwrap());
-        assert_eq!(answer.total(), EVENTS);
+        let answer = within(much, threads, 0, "distinct texts", || texts(threads, much).answer().unwrap());
+        assert_eq!((answer.total(), answer.buckets().len()), (count, count));
         drop(answer);
-        let top = || texts(threads, 384 * MB).top(10).answer().unwrap();
-        let answer = within(384 * MB, threads, 0, "top of distinct texts", top);
-        assert_eq!((answer.total(), answer.buckets().len()), (EVENTS, 10));
+        let top = || texts(threads, some).top(10).answer().unwrap();
+        let answer = within(some, threads, 0, "top of distinct texts", top);
+        assert_eq!((answer.total(), answer.buckets().len()), (count, 10));
+        let few = budget(32);
         let numbers = || {
-            let by = db.snapshot().join().threads(threads).group_by(["event.n", "user.plan"]).memory_bytes(32 * MB);
+            let by = db.snapshot().join().threads(threads).group_by(["event.n", "user.plan"]).memory_bytes(few);
             by.answer()
         };
-        let error = within(32 * MB, threads, 0, "distinct numbers and plans", numbers);
+        let error = within(few, threads, 0, "distinct numbers and plans", numbers);
         assert!(error.unwrap_err().is_limit_exceeded());
     }
 }

@@ -85,7 +85,7 @@ impl LogHistory for StoreHistory {
 
     fn log_changes(&self, snapshot: &EngineSnapshot, sequence: u64) -> Option<LogChanges> {
         let (rows, headers) = self.0.log_changes(snapshot, sequence)?;
-        let rows = rows.into_iter().map(|changed| (changed.key, changed.is_deleted)).collect();
+        let rows = rows.into_iter().map(|changed| (changed.key, changed.state)).collect();
         Some(LogChanges { rows, headers: headers.into_iter().map(|changed| changed.key).collect() })
     }
 }

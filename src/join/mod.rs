@@ -85,6 +85,6 @@ pub(crate) use ordinal_cache::{CodeHistory, OrdinalCache, ReadStamp, StoredCodes
 pub(crate) use scan::Tables;
 pub(crate) use scan::{
     BlockEvents, ColumnTable, Days, EventRows, EventScan, EventTable, KnownTail, LogTail, OrdinalReader, RowScan,
-    ScanSpec, TailCache, TailOrdinals, UnsealedRow, block_id, estimate,
+    RowState, ScanSpec, TailCache, TailOrdinals, UnsealedRow, block_id, estimate,
 };
 pub(crate) use tables::{Each, JoinTable, ProfileTables, RowCursor};

@@ -54,7 +54,9 @@ impl ColumnTable for LogColumns {
                 break;
             }
             for (segment, header) in segments {
-                blocks.extend(header.blocks.into_iter().map(|summary| SealedBlock { segment, summary }));
+                blocks.extend(
+                    header.blocks.into_iter().map(|summary| SealedBlock { segment, summary: Arc::new(summary) }),
+                );
             }
         }
         Ok(blocks)

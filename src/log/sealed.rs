@@ -3,6 +3,8 @@
 //! It is a merge of the blocks of a day, each of which is rebuilt into rows when the scan gets to its first key. The
 //! blocks of one segment do not overlap, so as many are in memory as the day has segments.
 
+use std::sync::Arc;
+
 use super::ordinals::{IdCache, ordinal_of};
 use super::segments::{Headers, block_rows};
 use crate::codec::{day_of, day_prefix};
@@ -146,7 +148,7 @@ impl SealedScan {
 
     fn set_blocks(&mut self, segments: Vec<(SegmentKey, SegmentHeader)>) {
         let blocks = segments.into_iter().flat_map(|(segment, header)| {
-            header.blocks.into_iter().map(move |summary| SealedBlock { segment, summary })
+            header.blocks.into_iter().map(move |summary| SealedBlock { segment, summary: Arc::new(summary) })
         });
         self.blocks = blocks.collect();
         self.blocks.sort_unstable_by(|a, b| b.summary.first_key.cmp(&a.summary.first_key));

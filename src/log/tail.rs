@@ -12,7 +12,7 @@ use super::scan::scan_rows;
 use super::segments::{Headers, header_of};
 use crate::codec::{EVENTS, EventKey, unescape_bytes};
 use crate::error::{Error, Result};
-use crate::join::{BlockEvents, KnownTail, LogTail, TailCache, TailOrdinals, UnsealedRow, block_id};
+use crate::join::{BlockEvents, KnownTail, LogTail, RowState, TailCache, TailOrdinals, UnsealedRow, block_id};
 use crate::rocks::{EngineSnapshot, ReadHint};
 use crate::segment::{SealedBlock, SegmentHeader, SegmentKey};
 
@@ -38,8 +38,8 @@ pub(crate) trait LogHistory: Send + Sync {
 
 /// What may differ in a log.
 pub(crate) struct LogChanges {
-    /// The keys of rows, ascending, and whether it is known that there is no row in the snapshot.
-    pub(crate) rows: Vec<(Box<[u8]>, bool)>,
+    /// The keys of rows, ascending, and what the snapshot has under them.
+    pub(crate) rows: Vec<(Box<[u8]>, RowState)>,
     /// The keys of headers of column segments, ascending. There may be more ordinals, unless there are none of these.
     /// The empty key says that ids may have lost their ordinals.
     pub(crate) headers: Vec<Box<[u8]>>,
@@ -164,13 +164,20 @@ impl<'t> TailUpdate<'t> {
     /// Reads rows and headers of segments again.
     fn apply(&mut self, LogChanges { rows, headers }: LogChanges) -> Result<()> {
         let mut found: Vec<FoundRow> = Vec::with_capacity(rows.len());
-        for rows in rows.chunks(LOOKUPS_MAX) {
-            let unknown: Vec<&[u8]> =
-                rows.iter().filter(|(_, is_deleted)| !is_deleted).map(|(key, _)| &**key).collect();
-            let mut values =
-                self.snapshot.read_many(EVENTS, &unknown, |_, value| value.map(<[u8]>::to_vec))?.into_iter();
-            let mut value = |is_deleted: bool| if is_deleted { None } else { values.next().flatten() };
-            found.extend(rows.iter().map(|(key, is_deleted)| (key.clone(), value(*is_deleted))));
+        let mut unknown: Vec<Box<[u8]>> = Vec::new();
+        for (key, state) in rows {
+            match state {
+                RowState::Unknown => unknown.push(key),
+                RowState::Absent => found.push((key, None)),
+                RowState::Present(value) => found.push((key, Some(value.into_vec()))),
+            }
+        }
+        if !unknown.is_empty() {
+            for keys in unknown.chunks(LOOKUPS_MAX) {
+                let values = self.snapshot.read_many(EVENTS, keys, |_, value| value.map(<[u8]>::to_vec))?;
+                found.extend(keys.iter().cloned().zip(values));
+            }
+            found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         }
         if headers.first().is_some_and(|key| key.is_empty()) {
             self.settled = 0;
@@ -198,7 +205,9 @@ impl<'t> TailUpdate<'t> {
         }
         for replaced in self.tail.replaced.values_mut() {
             for (key, _) in &rows {
-                replaced.remove(key);
+                if replaced.contains_key(key) {
+                    Arc::make_mut(replaced).remove(key);
+                }
             }
         }
         self.tail.replaced.retain(|_, replaced| !replaced.is_empty());
@@ -212,7 +221,7 @@ impl<'t> TailUpdate<'t> {
     fn read_segments(&mut self, changed: &ChangedSegments) -> Result<Vec<SealedBlock>> {
         let mut added = Vec::new();
         let mut add = |(segment, header): (SegmentKey, SegmentHeader)| {
-            added.extend(header.blocks.into_iter().map(|summary| SealedBlock { segment, summary }));
+            added.extend(header.blocks.into_iter().map(|summary| SealedBlock { segment, summary: Arc::new(summary) }));
         };
         match changed {
             ChangedSegments::All => {
@@ -248,8 +257,9 @@ impl<'t> TailUpdate<'t> {
     /// Gives other ordinals to the rows whose users had none in the log, or have none there any more.
     fn renumber(&mut self) -> Result<()> {
         let is_stale = |row: &&UnsealedRow| row.ordinal().is_some_and(|ordinal| ordinal >= self.settled);
-        let stale = self.tail.rows.iter().filter(is_stale);
-        let stale: Vec<FoundRow> = stale.map(|row| (row.key().into(), Some(row.value().to_vec()))).collect();
+        let stale = self.tail.rows.parts().flatten().filter(is_stale);
+        let mut stale: Vec<FoundRow> = stale.map(|row| (row.key().into(), Some(row.value().to_vec()))).collect();
+        stale.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         let rows = self.with_ordinals(&stale)?;
         self.replace(&rows);
         Ok(())
@@ -285,47 +295,29 @@ impl<'t> TailUpdate<'t> {
     /// Puts rows in the place of those with the same keys.
     fn replace(&mut self, rows: &[KeyedRow]) {
         let LogTail { rows: known, bytes, .. } = &mut *self.tail;
-        let (mut added, mut deleted) = (Vec::new(), Vec::new());
-        let mut start = 0;
-        for (key, row) in rows {
-            let rest = known.get(start..).unwrap_or_default();
-            start += rest.partition_point(|row| row.is_before(key));
-            let old = known.get_mut(start).filter(|row| row.key() == &**key);
-            *bytes -= old.as_ref().map_or(0, |row| row.size_bytes());
-            *bytes += row.as_ref().map_or(0, UnsealedRow::size_bytes);
-            match (old, row) {
-                (Some(old), Some(row)) => old.clone_from(row),
-                (Some(_), None) => deleted.push(start),
-                (None, Some(row)) => added.push(row.clone()),
-                (None, None) => {}
-            }
-        }
-        if !deleted.is_empty() {
-            let (mut at, mut deleted) = (0, deleted.into_iter().peekable());
-            known.retain(|_| {
-                at += 1;
-                deleted.next_if_eq(&(at - 1)).is_none()
-            });
-        }
-        if !added.is_empty() {
-            known.append(&mut added);
-            // Two runs in order, which this merges.
-            known.sort_by(UnsealedRow::cmp_keys);
-        }
+        known.remove(rows, |row, (key, _)| row.cmp_key(key), |old| *bytes -= old.size_bytes());
+        let added: Vec<UnsealedRow> = rows.iter().filter_map(|(_, row)| row.clone()).collect();
+        *bytes += added.iter().map(UnsealedRow::size_bytes).sum::<usize>();
+        known.insert(added);
     }
 
     /// Finds the events of a block that rows replace: some rows, or all.
     fn find_replaced(&mut self, block: &SealedBlock, rows: Option<&[UnsealedRow]>) -> Result<()> {
-        let rows = rows.unwrap_or(&self.tail.rows);
-        let start = rows.partition_point(|row| row.is_before(&block.summary.first_key));
-        let end = rows.partition_point(|row| row.key() <= block.summary.last_key.as_slice());
+        let rows: Vec<&[UnsealedRow]> = match rows {
+            Some(rows) => vec![rows],
+            None => self.tail.rows.parts().collect(),
+        };
         let (first, last) = block.times();
         let may_replace = |row: &&UnsealedRow| {
             row.ordinal().is_some_and(|ordinal| ordinal < self.tail.new_ordinals.base)
                 && EventKey::read(row.key()).is_ok_and(|key| (first..=last).contains(&key.time()))
         };
-        let candidates = rows.get(start..end).unwrap_or_default().iter().filter(may_replace);
-        let candidates: Vec<&UnsealedRow> = candidates.collect();
+        let within = rows.into_iter().flat_map(|rows| {
+            let start = rows.partition_point(|row| row.is_before(&block.summary.first_key));
+            let end = rows.partition_point(|row| row.key() <= block.summary.last_key.as_slice());
+            rows.get(start..end).unwrap_or_default()
+        });
+        let candidates: Vec<&UnsealedRow> = within.filter(may_replace).collect();
         if candidates.is_empty() {
             return Ok(());
         }
@@ -347,7 +339,8 @@ impl<'t> TailUpdate<'t> {
             }
         }
         if !found.is_empty() {
-            self.tail.replaced.entry(block_id(block)).or_default().extend(found);
+            let replaced = self.tail.replaced.entry(block_id(block)).or_default();
+            Arc::make_mut(replaced).extend(found);
         }
         Ok(())
     }

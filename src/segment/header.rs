@@ -9,6 +9,8 @@
 //! Integers are varints; keys are those of rows without their day; columns are as in keys of chunks, ascending, each
 //! with the size of its chunk in bytes. Blocks ascend by key and do not overlap.
 
+use std::sync::Arc;
+
 use super::key::{BLOCK_EVENTS_MAX, ColumnId, SegmentKey};
 use crate::codec::{Malformed, Read, Reader, day_prefix, put_slice, put_varint};
 use crate::model::Timestamp;
@@ -47,7 +49,7 @@ pub(crate) struct BlockSummary {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SealedBlock {
     pub(crate) segment: SegmentKey,
-    pub(crate) summary: BlockSummary,
+    pub(crate) summary: Arc<BlockSummary>,
 }
 
 impl SealedBlock {

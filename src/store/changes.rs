@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::join::RowState;
 use crate::segment::KeyList;
 
 /// The keys that are kept, of all commits together, and their bytes.
@@ -36,6 +37,8 @@ struct CommitChanges {
     /// The sequence numbers before and after it; none while it is being written.
     before: u64,
     after: Option<u64>,
+    /// Whether it is known that it has changed what it was to change.
+    is_certain: bool,
     /// The column families and keys; none where they were too many.
     keys: Option<ChangedKeys>,
 }
@@ -45,9 +48,22 @@ struct CommitChanges {
 struct ChangedKeys {
     /// Keys that are put, merged or deleted.
     each: Arc<[FamilyKey]>,
-    /// Keys that are deleted, and nothing else is done to them.
-    deleted: Option<Arc<DeletedKeys>>,
+    /// Keys to which nothing else is done.
+    rows: Option<Arc<ChangedRows>>,
     bytes: usize,
+}
+
+/// What a commit does to rows of one column family, where it does nothing else to them.
+pub(super) enum ChangedRows {
+    Deleted(DeletedKeys),
+    Put(PutRows),
+}
+
+/// Rows that a commit puts. The last of those with the same key is what remains.
+pub(super) struct PutRows {
+    pub(super) family: Arc<str>,
+    pub(super) keys: KeyList,
+    pub(super) values: KeyList,
 }
 
 /// Keys of a column family that a commit deletes.
@@ -60,14 +76,73 @@ pub(super) struct DeletedKeys {
 
 impl ChangedKeys {
     fn len(&self) -> usize {
-        self.each.len() + self.deleted.as_ref().map_or(0, |deleted| deleted.keys.len())
+        self.each.len() + self.rows.as_ref().map_or(0, |rows| rows.len())
     }
 
-    /// The keys of a column family, and whether they are deleted.
-    fn of<'k>(&'k self, family: &'k str) -> impl Iterator<Item = (&'k [u8], bool)> {
-        let each = self.each.iter().filter(move |(of, _)| **of == *family).map(|(_, key)| (&**key, false));
-        let deleted = self.deleted.as_deref().filter(|deleted| *deleted.family == *family);
-        each.chain(deleted.into_iter().flat_map(DeletedKeys::iter).map(|key| (key, true)))
+    /// The keys of a column family, and the states in which they are left. Of two with the same key the latter is
+    /// meant.
+    fn of<'k>(&'k self, family: &'k str) -> impl Iterator<Item = (&'k [u8], LeftState<'k>)> {
+        let each = self.each.iter().filter(move |(of, _)| **of == *family);
+        let rows = self.rows.as_deref().filter(|rows| **rows.family() == *family);
+        let deleted = rows.and_then(ChangedRows::deleted).into_iter().flat_map(DeletedKeys::iter);
+        let put = rows.and_then(ChangedRows::put).into_iter().flat_map(PutRows::iter);
+        each.map(|(_, key)| (&**key, LeftState::Unknown))
+            .chain(deleted.map(|key| (key, LeftState::Absent)))
+            .chain(put.map(|(key, value)| (key, LeftState::Present(value))))
+    }
+}
+
+/// The state in which a commit leaves a row.
+#[derive(Clone, Copy)]
+enum LeftState<'k> {
+    Unknown,
+    Absent,
+    Present(&'k [u8]),
+}
+
+impl LeftState<'_> {
+    fn state(self) -> RowState {
+        match self {
+            Self::Unknown => RowState::Unknown,
+            Self::Absent => RowState::Absent,
+            Self::Present(value) => RowState::Present(value.into()),
+        }
+    }
+}
+
+impl ChangedRows {
+    fn family(&self) -> &Arc<str> {
+        match self {
+            Self::Deleted(DeletedKeys { family, .. }) | Self::Put(PutRows { family, .. }) => family,
+        }
+    }
+
+    fn deleted(&self) -> Option<&DeletedKeys> {
+        if let Self::Deleted(keys) = self { Some(keys) } else { None }
+    }
+
+    fn put(&self) -> Option<&PutRows> {
+        if let Self::Put(rows) = self { Some(rows) } else { None }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Deleted(DeletedKeys { keys, .. }) => keys.len(),
+            Self::Put(PutRows { keys, .. }) => keys.len(),
+        }
+    }
+
+    fn len_bytes(&self) -> usize {
+        match self {
+            Self::Deleted(DeletedKeys { keys, .. }) => keys.len_bytes(),
+            Self::Put(PutRows { keys, values, .. }) => keys.len_bytes() + values.len_bytes(),
+        }
+    }
+}
+
+impl PutRows {
+    fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.keys.iter().zip(self.values.iter())
     }
 }
 
@@ -80,44 +155,44 @@ impl DeletedKeys {
 }
 
 /// A key whose row may differ.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ChangedKey {
     pub(crate) key: Box<[u8]>,
-    /// Whether it is known that it has no row in the later state. If not, that has to be read.
-    pub(crate) is_deleted: bool,
+    /// The row in the later of the two states. If it is not known it has to be read.
+    pub(crate) state: RowState,
 }
 
 impl RecentChanges {
     /// Takes note of what is about to be committed. `before` is the sequence number of the last commit.
     pub(super) fn begin<'k>(&self, before: u64, keys: impl Iterator<Item = (&'k Arc<str>, &'k [u8])>) {
-        self.begin_deletes(before, None, keys);
+        self.begin_rows(before, None, keys);
     }
 
-    /// As [`begin`](Self::begin), of a commit that also deletes keys.
-    pub(super) fn begin_deletes<'k>(
+    /// As [`begin`](Self::begin), of a commit of which more is known.
+    pub(super) fn begin_rows<'k>(
         &self,
         before: u64,
-        deleted: Option<DeletedKeys>,
+        rows: Option<ChangedRows>,
         keys: impl Iterator<Item = (&'k Arc<str>, &'k [u8])>,
     ) {
-        let mut bytes = deleted.as_ref().map_or(0, |deleted| deleted.keys.len_bytes());
+        let mut bytes = rows.as_ref().map_or(0, ChangedRows::len_bytes);
         let each = keys.map(|(family, key)| {
             bytes += key.len();
             (Arc::clone(family), key.into())
         });
         let each: Arc<[FamilyKey]> = each.take(KEYS_MAX + 1).collect();
-        let keys = ChangedKeys { each, deleted: deleted.map(Arc::new), bytes };
+        let keys = ChangedKeys { each, rows: rows.map(Arc::new), bytes };
         let keys = Some(keys).filter(|keys| keys.len() <= KEYS_MAX && keys.bytes <= BYTES_MAX);
         let mut log = self.0.lock();
         log.keys += keys.as_ref().map_or(0, ChangedKeys::len);
         log.bytes += keys.as_ref().map_or(0, |keys| keys.bytes);
-        log.commits.push_back(CommitChanges { before, after: None, keys });
+        log.commits.push_back(CommitChanges { before, after: None, is_certain: false, keys });
         log.truncate();
     }
 
     /// Takes note of a commit of which it is not known what it changes.
     pub(super) fn begin_unknown(&self, before: u64) {
-        self.0.lock().commits.push_back(CommitChanges { before, after: None, keys: None });
+        self.0.lock().commits.push_back(CommitChanges { before, after: None, is_certain: false, keys: None });
     }
 
     /// Takes no note of what is about to be committed after a sequence number: what changed since then or before is not
@@ -127,10 +202,10 @@ impl RecentChanges {
         log.known_after = log.known_after.max(before.saturating_add(1));
     }
 
-    /// Takes note of the sequence number after the commit that was begun last.
-    pub(super) fn end(&self, after: u64) {
+    /// Takes note of the sequence number after the commit that was begun last, and whether it was successful.
+    pub(super) fn end(&self, after: u64, is_certain: bool) {
         if let Some(commit) = self.0.lock().commits.back_mut() {
-            commit.after = Some(after);
+            (commit.after, commit.is_certain) = (Some(after), is_certain);
         }
     }
 
@@ -144,23 +219,22 @@ impl RecentChanges {
         }
         let overlaps = |commit: &&CommitChanges| commit.before < to && commit.after.is_none_or(|after| after > from);
         let of_commit = |commit: &CommitChanges| {
-            // Whether a commit in flight has happened is not known.
-            let has_happened = commit.after.is_some_and(|after| after <= to);
+            // Of a commit in flight, or one that failed, it is not known what has happened.
+            let has_happened = commit.is_certain && commit.after.is_some_and(|after| after <= to);
             Some((commit.keys.clone()?, has_happened))
         };
         let commits = log.commits.iter().filter(overlaps).map(of_commit).collect::<Option<Vec<_>>>()?;
         drop(log);
         // The leader does not wait while these are copied.
-        let mut found = Vec::new();
-        for (number, (keys, has_happened)) in commits.iter().enumerate() {
-            let changed =
-                |(key, deletes): (&[u8], bool)| ChangedKey { key: key.into(), is_deleted: deletes && *has_happened };
-            found.extend(keys.of(family).map(|key| (changed(key), number)));
-        }
+        let changes = commits.iter().flat_map(|(keys, has_happened)| {
+            keys.of(family).map(|(key, state)| (key, if *has_happened { state } else { LeftState::Unknown }))
+        });
+        let mut found: Vec<(&[u8], LeftState<'_>, usize)> =
+            changes.enumerate().map(|(number, (key, state))| (key, state, number)).collect();
         // Of each key the last change.
-        found.sort_unstable_by(|(one, at), (other, other_at)| one.key.cmp(&other.key).then(other_at.cmp(at)));
-        found.dedup_by(|(later, _), (first, _)| later.key == first.key);
-        Some(found.into_iter().map(|(changed, _)| changed).collect())
+        found.sort_unstable_by(|(one, _, at), (other, _, other_at)| one.cmp(other).then(other_at.cmp(at)));
+        found.dedup_by(|(later, ..), (first, ..)| later == first);
+        Some(found.into_iter().map(|(key, state, _)| ChangedKey { key: key.into(), state: state.state() }).collect())
     }
 }
 
@@ -194,7 +268,7 @@ mod tests {
         let commit = |before: u64, keys: &[&str], after: Option<u64>| {
             let keys = keys.iter().map(|key| (&users, key.as_bytes())).chain([(&other, &b"x"[..])]);
             changes.begin(before, keys);
-            after.into_iter().for_each(|after| changes.end(after));
+            after.into_iter().for_each(|after| changes.end(after, true));
         };
         commit(10, &["a", "b"], Some(13));
         commit(13, &["b", "c"], Some(15));
@@ -217,28 +291,62 @@ mod tests {
             let mut list = KeyList::default();
             keys.iter().for_each(|key| list.push(key.as_bytes()));
             let deleted = DeletedKeys { family: Arc::clone(&events), keys: Arc::new(list), except };
-            changes.begin_deletes(before, Some(deleted), std::iter::empty());
+            changes.begin_rows(before, Some(ChangedRows::Deleted(deleted)), std::iter::empty());
         };
         let deleted = |one: u64, other: u64| {
             let keys = changes.between("events", one, other).unwrap();
-            keys.iter().map(|changed| changed.is_deleted).collect::<Vec<_>>()
+            keys.iter().map(|changed| changed.state == RowState::Absent).collect::<Vec<_>>()
         };
         changes.begin(1, key("a"));
-        changes.end(2);
+        changes.end(2, true);
         deletes(2, &["a"], vec![]);
-        changes.end(3);
+        changes.end(3, true);
         assert_eq!((deleted(1, 3), deleted(1, 2), deleted(2, 3)), (vec![true], vec![false], vec![true]));
         changes.begin(3, key("a"));
-        changes.end(4);
+        changes.end(4, true);
         assert_eq!((deleted(2, 4), deleted(2, 3)), (vec![false], vec![true]));
         deletes(4, &["a"], vec![]);
         assert_eq!(deleted(2, 5), [false]);
-        changes.end(5);
+        changes.end(5, true);
         // What was committed again is none of them.
         deletes(5, &["a", "b", "c", "d"], vec![0, 2]);
-        changes.end(6);
+        changes.end(6, true);
         let keys = changes.between("events", 5, 6).unwrap();
         assert_eq!(keys.iter().map(|changed| &*changed.key).collect::<Vec<_>>(), [b"b", b"d"]);
+    }
+
+    #[test]
+    fn a_row_is_known_as_the_last_commit_that_has_happened_put_it() {
+        let (changes, events) = (RecentChanges::default(), Arc::from("events"));
+        let put = |before: u64, rows: &[(&str, &str)]| {
+            let (mut keys, mut values) = (KeyList::default(), KeyList::default());
+            for (key, value) in rows {
+                keys.push(key.as_bytes());
+                values.push(value.as_bytes());
+            }
+            let rows = PutRows { family: Arc::clone(&events), keys, values };
+            changes.begin_rows(before, Some(ChangedRows::Put(rows)), std::iter::empty());
+        };
+        let states = |one: u64, other: u64| {
+            let keys = changes.between("events", one, other).unwrap();
+            keys.into_iter().map(|changed| changed.state).collect::<Vec<_>>()
+        };
+        let present = |value: &str| RowState::Present(value.as_bytes().into());
+        put(1, &[("b", "1"), ("a", "2"), ("b", "3")]);
+        assert_eq!(states(1, 4), [RowState::Unknown, RowState::Unknown]);
+        changes.end(4, true);
+        assert_eq!(states(1, 4), [present("2"), present("3")]);
+        // A snapshot of before the end of the commit has none of it.
+        assert_eq!(states(1, 3), [RowState::Unknown, RowState::Unknown]);
+        put(4, &[("b", "4")]);
+        changes.end(5, true);
+        assert_eq!((states(1, 5), states(4, 9)), (vec![present("2"), present("4")], vec![present("4")]));
+        // What failed may have happened or not.
+        put(5, &[("a", "5")]);
+        changes.end(5, false);
+        put(5, &[("c", "6")]);
+        changes.end(6, true);
+        assert_eq!(states(4, 6), [RowState::Unknown, present("4"), present("6")]);
     }
 
     #[test]
@@ -247,7 +355,7 @@ mod tests {
         changes.skip(3);
         changes.skip(7);
         changes.begin(9, [(&users, &b"a"[..])].into_iter());
-        changes.end(10);
+        changes.end(10, true);
         assert_eq!([between(&changes, 3, 10), between(&changes, 10, 7)], [None, None]);
         assert_eq!(between(&changes, 9, 10), Some(vec!["a".to_owned()]));
     }
@@ -258,7 +366,7 @@ mod tests {
         let keys: Vec<[u8; 8]> = (0..KEYS_MAX as u64 + 1).map(u64::to_be_bytes).collect();
         let commit = |before: u64, count: usize| {
             changes.begin(before, keys.iter().take(count).map(|key| (&users, key.as_slice())));
-            changes.end(before + 1);
+            changes.end(before + 1, true);
         };
         commit(1, KEYS_MAX);
         assert_eq!(changes.between("users", 1, 2).map(|keys| keys.len()), Some(KEYS_MAX));

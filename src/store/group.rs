@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering;
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
+use super::changes::{ChangedRows, PutRows};
 use super::first_index::FirstEventWrites;
 use super::names::{self, Names, Seen};
 use super::request::{ProfileWrite, Refused, Request};
@@ -25,6 +26,7 @@ use crate::error::{Error, Result};
 use crate::limits::is_counted;
 use crate::merge;
 use crate::rocks::{Engine, WriteBatch};
+use crate::segment::KeyList;
 
 /// How many counters of operands there are. Keys share them by hash: a key that is folded too early costs one read.
 const COUNTERS: usize = 1 << 16;
@@ -195,8 +197,8 @@ impl Leader {
         let committed = batch.commit(sync);
         if is_noted {
             let sequence = engine.latest_sequence();
-            shared.changes.end(sequence);
-            shared.log_changes.end(sequence);
+            shared.changes.end(sequence, committed.is_ok());
+            shared.log_changes.end(sequence, committed.is_ok());
         }
         committed?;
         if shared.change_records.committed(recorded) {
@@ -286,9 +288,20 @@ fn note_log(shared: &Shared, requests: &[&Request], before: u64) {
         Erasure::Event(key) => Some(key),
         Erasure::EventsBelow(_) | Erasure::FirstEvent { .. } => None,
     });
-    let appended = requests.iter().flat_map(|request| &request.events).map(|event| &event.key);
-    let keys = erased.chain(appended).map(|key| (&shared.log_families.events, key.as_slice()));
-    shared.log_changes.begin(before, keys);
+    let mut erased = erased.peekable();
+    let appended = requests.iter().flat_map(|request| &request.events);
+    let family = &shared.log_families.events;
+    if erased.peek().is_some() {
+        // What is both erased and appended is left by the last of these.
+        let keys = erased.chain(appended.map(|event| &event.key)).map(|key| (family, key.as_slice()));
+        return shared.log_changes.begin(before, keys);
+    }
+    let mut rows = PutRows { family: Arc::clone(family), keys: KeyList::default(), values: KeyList::default() };
+    for event in appended {
+        rows.keys.push(&event.key);
+        rows.values.push(&event.value);
+    }
+    shared.log_changes.begin_rows(before, Some(ChangedRows::Put(rows)), std::iter::empty());
 }
 
 impl<'r> CommitGroup<'r> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::MutexGuard;
 
-use super::changes::DeletedKeys;
+use super::changes::{ChangedRows, DeletedKeys};
 use super::committed::KEYS_MAX;
 use super::open::Store;
 use super::turns::Foreground;
@@ -83,11 +83,11 @@ impl SegmentWriter<'_> {
         self.store.exclusively(|| {
             let families = &shared.log_families;
             let deleted = match &edit.sealed {
-                Some(rows) => Some(DeletedKeys {
+                Some(rows) => Some(ChangedRows::Deleted(DeletedKeys {
                     family: Arc::clone(&families.events),
                     keys: Arc::clone(&rows.keys),
                     except: self.delete_rows(rows, &mut batch)?,
-                }),
+                })),
                 None => None,
             };
             let headers = edit.writes.iter().filter_map(|write| match write.family {
@@ -96,9 +96,9 @@ impl SegmentWriter<'_> {
                 ORDINALS => Some((&families.segments, &[][..])),
                 _ => None,
             });
-            shared.log_changes.begin_deletes(engine.latest_sequence(), deleted, headers);
+            shared.log_changes.begin_rows(engine.latest_sequence(), deleted, headers);
             let committed = batch.commit(false);
-            shared.log_changes.end(engine.latest_sequence());
+            shared.log_changes.end(engine.latest_sequence(), committed.is_ok());
             committed
         })
     }

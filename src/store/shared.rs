@@ -23,7 +23,7 @@ use super::turns::CommitFaults;
 use super::unsealed::UnsealedEvents;
 use crate::codec::{EVENTS, GROUP_PREFIX, GroupKeys, SEGMENT_FAMILIES, SEGMENTS, family_of, first_kind_of, kind_of};
 use crate::error::{Error, ErrorKind, Result};
-use crate::join::{JoinTable, OrdinalCache, TailCache};
+use crate::join::{JoinTable, OrdinalCache, RowState, TailCache};
 use crate::limits::{Limits, LimitsId};
 use crate::model::{Kind, Timestamp};
 use crate::rocks::{Engine, EngineSettings, EngineSnapshot};
@@ -297,8 +297,8 @@ impl Shared {
     }
 
     /// The keys of rows and of headers of column segments that may differ between a sequence number and a snapshot,
-    /// before or after it, if that is known: both of the same engine. Of a row is said if the snapshot has none for
-    /// certain. The empty key of a header says that ids have lost their
+    /// before or after it, if that is known: both of the same engine. Of a row is said what the snapshot has, if that is
+    /// known. The empty key of a header says that ids have lost their
     /// ordinals.
     pub(crate) fn log_changes(
         &self,
@@ -308,7 +308,7 @@ impl Shared {
         let between = |family: &str| self.log_changes.between(family, sequence, snapshot.sequence());
         let mut rows = between(EVENTS)?;
         if snapshot.sequence() < sequence {
-            rows.iter_mut().for_each(|row| row.is_deleted = false);
+            rows.iter_mut().for_each(|row| row.state = RowState::Unknown);
         }
         Some((rows, between(SEGMENTS)?))
     }

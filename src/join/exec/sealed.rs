@@ -27,30 +27,37 @@ pub(in crate::join) struct SealedTasks {
 /// Rows in memory.
 pub(in crate::join) struct TailTasks {
     tail: Arc<LogTail>,
-    rows: Range<usize>,
-    /// How many tasks were taken.
+    /// The rows of each task: a part of the tail, and positions in it.
+    tasks: Vec<(usize, Range<usize>)>,
+    /// How many were taken.
     taken: AtomicUsize,
 }
 
-/// Rows of one task.
+/// At most so many rows are one task.
 const TAIL_ROWS: usize = 1_024;
 
 impl TailTasks {
     pub(in crate::join) fn new(tail: &Arc<LogTail>, spec: &ScanSpec) -> Self {
-        Self { tail: Arc::clone(tail), rows: tail.range(spec), taken: AtomicUsize::new(0) }
+        let tasks = tail.ranges(spec).enumerate().flat_map(|(part, Range { start, end })| {
+            let starts = (start..end).step_by(TAIL_ROWS);
+            starts.map(move |start| (part, start..end.min(start.saturating_add(TAIL_ROWS))))
+        });
+        Self { tail: Arc::clone(tail), tasks: tasks.collect(), taken: AtomicUsize::new(0) }
     }
 
     /// How many rows there are.
     pub(in crate::join) fn len(&self) -> usize {
-        self.rows.len()
+        self.tasks.iter().map(|(_, rows)| rows.len()).sum()
     }
 
     /// Takes the next rows, with the number of the task.
     fn take(&self) -> Option<(usize, TailRows)> {
+        // Looked at first, so that the number cannot overflow.
+        if self.taken.load(Ordering::Relaxed) >= self.tasks.len() {
+            return None;
+        }
         let number = self.taken.fetch_add(1, Ordering::Relaxed);
-        let start = number.checked_mul(TAIL_ROWS)?.checked_add(self.rows.start)?;
-        let end = start.checked_add(TAIL_ROWS)?.min(self.rows.end);
-        (start < end).then(|| (number, TailRows::new(&self.tail, start..end)))
+        self.tasks.get(number).map(|(part, rows)| (number, TailRows::new(&self.tail, *part, rows.clone())))
     }
 }
 

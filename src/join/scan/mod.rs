@@ -28,6 +28,7 @@ mod estimate;
 mod own;
 mod profile;
 mod row;
+mod sorted_parts;
 mod tail;
 
 pub(super) use column::{ChunkReader, ColumnScan, RunFilter};
@@ -35,7 +36,7 @@ pub(crate) use estimate::{EventRows, estimate};
 pub(super) use own::OwnEvents;
 pub(super) use profile::ProfileRows;
 pub(crate) use row::RowScan;
-pub(crate) use tail::{BlockEvents, KnownTail, LogTail, TailCache, TailOrdinals, UnsealedRow, block_id};
+pub(crate) use tail::{BlockEvents, KnownTail, LogTail, RowState, TailCache, TailOrdinals, UnsealedRow, block_id};
 pub(super) use tail::{TailRows, TailScan};
 
 /// A scan returns after this many events, so that it can be stopped when hardly any passes.

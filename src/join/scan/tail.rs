@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::sorted_parts::{SortedItem, SortedParts};
 use super::{EventPredicate, EventScan, READS_PER_FILL, RunFilter, ScanSpec};
 use crate::codec::{self, EventBytes, EventKey};
 use crate::error::Result;
@@ -75,14 +76,30 @@ impl UnsealedRow {
         }
     }
 
-    /// The order of the keys.
-    pub(crate) fn cmp_keys(&self, other: &Self) -> Ordering {
-        self.prefix.cmp(&other.prefix).then_with(|| self.key().cmp(other.key()))
+    /// How its key compares to another one.
+    pub(crate) fn cmp_key(&self, key: &[u8]) -> Ordering {
+        self.prefix.cmp(&prefix_of(key)).then_with(|| self.key().cmp(key))
     }
 
     pub(crate) fn size_bytes(&self) -> usize {
         self.bytes.len() + size_of::<Self>() + 2 * size_of::<usize>()
     }
+}
+
+impl SortedItem for UnsealedRow {
+    fn cmp_items(&self, other: &Self) -> Ordering {
+        self.prefix.cmp(&other.prefix).then_with(|| self.key().cmp(other.key()))
+    }
+}
+
+/// What is known of a row of the log without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum RowState {
+    Unknown,
+    /// There is no such row.
+    Absent,
+    /// Its value.
+    Present(Box<[u8]>),
 }
 
 #[inline]
@@ -109,8 +126,21 @@ pub(crate) struct TailOrdinals {
     pub(crate) base: u32,
     /// Those of two numberings have nothing in common. Within one, users are added and keep their ordinals.
     pub(crate) numbering: u64,
-    ids: Vec<Arc<[u8]>>,
-    by_id: BTreeMap<Arc<[u8]>, u32>,
+    /// In the order of the ordinals, so many in each but the last.
+    ids: Vec<Arc<Vec<Arc<[u8]>>>>,
+    by_id: SortedParts<IdOrdinal>,
+}
+
+/// Ids that are cloned at once, where a reader has them.
+const IDS_PER_CHUNK: usize = 256;
+
+/// An id, and its ordinal.
+type IdOrdinal = (Arc<[u8]>, u32);
+
+impl SortedItem for IdOrdinal {
+    fn cmp_items(&self, other: &Self) -> Ordering {
+        self.0.cmp(&other.0)
+    }
 }
 
 impl TailOrdinals {
@@ -120,11 +150,11 @@ impl TailOrdinals {
 
     /// How many ordinals there are with these.
     pub(crate) fn end(&self) -> u32 {
-        self.base.saturating_add(u32::try_from(self.ids.len()).unwrap_or(u32::MAX))
+        self.base.saturating_add(u32::try_from(self.by_id.len()).unwrap_or(u32::MAX))
     }
 
     pub(crate) fn get(&self, id: &[u8]) -> Option<u32> {
-        self.by_id.get(id).copied()
+        self.by_id.find(|(known, _)| (**known).cmp(id)).map(|(_, ordinal)| *ordinal)
     }
 
     /// None where there are as many ordinals as there can be.
@@ -134,14 +164,18 @@ impl TailOrdinals {
         }
         let ordinal = Some(self.end()).filter(|ordinal| *ordinal < UNREADABLE)?;
         let id: Arc<[u8]> = id.into();
-        self.ids.push(Arc::clone(&id));
-        self.by_id.insert(id, ordinal);
+        match self.ids.last_mut() {
+            Some(chunk) if chunk.len() < IDS_PER_CHUNK => Arc::make_mut(chunk).push(Arc::clone(&id)),
+            _ => self.ids.push(Arc::new(vec![Arc::clone(&id)])),
+        }
+        self.by_id.insert(vec![(id, ordinal)]);
         Some(ordinal)
     }
 
     /// The id of one of these ordinals.
     pub(crate) fn id(&self, ordinal: u32) -> Option<&[u8]> {
-        self.ids.get(ordinal.checked_sub(self.base)? as usize).map(|id| &**id)
+        let at = ordinal.checked_sub(self.base)? as usize;
+        self.ids.get(at / IDS_PER_CHUNK)?.get(at % IDS_PER_CHUNK).map(|id| &**id)
     }
 }
 
@@ -150,30 +184,32 @@ impl TailOrdinals {
 pub(crate) struct LogTail {
     /// The engine and its sequence number that it is as of.
     pub(crate) stamp: (u64, u64),
-    /// In the order of their keys.
-    pub(crate) rows: Vec<UnsealedRow>,
+    /// By their keys.
+    pub(crate) rows: SortedParts<UnsealedRow>,
     /// Memory of the rows, in bytes.
     pub(crate) bytes: usize,
     /// All blocks of columns.
     pub(crate) blocks: Arc<Vec<SealedBlock>>,
     /// The events in columns that rows replace, by the keys of those.
-    pub(crate) replaced: BTreeMap<BlockId, BTreeMap<Box<[u8]>, u32>>,
+    pub(crate) replaced: BTreeMap<BlockId, Arc<BTreeMap<Box<[u8]>, u32>>>,
     pub(crate) new_ordinals: TailOrdinals,
 }
 
 impl LogTail {
-    /// The positions of the rows that a scan reads.
-    pub(in crate::join) fn range(&self, spec: &ScanSpec) -> Range<usize> {
+    /// The rows that a scan reads: the positions of those in each part.
+    pub(in crate::join) fn ranges(&self, spec: &ScanSpec) -> impl Iterator<Item = Range<usize>> {
         let (from, to) = spec.keys();
-        let start = self.rows.partition_point(|row| row.is_before(&from));
-        let end = to.map_or(self.rows.len(), |to| self.rows.partition_point(|row| row.is_before(&to)));
-        start..end.max(start)
+        self.rows.parts().map(move |rows| {
+            let start = rows.partition_point(|row| row.is_before(&from));
+            let end = to.as_ref().map_or(rows.len(), |to| rows.partition_point(|row| row.is_before(to)));
+            start..end.max(start)
+        })
     }
 
     /// The events of a block that rows replace, by their positions, ascending.
     pub(crate) fn replaced(&self, block: &SealedBlock) -> Vec<u32> {
         let replaced = self.replaced.get(&block_id(block));
-        let mut replaced: Vec<u32> = replaced.into_iter().flat_map(BTreeMap::values).copied().collect();
+        let mut replaced: Vec<u32> = replaced.into_iter().flat_map(|events| events.values()).copied().collect();
         replaced.sort_unstable();
         replaced
     }
@@ -224,15 +260,16 @@ impl TailCache {
     }
 }
 
-/// Some rows of a tail.
+/// Some rows of a tail, all in one part.
 pub(in crate::join) struct TailRows {
     tail: Arc<LogTail>,
+    part: usize,
     rows: Range<usize>,
 }
 
 impl TailRows {
-    pub(in crate::join) fn new(tail: &Arc<LogTail>, rows: Range<usize>) -> Self {
-        Self { tail: Arc::clone(tail), rows }
+    pub(in crate::join) fn new(tail: &Arc<LogTail>, part: usize, rows: Range<usize>) -> Self {
+        Self { tail: Arc::clone(tail), part, rows }
     }
 
     /// How many there are.
@@ -246,7 +283,7 @@ impl TailRows {
         predicate: &EventPredicate,
         mut each: impl FnMut(u32),
     ) -> Result<bool> {
-        let rows = self.tail.rows.get(self.rows.clone()).unwrap_or_default();
+        let rows = self.tail.rows.part(self.part).get(self.rows.clone()).unwrap_or_default();
         if !rows.iter().all(|row| row.is_readable) {
             return Ok(false);
         }
@@ -280,13 +317,14 @@ impl TailScan {
 
 impl EventScan for TailScan {
     fn fill(&mut self, block: &mut Block, max: usize) -> Result<bool> {
-        let Self { rows: TailRows { tail, rows }, spec, users } = self;
+        let Self { rows: TailRows { tail, part, rows }, spec, users } = self;
+        let part = tail.rows.part(*part);
         let mut read = 0;
         let more = loop {
             if read == READS_PER_FILL || block.is_full(max) {
                 break true;
             }
-            let Some(row) = rows.next().and_then(|at| tail.rows.get(at)) else { break false };
+            let Some(row) = rows.next().and_then(|at| part.get(at)) else { break false };
             read += 1;
             let ordinal = row.ordinal();
             if let (Some(users), Some(ordinal)) = (&*users, ordinal)
@@ -320,7 +358,9 @@ mod tests {
         let (key, value) = (event_key(&event), encode_event(&event));
         let rows = |rows: Vec<UnsealedRow>| {
             let count = rows.len();
-            TailRows::new(&Arc::new(LogTail { rows, ..LogTail::default() }), 0..count)
+            let mut tail = LogTail::default();
+            tail.rows.insert(rows);
+            TailRows::new(&Arc::new(tail), 0, 0..count)
         };
         let good = UnsealedRow::new(Some(3), &key, &value).unwrap();
         let visited = |bad: Option<UnsealedRow>| {

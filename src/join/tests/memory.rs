@@ -87,7 +87,7 @@ impl Memory {
             let mut numbers = 0..;
             let mut finish = |builder: &mut BlockBuilder| {
                 let EncodedBlock { summary, chunks } = builder.finish(numbers.next().unwrap()).unwrap();
-                columns.blocks.push((SealedBlock { segment, summary }, chunks));
+                columns.blocks.push((SealedBlock { segment, summary: Arc::new(summary) }, chunks));
             };
             for (event, key, value) in rows {
                 let ordinal = ids.iter().position(|id| id == event.distinct_id().as_bytes()).unwrap();
@@ -238,12 +238,17 @@ impl MemoryColumns {
             });
             UnsealedRow::new(ordinal, key, value).unwrap()
         });
-        let rows = rows.collect();
-        let mut tail = LogTail { rows, new_ordinals, ..LogTail::default() };
+        let mut tail = LogTail::default();
+        // In several parts, as rows that were added one after the other.
+        let mut rows: Vec<UnsealedRow> = rows.collect();
+        let last = rows.split_off(rows.len() / 5 * 4);
+        tail.rows.insert(rows);
+        tail.rows.insert(last);
+        tail.new_ordinals = new_ordinals;
         for (block, _) in &self.blocks {
             let events = self.find_replaced(block);
             let replaced = events.into_iter().map(|event| (event.to_be_bytes().into(), event)).collect();
-            tail.replaced.insert(block_id(block), replaced);
+            tail.replaced.insert(block_id(block), Arc::new(replaced));
         }
         tail
     }

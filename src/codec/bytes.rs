@@ -87,7 +87,10 @@ impl<'a> Reader<'a> {
 
     #[inline]
     pub(crate) fn len(&mut self) -> Read<usize> {
-        usize::try_from(self.varint()?).map_err(|_| Malformed("a length out of range"))
+        match self.u8()? {
+            small @ 0..=250 => Ok(usize::from(small)),
+            marker => usize::try_from(self.long_varint(marker)?).map_err(|_| Malformed("a length out of range")),
+        }
     }
 
     /// A signed integer, as zigzag: 0, -1, 1, -2 are 0, 1, 2, 3.

@@ -14,8 +14,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::layout::{Column, JoinLayout};
+use super::name_codes::NameCodes;
 use super::period::PeriodStart;
-use super::probe::{Arena, Dictionary, Interner, NO_ROW, are_equal};
+use super::probe::{Arena, Dictionary, NO_ROW, are_equal};
 use crate::codec::{self, EventBytes, Malformed, ValueBytes};
 use crate::error::{Error, Result};
 use crate::model::{Event, Timestamp, Value};
@@ -26,9 +27,6 @@ const BYTES_MAX: usize = 512 << 10;
 
 /// Bytes of what is joined onto a block from one table by key, roughly: a row that exceeds them is its last.
 pub(super) const JOINED_BYTES_MAX: usize = 2 << 20;
-
-/// Distinct names that a block remembers when it is filled again.
-const NAMES_MAX: usize = 1_024;
 
 /// Bytes of the pages of ids that a block refers to, roughly. With more, it copies the ids of its own users.
 const PAGES_BYTES_MAX: usize = 4 << 20;
@@ -130,7 +128,7 @@ pub(crate) struct Block {
     times: Vec<Timestamp>,
     /// Names, dictionary-encoded, where they are requested.
     names: Vec<u32>,
-    name_dictionary: Interner,
+    name_codes: NameCodes,
     insert_ids: Arena,
     /// The value of each requested property; the empty string means that it is not set.
     properties: Vec<Arena>,
@@ -204,7 +202,7 @@ impl Block {
             runs: Vec::new(),
             times: Vec::new(),
             names: Vec::new(),
-            name_dictionary: Interner::default(),
+            name_codes: NameCodes::default(),
             insert_ids: Arena::default(),
             properties: layout.events.properties.iter().map(|_| Arena::default()).collect(),
             events: Arena::default(),
@@ -222,9 +220,7 @@ impl Block {
         self.runs.clear();
         self.times.clear();
         self.names.clear();
-        if self.name_dictionary.len() > NAMES_MAX || self.name_dictionary.size_bytes() > BYTES_MAX / 2 {
-            self.name_dictionary.clear();
-        }
+        self.name_codes.clear_if_many();
         self.insert_ids.clear();
         self.properties.iter_mut().for_each(Arena::clear);
         self.events.clear();
@@ -248,7 +244,7 @@ impl Block {
     #[inline]
     pub(super) fn is_full(&self, max: usize) -> bool {
         let properties = self.properties.iter().map(Arena::size_bytes).sum::<usize>();
-        let texts = self.ids.size_bytes() + self.name_dictionary.size_bytes() + self.insert_ids.size_bytes();
+        let texts = self.ids.size_bytes() + self.name_codes.size_bytes() + self.insert_ids.size_bytes();
         self.len() >= max || texts + properties + self.events.size_bytes() >= BYTES_MAX
     }
 
@@ -361,7 +357,7 @@ impl Block {
 
     /// The code of a name, which is text. It is the same until the block is cleared.
     pub(super) fn name_code(&mut self, name: &[u8]) -> Result<u32> {
-        self.name_dictionary.intern(name)
+        self.name_codes.of_text(name)
     }
 
     /// Appends an event of the run that was begun last, without its properties, and with the code of its name.
@@ -417,13 +413,13 @@ impl Block {
             self.firsts.push(event);
         }
         // A name is checked also where it is not needed.
-        let mut is_checked = !self.layout.events.name && is_text(name);
-        if self.layout.events.name {
-            let known = self.name_dictionary.len();
-            self.names.push(self.name_dictionary.intern(name)?);
-            is_checked = self.name_dictionary.len() == known || is_text(name);
-        }
-        if !is_checked {
+        if !self.layout.events.name {
+            if !is_text(name) {
+                return Err(codec::corrupt_event_of(time, id, NO_TEXT));
+            }
+        } else if let Some(code) = self.name_codes.code_of(name)? {
+            self.names.push(code);
+        } else {
             return Err(codec::corrupt_event_of(time, id, NO_TEXT));
         }
         self.runs.push(position(self.firsts.len()).wrapping_sub(1));
@@ -524,7 +520,7 @@ impl Block {
     }
 
     pub(super) fn name(&self, event: usize) -> &str {
-        let name = self.names.get(event).map(|code| self.name_dictionary.get(*code));
+        let name = self.names.get(event).map(|code| self.name_codes.get(*code));
         // It was checked when it was interned.
         name.and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default()
     }

@@ -48,6 +48,7 @@ mod fold;
 mod group_by;
 mod layout;
 mod measure;
+mod name_codes;
 mod ordinal_cache;
 mod ordinal_set;
 mod period;

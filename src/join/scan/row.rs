@@ -1,7 +1,7 @@
 //! Row scan: events from the keys and values of a log of rows, in the order of day, `distinct_id` and time.
 
 use super::{EventScan, READS_PER_FILL, ScanSpec, UserRange};
-use crate::codec::{self, EventKey};
+use crate::codec::{self, EventBytes, EventKey};
 use crate::error::Result;
 use crate::join::block::Block;
 use crate::join::probe::{FilterCursor, Probe, head};
@@ -48,6 +48,7 @@ impl<C: RowCursor> RowScan<C> {
     /// As [`fill`](EventScan::fill), reading at most this many events.
     pub(super) fn fill_reading(&mut self, block: &mut Block, max: usize, reads: u64) -> Result<bool> {
         let Self { rows, spec, heads, filter } = self;
+        let predicate = &*spec.predicate;
         let mut read = 0;
         let more = loop {
             if read == reads || block.is_full(max) {
@@ -82,9 +83,15 @@ impl<C: RowCursor> RowScan<C> {
                 continue;
             }
             let time = parts.time();
-            let Some(event) = spec.predicate.read(key, time, value)? else { continue };
+            if !predicate.has_time(time) {
+                continue;
+            }
+            let event = EventBytes::read(value).map_err(corrupt)?;
+            if !predicate.has_name(event.name) {
+                continue;
+            }
             block.push_row(&id.map_err(corrupt)?, time, &event, value)?;
-            spec.predicate.filter_last(block)?;
+            predicate.filter_last(block)?;
         };
         block.scanned.events += read;
         Ok(more)

@@ -293,8 +293,9 @@ impl TailRows {
         }
         for row in rows {
             let (key, value) = row.parts();
-            let time = EventKey::read(key).map_err(|malformed| codec::corrupt_event(key, malformed))?.time();
-            if predicate.read(key, time, value)?.is_some() {
+            let corrupt = |malformed| codec::corrupt_event(key, malformed);
+            let time = EventKey::read(key).map_err(corrupt)?.time();
+            if predicate.has_time(time) && predicate.has_name(EventBytes::read(value).map_err(corrupt)?.name) {
                 each(row.ordinal);
             }
         }
@@ -336,7 +337,13 @@ impl EventScan for TailScan {
             let corrupt = |malformed| codec::corrupt_event(key, malformed);
             let parts = EventKey::read(key).map_err(corrupt)?;
             let time = parts.time();
-            let Some(event) = spec.predicate.read(key, time, value)? else { continue };
+            if !spec.predicate.has_time(time) {
+                continue;
+            }
+            let event = EventBytes::read(value).map_err(corrupt)?;
+            if !spec.predicate.has_name(event.name) {
+                continue;
+            }
             let id = codec::unescape_bytes(parts.escaped).map_err(corrupt)?;
             block.push_row_of(ordinal.unwrap_or(UNREADABLE), &id, time, &event, value)?;
             spec.predicate.filter_last(block)?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::cancel::{CancelToken, Interrupt};
 use super::layout::{Dim, Via};
 use super::ordinal_cache::{CodeHistory, KnownOrdinals, StoredCodes};
-use super::probe::{CodesPatch, OrdinalCodes, decode_codes, encode_codes, read_codes};
+use super::probe::{CodesMemory, CodesPatch, OrdinalCodes, decode_codes, encode_codes, read_codes};
 use super::scan::{ColumnTable, Tables};
 use super::stats::Counters;
 use super::tables::JoinTable;
@@ -28,7 +28,15 @@ pub(crate) const CODES_REMEDY: &str =
 /// How many profiles are read at once.
 const LOOKUPS_MAX: usize = 1_024;
 
-/// The codes of a table of users, as of the snapshot that is read, unless they take more memory than this many bytes.
+/// The memory that codes may take in a join that has a number of bytes for the rows of each table: the codes themselves,
+/// which joins share, also what is allowed for all of them together.
+fn memory_of(tables: &dyn Tables, share: usize) -> CodesMemory {
+    let shared = tables.code_history().map_or(0, |history| history.cache().bytes_max());
+    CodesMemory { values: share, total: share.max(shared) }
+}
+
+/// The codes of a table of users, as of the snapshot that is read, unless they take too much memory for a join that has
+/// a number of bytes for the rows of each table.
 pub(super) fn current_codes(
     tables: &dyn Tables,
     columns: &dyn ColumnTable,
@@ -37,8 +45,9 @@ pub(super) fn current_codes(
     (counters, interrupt): (&Counters, &Interrupt),
 ) -> Result<Option<Arc<OrdinalCodes>>> {
     let reader = CodesReader { tables, columns, dim, ordinals: known_ordinals(columns)?, counters, interrupt };
-    let fits = |codes: &Arc<OrdinalCodes>| codes.memory() <= memory_bytes;
-    let Some(history) = tables.code_history() else { return reader.read_table(memory_bytes) };
+    let memory = memory_of(tables, memory_bytes);
+    let fits = |codes: &Arc<OrdinalCodes>| codes.fits(memory);
+    let Some(history) = tables.code_history() else { return reader.read_table(memory) };
     let updating = history.cache().update();
     let cached = reader.cached(history)?.filter(fits);
     if let Some(codes) = cached {
@@ -48,7 +57,7 @@ pub(super) fn current_codes(
     drop(updating);
     let known = reader.stored(history)?.filter(fits);
     let is_full_read = known.is_none();
-    let codes = if is_full_read { reader.read_table(memory_bytes)? } else { known };
+    let codes = if is_full_read { reader.read_table(memory)? } else { known };
     if let Some(codes) = &codes {
         reader.put(history, codes);
         // Only then, so that the thread that stores codes finds them.
@@ -59,7 +68,7 @@ pub(super) fn current_codes(
     Ok(codes)
 }
 
-/// The codes of these ordinals alone, by their ids, unless they take more memory than this many bytes.
+/// The codes of these ordinals alone, by their ids, unless they take too much memory, as with [`current_codes`].
 pub(super) fn codes_of(
     tables: &dyn Tables,
     columns: &dyn ColumnTable,
@@ -70,7 +79,7 @@ pub(super) fn codes_of(
 ) -> Result<Option<Arc<OrdinalCodes>>> {
     let reader = CodesReader { tables, columns, dim, ordinals: known_ordinals(columns)?, counters, interrupt };
     let codes = reader.read_again(Arc::new(OrdinalCodes::empty(dim.names.len())), users.clone())?;
-    Ok(Some(codes).filter(|codes| codes.memory() <= memory_bytes))
+    Ok(Some(codes).filter(|codes| codes.fits(memory_of(tables, memory_bytes))))
 }
 
 /// The ordinals that there are in the log and in its tail.
@@ -140,14 +149,15 @@ struct CodesReader<'j> {
 }
 
 impl CodesReader<'_> {
-    /// Reads the whole table, unless its codes take more memory than this many bytes.
-    fn read_table(&self, memory_bytes: usize) -> Result<Option<Arc<OrdinalCodes>>> {
+    /// Reads the whole table, unless its codes take too much memory.
+    fn read_table(&self, memory: CodesMemory) -> Result<Option<Arc<OrdinalCodes>>> {
         let Self { tables, columns, dim, ordinals, counters, interrupt } = self;
-        let codes = read_codes(*tables, columns.ordinals()?, dim, memory_bytes, counters, interrupt)?;
+        let read = (ordinals.count, memory);
+        let codes = read_codes(*tables, columns.ordinals()?, dim, read, counters, interrupt)?;
         let Some(codes) = codes.map(Arc::new) else { return Ok(None) };
         // Those of the tail are not among the ordinals that are stored.
         let codes = self.read_again(codes, ids_of(*columns, ordinals.stored..ordinals.count)?)?;
-        Ok(Some(codes).filter(|codes| codes.memory() <= memory_bytes))
+        Ok(Some(codes).filter(|codes| codes.fits(memory)))
     }
 
     /// Keeps codes for other joins.

@@ -98,6 +98,11 @@ impl OrdinalCache {
         Self { bytes_max, ..Self::default() }
     }
 
+    /// The most bytes of all codes together.
+    pub(super) fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
     /// The properties of users whose codes were used after this many uses, and how many uses there were.
     pub(crate) fn used_since(&self, uses: u64) -> (Vec<Vec<Box<str>>>, u64) {
         let known = self.known.lock();

@@ -23,6 +23,21 @@ pub(in crate::join) struct OrdinalCodes {
     pub(super) codes: Codes,
 }
 
+/// How much memory codes may take, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::join) struct CodesMemory {
+    /// For the distinct values.
+    pub(in crate::join) values: usize,
+    /// For these and the codes, one to four bytes for each user.
+    pub(in crate::join) total: usize,
+}
+
+impl CodesMemory {
+    fn has_room(self, values: usize, codes: usize) -> bool {
+        values <= self.values && values.saturating_add(codes) <= self.total
+    }
+}
+
 /// The code plus one, 0 where there is no row, in as few bytes as the greatest takes.
 #[derive(Clone, Debug)]
 pub(in crate::join) enum Codes {
@@ -120,7 +135,15 @@ impl OrdinalCodes {
 
     /// Memory in use, in bytes.
     pub(in crate::join) fn memory(&self) -> usize {
-        self.dictionary.memory() + self.tuples.memory_with(0) + self.codes.memory()
+        self.values_memory() + self.codes.memory()
+    }
+
+    fn values_memory(&self) -> usize {
+        self.dictionary.memory() + self.tuples.memory_with(0)
+    }
+
+    pub(in crate::join) fn fits(&self, memory: CodesMemory) -> bool {
+        memory.has_room(self.values_memory(), self.codes.memory())
     }
 
     /// The code of an ordinal, or [`NO_ROW`].
@@ -136,19 +159,24 @@ impl OrdinalCodes {
     }
 }
 
-/// Reads a table, unless its codes and their meanings take more memory than this many bytes. Both the table and the ids
-/// that have ordinals ascend by id.
+/// Reads a table, unless its codes and their meanings take too much memory. Both the table and the ids that have
+/// ordinals ascend by id. There are so many ordinals.
 pub(in crate::join) fn read_codes(
     tables: &dyn ProfileTables,
     mut ordinals: Box<dyn RowCursor>,
     dim: &Dim,
-    memory_bytes: usize,
+    (count, memory): (u32, CodesMemory),
     counters: &Counters,
     interrupt: &Interrupt,
 ) -> Result<Option<OrdinalCodes>> {
+    let count = count as usize;
+    if !memory.has_room(0, count) {
+        return Ok(None);
+    }
     let mut rows = tables.rows(&dim.table, &[], None)?;
     let mut dictionary = DictionaryBuilder::new(dim.names.len());
-    let mut codes = Codes::U8(Vec::new());
+    // Of this size at once: growing would copy, and take twice the memory.
+    let mut codes = Codes::U8(vec![0; count]);
     let mut tuple = Vec::new();
     let (mut read, mut fits) = (0, true);
     let mut row = rows.next()?;
@@ -162,8 +190,7 @@ pub(in crate::join) fn read_codes(
                 if project(dim, id, value, &mut tuple)? {
                     let at = ordinal_of_id(of, encoded)? as usize;
                     let code = dictionary.code(&tuple)?.saturating_add(1);
-                    fits =
-                        dictionary.memory_with(tuple.len()).saturating_add(codes.memory_with(at, code)) <= memory_bytes;
+                    fits = memory.has_room(dictionary.memory_with(tuple.len()), codes.memory_with(at, code));
                     if fits {
                         codes.set(at, code);
                     }

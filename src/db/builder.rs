@@ -60,8 +60,8 @@ impl Builder {
 
     /// The most memory for what joins of sealed events keep of profiles from one to the next, in bytes: for each
     /// combination of properties that was joined, one to four bytes for each user with sealed events, and the distinct
-    /// values. A join may use codes of that size whatever its `memory_bytes`, which bounds the distinct values. Default:
-    /// 128 MB. 0: every join reads the tables anew.
+    /// values. A join may use codes of that size whatever its `memory_bytes`, which bounds the distinct values.
+    /// Default: 128 MB. 0: every join reads the tables anew.
     pub fn ordinal_cache_bytes(mut self, bytes: usize) -> Self {
         self.0.ordinal_cache_bytes = bytes;
         self

@@ -33,7 +33,7 @@ pub(in crate::join) struct TailTasks {
     taken: AtomicUsize,
 }
 
-/// At most so many rows are one task.
+/// The most rows of one task.
 const TAIL_ROWS: usize = 1_024;
 
 impl TailTasks {

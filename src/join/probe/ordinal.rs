@@ -160,7 +160,7 @@ impl OrdinalCodes {
 }
 
 /// Reads a table, unless its codes and their meanings take too much memory. Both the table and the ids that have
-/// ordinals ascend by id. There are so many ordinals.
+/// ordinals ascend by id. `count` is that of the ordinals.
 pub(in crate::join) fn read_codes(
     tables: &dyn ProfileTables,
     mut ordinals: Box<dyn RowCursor>,

@@ -126,7 +126,7 @@ pub(crate) struct TailOrdinals {
     pub(crate) base: u32,
     /// Those of two numberings have nothing in common. Within one, users are added and keep their ordinals.
     pub(crate) numbering: u64,
-    /// In the order of the ordinals, so many in each but the last.
+    /// In the order of the ordinals, [`IDS_PER_CHUNK`] in each but the last.
     ids: Vec<Arc<Vec<Arc<[u8]>>>>,
     by_id: SortedParts<IdOrdinal>,
 }

@@ -28,8 +28,8 @@ pub(crate) const CODES_REMEDY: &str =
 /// How many profiles are read at once.
 const LOOKUPS_MAX: usize = 1_024;
 
-/// The memory that codes may take in a join that has a number of bytes for the rows of each table. Joins share the codes
-/// themselves, so these may take what is allowed for all of them together.
+/// The memory that codes may take in a join that has a number of bytes for the rows of each table. Joins share the
+/// codes themselves, so these may take what is allowed for all of them together.
 fn memory_of(tables: &dyn Tables, share: usize) -> CodesMemory {
     let shared = tables.code_history().map_or(0, |history| history.cache().bytes_max());
     CodesMemory { values: share, total: share.max(shared) }

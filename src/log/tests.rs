@@ -9,7 +9,7 @@ use super::{
     check_ordinals, check_sealed, next_day_with_rows,
 };
 use crate::codec::{self, CHUNKS, EVENTS, GroupKeys, ORDINAL_IDS, ORDINALS, SEGMENTS};
-use crate::join::{RowState, TailCache};
+use crate::join::{RowState, TailCache, UnsealedRow};
 use crate::limits::Limits;
 use crate::model::{Event, Kind, Salvaged, Timestamp};
 use crate::ops::Excess;
@@ -334,7 +334,7 @@ fn a_row_loses_its_ordinal_with_its_user() {
     put(&engine, &codec::event_key(&late), &codec::encode_event(&late));
     let ordinals = |changed: &Changed| {
         let tail = current_tail(&engine.snapshot(), changed).unwrap().unwrap();
-        tail.rows.parts().flatten().map(|row| row.ordinal()).collect::<Vec<_>>()
+        tail.rows.parts().flatten().map(UnsealedRow::ordinal).collect::<Vec<_>>()
     };
     assert_eq!(ordinals(&changed), [Some(0)]);
     let snapshot = engine.snapshot();

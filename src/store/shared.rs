@@ -297,8 +297,8 @@ impl Shared {
     }
 
     /// The keys of rows and of headers of column segments that may differ between a sequence number and a snapshot,
-    /// before or after it, if that is known: both of the same engine. Of a row, what the snapshot has, if that is known.
-    /// The empty key of a header says that ids have lost their ordinals.
+    /// before or after it, if that is known: both of the same engine. Rows come with what the snapshot has, if that is
+    /// known. The empty key of a header says that ids have lost their ordinals.
     pub(crate) fn log_changes(
         &self,
         snapshot: &EngineSnapshot,

@@ -179,6 +179,9 @@ impl TailOrdinals {
     }
 }
 
+/// The positions of events of a block, by the keys of the rows that replace them.
+type ReplacedByKey = BTreeMap<Box<[u8]>, u32>;
+
 /// What a log has besides columns, as of one snapshot.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LogTail {
@@ -191,7 +194,7 @@ pub(crate) struct LogTail {
     /// All blocks of columns.
     pub(crate) blocks: Arc<Vec<SealedBlock>>,
     /// The events in columns that rows replace, by the keys of those.
-    pub(crate) replaced: BTreeMap<BlockId, Arc<BTreeMap<Box<[u8]>, u32>>>,
+    pub(crate) replaced: BTreeMap<BlockId, Arc<ReplacedByKey>>,
     pub(crate) new_ordinals: TailOrdinals,
 }
 

@@ -689,6 +689,32 @@ fn the_empty_id_has_no_profile_of_another_user() {
     assert_eq!(counts(), expected);
 }
 
+/// The codes of users grow with the users, and joins share them: the memory of one join bounds the values alone.
+#[test]
+fn codes_of_more_users_than_the_memory_of_a_join_has_bytes_are_used() {
+    const USERS: usize = 20_000;
+    let visit = |n: usize| Event::new("visit", format!("u{n}"), now()).id("i").set("n", n as u64);
+    let is_by_columns = |builder: fn() -> Builder, memory: usize| {
+        let store = TempStore::new(builder);
+        let db = store.open();
+        let mut batch = Batch::new();
+        for n in 0..USERS {
+            let plan = if n.is_multiple_of(3) { "pro" } else { "free" };
+            batch.update(&Kind::User, format!("u{n}"), Update::new().set("plan", plan)).unwrap();
+            batch.append(visit(n));
+        }
+        db.write(batch).unwrap();
+        db.events().seal().unwrap();
+        let mut rows = db.snapshot().join().select(["user.plan"]).memory_bytes(memory).rows().unwrap();
+        let pro = rows.by_ref().filter(|row| row.as_ref().unwrap().text(0) == Some("pro")).count();
+        assert_eq!(pro, USERS.div_ceil(3));
+        rows.plan().sealed.is_some()
+    };
+    assert!(is_by_columns(builder, 8 << 10));
+    assert!(!is_by_columns(|| builder().ordinal_cache_bytes(USERS / 2), 8 << 10));
+    assert!(is_by_columns(|| builder().ordinal_cache_bytes(0), 1 << 20));
+}
+
 /// The answer, and how many rows of profiles were read for it, and looked up.
 fn counted(db: &Db) -> (BTreeSet<String>, (u64, u64)) {
     let mut rows = db.snapshot().join().select(["user.plan"]).rows().unwrap();

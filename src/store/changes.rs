@@ -12,9 +12,10 @@ use parking_lot::Mutex;
 use crate::join::RowState;
 use crate::segment::KeyList;
 
-/// The keys that are kept, of all commits together, and their bytes.
+/// The keys that are kept, of all commits together, and their bytes with those of rows: about as many rows of events as
+/// joins keep in memory.
 const KEYS_MAX: usize = 1 << 18;
-const BYTES_MAX: usize = 16 << 20;
+const BYTES_MAX: usize = 32 << 20;
 
 /// The changes of the last commits.
 #[derive(Default)]

@@ -1,5 +1,6 @@
 //! The log with damaged bytes, which the public API cannot write.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::ordinals::OrdinalMap;
@@ -13,7 +14,7 @@ use crate::join::{RowState, TailCache, UnsealedRow};
 use crate::limits::Limits;
 use crate::model::{Event, Kind, Salvaged, Timestamp};
 use crate::ops::Excess;
-use crate::rocks::{Engine, EngineSettings, EngineSnapshot, Mode};
+use crate::rocks::{Engine, EngineSettings, EngineSnapshot, Mode, ReadHint};
 use crate::segment::{BlockBuilder, SegmentEdit, encode_ordinal};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
@@ -337,10 +338,16 @@ fn a_row_loses_its_ordinal_with_its_user() {
         tail.rows.parts().flatten().map(UnsealedRow::ordinal).collect::<Vec<_>>()
     };
     assert_eq!(ordinals(&changed), [Some(0)]);
+    erase(&engine, "alice", &mut changed);
+    assert_eq!(ordinals(&changed), [Some(2)]);
+}
+
+/// Erases what is sealed of a user.
+fn erase(engine: &Engine, user: &str, changed: &mut Changed) {
     let snapshot = engine.snapshot();
-    let mut erasure = SealedErasure::of_user(&snapshot, "alice").unwrap().unwrap();
+    let mut erasure = SealedErasure::of_user(&snapshot, user).unwrap().unwrap();
     while let Some(edit) = erasure.next().unwrap() {
-        commit(&engine, &edit);
+        commit(engine, &edit);
         changed.headers.extend(edit.writes.into_iter().filter_map(|write| match write.family {
             SEGMENTS => Some(write.key),
             ORDINALS => Some(Vec::new()),
@@ -348,7 +355,60 @@ fn a_row_loses_its_ordinal_with_its_user() {
         }));
     }
     changed.headers.sort();
-    assert_eq!(ordinals(&changed), [Some(2)]);
+    changed.headers.dedup();
+}
+
+/// Seals the rows of the last day, once there is no segment of it.
+fn seal_last_day(engine: &Arc<Engine>, changed: &mut Changed) {
+    seal_all(engine, 2);
+    let mut headers = engine.snapshot().scan(SEGMENTS, Bound::Unbounded, Bound::Unbounded, ReadHint::ShortRange);
+    let mut last = Vec::new();
+    while let Some((key, _)) = headers.next().unwrap() {
+        last = key.to_vec();
+    }
+    changed.headers.push(last);
+    changed.headers.sort();
+    changed.headers.dedup();
+}
+
+/// A segment that is gone leaves its number to the next one of its day, so that what was read of the one before, or of
+/// an earlier snapshot, says nothing of it.
+#[test]
+fn what_was_read_of_a_block_is_not_taken_for_another_of_its_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(dir.path(), Mode::ReadWrite { create: true }, &EngineSettings::default()).unwrap();
+    let engine = Arc::new(engine);
+    let append = |id: &str| {
+        let event = event("visit", id, 0);
+        let key = codec::event_key(&event);
+        put(&engine, &key, &codec::encode_event(&event));
+        key
+    };
+    let replaced = |snapshot: &EngineSnapshot, changed: &Changed| {
+        let tail = current_tail(snapshot, changed).unwrap().unwrap();
+        tail.replaced.iter().map(|(block, events)| (*block, events.len())).collect::<Vec<_>>()
+    };
+    let mut changed = Changed::default();
+    append("alice");
+    seal_all(&engine, 2);
+    let alice = append("alice");
+    let earlier = engine.snapshot();
+    let first = replaced(&earlier, &changed);
+    assert_eq!(first.len(), 1);
+    let mut batch = engine.batch();
+    batch.delete(EVENTS, &alice).unwrap();
+    batch.commit(false).unwrap();
+    erase(&engine, "alice", &mut changed);
+    append("bob");
+    seal_last_day(&engine, &mut changed);
+    let bob = append("bob");
+    changed.rows = vec![alice, bob.clone()];
+    assert_eq!(replaced(&engine.snapshot(), &changed), first, "the same number");
+    // The earlier snapshot is joined once more, and then the event is sent again.
+    assert_eq!(replaced(&earlier, &changed), first);
+    append("bob");
+    (changed.rows, changed.headers) = (vec![bob], Vec::new());
+    assert_eq!(replaced(&engine.snapshot(), &changed), first);
 }
 
 /// Blocks are read again where the header of their segment changed, and only there.

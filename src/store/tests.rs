@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Access, Durability, Options, ReadSource, Request, Store, View};
-use crate::codec::{FirstEvent, META, deletion_key, encode_deletion};
+use crate::codec::{CHUNKS, FirstEvent, META, ORDINALS, SEGMENTS, deletion_key, encode_deletion};
 use crate::merge;
 use crate::model::{Kind, Profile, ProfileKey, Timestamp};
 use crate::ops::{Change, Excess, Update};
+use crate::segment::SegmentEdit;
 
 /// An operand with a tag of a future version.
 const FUTURE: &[u8] = &[0xff, b'?', b'n', b'e', b'w'];
@@ -48,6 +49,27 @@ fn quarantined(store: &Store) -> (u64, Vec<String>) {
     assert_eq!(users.unreadable_rows, 0);
     assert_eq!(report.is_sound(), users.quarantined_operands == 0);
     (users.quarantined_operands, users.findings.iter().map(|finding| finding.id.clone()).collect())
+}
+
+/// Joins read again what is said here, and nothing else.
+#[test]
+fn changes_of_segments_are_known_by_the_keys_of_their_headers() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 0);
+    let known = |edit: &SegmentEdit| {
+        let before = store.shared.engine().latest_sequence();
+        store.segment_writer().unwrap().commit(edit).unwrap();
+        let (rows, headers) = store.shared.log_changes(&store.shared.engine().snapshot(), before).unwrap();
+        assert_eq!(rows, []);
+        headers.into_iter().map(|changed| changed.key.into_vec()).collect::<Vec<_>>()
+    };
+    let mut edit = SegmentEdit::default();
+    edit.put(CHUNKS, b"chunk".to_vec(), Vec::new());
+    edit.put(SEGMENTS, b"header".to_vec(), Vec::new());
+    assert_eq!(known(&edit), [b"header"]);
+    // An id loses its ordinal.
+    edit.delete(ORDINALS, b"alice".to_vec());
+    assert_eq!(known(&edit), [&b""[..], b"header"]);
 }
 
 #[test]

@@ -343,7 +343,7 @@ fn a_row_loses_its_ordinal_with_its_user() {
 }
 
 /// Erases what is sealed of a user.
-fn erase(engine: &Engine, user: &str, changed: &mut Changed) {
+fn erase(engine: &Arc<Engine>, user: &str, changed: &mut Changed) {
     let snapshot = engine.snapshot();
     let mut erasure = SealedErasure::of_user(&snapshot, user).unwrap().unwrap();
     while let Some(edit) = erasure.next().unwrap() {

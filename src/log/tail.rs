@@ -182,6 +182,7 @@ impl<'t> TailUpdate<'t> {
         if headers.first().is_some_and(|key| key.is_empty()) {
             self.settled = 0;
         }
+        // The empty key is that of no segment, and no other is written that cannot be read.
         let segments = headers.iter().filter_map(|key| SegmentKey::read(key).ok()).collect();
         self.put(found, Some(ChangedSegments::Some(segments)).filter(|_| !headers.is_empty()))
     }

@@ -14,7 +14,7 @@ const RECENT: usize = 32;
 #[derive(Debug, Default)]
 pub(super) struct NameCodes {
     dictionary: Interner,
-    /// The codes of the last names, by bytes that are read at no cost.
+    /// The codes of the last names, by their length and their first and last bytes.
     recent: [Option<u32>; RECENT],
 }
 

@@ -63,16 +63,16 @@ pub(super) fn read_sealed(execution: &mut Execution, users: Option<&[String]>, m
     let mut codes = Vec::new();
     for dim in &execution.layout.dims {
         let context = (&execution.counters, &execution.interrupt);
-        codes.push(match (&dim.ids, few) {
-            (Some(_), _) => None,
-            (None, Some(users)) => Some(codes_of(&*tables, columns, dim, users, share, context)?),
-            (None, None) => Some(current_codes(&*tables, columns, dim, share, context)?),
-        });
+        let known = match few {
+            _ if dim.ids.is_some() => None,
+            Some(users) => codes_of(&*tables, columns, dim, users, share, context)?,
+            None => current_codes(&*tables, columns, dim, share, context)?,
+        };
+        if known.is_none() && dim.ids.is_none() {
+            return Ok(false);
+        }
+        codes.push(known);
     }
-    if codes.iter().any(|codes| matches!(codes, Some(None))) {
-        return Ok(false);
-    }
-    let codes: Vec<_> = codes.into_iter().map(Option::flatten).collect();
     let filter = match requested {
         Some(users) => Some(RunFilter::Ordinals(users.into_keys().collect())),
         None => codes.iter().enumerate().find_map(|(dim, codes)| execution.run_filter(dim, codes.as_ref()?)),
@@ -82,7 +82,7 @@ pub(super) fn read_sealed(execution: &mut Execution, users: Option<&[String]>, m
     Ok(true)
 }
 
-/// The ids of the requested users by their ordinals. Who has none has no events.
+/// The ids of the requested users by their ordinals. A user without an ordinal has no events.
 fn requested_users(columns: &dyn ColumnTable, ids: &[String]) -> Result<BTreeMap<u32, Vec<u8>>> {
     let ids: Vec<&[u8]> = ids.iter().map(String::as_bytes).collect();
     let found = columns.ordinals_of(&ids)?.into_iter().zip(ids);

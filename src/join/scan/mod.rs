@@ -18,7 +18,7 @@ use super::layout::JoinLayout;
 use super::ordinal_cache::CodeHistory;
 use super::probe::RuntimeFilter;
 use super::tables::{ProfileTables, RowCursor};
-use crate::codec;
+use crate::codec::{self, EventBytes};
 use crate::error::{Error, Result};
 use crate::model::Timestamp;
 use crate::segment::{BlockDamage, ColumnId, OrdinalIds, SealedBlock};
@@ -208,6 +208,16 @@ impl EventPredicate {
     #[inline]
     pub(super) fn has_name(&self, name: &[u8]) -> bool {
         self.names.as_ref().is_none_or(|names| names.iter().any(|known| **known == *name))
+    }
+
+    /// Reads the value of a row, unless it is of a time or name that is not requested.
+    #[inline]
+    fn read<'v>(&self, key: &[u8], time: Timestamp, value: &'v [u8]) -> Result<Option<EventBytes<'v>>> {
+        if !self.has_time(time) {
+            return Ok(None);
+        }
+        let event = EventBytes::read(value).map_err(|malformed| codec::corrupt_event(key, malformed))?;
+        Ok(Some(event).filter(|event| self.has_name(event.name)))
     }
 
     /// Removes the last event of a block again unless it passes the filter.

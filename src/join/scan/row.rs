@@ -1,7 +1,7 @@
 //! Row scan: events from the keys and values of a log of rows, in the order of day, `distinct_id` and time.
 
 use super::{EventScan, READS_PER_FILL, ScanSpec, UserRange};
-use crate::codec::{self, EventBytes, EventKey};
+use crate::codec::{self, EventKey};
 use crate::error::Result;
 use crate::join::block::Block;
 use crate::join::probe::{FilterCursor, Probe, head};
@@ -83,13 +83,7 @@ impl<C: RowCursor> RowScan<C> {
                 continue;
             }
             let time = parts.time();
-            if !predicate.has_time(time) {
-                continue;
-            }
-            let event = EventBytes::read(value).map_err(corrupt)?;
-            if !predicate.has_name(event.name) {
-                continue;
-            }
+            let Some(event) = predicate.read(key, time, value)? else { continue };
             block.push_row(&id.map_err(corrupt)?, time, &event, value)?;
             predicate.filter_last(block)?;
         };

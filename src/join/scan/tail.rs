@@ -298,7 +298,7 @@ impl TailRows {
             let (key, value) = row.parts();
             let corrupt = |malformed| codec::corrupt_event(key, malformed);
             let time = EventKey::read(key).map_err(corrupt)?.time();
-            if predicate.has_time(time) && predicate.has_name(EventBytes::read(value).map_err(corrupt)?.name) {
+            if predicate.read(key, time, value)?.is_some() {
                 each(row.ordinal);
             }
         }
@@ -340,13 +340,7 @@ impl EventScan for TailScan {
             let corrupt = |malformed| codec::corrupt_event(key, malformed);
             let parts = EventKey::read(key).map_err(corrupt)?;
             let time = parts.time();
-            if !spec.predicate.has_time(time) {
-                continue;
-            }
-            let event = EventBytes::read(value).map_err(corrupt)?;
-            if !spec.predicate.has_name(event.name) {
-                continue;
-            }
+            let Some(event) = spec.predicate.read(key, time, value)? else { continue };
             let id = codec::unescape_bytes(parts.escaped).map_err(corrupt)?;
             block.push_row_of(ordinal.unwrap_or(UNREADABLE), &id, time, &event, value)?;
             spec.predicate.filter_last(block)?;

@@ -1,7 +1,7 @@
 //! Group-by: the stage of a query that turns rows into buckets with measures, computed by
 //! [hash aggregation](super::aggregate).
 
-use super::aggregate::{Aggregation, aggregate};
+use super::aggregate::{Aggregation, aggregate, explain};
 use super::answer::Answer;
 use super::breakdown::Breakdown;
 use super::field::Field;
@@ -129,7 +129,12 @@ impl GroupBy {
     ///
     /// As [`answer`](Self::answer).
     pub fn explain(&self) -> Result<Plan> {
-        self.join.plan_with(&self.fields())
+        let mut execution = self.join.plan_with(&self.fields())?;
+        let aggregation = explain(&execution, &self.aggregation)?;
+        if let Some(sealed) = &mut execution.plan.sealed {
+            sealed.aggregation = aggregation;
+        }
+        Ok(execution.plan)
     }
 
     /// Runs the query.

@@ -344,7 +344,7 @@ impl Join {
     ///
     /// As [`rows`](Self::rows).
     pub fn explain(&self) -> Result<Plan> {
-        self.plan_with(&[])
+        Ok(self.plan_with(&[])?.plan)
     }
 
     /// Runs the query, row by row. All rows are of the snapshot of the tables, whatever is written meanwhile.
@@ -399,8 +399,8 @@ impl Join {
     }
 
     /// The plan, where these fields are read besides those selected.
-    pub(super) fn plan_with(&self, more: &[Field]) -> Result<Plan> {
-        Ok(self.plan(more, false, true)?.0.plan)
+    pub(super) fn plan_with(&self, more: &[Field]) -> Result<Execution> {
+        Ok(self.plan(more, false, true)?.0)
     }
 
     /// Plans, and reads the build sides that are hashed as a whole.

@@ -8,6 +8,7 @@ use super::totals::{CellMeasure, CellSink, CellTotals, CountedNumbers};
 use crate::error::Result;
 use crate::join::block::ColumnValue;
 use crate::join::exec::Execution;
+use crate::join::layout::Column;
 use crate::join::measure::Measure;
 use crate::join::probe::Dictionary;
 use crate::model::Value;
@@ -91,11 +92,19 @@ impl ColumnQuery {
 }
 
 impl Aggregator<'_> {
+    /// The columns that are grouped by, in the order in which keys are looked for.
+    fn keys_by(&self) -> impl Iterator<Item = Column> {
+        self.sources.iter().flat_map(|source| &source.fields).map(|(column, _)| *column)
+    }
+
+    /// How the blocks of an execution are aggregated, for people; none without blocks.
+    pub(super) fn explain(&self, execution: &Execution) -> Option<String> {
+        ColumnQuery::explain(execution, self.keys_by(), &self.measures)
+    }
+
     /// The query, if it can be answered by columns.
     pub(super) fn column_query(mut self, execution: &Execution) -> Result<Option<ColumnQuery>> {
-        // In the order in which keys are looked for.
-        let by = self.sources.iter().flat_map(|source| &source.fields).map(|(column, _)| *column);
-        let Some(mut query) = ColumnQuery::new(execution, by, &self.measures)? else { return Ok(None) };
+        let Some(mut query) = ColumnQuery::new(execution, self.keys_by(), &self.measures)? else { return Ok(None) };
         let fields = self.sources.iter().find(|source| source.dim.is_some()).map(|source| source.fields.clone());
         let (fields, dictionary) = (fields.unwrap_or_default(), query.dictionary().cloned().unwrap_or_default());
         query.group(|code| self.keys_of_code(&dictionary, code, &fields).ok());

@@ -11,6 +11,7 @@ use crate::codec::Read;
 use crate::error::Result;
 use crate::join::block::position;
 use crate::join::exec::Execution;
+use crate::join::filter::ColumnConjunct;
 use crate::join::layout::{Column, Dim, Driver};
 use crate::join::measure::Measure;
 use crate::join::probe::{Codes, Dictionary, NO_ROW, OrdinalCodes};
@@ -53,35 +54,79 @@ pub(super) struct ColumnQuery {
     pub(super) ordinals: u32,
 }
 
+/// What of a query makes it one that can be answered by columns.
+struct QueryShape {
+    conjuncts: Vec<ColumnConjunct>,
+    keys: Vec<Column>,
+    fields: Vec<FieldMeasure>,
+    field_places: Vec<usize>,
+    counts_users: bool,
+}
+
+impl QueryShape {
+    /// That of a query; else why its events are joined row by row.
+    fn new(
+        execution: &Execution,
+        by: impl Iterator<Item = Column>,
+        measures: &[(Measure, Column)],
+    ) -> std::result::Result<Self, &'static str> {
+        let dims = execution.layout.dims.as_slice();
+        if dims.len() > 1 || dims.iter().any(|dim| dim.ids.is_some()) {
+            return Err("it joins more than the profiles of users");
+        }
+        if execution.has_requested_users() {
+            return Err("users are requested by id");
+        }
+        let Some(conjuncts) = execution.predicate.filter.by_columns() else {
+            return Err("a predicate is on two fields of the event, or can fail on a user and an event");
+        };
+        let keys: Vec<Column> = by.filter(|column| !matches!(column, Column::Dim { .. })).collect();
+        if !keys.iter().all(|key| matches!(key, Column::Name | Column::Event(_) | Column::Period(_))) {
+            return Err("it is grouped by a field of the event that is no property and no name");
+        }
+        let is_stored = |conjunct: &ColumnConjunct| matches!(conjunct.event, Column::Name | Column::Event(_));
+        if !conjuncts.iter().all(is_stored) {
+            return Err("a predicate is on a field of the event that is no property and no name");
+        }
+        let Some((fields, field_places)) = fields_of(measures) else {
+            return Err("a measure is of a field that is not numbers of the event");
+        };
+        let counts_users = measures.iter().any(|(measure, _)| *measure == Measure::Uniques);
+        // Users of rows are known by id, those of columns by ordinal.
+        if counts_users && execution.sealed.has_rows {
+            return Err("it counts users, and the events that are not sealed are not in memory");
+        }
+        Ok(Self { conjuncts, keys, fields, field_places, counts_users })
+    }
+}
+
 impl ColumnQuery {
+    /// How the blocks of an execution are aggregated, for people; none without blocks.
+    pub(super) fn explain(
+        execution: &Execution,
+        by: impl Iterator<Item = Column>,
+        measures: &[(Measure, Column)],
+    ) -> Option<String> {
+        let is_possible = !execution.sealed.blocks.is_empty() && execution.layout.driver == Driver::Events;
+        is_possible.then(|| match QueryShape::new(execution, by, measures) {
+            Ok(_) => "by column".into(),
+            Err(reason) => format!("row by row: {reason}"),
+        })
+    }
+
     /// The query of an execution, if it can be answered by columns.
     pub(super) fn new(
         execution: &Execution,
         by: impl Iterator<Item = Column>,
         measures: &[(Measure, Column)],
     ) -> Result<Option<Self>> {
-        let layout = &execution.layout;
         let sealed = &execution.sealed;
-        let dims = layout.dims.as_slice();
-        let has_groups = dims.len() > 1 || dims.iter().any(|dim| dim.ids.is_some());
-        if sealed.blocks.is_empty() || has_groups || layout.driver != Driver::Events || execution.has_requested_users()
-        {
+        if sealed.blocks.is_empty() || execution.layout.driver != Driver::Events {
             return Ok(None);
         }
+        let Ok(shape) = QueryShape::new(execution, by, measures) else { return Ok(None) };
+        let QueryShape { conjuncts, keys, fields, field_places, counts_users } = shape;
         let filter = &execution.predicate.filter;
-        let Some(conjuncts) = filter.by_columns() else { return Ok(None) };
-        let keys: Vec<Column> = by.filter(|column| !matches!(column, Column::Dim { .. })).collect();
-        let is_key = |column: &Column| matches!(column, Column::Name | Column::Event(_) | Column::Period(_));
-        let is_stored = |column: &Column| matches!(column, Column::Name | Column::Event(_));
-        if !keys.iter().all(is_key) || !conjuncts.iter().all(|conjunct| is_stored(&conjunct.event)) {
-            return Ok(None);
-        }
-        let Some((fields, field_places)) = fields_of(measures) else { return Ok(None) };
-        let counts_users = measures.iter().any(|(measure, _)| *measure == Measure::Uniques);
-        // Users of rows are known by id, those of columns by ordinal.
-        if counts_users && sealed.has_rows {
-            return Ok(None);
-        }
         let uniques = counts_users && keys.is_empty();
         let cell_uniques = counts_users && !uniques;
         let codes = sealed.codes(0).cloned();

@@ -31,4 +31,4 @@ mod selection;
 mod totals;
 
 pub(super) use aggregator::Aggregation;
-pub(super) use run::aggregate;
+pub(super) use run::{aggregate, explain};

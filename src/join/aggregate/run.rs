@@ -11,6 +11,11 @@ use crate::join::answer::Answer;
 use crate::join::budget::{Budget, Reservation};
 use crate::join::exec::{Execution, Worker, in_parallel};
 
+/// How the blocks of an execution are aggregated, for people; none without blocks.
+pub(in crate::join) fn explain(execution: &Execution, aggregation: &Aggregation) -> Result<Option<String>> {
+    Ok(Aggregator::new(execution, aggregation, &Budget::new(aggregation.memory_bytes))?.explain(execution))
+}
+
 /// Runs a join into buckets.
 pub(in crate::join) fn aggregate(execution: &Arc<Execution>, aggregation: &Aggregation) -> Result<Answer> {
     let budget = Budget::new(aggregation.memory_bytes);

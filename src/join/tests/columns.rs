@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use super::memory::Memory;
-use crate::join::{Answer, Field, GroupBy, Join, Measure, Strategy as Way};
+use crate::join::{Answer, Field, GroupBy, Join, Measure, Strategy as Way, Tables};
 use crate::merge;
 use crate::model::{Event, Kind, ProfileKey, Timestamp, Value};
 use crate::ops::Update;
@@ -411,4 +411,39 @@ fn columns_take_the_memory_of_rows() {
         });
         assert!(needed[0] <= needed[1] * 2, "{measure} by {by:?}: {needed:?}");
     }
+}
+
+#[test]
+fn a_plan_says_how_blocks_are_aggregated() {
+    let event = |at: u32| {
+        let time = Timestamp::from_millis(i64::from(at) * DAY / 10);
+        Event::new("buy", format!("u{}", at % 7), time).id(at.to_string()).set("amount", i64::from(at))
+    };
+    let events: Vec<Event> = (0..100).map(event).collect();
+    let tables = tables(&events, &[(1, Update::new().set("plan", "free"))], (10, 0, 20));
+    let join = || Join::new(Arc::clone(&tables) as Arc<dyn Tables>);
+    let aggregation = |query: GroupBy| query.explain().unwrap().sealed.map(|sealed| sealed.aggregation.unwrap());
+    let by_plan = |join: Join| join.group_by(["user.plan"]);
+
+    for query in [
+        by_plan(join()),
+        by_plan(join()).measure(Measure::Uniques).measure(Measure::Sum(Field::event("amount"))),
+        join().filter(r#"user["plan"] == "free" and properties["amount"] > 3"#).group_by(["event.$name", "event.area"]),
+    ] {
+        assert_eq!(aggregation(query).as_deref(), Some("by column"));
+    }
+    for (query, reason) in [
+        (by_plan(join().users(["u1"])), "requested by id"),
+        (by_plan(join().filter(r#"properties["a"] == properties["b"]"#)), "two fields of the event"),
+        (join().group_by(["event.$time"]), "grouped by a field of the event"),
+        (by_plan(join()).measure(Measure::Sum(Field::user("age"))), "a measure"),
+    ] {
+        let aggregation = aggregation(query).unwrap();
+        assert!(aggregation.starts_with("row by row: ") && aggregation.contains(reason), "{aggregation}");
+    }
+    // Rows alone, and rows of a join.
+    assert_eq!(aggregation(by_plan(join().strategy(Way::Lookup))), None);
+    assert_eq!(join().select(["user.plan"]).explain().unwrap().sealed.unwrap().aggregation, None);
+    let plan = by_plan(join()).explain().unwrap().to_string();
+    assert!(plan.lines().any(|line| line == "aggregate by column"), "{plan}");
 }

@@ -1,5 +1,7 @@
-//! Fork-join over workers: every thread of a join works on its own, and the results come back together.
+//! Fork-join over workers: every thread of a join works on its own, and the results come back together. The calling
+//! thread is one of them: it is running already, where others may have to wait for a core.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -32,8 +34,11 @@ pub(in crate::join) fn in_parallel<T: Send>(
     }
     let panicked = || Error::new(ErrorKind::Closed, "a worker of the join panicked");
     crossbeam::thread::scope(|scope| {
-        let workers: Vec<_> = (0..execution.plan.threads).map(|_| scope.spawn(|_| guarded())).collect();
-        workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| Err(panicked()))).collect()
+        let others: Vec<_> = (1..execution.plan.threads).map(|_| scope.spawn(|_| guarded())).collect();
+        // Its state is not used after a panic: `work` is over, and the others are told to stop.
+        let own = catch_unwind(AssertUnwindSafe(guarded));
+        let others = others.into_iter().map(|other| other.join());
+        std::iter::once(own).chain(others).map(|done| done.unwrap_or_else(|_| Err(panicked()))).collect()
     })
     .unwrap_or_else(|_| Err(panicked()))
 }

@@ -1,6 +1,8 @@
 //! Group-by: the stage of a query that turns rows into buckets with measures, computed by
 //! [hash aggregation](super::aggregate).
 
+use std::sync::Arc;
+
 use super::aggregate::{Aggregation, aggregate, explain};
 use super::answer::Answer;
 use super::breakdown::Breakdown;
@@ -130,7 +132,7 @@ impl GroupBy {
     /// As [`answer`](Self::answer).
     pub fn explain(&self) -> Result<Plan> {
         let mut execution = self.join.plan_with(&self.fields())?;
-        let aggregation = explain(&execution, &self.aggregation)?;
+        let aggregation = explain(&execution, &Arc::new(self.aggregation.clone()))?;
         if let Some(sealed) = &mut execution.plan.sealed {
             sealed.aggregation = aggregation;
         }
@@ -145,7 +147,7 @@ impl GroupBy {
     /// [`LimitExceeded`](crate::ErrorKind::LimitExceeded) for too many [buckets](Self::buckets_max) or too much
     /// [memory](Self::memory_bytes).
     pub fn answer(&self) -> Result<Answer> {
-        aggregate(&self.join.prepare(&self.fields(), false)?.into(), &self.aggregation)
+        aggregate(&self.join.prepare(&self.fields(), false)?.into(), &Arc::new(self.aggregation.clone()))
     }
 
     /// The fields that have to be read.

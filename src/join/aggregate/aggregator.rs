@@ -65,8 +65,8 @@ impl KeySource {
 }
 
 /// The hash table of one worker.
-pub(super) struct Aggregator<'a> {
-    pub(super) aggregation: &'a Aggregation,
+pub(super) struct Aggregator {
+    pub(super) aggregation: Arc<Aggregation>,
     pub(super) measures: Vec<(Measure, Column)>,
     pub(super) sources: Vec<KeySource>,
     /// Distinct values. The first code is [`NOT_SET`].
@@ -96,8 +96,8 @@ pub(super) struct Aggregator<'a> {
     cached: usize,
 }
 
-impl<'a> Aggregator<'a> {
-    pub(super) fn new(execution: &Execution, aggregation: &'a Aggregation, budget: &Arc<Budget>) -> Result<Self> {
+impl Aggregator {
+    pub(super) fn new(execution: &Execution, aggregation: &Arc<Aggregation>, budget: &Arc<Budget>) -> Result<Self> {
         let layout = &execution.layout;
         let mut sources: Vec<KeySource> = Vec::new();
         for (position, breakdown) in aggregation.by.iter().enumerate() {
@@ -123,7 +123,7 @@ impl<'a> Aggregator<'a> {
         let mut values = interner();
         values.intern(&[])?;
         Ok(Self {
-            aggregation,
+            aggregation: Arc::clone(aggregation),
             counts_users: measures.iter().any(|(measure, _)| *measure == Measure::Uniques),
             measures,
             sources,
@@ -345,25 +345,26 @@ impl<'a> Aggregator<'a> {
 
     /// The codes of one value: its own, or those of the distinct elements of a list.
     fn explode(&mut self, value: Option<ValueBytes<'_>>, position: usize, list: &mut Vec<u32>) -> Result<()> {
-        let breakdown = self.aggregation.by.get(position);
         let start = list.len();
         match value {
             Some(value) if value.kind() == ValueKind::List => match value.elements(usize::MAX) {
                 Some(elements) if !elements.is_empty() => {
                     for element in elements {
-                        list.extend(self.code_of(Some(element), breakdown)?);
+                        list.extend(self.code_of(Some(element), position)?);
                     }
                     deduplicate(list, start, 1);
                 }
-                _ => list.extend(self.code_of(None, breakdown)?),
+                _ => list.extend(self.code_of(None, position)?),
             },
-            value => list.extend(self.code_of(value, breakdown)?),
+            value => list.extend(self.code_of(value, position)?),
         }
         Ok(())
     }
 
     /// The code of a value, or of its interval, unless it makes no bucket.
-    fn code_of(&mut self, value: Option<ValueBytes<'_>>, breakdown: Option<&Breakdown>) -> Result<Option<u32>> {
+    fn code_of(&mut self, value: Option<ValueBytes<'_>>, position: usize) -> Result<Option<u32>> {
+        let Self { aggregation, values, .. } = self;
+        let breakdown: Option<&Breakdown> = aggregation.by.get(position);
         let keep = breakdown.and_then(|breakdown| breakdown.keep.as_ref());
         let Some(bytes) = value.filter(|value| !value.is_null()) else {
             return Ok(keep.is_none_or(|keep| keep(&Value::Null)).then_some(NOT_SET));
@@ -378,15 +379,15 @@ impl<'a> Aggregator<'a> {
             let Some(floor) = number.and_then(|number| number.floor_to(width)) else { return Ok(Some(NOT_SET)) };
             let mut bytes = Vec::new();
             codec::write_value(&mut bytes, &Value::Number(floor.without_float()));
-            return self.values.intern(&bytes).map(Some);
+            return values.intern(&bytes).map(Some);
         }
         if bytes.kind() == ValueKind::Other {
-            return self.values.intern(bytes.as_bytes()).map(Some);
+            return values.intern(bytes.as_bytes()).map(Some);
         }
         // Equal numbers may have different bytes.
         let mut normal = Vec::new();
         codec::write_value(&mut normal, &decoded(bytes).without_floats());
-        self.values.intern(&normal).map(Some)
+        values.intern(&normal).map(Some)
     }
 
     /// The bucket of a group key.
@@ -553,7 +554,7 @@ impl<'a> Aggregator<'a> {
     pub(super) fn answer(mut self) -> Result<Answer> {
         // They are counted by now.
         (self.users, self.bucket_users) = (Interner::default(), Interner::default());
-        let Aggregation { by, top, .. } = self.aggregation;
+        let Aggregation { by, top, .. } = &*self.aggregation;
         let top = top.unwrap_or(usize::MAX);
         let decode = |code: u32| (code != NOT_SET).then(|| decoded(ValueBytes::new(self.values.get(code))));
         let total = self.keys.len();

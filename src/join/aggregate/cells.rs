@@ -17,14 +17,14 @@ use crate::model::Value;
 const CACHED_MAX: usize = 1 << 16;
 
 /// The hash table, with the dictionary of the codes that cells have.
-pub(super) struct CellTable<'t, 'a> {
-    pub(super) aggregator: &'t mut Aggregator<'a>,
+pub(super) struct CellTable<'t> {
+    pub(super) aggregator: &'t mut Aggregator,
     pub(super) dictionary: Option<&'t Arc<Dictionary>>,
     /// For each measure, where the field is that it is of.
     field_places: &'t [usize],
 }
 
-impl CellSink for CellTable<'_, '_> {
+impl CellSink for CellTable<'_> {
     fn add_cell(&mut self, code: u32, keys: &[ColumnValue<'_>], totals: &CellTotals<'_>) -> Result<()> {
         let aggregator = &mut *self.aggregator;
         let mut sources = std::mem::take(&mut aggregator.sources);
@@ -64,7 +64,7 @@ impl CellSink for CellTable<'_, '_> {
 
 /// Appends the partial group keys of a dictionary code, which are found out once.
 fn keys_of_code(
-    aggregator: &mut Aggregator<'_>,
+    aggregator: &mut Aggregator,
     dictionary: &Arc<Dictionary>,
     code: u32,
     source: &mut KeySource,
@@ -86,12 +86,12 @@ fn keys_of_code(
 
 impl ColumnQuery {
     /// The hash table of a worker, for the cells of this query.
-    pub(super) fn table<'t, 'a>(&'t self, aggregator: &'t mut Aggregator<'a>) -> CellTable<'t, 'a> {
+    pub(super) fn table<'t>(&'t self, aggregator: &'t mut Aggregator) -> CellTable<'t> {
         CellTable { aggregator, dictionary: self.dictionary(), field_places: &self.field_places }
     }
 }
 
-impl Aggregator<'_> {
+impl Aggregator {
     /// The columns that are grouped by, in the order in which keys are looked for.
     fn keys_by(&self) -> impl Iterator<Item = Column> {
         self.sources.iter().flat_map(|source| &source.fields).map(|(column, _)| *column)

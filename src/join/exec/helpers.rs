@@ -1,0 +1,92 @@
+//! Threads that are kept from one join to the next. To start one and to wait for its end costs more than some joins
+//! take, and far more where other work has the cores.
+//!
+//! They belong to the process, hold nothing between two jobs, and end when there was none for a while.
+
+use std::time::Duration;
+
+use crossbeam::channel::{Sender, bounded};
+use parking_lot::Mutex;
+
+/// What a thread is given to do. It does not panic.
+pub(super) type Job = Box<dyn FnOnce() + Send>;
+
+/// How long a thread waits for its next job.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// The threads that wait for a job. The one that waits for the shortest time is next, so that those ends that are not
+/// needed.
+static IDLE: Mutex<Vec<Sender<Job>>> = Mutex::new(Vec::new());
+
+/// Gives a job to a thread that waits for one, or to a new one. Returns whether there is such a thread: the system may
+/// have no more of them.
+pub(super) fn start(mut job: Job) -> bool {
+    while let Some(idle) = pop_idle() {
+        match idle.send(job) {
+            Ok(()) => return true,
+            Err(unsent) => job = unsent.into_inner(),
+        }
+    }
+    std::thread::Builder::new().name("profiledb-join".into()).spawn(move || run(job)).is_ok()
+}
+
+fn pop_idle() -> Option<Sender<Job>> {
+    IDLE.lock().pop()
+}
+
+/// Does one job after another.
+fn run(first: Job) {
+    first();
+    let (sender, jobs) = bounded::<Job>(1);
+    loop {
+        IDLE.lock().push(sender.clone());
+        let next = jobs.recv_timeout(LINGER).ok().or_else(|| {
+            let mut idle = IDLE.lock();
+            match idle.iter().position(|other| other.same_channel(&sender)) {
+                Some(at) => {
+                    idle.remove(at);
+                    None
+                }
+                // It was taken from there a moment ago: its job is on its way.
+                None => {
+                    drop(idle);
+                    jobs.recv().ok()
+                }
+            }
+        });
+        match next {
+            Some(job) => job(),
+            None => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Each job is done once, on threads that are kept, and on new ones after those have ended.
+    #[test]
+    fn every_job_is_done_once() {
+        let done = Arc::new(AtomicUsize::new(0));
+        for round in 0..3 {
+            let (sender, ended) = bounded(100);
+            for _ in 0..100 {
+                let (done, sender) = (Arc::clone(&done), sender.clone());
+                let job = move || {
+                    done.fetch_add(1, Ordering::Relaxed);
+                    sender.send(()).unwrap();
+                };
+                assert!(start(Box::new(job)));
+            }
+            (0..100).for_each(|_| ended.recv_timeout(Duration::from_secs(30)).unwrap());
+            assert_eq!(done.load(Ordering::Relaxed), 100 * (round + 1));
+            if round == 1 {
+                std::thread::sleep(LINGER + LINGER / 10);
+            }
+        }
+    }
+}

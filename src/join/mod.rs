@@ -86,6 +86,6 @@ pub(crate) use ordinal_cache::{CodeHistory, OrdinalCache, ReadStamp, StoredCodes
 pub(crate) use scan::Tables;
 pub(crate) use scan::{
     BlockEvents, ColumnTable, Days, EventRows, EventScan, EventTable, KnownTail, LogTail, OrdinalReader, RowScan,
-    RowState, ScanSpec, TailCache, TailOrdinals, UnsealedRow, block_id, estimate,
+    RowState, ScanSpec, TailCache, TailOrdinals, UnsealedRow, block_id, estimate, hash_of,
 };
 pub(crate) use tables::{Each, JoinTable, ProfileTables, RowCursor};

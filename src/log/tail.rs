@@ -12,7 +12,7 @@ use super::scan::scan_rows;
 use super::segments::{Headers, header_of};
 use crate::codec::{EVENTS, EventKey, unescape_bytes};
 use crate::error::{Error, Result};
-use crate::join::{BlockEvents, KnownTail, LogTail, RowState, TailCache, TailOrdinals, UnsealedRow, block_id};
+use crate::join::{BlockEvents, KnownTail, LogTail, RowState, TailCache, TailOrdinals, UnsealedRow, block_id, hash_of};
 use crate::rocks::{EngineSnapshot, ReadHint};
 use crate::segment::{SealedBlock, SegmentHeader, SegmentKey};
 
@@ -199,7 +199,7 @@ impl<'t> TailUpdate<'t> {
             }
             None => Vec::new(),
         };
-        let rows = self.with_ordinals(&found)?;
+        let rows = self.with_ordinals(found)?;
         self.replace(&rows);
         if segments.is_some() {
             self.renumber()?;
@@ -261,42 +261,40 @@ impl<'t> TailUpdate<'t> {
         let stale = self.tail.rows.parts().flatten().filter(is_stale);
         let mut stale: Vec<FoundRow> = stale.map(|row| (row.key().into(), Some(row.value().to_vec()))).collect();
         stale.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        let rows = self.with_ordinals(&stale)?;
+        let rows = self.with_ordinals(stale)?;
         self.replace(&rows);
         Ok(())
     }
 
     /// Looks up the ordinals of rows.
-    fn with_ordinals(&mut self, found: &[FoundRow]) -> Result<Vec<KeyedRow>> {
-        let mut rows = Vec::with_capacity(found.len());
+    fn with_ordinals(&mut self, found: Vec<FoundRow>) -> Result<Vec<KeyedRow>> {
+        let mut ordinals: Vec<Option<u32>> = Vec::with_capacity(found.len());
         for found in found.chunks(LOOKUPS_MAX) {
-            let id = |(key, value): &FoundRow| {
-                value.as_ref()?;
-                let parts = EventKey::read(key).ok()?;
-                unescape_bytes(parts.escaped).ok().map(Cow::into_owned)
-            };
-            let ids: Vec<Option<Vec<u8>>> = found.iter().map(id).collect();
-            let known: Vec<&[u8]> = ids.iter().flatten().map(Vec::as_slice).collect();
-            let mut ordinals = ordinals_of(self.snapshot, &known)?.into_iter();
-            for ((key, value), id) in found.iter().zip(&ids) {
-                let ordinal = match id {
-                    Some(id) => Some(match ordinals.next().flatten() {
+            let ids: Vec<Option<Cow<'_, [u8]>>> = found.iter().map(id_of).collect();
+            let known: Vec<&[u8]> = ids.iter().flatten().map(|id| &**id).collect();
+            let mut stored = ordinals_of(self.snapshot, &known)?.into_iter();
+            for id in &ids {
+                ordinals.push(match id {
+                    Some(id) => Some(match stored.next().flatten() {
                         Some(ordinal) => ordinal,
                         None => self.tail.new_ordinals.get_or_add(id).ok_or_else(too_many)?,
                     }),
                     None => None,
-                };
-                let row = value.as_ref().and_then(|value| UnsealedRow::new(ordinal, key, value));
-                rows.push((key.clone(), row));
+                });
             }
         }
-        Ok(rows)
+        let row = |((key, value), ordinal): (FoundRow, Option<u32>)| {
+            let row = value.and_then(|value| UnsealedRow::new(ordinal, &key, &value));
+            (key, row)
+        };
+        Ok(found.into_iter().zip(ordinals).map(row).collect())
     }
 
     /// Puts rows in the place of those with the same keys.
     fn replace(&mut self, rows: &[KeyedRow]) {
         let LogTail { rows: known, bytes, .. } = &mut *self.tail;
-        known.remove(rows, |row, (key, _)| row.cmp_key(key), |old| *bytes -= old.size_bytes());
+        let keys: Vec<(u32, &[u8])> = rows.iter().map(|(key, _)| (hash_of(key), &**key)).collect();
+        known.remove(&keys, |row, key| row.cmp_key(key), |old| *bytes -= old.size_bytes());
         let added: Vec<UnsealedRow> = rows.iter().filter_map(|(_, row)| row.clone()).collect();
         *bytes += added.iter().map(UnsealedRow::size_bytes).sum::<usize>();
         known.insert(added);
@@ -365,6 +363,12 @@ fn block_events<'k>(
     };
     events.last_use = known.uses;
     Ok(events)
+}
+
+/// The id of the user of a row that is there, unless it cannot be read.
+fn id_of((key, value): &FoundRow) -> Option<Cow<'_, [u8]>> {
+    value.as_ref()?;
+    unescape_bytes(EventKey::read(key).ok()?.escaped).ok()
 }
 
 fn too_many() -> Error {

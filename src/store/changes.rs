@@ -218,13 +218,15 @@ impl RecentChanges {
         if from < log.known_after {
             return None;
         }
-        let overlaps = |commit: &&CommitChanges| commit.before < to && commit.after.is_none_or(|after| after > from);
         let of_commit = |commit: &CommitChanges| {
             // Of a commit in flight, or one that failed, it is not known what has happened.
             let has_happened = commit.is_certain && commit.after.is_some_and(|after| after <= to);
             Some((commit.keys.clone()?, has_happened))
         };
-        let commits = log.commits.iter().filter(overlaps).map(of_commit).collect::<Option<Vec<_>>>()?;
+        // One is begun after the one before has ended.
+        let start = log.commits.partition_point(|commit| commit.after.is_some_and(|after| after <= from));
+        let overlapping = log.commits.range(start..).take_while(|commit| commit.before < to);
+        let commits = overlapping.map(of_commit).collect::<Option<Vec<_>>>()?;
         drop(log);
         // The leader does not wait while these are copied.
         let changes = commits.iter().flat_map(|(keys, has_happened)| {

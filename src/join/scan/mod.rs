@@ -36,7 +36,9 @@ pub(crate) use estimate::{EventRows, estimate};
 pub(super) use own::OwnEvents;
 pub(super) use profile::ProfileRows;
 pub(crate) use row::RowScan;
-pub(crate) use tail::{BlockEvents, KnownTail, LogTail, RowState, TailCache, TailOrdinals, UnsealedRow, block_id};
+pub(crate) use tail::{
+    BlockEvents, KnownTail, LogTail, RowState, TailCache, TailOrdinals, UnsealedRow, block_id, hash_of,
+};
 pub(super) use tail::{TailRows, TailScan};
 
 /// A scan returns after this many events, so that it can be stopped when hardly any passes.

@@ -11,13 +11,53 @@ const FANOUT: usize = 4;
 pub(crate) trait SortedItem: Clone {
     /// What sets are sorted by. No two items of a set are equal by it.
     fn cmp_items(&self, other: &Self) -> Ordering;
+
+    /// A hash of what sets are sorted by.
+    fn hash(&self) -> u32;
+}
+
+/// Items of a set, sorted, and a Bloom filter of them with one hash function: most keys that are looked for are in no
+/// part, and a search misses the caches many times.
+#[derive(Clone, Debug)]
+struct Part<T> {
+    items: Vec<T>,
+    filter: Vec<u64>,
+}
+
+/// Bits of the filter for each item: one in so many keys is searched for in vain.
+const FILTER_BITS: usize = 16;
+
+impl<T: SortedItem> Part<T> {
+    fn new(items: Vec<T>) -> Arc<Self> {
+        let words = (items.len() * FILTER_BITS / 64).next_power_of_two();
+        let mut part = Self { items, filter: vec![0; words] };
+        let Self { items, filter } = &mut part;
+        for item in items {
+            let (word, bit) = bit_of(item.hash(), words);
+            filter.get_mut(word).into_iter().for_each(|word| *word |= bit);
+        }
+        Arc::new(part)
+    }
+
+    /// False if no item has this hash.
+    #[inline]
+    fn may_have(&self, hash: u32) -> bool {
+        let (word, bit) = bit_of(hash, self.filter.len());
+        self.filter.get(word).is_some_and(|word| word & bit != 0)
+    }
+}
+
+/// The bit of a hash in a filter of so many words, which are a power of two.
+#[inline]
+fn bit_of(hash: u32, words: usize) -> (usize, u64) {
+    ((hash >> 6) as usize & words.wrapping_sub(1), 1 << (hash & 63))
 }
 
 /// The set.
 #[derive(Clone, Debug)]
 pub(crate) struct SortedParts<T> {
     /// Each of them sorted, the largest first. None is empty.
-    parts: Vec<Arc<Vec<T>>>,
+    parts: Vec<Arc<Part<T>>>,
 }
 
 impl<T> Default for SortedParts<T> {
@@ -28,21 +68,23 @@ impl<T> Default for SortedParts<T> {
 
 impl<T: SortedItem> SortedParts<T> {
     pub(crate) fn len(&self) -> usize {
-        self.parts.iter().map(|part| part.len()).sum()
+        self.parts.iter().map(|part| part.items.len()).sum()
     }
 
     /// The parts, each of them sorted.
     pub(crate) fn parts(&self) -> impl Iterator<Item = &[T]> {
-        self.parts.iter().map(|part| part.as_slice())
+        self.parts.iter().map(|part| part.items.as_slice())
     }
 
     pub(crate) fn part(&self, number: usize) -> &[T] {
-        self.parts.get(number).map(|part| part.as_slice()).unwrap_or_default()
+        self.parts.get(number).map(|part| part.items.as_slice()).unwrap_or_default()
     }
 
-    /// The item at which `cmp` is equal. It orders items relative to what is searched, as they are sorted.
-    pub(crate) fn find(&self, cmp: impl Fn(&T) -> Ordering) -> Option<&T> {
-        self.parts().find_map(|part| part.binary_search_by(&cmp).ok().and_then(|at| part.get(at)))
+    /// The item at which `cmp` is equal, and whose hash this is. It orders items relative to what is searched, as they
+    /// are sorted.
+    pub(crate) fn find(&self, hash: u32, cmp: impl Fn(&T) -> Ordering) -> Option<&T> {
+        let parts = self.parts.iter().filter(|part| part.may_have(hash)).map(|part| part.items.as_slice());
+        parts.into_iter().find_map(|part| part.binary_search_by(&cmp).ok().and_then(|at| part.get(at)))
     }
 
     /// Adds items, of which the set has none yet. They are sorted.
@@ -50,29 +92,32 @@ impl<T: SortedItem> SortedParts<T> {
         if items.is_empty() {
             return;
         }
-        self.parts.push(Arc::new(items));
-        while let [.., before, last] = self.parts.as_slice()
-            && before.len() < last.len().saturating_mul(FANOUT)
-        {
-            let last = self.parts.pop().map(Arc::unwrap_or_clone).unwrap_or_default();
-            let mut merged = self.parts.pop().map(Arc::unwrap_or_clone).unwrap_or_default();
+        let mut merged = items;
+        while let Some(before) = self.parts.pop_if(|before| before.items.len() < merged.len().saturating_mul(FANOUT)) {
+            let last = std::mem::replace(&mut merged, Arc::unwrap_or_clone(before).items);
             merged.extend(last);
             // Two sorted runs, which this merges.
             merged.sort_by(T::cmp_items);
-            self.parts.push(Arc::new(merged));
         }
+        self.parts.push(Part::new(merged));
     }
 
-    /// Removes the items that are equal to keys, which ascend as the items do. Calls `removed` with each.
-    pub(crate) fn remove<K>(&mut self, keys: &[K], cmp: impl Fn(&T, &K) -> Ordering, mut removed: impl FnMut(&T)) {
+    /// Removes the items that are equal to keys, which ascend as the items do and have these hashes. Calls `removed` with
+    /// each.
+    pub(crate) fn remove<K>(
+        &mut self,
+        keys: &[(u32, K)],
+        cmp: impl Fn(&T, &K) -> Ordering,
+        mut removed: impl FnMut(&T),
+    ) {
         let mut found = Vec::new();
         for part in &mut self.parts {
             found.clear();
             let mut start = 0;
-            for key in keys {
-                let rest = part.get(start..).unwrap_or_default();
+            for (_, key) in keys.iter().filter(|(hash, _)| part.may_have(*hash)) {
+                let rest = part.items.get(start..).unwrap_or_default();
                 start += rest.partition_point(|item| cmp(item, key).is_lt());
-                match part.get(start) {
+                match part.items.get(start) {
                     None => break,
                     Some(item) if cmp(item, key).is_eq() => found.push(start),
                     Some(_) => {}
@@ -82,7 +127,8 @@ impl<T: SortedItem> SortedParts<T> {
                 continue;
             }
             let (mut at, mut found) = (0, found.iter().peekable());
-            Arc::make_mut(part).retain(|item| {
+            // The filter goes on having them: it may have more than there are.
+            Arc::make_mut(part).items.retain(|item| {
                 let is_found = found.next_if_eq(&&at).is_some();
                 at += 1;
                 if is_found {
@@ -91,7 +137,7 @@ impl<T: SortedItem> SortedParts<T> {
                 !is_found
             });
         }
-        self.parts.retain(|part| !part.is_empty());
+        self.parts.retain(|part| !part.items.is_empty());
     }
 }
 
@@ -107,6 +153,15 @@ mod tests {
         fn cmp_items(&self, other: &Self) -> Ordering {
             self.0.cmp(&other.0)
         }
+
+        fn hash(&self) -> u32 {
+            hash(self.0)
+        }
+    }
+
+    /// Some keys have the same.
+    fn hash(key: u8) -> u32 {
+        u32::from(key / 2).wrapping_mul(0x9e37_79b9)
     }
 
     proptest! {
@@ -121,7 +176,8 @@ mod tests {
                 held.push((set.clone(), model.clone()));
                 let keys: Vec<u8> = keys.into_iter().collect();
                 let mut removed = Vec::new();
-                set.remove(&keys, |item: &(u8, u32), key| item.0.cmp(key), |item| removed.push(*item));
+                let hashed: Vec<(u32, u8)> = keys.iter().map(|key| (hash(*key), *key)).collect();
+                set.remove(&hashed, |item: &(u8, u32), key| item.0.cmp(key), |item| removed.push(*item));
                 let expected: BTreeMap<u8, u32> =
                     keys.iter().filter_map(|key| model.remove_entry(key)).collect();
                 prop_assert_eq!(removed.into_iter().collect::<BTreeMap<_, _>>(), expected);
@@ -138,7 +194,7 @@ mod tests {
                 prop_assert_eq!(set.len(), sizes.iter().sum::<usize>());
                 prop_assert_eq!(set.parts().flatten().copied().collect::<BTreeMap<_, _>>(), model.clone());
                 for key in 0..=u8::MAX {
-                    prop_assert_eq!(set.find(|item| item.0.cmp(&key)).map(|item| item.1), model.get(&key).copied());
+                    prop_assert_eq!(set.find(hash(key), |item| item.0.cmp(&key)).map(|item| item.1), model.get(&key).copied());
                 }
             }
         }

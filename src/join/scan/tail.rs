@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::sorted_parts::{SortedItem, SortedParts};
 use super::{EventPredicate, EventScan, READS_PER_FILL, RunFilter, ScanSpec};
@@ -27,6 +28,8 @@ pub(crate) struct UnsealedRow {
     prefix: [u8; PREFIX],
     ordinal: u32,
     key_len: u32,
+    /// Of the key.
+    hash: u32,
     is_readable: bool,
     /// The key, and the value.
     bytes: Arc<[u8]>,
@@ -42,7 +45,7 @@ impl UnsealedRow {
         bytes.extend_from_slice(key);
         bytes.extend_from_slice(value);
         let ordinal = ordinal.unwrap_or(UNREADABLE);
-        Some(Self { prefix: prefix_of(key), ordinal, key_len, is_readable, bytes: bytes.into() })
+        Some(Self { prefix: prefix_of(key), ordinal, key_len, hash: hash_of(key), is_readable, bytes: bytes.into() })
     }
 
     /// None where the id cannot be read.
@@ -90,6 +93,15 @@ impl SortedItem for UnsealedRow {
     fn cmp_items(&self, other: &Self) -> Ordering {
         self.prefix.cmp(&other.prefix).then_with(|| self.key().cmp(other.key()))
     }
+
+    fn hash(&self) -> u32 {
+        self.hash
+    }
+}
+
+/// The hash of a key or an id, for filters: made to collide, it costs searches and nothing else.
+pub(crate) fn hash_of(bytes: &[u8]) -> u32 {
+    (xxh3_64(bytes) >> 32) as u32
 }
 
 /// What is known of a row of the log without reading it.
@@ -141,6 +153,10 @@ impl SortedItem for IdOrdinal {
     fn cmp_items(&self, other: &Self) -> Ordering {
         self.0.cmp(&other.0)
     }
+
+    fn hash(&self) -> u32 {
+        hash_of(&self.0)
+    }
 }
 
 impl TailOrdinals {
@@ -154,7 +170,7 @@ impl TailOrdinals {
     }
 
     pub(crate) fn get(&self, id: &[u8]) -> Option<u32> {
-        self.by_id.find(|(known, _)| (**known).cmp(id)).map(|(_, ordinal)| *ordinal)
+        self.by_id.find(hash_of(id), |(known, _)| (**known).cmp(id)).map(|(_, ordinal)| *ordinal)
     }
 
     /// None where there are as many ordinals as there can be.

@@ -9,7 +9,7 @@ use super::seen_users::SeenUsers;
 use crate::error::Result;
 use crate::join::answer::Answer;
 use crate::join::budget::{Budget, Reservation};
-use crate::join::exec::{Execution, Worker, on_helpers};
+use crate::join::exec::{Execution, Worker, on_pool};
 
 /// How the blocks of an execution are aggregated, for people; none without blocks.
 pub(in crate::join) fn explain(execution: &Execution, aggregation: &Arc<Aggregation>) -> Result<Option<String>> {
@@ -25,7 +25,7 @@ pub(in crate::join) fn aggregate(execution: &Arc<Execution>, aggregation: &Arc<A
     let mut parts = {
         let (execution, aggregation) = (Arc::clone(execution), Arc::clone(aggregation));
         let (budget, query) = (Arc::clone(&budget), query.clone());
-        on_helpers(&Arc::clone(&execution), move |worker| {
+        on_pool(&Arc::clone(&execution), move |worker| {
             aggregate_tasks(worker, &execution, query.as_deref(), Aggregator::new(&execution, &aggregation, &budget)?)
         })?
     };

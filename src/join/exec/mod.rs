@@ -13,15 +13,15 @@
 //! A worker owns all that it changes. The [`Execution`] is shared, and only its counters change.
 
 mod execution;
-mod helpers;
 mod parallel;
 mod partition;
 mod sealed;
 mod task;
+mod thread_pool;
 mod worker;
 
 pub(super) use execution::Execution;
-pub(super) use parallel::{in_parallel, on_helpers};
+pub(super) use parallel::{in_parallel, on_pool};
 pub(super) use partition::Partitioner;
 pub(super) use sealed::{SealedTasks, TailTasks};
 pub(super) use task::Tasks;

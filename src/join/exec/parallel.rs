@@ -9,7 +9,7 @@ use crossbeam::channel::bounded;
 use parking_lot::Mutex;
 
 use super::execution::Execution;
-use super::helpers;
+use super::thread_pool;
 use super::worker::Worker;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -33,7 +33,7 @@ pub(in crate::join) fn in_parallel<T: Send>(
 
 /// The same on threads that are kept from one join to the next, for work that borrows nothing. Those that have not
 /// begun when there is nothing left to do are not waited for, and there is no result of them.
-pub(in crate::join) fn on_helpers<T: Send + 'static>(
+pub(in crate::join) fn on_pool<T: Send + 'static>(
     execution: &Arc<Execution>,
     work: impl Fn(Worker) -> Result<T> + Send + Sync + 'static,
 ) -> Result<Vec<T>> {
@@ -48,7 +48,7 @@ pub(in crate::join) fn on_helpers<T: Send + 'static>(
     let offer = Arc::new(Mutex::new((Some(Arc::clone(&shared)), 0)));
     for _ in 0..helpers {
         let (offer, sender) = (Arc::clone(&offer), sender.clone());
-        let is_started = helpers::start(Box::new(move || {
+        let is_started = thread_pool::start(Box::new(move || {
             let Some(shared) = accept(&offer) else { return };
             let (execution, work) = &*shared;
             let result = catch_panic(execution, work);

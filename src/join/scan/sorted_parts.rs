@@ -19,15 +19,15 @@ pub(crate) trait SortedItem: Clone {
 /// Items of a set, sorted, and a Bloom filter of them with one hash function: most keys that are looked for are in no
 /// part, and a search misses the caches many times.
 #[derive(Clone, Debug)]
-struct Part<T> {
+struct SortedPart<T> {
     items: Vec<T>,
     filter: Vec<u64>,
 }
 
-/// Bits of the filter for each item: one in so many keys is searched for in vain.
+/// Bits of the filter for each item, so that at most one in 16 keys is searched for in vain.
 const FILTER_BITS: usize = 16;
 
-impl<T: SortedItem> Part<T> {
+impl<T: SortedItem> SortedPart<T> {
     fn new(items: Vec<T>) -> Arc<Self> {
         let words = (items.len() * FILTER_BITS / 64).next_power_of_two();
         let mut part = Self { items, filter: vec![0; words] };
@@ -47,7 +47,7 @@ impl<T: SortedItem> Part<T> {
     }
 }
 
-/// The bit of a hash in a filter of so many words, which are a power of two.
+/// The word and the bit of a hash, in a filter whose length is a power of two.
 #[inline]
 fn bit_of(hash: u32, words: usize) -> (usize, u64) {
     ((hash >> 6) as usize & words.wrapping_sub(1), 1 << (hash & 63))
@@ -57,7 +57,7 @@ fn bit_of(hash: u32, words: usize) -> (usize, u64) {
 #[derive(Clone, Debug)]
 pub(crate) struct SortedParts<T> {
     /// Each of them sorted, the largest first. None is empty.
-    parts: Vec<Arc<Part<T>>>,
+    parts: Vec<Arc<SortedPart<T>>>,
 }
 
 impl<T> Default for SortedParts<T> {
@@ -94,16 +94,17 @@ impl<T: SortedItem> SortedParts<T> {
         }
         let mut merged = items;
         while let Some(before) = self.parts.pop_if(|before| before.items.len() < merged.len().saturating_mul(FANOUT)) {
-            let last = std::mem::replace(&mut merged, Arc::unwrap_or_clone(before).items);
+            let before = Arc::try_unwrap(before).map_or_else(|shared| shared.items.clone(), |before| before.items);
+            let last = std::mem::replace(&mut merged, before);
             merged.extend(last);
             // Two sorted runs, which this merges.
             merged.sort_by(T::cmp_items);
         }
-        self.parts.push(Part::new(merged));
+        self.parts.push(SortedPart::new(merged));
     }
 
-    /// Removes the items that are equal to keys, which ascend as the items do and have these hashes. Calls `removed` with
-    /// each.
+    /// Removes the items that are equal to keys, which come with their hashes and ascend as the items do. Calls
+    /// `removed` with each.
     pub(crate) fn remove<K>(
         &mut self,
         keys: &[(u32, K)],
@@ -194,7 +195,8 @@ mod tests {
                 prop_assert_eq!(set.len(), sizes.iter().sum::<usize>());
                 prop_assert_eq!(set.parts().flatten().copied().collect::<BTreeMap<_, _>>(), model.clone());
                 for key in 0..=u8::MAX {
-                    prop_assert_eq!(set.find(hash(key), |item| item.0.cmp(&key)).map(|item| item.1), model.get(&key).copied());
+                    let found = set.find(hash(key), |item| item.0.cmp(&key)).map(|item| item.1);
+                    prop_assert_eq!(found, model.get(&key).copied());
                 }
             }
         }

@@ -3,11 +3,12 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use parking_lot::{Mutex, MutexGuard};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::sorted_parts::{SortedItem, SortedParts};
 use super::{EventPredicate, EventScan, READS_PER_FILL, RunFilter, ScanSpec};
@@ -99,9 +100,11 @@ impl SortedItem for UnsealedRow {
     }
 }
 
-/// The hash of a key or an id, for filters: made to collide, it costs searches and nothing else.
+/// The hash of a key or an id, for filters.
 pub(crate) fn hash_of(bytes: &[u8]) -> u32 {
-    (xxh3_64(bytes) >> 32) as u32
+    /// At random in each process, because keys can be made to collide for a known one.
+    static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0));
+    (xxh3_64_with_seed(bytes, *SEED) >> 32) as u32
 }
 
 /// What is known of a row of the log without reading it.

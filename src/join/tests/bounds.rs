@@ -8,7 +8,7 @@ use super::memory::Memory;
 use crate::error::{Error, Result};
 use crate::join::{
     CancelToken, Days, Each, Estimates, EventScan, EventTable, Field, Join, JoinTable, Measure, ProfileTables,
-    RowCursor, ScanSpec, Strategy,
+    RowCursor, ScanSpec, Strategy, Tables,
 };
 use crate::merge;
 use crate::model::{Event, ProfileKey, Timestamp, Value};
@@ -338,5 +338,17 @@ fn large_profiles_are_joined_in_smaller_blocks() {
         let answer = by.measure(Measure::Uniques).measure(Measure::Count).answer().unwrap();
         assert_eq!(answer.total(), USERS * 3);
         assert!(answer.buckets().iter().all(|bucket| bucket.measures == [1.into(), 3.into()]));
+    }
+}
+
+/// Otherwise a store could not be opened again as soon as it is closed.
+#[test]
+fn an_answer_leaves_no_thread_that_holds_anything_of_the_store() {
+    let mut memory = Memory::new();
+    memory.event(&Event::new("visit", "a", Timestamp::from_seconds(0)));
+    let tables: Arc<dyn Tables> = Arc::new(memory);
+    for _ in 0..1_000 {
+        let answer = Join::new(Arc::clone(&tables)).threads(8).group_by(["event.$name"]).answer().unwrap();
+        assert_eq!((answer.buckets()[0].measures.as_slice(), Arc::strong_count(&tables)), (&[1.into()][..], 1));
     }
 }

@@ -633,7 +633,7 @@ def record(options):
     updates, times = 20_000, {"with": [], "without": []}
     with copied(options, "sealed") as copy, Store(options, copy) as store:
         for at in range(options.rounds + 1):
-            answer = store.ask("record", options.threads, updates)
+            answer = store.ask("record", options.threads, updates, at % 2)
             if not answer["is_recorded"]:
                 raise Failed("no codes are stored, so that nothing is recorded")
             if at > 0:

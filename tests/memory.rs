@@ -244,8 +244,8 @@ fn sealed_events_of_many_properties_stay_within_their_memory() {
     }
 }
 
-/// `PROFILEDB_DISTINCT_VALUES` asks for more events, each with values of its own, and for as much more memory, up to the
-/// most that a group-by may have: then that may be too little.
+/// `PROFILEDB_DISTINCT_VALUES` asks for more events, each with values of its own, and for as much more memory, up to
+/// the most that a group-by may have: then that may be too little.
 #[test]
 fn distinct_values_of_sealed_events_stay_within_their_memory() {
     const EVENTS: usize = 600_000;

@@ -333,6 +333,25 @@ fn only_the_rows_of_few_requested_users_are_read() {
     assert_eq!((pro, free, rows_read, lookups), (4, 4, 0, 2));
 }
 
+/// What requested users have in common with all others is the memory.
+#[test]
+fn large_values_of_requested_users_are_joined_row_by_row() {
+    let event = |at: u32| Event::new("buy", format!("u{at}"), Timestamp::from_millis(i64::from(at))).id(at.to_string());
+    let events: Vec<Event> = (0..100).map(event).collect();
+    let text = |at: u32| format!("{at:05}").repeat(100);
+    let profiles: Vec<(u32, Update)> = (0..100).map(|at| (at, Update::new().set("text", text(at)))).collect();
+    let tables = tables(&events, &profiles, (10, 0, 20));
+    let ids: Vec<String> = (0..100).map(|at| format!("u{at}")).collect();
+    for (memory, by_columns) in [(1 << 20, true), (8 << 10, false)] {
+        let join = Join::new(Arc::clone(&tables) as _).users(&ids).select(["user.text"]).memory_bytes(memory);
+        let mut rows = join.rows().unwrap();
+        assert_eq!(rows.plan().sealed.is_some(), by_columns);
+        let mut read: Vec<String> = rows.by_ref().map(|row| row.unwrap().text(0).unwrap().to_owned()).collect();
+        read.sort();
+        assert_eq!(read, (0..100).map(text).collect::<Vec<_>>());
+    }
+}
+
 /// Rows cannot be made where times cannot be read.
 #[test]
 fn measures_of_fields_and_users_of_cells_need_no_rows() {

@@ -94,6 +94,13 @@ impl Manifest {
         family.log.max(self.log_needed)
     }
 
+    /// The column families that were flushed since a log was begun, so that they do not need it any more, each with the
+    /// last sequence number in table files then: what they have of that log is not beyond it.
+    pub(super) fn flushed_since(&self, log: u64) -> BTreeMap<u64, u64> {
+        let flushed = self.families.iter().filter(|(_, family)| family.log.number > log);
+        flushed.map(|(id, family)| (*id, family.log.sequence)).collect()
+    }
+
     fn apply(&mut self, edit: &[u8]) -> Option<()> {
         let mut edit = EditFields(edit);
         let (mut family, mut created, mut is_dropped) = (0, None, false);

@@ -33,6 +33,7 @@ mod file_names;
 mod format;
 mod framing;
 mod lock;
+mod logged_batch;
 mod manifest;
 mod merge_operator;
 mod options;

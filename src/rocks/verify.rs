@@ -8,8 +8,13 @@
 //! record. After power loss it can be any damage beyond what was synced, because pages reach the disk in any order; the
 //! id of the boot tells the two apart. An open for writing truncates the tail, after it has copied the file to
 //! `NAME.torn`: RocksDB would otherwise continue with a later log behind the gap. Readers never change a file.
+//!
+//! A commit of which the sync failed is in the log, but in no memtable. When the disk was full, RocksDB then goes on by
+//! itself: it begins a new log and flushes one column family after the other. If that is interrupted, the families that
+//! were flushed do not read the old log any more, and the others would take their part of the commit out of it. An open
+//! for writing truncates it as well: its outcome was said to be unknown, and so it is not there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
@@ -18,6 +23,7 @@ use super::fault;
 use super::file_names::{self, current};
 use super::format;
 use super::framing::{self, FragmentSink, Stop, Walk};
+use super::logged_batch::{BATCH_HEAD, LoggedBatch, read_head};
 use super::manifest::Manifest;
 use super::synced::{self, SyncedLengths, SyncedRecord};
 use crate::error::{Error, ErrorKind, Result};
@@ -61,8 +67,8 @@ pub(super) fn verify(path: &Path, tails: Tails, expects_synced: bool) -> Result<
     // Without an id of the boot, every open may be one after power loss.
     let lost_power = is_known && (boot.is_empty() || marked.boot != boot);
     let mut verifier = Verifier { path, tails, lost_power, marked, truncated: Vec::new(), tables: BTreeSet::new() };
-    let log_min = verifier.manifest()?;
-    verifier.logs(log_min)?;
+    let manifest = verifier.manifest()?;
+    verifier.logs(&manifest)?;
     let Verifier { truncated, tables, .. } = verifier;
     Ok(Verified { synced, truncated, tables })
 }
@@ -77,8 +83,8 @@ struct Verifier<'v> {
 }
 
 impl Verifier<'_> {
-    /// Verifies the MANIFEST and the table files, and returns the least number of the logs that are needed.
-    fn manifest(&mut self) -> Result<u64> {
+    /// Verifies the MANIFEST and the table files.
+    fn manifest(&mut self) -> Result<Manifest> {
         let (number, name) = current(self.path).map_err(|error| {
             let kind = if error.kind() == io::ErrorKind::InvalidData { ErrorKind::Corrupt } else { ErrorKind::Io };
             let remedy = if kind == ErrorKind::Corrupt { fault::remedy(self.path) } else { String::new() };
@@ -112,11 +118,12 @@ impl Verifier<'_> {
                 Err(error) => return Err(cannot(&name, error)),
             }
         }
-        Ok(manifest.log_min())
+        Ok(manifest)
     }
 
-    /// Verifies the logs from this number on.
-    fn logs(&mut self, log_min: u64) -> Result<()> {
+    /// Verifies the logs that are needed.
+    fn logs(&mut self, manifest: &Manifest) -> Result<()> {
+        let log_min = manifest.log_min();
         let mut logs = file_names::logs(self.path).map_err(|error| cannot(self.path, error))?;
         logs.retain(|(number, _)| *number >= log_min);
         let mut missing =
@@ -134,8 +141,19 @@ impl Verifier<'_> {
         for (number, name) in logs {
             is_empty |= uncreated.is_some_and(|uncreated| uncreated < number);
             let marked = self.marked.logs.get(&number).copied().unwrap_or(0);
-            let mut records = Sequence::default();
+            let flushed = manifest.flushed_since(number);
+            let mut records = LogRecords::new(&flushed);
             let mut walk = self.walk(&name, &mut records)?;
+            if let Some((record, sequence)) = records.failed
+                && !matches!(walk.stop, Some(Stop::Damaged(_)))
+            {
+                walk = self.walk(&name, &mut RecordsBefore(record))?;
+                if self.tails == Tails::Keep {
+                    return Err(failed_commit(&name, walk.whole));
+                }
+                walk.stop = Some(Stop::Torn);
+                records.next = Some(sequence);
+            }
             // A log that lost all of its last records looks whole, but the next one does not continue it. RocksDB
             // begins a new log only when the last one has records, so one that is empty lost them.
             let continues = sequence.zip(records.first).is_none_or(|(expected, first)| expected == first);
@@ -227,6 +245,11 @@ fn require(name: &Path, walk: Walk, synced: u64) -> Result<()> {
     )))
 }
 
+fn failed_commit(name: &Path, at: u64) -> Error {
+    let why = "a commit failed, and RocksDB flushed some of the tables before it was closed";
+    Error::corrupt(format!("{why}; an open for writing removes what is there of it file={name:?} offset={at}"))
+}
+
 fn damaged(name: &Path, why: &str) -> Error {
     Error::corrupt(format!("the store is damaged: a file {why}{} file={name:?}", fault::remedy(directory(name))))
 }
@@ -240,32 +263,67 @@ fn cannot(name: &Path, error: io::Error) -> Error {
     Error::new(ErrorKind::Io, format!("cannot read file={name:?}")).because(error)
 }
 
-/// The sequence numbers of the records of a log: each takes as many as it has operations.
-#[derive(Default)]
-struct Sequence {
+/// What is found out of the records of a log.
+struct LogRecords<'m> {
+    /// The sequence number of the first record, and what follows the last one: each takes as many as it has operations.
     first: Option<u64>,
-    /// What follows the last record.
     next: Option<u64>,
-    head: Vec<u8>,
+    /// Column families that were flushed since this log, and the last sequence number in table files then.
+    flushed: &'m BTreeMap<u64, u64>,
+    /// The number and the sequence number of a record that one of these families does not have.
+    failed: Option<(u64, u64)>,
+    count: u64,
+    /// The record so far, or as much of it as is needed.
+    record: Vec<u8>,
 }
 
-/// A write batch begins with its sequence number and the number of its operations, little-endian.
-const BATCH_HEAD: usize = 8 + 4;
+const NO_BATCH: &str = "a record that is no write batch";
 
-impl FragmentSink for Sequence {
+impl<'m> LogRecords<'m> {
+    fn new(flushed: &'m BTreeMap<u64, u64>) -> Self {
+        Self { first: None, next: None, flushed, failed: None, count: 0, record: Vec::new() }
+    }
+
+    /// Whether a family that was flushed since does not have what a batch writes to it.
+    fn has_failed(&self, batch: &LoggedBatch) -> bool {
+        let is_lost = |(family, sequence): (&u64, u64)| self.flushed.get(family).is_some_and(|last| sequence > *last);
+        batch.families.iter().zip(batch.sequence..).any(is_lost)
+    }
+}
+
+impl FragmentSink for LogRecords<'_> {
     fn fragment(&mut self, bytes: &[u8], ends: bool) -> Result<(), &'static str> {
-        let missing = BATCH_HEAD - self.head.len();
-        self.head.extend_from_slice(bytes.get(..missing.min(bytes.len())).unwrap_or_default());
+        let needed = if self.flushed.is_empty() { BATCH_HEAD - self.record.len() } else { bytes.len() };
+        self.record.extend_from_slice(bytes.get(..needed.min(bytes.len())).unwrap_or_default());
         if !ends {
             return Ok(());
         }
-        let [s0, s1, s2, s3, s4, s5, s6, s7, c0, c1, c2, c3] = *self.head.as_slice() else {
-            return Err("a record that is no write batch");
-        };
-        self.head.clear();
-        let sequence = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
+        let record = std::mem::take(&mut self.record);
+        let (sequence, operations) = read_head(*record.first_chunk().ok_or(NO_BATCH)?);
+        if self.failed.is_some() {
+            return Err("a commit that failed is followed by another one");
+        }
+        if !self.flushed.is_empty() && self.has_failed(&LoggedBatch::read(&record).ok_or(NO_BATCH)?) {
+            self.failed = Some((self.count, sequence));
+        }
+        self.count += 1;
         self.first.get_or_insert(sequence);
-        self.next = Some(sequence.saturating_add(u64::from(u32::from_le_bytes([c0, c1, c2, c3]))));
+        self.next = Some(sequence.saturating_add(operations));
+        self.record = record;
+        self.record.clear();
+        Ok(())
+    }
+}
+
+/// Ends a walk before the record that follows this many.
+struct RecordsBefore(u64);
+
+impl FragmentSink for RecordsBefore {
+    fn fragment(&mut self, _: &[u8], ends: bool) -> Result<(), &'static str> {
+        if self.0 == 0 {
+            return Err("the record");
+        }
+        self.0 -= u64::from(ends);
         Ok(())
     }
 }

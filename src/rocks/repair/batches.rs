@@ -1,16 +1,8 @@
 //! The write batches in a WAL file, counted: which column families they write to, and how often.
-//!
-//! ```text
-//! batch    u64 sequence number of the first operation, u32 number of operations, little-endian; then the operations
-//!          tag, id of the column family (a varint, with some tags), length and bytes of the key, the same of the value
-//! ```
 
 use super::report::LoggedCommits;
 use crate::rocks::framing::FragmentSink;
-use crate::rocks::manifest::EditFields;
-
-/// A batch begins with its sequence number and the number of its operations.
-const BATCH_HEAD: usize = 8 + 4;
+use crate::rocks::logged_batch::LoggedBatch;
 
 /// The batches of a log so far.
 #[derive(Default)]
@@ -37,43 +29,13 @@ impl FragmentSink for Batches {
 impl Batches {
     /// Counts a batch. None if it is none.
     pub(super) fn add(&mut self, batch: &[u8]) -> Option<()> {
-        let (&[s0, s1, s2, s3, s4, s5, s6, s7, c0, c1, c2, c3], operations) =
-            batch.split_first_chunk::<BATCH_HEAD>()?;
-        let sequence = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
-        let count = u64::from(u32::from_le_bytes([c0, c1, c2, c3]));
-        let mut found = LoggedCommits::default();
-        add_operations(&mut found, operations)?;
-        if found.operations.values().sum::<u64>() != count {
-            return None;
-        }
-        self.first.get_or_insert(sequence);
-        self.next = Some(sequence.saturating_add(count));
+        let batch = LoggedBatch::read(batch)?;
+        self.first.get_or_insert(batch.sequence);
+        self.next = Some(batch.next());
         self.counted.commits += 1;
-        for (family, count) in found.operations {
-            *self.counted.operations.entry(family).or_default() += count;
+        for family in batch.families {
+            *self.counted.operations.entry(family).or_default() += 1;
         }
         Some(())
     }
-}
-
-fn add_operations(found: &mut LoggedCommits, operations: &[u8]) -> Option<()> {
-    let mut fields = EditFields(operations);
-    while let Some((&tag, rest)) = fields.0.split_first() {
-        fields.0 = rest;
-        let (has_family, has_value) = match tag {
-            // Delete, put, merge, single delete, range delete; and the same with a column family.
-            0 | 7 => (false, false),
-            1 | 2 | 15 => (false, true),
-            4 | 8 => (true, false),
-            5 | 6 | 14 => (true, true),
-            _ => return None,
-        };
-        let family = if has_family { fields.number()? } else { 0 };
-        fields.slice()?;
-        if has_value {
-            fields.slice()?;
-        }
-        *found.operations.entry(family).or_default() += 1;
-    }
-    Some(())
 }

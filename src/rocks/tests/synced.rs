@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::tempdir;
 
-use super::super::engine::Engine;
-use super::super::file_names;
+use super::super::engine::{Engine, Mode};
+use super::super::manifest::Manifest;
 use super::super::synced::{self, SyncedRecord};
-use super::{create, files};
+use super::super::{file_names, framing};
+use super::{WRITE, contents, create, files, open, try_open};
 
 /// Whether the record has the length that each log has.
 fn covers(path: &Path) -> bool {
@@ -74,4 +75,55 @@ fn a_commit_stays_recorded_while_others_sync() {
         covered
     });
     assert!(covered);
+}
+
+/// When the disk was full, RocksDB flushes one family after the other once there is room, also after the sync of a
+/// commit failed: the commit is in the log, but not in what is flushed.
+#[test]
+fn a_commit_that_failed_is_not_there_in_part() {
+    let dir = tempdir().unwrap();
+    let (path, image) = (dir.path().join("store"), dir.path().join("image"));
+    let engine = create(&path);
+    engine.create_family("meta").unwrap();
+    let both = |value: &str| {
+        let mut batch = engine.batch();
+        batch.put("users", b"ann", value.as_bytes()).unwrap();
+        batch.put("meta", b"ann", value.as_bytes()).unwrap();
+        batch.commit(false).unwrap();
+    };
+    both("1");
+    let sequence = engine.latest_sequence();
+    both("2");
+    // What a process leaves that is killed, after `users` was flushed with the first commit alone.
+    fs::create_dir(&image).unwrap();
+    for (name, bytes) in contents(&path) {
+        fs::write(image.join(name), bytes).unwrap();
+    }
+    drop(engine);
+    let (_, manifest) = file_names::current(&image).unwrap();
+    let log: u64 = files(&image, ".log").pop().unwrap().file_stem().unwrap().to_str().unwrap().parse().unwrap();
+    let users = family_id(&manifest, "users");
+    // The tag of the family is 200 as a varint.
+    let edit = [0xc8, 1, users, 2, log + 1, 4, sequence].map(|byte| u8::try_from(byte).unwrap());
+    assert!(edit.iter().skip(1).all(|byte| *byte < 0x80), "varints of one byte");
+    let mut bytes = fs::read(&manifest).unwrap();
+    bytes.extend(framing::framed(bytes.len() as u64, &edit));
+    fs::write(&manifest, bytes).unwrap();
+
+    let refused = try_open(&image, Mode::ReadOnly).err().unwrap();
+    assert!(refused.is_corrupt() && refused.message().starts_with("a commit failed"), "{refused}");
+    let engine = open(&image, WRITE);
+    let meta = engine.read("meta", b"ann", |value| value.map(<[u8]>::to_vec)).unwrap();
+    assert_eq!(meta.as_deref(), Some(&b"1"[..]));
+    assert_eq!(files(&image, ".torn").len(), 1);
+    commit(&engine, "3");
+    drop(engine);
+    open(&image, Mode::ReadOnly);
+}
+
+fn family_id(manifest: &Path, name: &str) -> u64 {
+    let mut found = Manifest::default();
+    let bytes = fs::read(manifest).unwrap();
+    framing::walk(bytes.as_slice(), bytes.len() as u64, &mut found).unwrap();
+    *found.families.iter().find(|(_, family)| family.name == name).unwrap().0
 }

@@ -44,7 +44,7 @@ test-core: ## the tests of the pure core alone: seconds, no C++
 CRASH_TMP ?= $(if $(wildcard /dev/shm/.),/dev/shm,/tmp)
 crash: setup ## every fault of the sweeps, 300 power cuts of each kind, 500 kills, every call failing: an hour or two
 	TMPDIR=$(CRASH_TMP) PROFILEDB_FAULTS=full $(CARGO) test $(FULL) --test faults -- --nocapture
-	TMPDIR=$(CRASH_TMP) PROFILEDB_POWER_CUTS=300 PROFILEDB_FAILING_CALLS=100000 PROFILEDB_KILLS=500 \
+	TMPDIR=$(CRASH_TMP) PROFILEDB_POWER_CUTS=300 PROFILEDB_FAILING_CALLS=100000 PROFILEDB_FAILING_SYNCS=400 PROFILEDB_KILLS=500 \
 		$(CARGO) test $(FULL) --test engine_paths -- --nocapture crash:: power_loss::
 
 CLIENTS_DIR ?= $(or $(CARGO_TARGET_DIR),target)/clients

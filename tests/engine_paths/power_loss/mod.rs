@@ -549,6 +549,19 @@ fn a_write_whose_sync_failed_is_of_unknown_outcome_and_the_store_stops() {
     }
 }
 
+/// When a full disk has room again, RocksDB flushes one table after the other by itself, without the write whose sync
+/// failed. The process may end before it is done, as the child does. Then the write must not be there in some tables.
+#[test]
+fn a_write_whose_sync_failed_on_a_full_disk_is_whole_or_absent() {
+    let recorder = Recorder::compile();
+    let states = states();
+    let syncs = setting("PROFILEDB_FAILING_SYNCS", 8);
+    for at in 0..syncs {
+        let fail = Failing { from: 1 + at * 40 / syncs.min(40) % 40, error: ENOSPC, count: 1, log_syncs: true };
+        assert_eq!(claimed(&recorder, fail, &states).0, "unknown", "{fail:?}");
+    }
+}
+
 /// RocksDB begins a new log when it is about to flush a table, and syncs the old one only after that. Meanwhile writes
 /// go to the new one, whose pages may reach the disk first. It then replays the new log after the torn old one, and
 /// applies a batch without those before it. Cut at the end of a record, the old log does not even look torn.

@@ -9,6 +9,7 @@
 //! lock             one writer per directory, by the inode of its format file
 //! verify           damage is told from a torn tail before RocksDB reads anything
 //! framing          the records of WAL and MANIFEST         manifest   which files a store consists of
+//! logged_batch     the write batches in WAL records
 //! file_names       which MANIFEST is current, and which WAL files there are
 //! synced           how far both were synced, kept in PROFILEDB.synced
 //! options          every option of every column family, for every mode, from one table

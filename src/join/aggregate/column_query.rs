@@ -54,7 +54,7 @@ pub(super) struct ColumnQuery {
     pub(super) ordinals: u32,
 }
 
-/// What of a query makes it one that can be answered by columns.
+/// What is known of a query that columns can answer before anything is read.
 struct QueryShape {
     conjuncts: Vec<ColumnConjunct>,
     keys: Vec<Column>,
@@ -64,7 +64,7 @@ struct QueryShape {
 }
 
 impl QueryShape {
-    /// That of a query; else why its events are joined row by row.
+    /// The error says why events are joined row by row.
     fn new(
         execution: &Execution,
         by: impl Iterator<Item = Column>,
@@ -82,14 +82,14 @@ impl QueryShape {
         };
         let keys: Vec<Column> = by.filter(|column| !matches!(column, Column::Dim { .. })).collect();
         if !keys.iter().all(|key| matches!(key, Column::Name | Column::Event(_) | Column::Period(_))) {
-            return Err("it is grouped by a field of the event that is no property and no name");
+            return Err("it is grouped by a field of the event that is neither a property nor the name");
         }
         let is_stored = |conjunct: &ColumnConjunct| matches!(conjunct.event, Column::Name | Column::Event(_));
         if !conjuncts.iter().all(is_stored) {
-            return Err("a predicate is on a field of the event that is no property and no name");
+            return Err("a predicate is on a field of the event that is neither a property nor the name");
         }
         let Some((fields, field_places)) = fields_of(measures) else {
-            return Err("a measure is of a field that is not numbers of the event");
+            return Err("a measure cannot be computed from the columns of events");
         };
         let counts_users = measures.iter().any(|(measure, _)| *measure == Measure::Uniques);
         // Users of rows are known by id, those of columns by ordinal.

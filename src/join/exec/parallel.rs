@@ -42,7 +42,7 @@ pub(in crate::join) fn on_pool<T: Send + 'static>(
         return Ok(vec![guarded(execution, &work)?]);
     }
     let (sender, results) = bounded(helpers);
-    // Taken back when the caller has nothing left to do, because a helper that begins later must hold nothing of the
+    // Withdrawn when the caller has nothing left to do, because a helper that begins later must hold nothing of the
     // store, which may be closed then.
     let shared = Arc::new((Arc::clone(execution), work));
     let offer = Arc::new(Mutex::new((Some(Arc::clone(&shared)), 0)));

@@ -14,8 +14,7 @@ pub(super) type PoolJob = Box<dyn FnOnce() + Send>;
 /// How long a thread waits for its next job.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// The threads that wait for a job. The one that waits for the shortest time is next, so that those ends that are not
-/// needed.
+/// The threads that wait for a job. Last in, first out, so that threads that are not needed time out.
 static IDLE: Mutex<Vec<Sender<PoolJob>>> = Mutex::new(Vec::new());
 
 /// Gives a job to a thread that waits for one, or to a new one. Returns whether there is such a thread: the system may
@@ -47,7 +46,7 @@ fn run(first: PoolJob, linger: Duration) {
                     idle.remove(at);
                     None
                 }
-                // It was taken from there a moment ago: its job is on its way.
+                // Another thread has taken the sender, and is about to send a job.
                 None => {
                     drop(idle);
                     jobs.recv().ok()
@@ -85,7 +84,8 @@ mod tests {
             assert_eq!(done.load(Ordering::Relaxed), 100 * (round + 1));
         }
     }
-    /// Also where it is given a job at the last moment, as by other tests.
+
+    /// Other tests may give it a job before its time is out.
     #[test]
     fn a_thread_without_a_job_ends() {
         let ended = (0..100).map(|_| std::thread::spawn(|| run(Box::new(|| {}), Duration::ZERO)));

@@ -83,8 +83,8 @@ impl<T: SortedItem> SortedParts<T> {
     /// The item at which `cmp` is equal, and whose hash this is. It orders items relative to what is searched, as they
     /// are sorted.
     pub(crate) fn find(&self, hash: u32, cmp: impl Fn(&T) -> Ordering) -> Option<&T> {
-        let parts = self.parts.iter().filter(|part| part.may_have(hash)).map(|part| part.items.as_slice());
-        parts.into_iter().find_map(|part| part.binary_search_by(&cmp).ok().and_then(|at| part.get(at)))
+        let mut parts = self.parts.iter().filter(|part| part.may_have(hash)).map(|part| part.items.as_slice());
+        parts.find_map(|part| part.binary_search_by(&cmp).ok().and_then(|at| part.get(at)))
     }
 
     /// Adds items, of which the set has none yet. They are sorted.
@@ -128,7 +128,7 @@ impl<T: SortedItem> SortedParts<T> {
                 continue;
             }
             let (mut at, mut found) = (0, found.iter().peekable());
-            // The filter goes on having them: it may have more than there are.
+            // Their bits stay set in the filter, which costs searches alone.
             Arc::make_mut(part).items.retain(|item| {
                 let is_found = found.next_if_eq(&&at).is_some();
                 at += 1;
@@ -160,7 +160,7 @@ mod tests {
         }
     }
 
-    /// Some keys have the same.
+    /// Two keys share each hash.
     fn hash(key: u8) -> u32 {
         u32::from(key / 2).wrapping_mul(0x9e37_79b9)
     }

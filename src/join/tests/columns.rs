@@ -333,7 +333,7 @@ fn only_the_rows_of_few_requested_users_are_read() {
     assert_eq!((pro, free, rows_read, lookups), (4, 4, 0, 2));
 }
 
-/// What requested users have in common with all others is the memory.
+/// The rows of requested users count against the memory of a join as those of all users do.
 #[test]
 fn large_values_of_requested_users_are_joined_row_by_row() {
     let event = |at: u32| Event::new("buy", format!("u{at}"), Timestamp::from_millis(i64::from(at))).id(at.to_string());
@@ -460,7 +460,7 @@ fn a_plan_says_how_blocks_are_aggregated() {
         let aggregation = aggregation(query).unwrap();
         assert!(aggregation.starts_with("row by row: ") && aggregation.contains(reason), "{aggregation}");
     }
-    // Rows alone, and rows of a join.
+    // No blocks are read, or nothing is aggregated.
     assert_eq!(aggregation(by_plan(join().strategy(Way::Lookup))), None);
     assert_eq!(join().select(["user.plan"]).explain().unwrap().sealed.unwrap().aggregation, None);
     let plan = by_plan(join()).explain().unwrap().to_string();

@@ -10,7 +10,8 @@
 //! worker      task -> scan, predicates on events -> probe each table -> all other predicates -> block
 //! ```
 //!
-//! Group-bys take their threads from a pool that outlives them. A worker owns all that it changes. The [`Execution`] is shared, and only its counters change.
+//! Group-bys take their threads from a pool that outlives them. A worker owns all that it changes. The [`Execution`] is
+//! shared, and only its counters change.
 
 mod execution;
 mod parallel;

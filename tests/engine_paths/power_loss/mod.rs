@@ -549,8 +549,9 @@ fn a_write_whose_sync_failed_is_of_unknown_outcome_and_the_store_stops() {
     }
 }
 
-/// When a full disk has room again, RocksDB recovers on its own and flushes one table after the other, without the write
-/// whose sync failed. The process may end before it is done, as the child does. Then the write must not be there in some tables.
+/// When a full disk has room again, RocksDB recovers on its own and flushes one table after the other, without the
+/// write whose sync failed. The process may end before it is done, as the child does. Then the write must not be there
+/// in some tables.
 #[test]
 fn a_write_whose_sync_failed_on_a_full_disk_is_whole_or_absent() {
     let recorder = Recorder::compile();

@@ -9,10 +9,10 @@
 //! id of the boot tells the two apart. An open for writing truncates the tail, after it has copied the file to
 //! `NAME.torn`: RocksDB would otherwise continue with a later log behind the gap. Readers never change a file.
 //!
-//! A commit of which the sync failed is in the log, but in no memtable. When the disk was full, RocksDB then recovers on
-//! its own: it begins a new log and flushes one column family after the other. If that is interrupted, the families
-//! that were flushed do not read the old log any more, and the others would replay their part of the commit from it. An
-//! open for writing truncates it as well: its outcome was reported as unknown, and so it may be absent.
+//! A commit of which the sync failed is in the log, but in no memtable. When the disk was full, RocksDB then recovers
+//! on its own: it begins a new log and flushes one column family after the other. If that is interrupted, the families
+//! that were flushed do not read the old log any more, and the others would replay their part of the commit from it.
+//! An open for writing truncates it as well: its outcome was reported as unknown, and so it may be absent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};

@@ -46,7 +46,7 @@ pub(super) struct SyncedLengths {
 
 impl SyncedLengths {
     /// Encodes it into a slot.
-    fn encode(&self, slot: &mut Vec<u8>) -> io::Result<()> {
+    pub(super) fn encode(&self, slot: &mut Vec<u8>) -> io::Result<()> {
         let boot = if self.boot.is_empty() { "-" } else { &self.boot };
         let (manifest, length) = self.manifest;
         slot.clear();

@@ -1,7 +1,7 @@
 //! The record of how far logs were synced covers what was acknowledged.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::tempdir;
@@ -77,12 +77,12 @@ fn a_commit_stays_recorded_while_others_sync() {
     assert!(covered);
 }
 
-/// When the disk was full, RocksDB flushes one family after the other once there is room, also after the sync of a
-/// commit failed: the commit is in the log, but not in what is flushed.
-#[test]
-fn a_commit_that_failed_is_not_there_in_part() {
+/// A store whose second commit failed, as a process leaves it that is killed: when the disk was full, RocksDB flushes
+/// one family after the other once there is room, so the commit is in the log, but not in what is flushed. Here `users`
+/// was flushed, with the first commit alone, and `meta` was not.
+fn with_failed_commit(image: &Path) {
     let dir = tempdir().unwrap();
-    let (path, image) = (dir.path().join("store"), dir.path().join("image"));
+    let path = dir.path().join("store");
     let engine = create(&path);
     engine.create_family("meta").unwrap();
     let both = |value: &str| {
@@ -94,14 +94,13 @@ fn a_commit_that_failed_is_not_there_in_part() {
     both("1");
     let sequence = engine.latest_sequence();
     both("2");
-    // What a process leaves that is killed, after `users` was flushed with the first commit alone.
-    fs::create_dir(&image).unwrap();
+    fs::create_dir(image).unwrap();
     for (name, bytes) in contents(&path) {
         fs::write(image.join(name), bytes).unwrap();
     }
     drop(engine);
-    let (_, manifest) = file_names::current(&image).unwrap();
-    let log: u64 = files(&image, ".log").pop().unwrap().file_stem().unwrap().to_str().unwrap().parse().unwrap();
+    let (_, manifest) = file_names::current(image).unwrap();
+    let log: u64 = the_log(image).file_stem().unwrap().to_str().unwrap().parse().unwrap();
     let users = family_id(&manifest, "users");
     // The tag of the family is 200 as a varint.
     let edit = [0xc8, 1, users, 2, log + 1, 4, sequence].map(|byte| u8::try_from(byte).unwrap());
@@ -109,16 +108,53 @@ fn a_commit_that_failed_is_not_there_in_part() {
     let mut bytes = fs::read(&manifest).unwrap();
     bytes.extend(framing::framed(bytes.len() as u64, &edit));
     fs::write(&manifest, bytes).unwrap();
+}
 
-    let refused = try_open(&image, Mode::ReadOnly).err().unwrap();
-    assert!(refused.is_corrupt() && refused.message().starts_with("a commit failed"), "{refused}");
-    let engine = open(&image, WRITE);
+/// Opens the image for writing, and checks that the commit that failed is gone, for good.
+fn is_not_there_in_part(image: &Path) {
+    let engine = open(image, WRITE);
     let meta = engine.read("meta", b"ann", |value| value.map(<[u8]>::to_vec)).unwrap();
     assert_eq!(meta.as_deref(), Some(&b"1"[..]));
-    assert_eq!(files(&image, ".torn").len(), 1);
+    assert_eq!(files(image, ".torn").len(), 1);
     commit(&engine, "3");
     drop(engine);
-    open(&image, Mode::ReadOnly);
+    open(image, Mode::ReadOnly);
+}
+
+#[test]
+fn a_commit_that_failed_is_not_there_in_part() {
+    let dir = tempdir().unwrap();
+    let image = dir.path().join("image");
+    with_failed_commit(&image);
+    let refused = try_open(&image, Mode::ReadOnly).err().unwrap();
+    assert!(refused.is_corrupt() && refused.message().starts_with("a commit failed"), "{refused}");
+    is_not_there_in_part(&image);
+}
+
+/// Power loss damages what was not synced: the commit that failed is removed with what follows it.
+#[test]
+fn a_commit_that_failed_is_not_there_in_part_where_damage_follows_it() {
+    let dir = tempdir().unwrap();
+    let image = dir.path().join("image");
+    with_failed_commit(&image);
+    let log = the_log(&image);
+    let mut bytes = fs::read(&log).unwrap();
+    bytes.extend([0xff; 64]);
+    fs::write(&log, bytes).unwrap();
+    for mode in [Mode::ReadOnly, WRITE] {
+        let refused = try_open(&image, mode).err().unwrap();
+        assert!(refused.is_corrupt(), "in the same boot, no crash leaves it: {refused}");
+    }
+    let SyncedRecord::Lengths(mut recorded) = synced::read(&image).unwrap() else { panic!("no record") };
+    let mut slot = Vec::new();
+    recorded.boot = "another".to_owned();
+    recorded.encode(&mut slot).unwrap();
+    fs::write(image.join(synced::FILE), slot).unwrap();
+    is_not_there_in_part(&image);
+}
+
+fn the_log(image: &Path) -> PathBuf {
+    files(image, ".log").pop().unwrap()
 }
 
 fn family_id(manifest: &Path, name: &str) -> u64 {

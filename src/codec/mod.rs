@@ -20,6 +20,7 @@ mod family;
 pub(crate) mod format_page;
 mod operand;
 mod row;
+mod seeded;
 mod stamp;
 mod texts;
 mod tuple;
@@ -44,6 +45,7 @@ pub(crate) use operand::{Entry, Operand, OperandWriter, encode_update, operand_n
 #[cfg(any(test, feature = "laws"))]
 pub(crate) use operand::{is_readable, quarantine_of};
 pub(crate) use row::{decode_last_seen, decode_profile, decode_properties, decode_property, inspect, row_exists};
+pub(crate) use seeded::SeededHash;
 pub(crate) use stamp::{decode_stamp, encode_stamp, read_stamp};
 pub(crate) use texts::unique_texts;
 pub(crate) use tuple::{project_row, project_value, tuple_values};

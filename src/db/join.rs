@@ -11,6 +11,7 @@ use crate::join::{
 use crate::log::{LogChanges, LogColumns, LogHistory};
 use crate::model::Kind;
 use crate::rocks::EngineSnapshot;
+use crate::segment::OrdinalIndex;
 use crate::store::Shared;
 use crate::{log, store};
 
@@ -81,6 +82,10 @@ struct StoreHistory(Arc<Shared>);
 impl LogHistory for StoreHistory {
     fn tail_cache(&self) -> &TailCache {
         &self.0.tail_cache
+    }
+
+    fn ordinal_index(&self) -> &OrdinalIndex {
+        &self.0.ordinal_index
     }
 
     fn log_changes(&self, snapshot: &EngineSnapshot, sequence: u64) -> Option<LogChanges> {

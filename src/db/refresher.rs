@@ -14,6 +14,7 @@ use super::background::BackgroundThread;
 use super::join::SnapshotTables;
 use crate::error::Result;
 use crate::join::{CancelToken, EventTable, refresh_codes};
+use crate::log::load_ordinals;
 use crate::store::Store;
 
 /// The interval at which it looks.
@@ -72,11 +73,14 @@ impl RefresherThread {
     fn refresh(&self, used_after: u64) -> u64 {
         let shared = &self.store.shared;
         let (used, uses) = shared.ordinal_cache.used_since(used_after);
-        let tables = SnapshotTables::new(&Snapshot { engine: shared.engine().snapshot(), shared: Arc::clone(shared) });
+        let snapshot = Snapshot { engine: shared.engine().snapshot(), shared: Arc::clone(shared) };
+        let tables = SnapshotTables::new(&snapshot);
         let Some(columns) = tables.columns() else { return uses };
         // What fails here, or below, fails the next join as well, which reports it.
         if matches!(columns.tail(), Ok(Some(_))) {
             let _ = used.iter().try_for_each(|names| refresh_codes(&tables, names, &self.closing));
+            // Without it, each id is looked up in the table.
+            let _ = load_ordinals(&snapshot.engine, &shared.ordinal_index, || self.closing.is_cancelled());
         }
         uses
     }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::error::Result;
-use crate::log::{DayMerge, DaySealing, GoOn, OrdinalMap, check_ordinals, next_day_with_rows};
+use crate::log::{DayMerge, DaySealing, GoOn, check_ordinals, next_day_with_rows};
 use crate::rocks::EngineSnapshot;
 use crate::segment::BlockBuilder;
 use crate::store::SegmentWriter;
@@ -26,7 +26,6 @@ pub struct Sealed {
 pub(super) struct SealPass {
     block_events: usize,
     builder: BlockBuilder,
-    ordinals: OrdinalMap,
     stage: PassStage,
     pub(super) sealed: Sealed,
 }
@@ -42,13 +41,14 @@ enum PassStage {
 
 impl SealPass {
     pub(super) fn new(writer: &SegmentWriter<'_>, block_events: usize) -> Result<Self> {
-        let (ordinals, stage) = (check_ordinals(&writer.snapshot()?)?, PassStage::From(i32::MIN));
-        Ok(Self { block_events, builder: BlockBuilder::new(block_events), ordinals, stage, sealed: Sealed::default() })
+        check_ordinals(&writer.snapshot()?)?;
+        let (builder, stage) = (BlockBuilder::new(block_events), PassStage::From(i32::MIN));
+        Ok(Self { block_events, builder, stage, sealed: Sealed::default() })
     }
 
     /// Begins the current day again, after others have changed segments, or a change was not committed.
     pub(super) fn restart(&mut self, writer: &SegmentWriter<'_>) -> Result<()> {
-        self.ordinals = check_ordinals(&writer.snapshot()?)?;
+        check_ordinals(&writer.snapshot()?)?;
         match self.stage {
             PassStage::Seal(day, _) => self.seal(day),
             PassStage::Merge(day, _) => self.merge(day),
@@ -91,14 +91,7 @@ impl SealPass {
                 },
                 PassStage::Seal(day, sealing) => {
                     let day = *day;
-                    if seal_block(
-                        sealing,
-                        &snapshot,
-                        writer,
-                        (&mut self.ordinals, &mut self.builder),
-                        &mut self.sealed,
-                        go_on,
-                    )? {
+                    if seal_block(sealing, &snapshot, writer, &mut self.builder, &mut self.sealed, go_on)? {
                         return Ok(true);
                     }
                     self.sealed.left += sealing.left();
@@ -122,18 +115,16 @@ fn seal_block(
     sealing: &mut DaySealing,
     snapshot: &EngineSnapshot,
     writer: &SegmentWriter<'_>,
-    (ordinals, builder): (&mut OrdinalMap, &mut BlockBuilder),
+    builder: &mut BlockBuilder,
     sealed: &mut Sealed,
     go_on: GoOn<'_>,
 ) -> Result<bool> {
-    let Some(mut block) = sealing.next(snapshot, ordinals, builder, go_on)? else { return Ok(false) };
+    let Some(mut block) = sealing.next(snapshot, writer.ordinal_index(), builder, go_on)? else { return Ok(false) };
     while let Some(edit) = block.next_removal(go_on)? {
         writer.commit(&edit)?;
     }
     sealed.replaced += block.replaced();
     sealed.events += block.events();
-    let edit = block.finish();
-    writer.commit(&edit)?;
-    ordinals.add(&edit.ordinals);
+    writer.commit(&block.finish())?;
     Ok(true)
 }

@@ -3,7 +3,7 @@
 use std::mem;
 use std::sync::{Arc, OnceLock};
 
-use super::ordinals::{IdCache, SharedIds, last_ids, ordinals_of};
+use super::ordinals::{IdCache, SharedIds, last_ids, look_up, ordinals_of};
 use super::replaced::ReplacedEvents;
 use super::scan::scan_rows;
 use super::segments::{Headers, damaged, has_segments, read_chunks};
@@ -113,11 +113,11 @@ impl ColumnTable for LogColumns {
     }
 
     fn ordinals_of(&self, ids: &[&[u8]]) -> Result<Vec<Option<u32>>> {
-        let mut ordinals = ordinals_of(&self.snapshot, ids)?;
-        if let Some(tail) = self.current_tail() {
-            let unknown = ordinals.iter_mut().zip(ids).filter(|(ordinal, _)| ordinal.is_none());
-            unknown.for_each(|(ordinal, id)| *ordinal = tail.new_ordinals.get(id));
-        }
+        let Some(tail) = self.current_tail() else { return ordinals_of(&self.snapshot, ids) };
+        let index = self.history.ordinal_index();
+        let mut ordinals = look_up(index, &self.snapshot, tail.new_ordinals.base, ids)?;
+        let unknown = ordinals.iter_mut().zip(ids).filter(|(ordinal, _)| ordinal.is_none());
+        unknown.for_each(|(ordinal, id)| *ordinal = tail.new_ordinals.get(id));
         Ok(ordinals)
     }
 

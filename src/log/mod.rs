@@ -57,7 +57,7 @@ pub(crate) use check::{check, check_sealed, damage};
 pub(crate) use columns::LogColumns;
 pub(crate) use erase::{DayErasure, SealedErasure, UserErasure, first_event_of, whole_days_before};
 pub(crate) use first::FirstEventBackfill;
-pub(crate) use ordinals::OrdinalMap;
+pub(crate) use ordinals::load_ordinals;
 pub(crate) use repair::{SealedRepair, damage_of_sealed};
 pub(crate) use seal::{DaySealing, GoOn, check_ordinals, count_rows, next_day_with_rows};
 pub(crate) use segments::count_sealed;

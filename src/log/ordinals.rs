@@ -1,20 +1,19 @@
 //! Lookups between ids of users and their ordinals in column segments.
 
-use std::hash::{BuildHasher, RandomState};
-use std::ops::Range;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
 use parking_lot::RwLock;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::codec::{Malformed, ORDINAL_IDS, ORDINALS};
 use crate::error::{Error, Result};
 use crate::rocks::{EngineSnapshot, ReadHint};
-use crate::segment::{GivenOrdinals, OrdinalIds, ordinal_of_id};
+use crate::segment::{IndexedIds, KnownOrdinal, OrdinalIds, OrdinalIndex, OrdinalStamp, ordinal_of_id};
 
 /// Ids that are kept in memory, in bytes: those of a million ordinals and more.
 const IDS_BYTES_MAX: usize = 64 << 20;
+
+/// After as many loaded ids it is checked whether to go on.
+const LOADED_PER_CHECK: usize = 1_024;
 
 /// The ordinal of an id, if it has one.
 pub(super) fn ordinal_of(snapshot: &EngineSnapshot, id: &[u8]) -> Result<Option<u32>> {
@@ -29,83 +28,63 @@ pub(super) fn ordinals_of(snapshot: &EngineSnapshot, ids: &[&[u8]]) -> Result<Ve
     snapshot.read_many(ORDINALS, ids, ordinal)?.into_iter().collect()
 }
 
-/// Ordinals of ids, in memory, while none are erased.
-#[derive(Debug)]
-pub(crate) struct OrdinalMap {
-    /// Of the hash, at random in each process, because ids can be made to collide for a known one.
-    seed: u64,
-    /// Positions in `ids`.
-    index: HashTable<u32>,
-    ids: Vec<(Range<usize>, u32)>,
-    bytes: Vec<u8>,
-    /// Whether it has all there are, so that an id that it has not has no ordinal.
-    is_complete: bool,
+/// The same in a snapshot that has `count` ordinals, from memory as far as they are known there, or else remembered.
+pub(super) fn look_up(
+    index: &OrdinalIndex,
+    snapshot: &EngineSnapshot,
+    count: u32,
+    ids: &[&[u8]],
+) -> Result<Vec<Option<u32>>> {
+    let stamp = stamp_of(snapshot, count);
+    let known = index.find(stamp, ids);
+    let unknown = known.iter().zip(ids).filter(|(known, _)| **known == KnownOrdinal::Unknown);
+    let unknown: Vec<&[u8]> = unknown.map(|(_, id)| *id).collect();
+    let mut found = Vec::new();
+    if !unknown.is_empty() {
+        found = ordinals_of(snapshot, &unknown)?;
+        index.add_read(stamp, unknown.iter().copied().zip(found.iter().copied()));
+    }
+    let mut found = found.into_iter();
+    let ordinal = |known: KnownOrdinal| match known {
+        KnownOrdinal::Given(ordinal) => Some(ordinal),
+        KnownOrdinal::NotGiven => None,
+        KnownOrdinal::Unknown => found.next().flatten(),
+    };
+    Ok(known.into_iter().map(ordinal).collect())
 }
 
-impl OrdinalMap {
-    /// An empty one. `is_complete` says that there are no ordinals.
-    pub(crate) fn new(is_complete: bool) -> Self {
-        let seed = RandomState::new().hash_one(0);
-        Self { seed, index: HashTable::new(), ids: Vec::new(), bytes: Vec::new(), is_complete }
-    }
+/// Loads all ids into memory, if lookups made that worth while and they fit.
+pub(crate) fn load_ordinals(
+    snapshot: &EngineSnapshot,
+    index: &OrdinalIndex,
+    is_stopped: impl Fn() -> bool,
+) -> Result<()> {
+    use std::ops::Bound::Unbounded;
 
-    fn get(&self, id: &[u8]) -> Option<u32> {
-        let is = |at: &u32| self.id(*at) == Some(id);
-        let at = self.index.find(xxh3_64_with_seed(id, self.seed), is)?;
-        self.ids.get(*at as usize).map(|(_, ordinal)| *ordinal)
+    if !index.is_load_due() {
+        return Ok(());
     }
-
-    fn id(&self, at: u32) -> Option<&[u8]> {
-        self.ids.get(at as usize).and_then(|(range, _)| self.bytes.get(range.clone()))
-    }
-
-    /// Remembers ordinals that were given away, once they are committed.
-    pub(crate) fn add(&mut self, given: &GivenOrdinals) {
-        given.iter().for_each(|(id, ordinal)| self.insert(id, ordinal));
-    }
-
-    /// Remembers the ordinal of an id that is not known yet.
-    fn insert(&mut self, id: &[u8], ordinal: u32) {
-        if self.bytes.len() > IDS_BYTES_MAX {
-            self.index.clear();
-            self.ids.clear();
-            self.bytes.clear();
-            self.is_complete = false;
+    let stamp = stamp_of(snapshot, last_ids(snapshot)?.0);
+    let mut loaded = Some(IndexedIds::default());
+    let mut rows = snapshot.scan(ORDINALS, Unbounded, Unbounded, ReadHint::FullScan);
+    let mut count = 0_usize;
+    while let Some(ids) = &mut loaded
+        && let Some((id, value)) = rows.next()?
+    {
+        if !ids.insert(id, ordinal_of_id(id, value)?) {
+            loaded = None;
         }
-        // There are fewer ids than bytes of them, but for the one without bytes.
-        let Ok(at) = u32::try_from(self.ids.len()) else {
-            self.is_complete = false;
-            return;
-        };
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(id);
-        self.ids.push((start..self.bytes.len(), ordinal));
-        let Self { seed, index, ids, bytes, .. } = self;
-        let hash = |at: &u32| {
-            let id = ids.get(*at as usize).and_then(|(range, _)| bytes.get(range.clone()));
-            xxh3_64_with_seed(id.unwrap_or_default(), *seed)
-        };
-        index.insert_unique(xxh3_64_with_seed(id, *seed), at, hash);
+        count += 1;
+        if count.is_multiple_of(LOADED_PER_CHECK) && is_stopped() {
+            return Ok(());
+        }
     }
+    index.load(stamp, loaded);
+    Ok(())
+}
 
-    /// The ordinals of ids, in their order. Those that are not in memory are looked up, and remembered.
-    pub(super) fn look_up(&mut self, snapshot: &EngineSnapshot, ids: &[&[u8]]) -> Result<Vec<Option<u32>>> {
-        let mut ordinals: Vec<Option<u32>> = ids.iter().map(|id| self.get(id)).collect();
-        if self.is_complete {
-            return Ok(ordinals);
-        }
-        let unknown = ordinals.iter().zip(ids).filter(|(ordinal, _)| ordinal.is_none());
-        let missing: Vec<&[u8]> = unknown.map(|(_, id)| *id).collect();
-        let found = ordinals_of(snapshot, &missing)?;
-        for (id, ordinal) in missing.iter().zip(&found) {
-            if let Some(ordinal) = ordinal {
-                self.insert(id, *ordinal);
-            }
-        }
-        let mut found = found.into_iter();
-        ordinals.iter_mut().filter(|ordinal| ordinal.is_none()).for_each(|place| *place = found.next().flatten());
-        Ok(ordinals)
-    }
+fn stamp_of(snapshot: &EngineSnapshot, count: u32) -> OrdinalStamp {
+    OrdinalStamp { engine: snapshot.engine().number(), sequence: snapshot.sequence(), count }
 }
 
 /// The ids of ordinals, of one snapshot, read as they are needed and kept for all that read them.

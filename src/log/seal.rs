@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::ordinals::{IdCache, OrdinalMap, last_ids};
+use super::ordinals::{IdCache, last_ids, look_up};
 use super::rewrite::{SegmentRewrite, append_block, put_header};
 use super::scan::scan_rows;
 use super::segments::{Headers, block_rows, damaged, read_chunks, segments_of};
@@ -24,8 +24,8 @@ use crate::codec::{EventKey, Malformed, ORDINAL_IDS, day_of, day_prefix, unescap
 use crate::error::{Error, Result};
 use crate::rocks::{EngineScan, EngineSnapshot, ReadHint};
 use crate::segment::{
-    BlockBuilder, BlockDamage, BlockSummary, BlockTimes, ColumnId, KeyList, OrdinalIds, SealedRows, SegmentEdit,
-    SegmentHeader, SegmentKey, UserRuns,
+    BlockBuilder, BlockDamage, BlockSummary, BlockTimes, ColumnId, KeyList, OrdinalIds, OrdinalIndex, SealedRows,
+    SegmentEdit, SegmentHeader, SegmentKey, UserRuns,
 };
 
 /// The most blocks of a segment, each of which has a part of its header.
@@ -66,12 +66,12 @@ pub(crate) fn count_rows(snapshot: &EngineSnapshot, max: u64, go_on: GoOn<'_>) -
 }
 
 /// Fails if a block has an ordinal without an id that is beyond those that were given away, as after damage: it would
-/// be given to another id, whose events those of the block would then be. Returns what is known of ordinals.
+/// be given to another id, whose events those of the block would then be.
 ///
 /// # Errors
 ///
 /// [`Corrupt`](crate::ErrorKind::Corrupt), with the block.
-pub(crate) fn check_ordinals(snapshot: &EngineSnapshot) -> Result<OrdinalMap> {
+pub(crate) fn check_ordinals(snapshot: &EngineSnapshot) -> Result<()> {
     let next = NewOrdinals::load(snapshot)?.next;
     let mut headers = Headers::from_day(snapshot, i32::MIN);
     while let Some((_, segments)) = headers.next_day()? {
@@ -84,7 +84,7 @@ pub(crate) fn check_ordinals(snapshot: &EngineSnapshot) -> Result<OrdinalMap> {
             }
         }
     }
-    Ok(OrdinalMap::new(next == 0))
+    Ok(())
 }
 
 /// The changes that seal one day.
@@ -108,7 +108,7 @@ impl DaySealing {
     pub(crate) fn next<'s>(
         &mut self,
         snapshot: &'s EngineSnapshot,
-        known: &mut OrdinalMap,
+        known: &OrdinalIndex,
         builder: &mut BlockBuilder,
         go_on: GoOn<'_>,
     ) -> Result<Option<BlockSealing<'s>>> {
@@ -302,7 +302,7 @@ impl UnsealedRows {
     fn ordinals(
         &self,
         snapshot: &EngineSnapshot,
-        known: &mut OrdinalMap,
+        known: &OrdinalIndex,
         new: &mut NewOrdinals,
         edit: &mut SegmentEdit,
     ) -> Result<Vec<Option<u32>>> {
@@ -319,7 +319,7 @@ impl UnsealedRows {
             }));
         }
         let keys: Vec<&[u8]> = ids.iter().map(|id| &**id).collect();
-        let found = known.look_up(snapshot, &keys)?;
+        let found = look_up(known, snapshot, new.count, &keys)?;
         let given = keys.iter().zip(found).map(|(id, found)| found.map_or_else(|| new.give(id, edit), Ok));
         let ordinals = given.collect::<Result<Vec<u32>>>()?;
         Ok(places.into_iter().map(|place| place.and_then(|at| ordinals.get(at).copied())).collect())
@@ -328,6 +328,8 @@ impl UnsealedRows {
 
 /// Ordinals that are given away by one change.
 struct NewOrdinals {
+    /// How many the snapshot has.
+    count: u32,
     next: u32,
     /// The ids of the last 1024 ordinals, as far as they are given away.
     tail: OrdinalIds,
@@ -338,7 +340,7 @@ struct NewOrdinals {
 impl NewOrdinals {
     fn load(snapshot: &EngineSnapshot) -> Result<Self> {
         let (next, tail) = last_ids(snapshot)?;
-        Ok(Self { next, tail, is_dirty: false })
+        Ok(Self { count: next, next, tail, is_dirty: false })
     }
 
     /// Gives an id the next ordinal. Ids ascend; one that comes again keeps its ordinal.

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
-use super::ordinals::{last_ids, ordinals_of};
+use super::ordinals::{last_ids, look_up};
 use super::replaced::{ReplacedEvents, read_block_events};
 use super::scan::scan_rows;
 use super::segments::{Headers, header_of};
@@ -14,7 +14,7 @@ use crate::codec::{EVENTS, EventKey, unescape_bytes};
 use crate::error::{Error, Result};
 use crate::join::{BlockEvents, KnownTail, LogTail, RowState, TailCache, TailOrdinals, UnsealedRow, block_id, hash_of};
 use crate::rocks::{EngineSnapshot, ReadHint};
-use crate::segment::{SealedBlock, SegmentHeader, SegmentKey};
+use crate::segment::{OrdinalIndex, SealedBlock, SegmentHeader, SegmentKey};
 
 /// A tail of more rows or bytes than this is not kept in memory.
 const ROWS_MAX: usize = 1 << 17;
@@ -30,6 +30,9 @@ const LOOKUPS_MAX: usize = 1_024;
 pub(crate) trait LogHistory: Send + Sync {
     /// The tail that joins of the same store have read.
     fn tail_cache(&self) -> &TailCache;
+
+    /// The ordinals of ids that are known in memory.
+    fn ordinal_index(&self) -> &OrdinalIndex;
 
     /// What may differ between a sequence number and a snapshot of the same engine, before or after it; none if that
     /// is not known.
@@ -74,7 +77,8 @@ pub(super) fn current_tail(snapshot: &EngineSnapshot, history: &dyn LogHistory) 
             } else {
                 known.tail = None;
             }
-            let mut update = TailUpdate::new(snapshot, numbering, &mut known, Arc::make_mut(&mut tail));
+            let mut update =
+                TailUpdate::new((snapshot, history.ordinal_index()), numbering, &mut known, Arc::make_mut(&mut tail));
             let updated = update.apply(changes);
             update.tail.stamp = stamp;
             if is_earlier {
@@ -90,7 +94,7 @@ pub(super) fn current_tail(snapshot: &EngineSnapshot, history: &dyn LogHistory) 
             return Ok(tail);
         }
     }
-    let tail = read_tail(snapshot, numbering, &mut known)?.map(Arc::new);
+    let tail = read_tail((snapshot, history.ordinal_index()), numbering, &mut known)?.map(Arc::new);
     if known.tail.as_ref().is_none_or(|other| other.stamp.0 != stamp.0 || other.stamp.1 < stamp.1) {
         known.too_large = tail.is_none().then_some(stamp);
         known.tail.clone_from(&tail);
@@ -103,7 +107,11 @@ fn fits(tail: &LogTail) -> bool {
 }
 
 /// Reads all rows, unless they are too many.
-fn read_tail(snapshot: &EngineSnapshot, numbering: u64, known: &mut KnownTail) -> Result<Option<LogTail>> {
+fn read_tail(
+    (snapshot, index): (&EngineSnapshot, &OrdinalIndex),
+    numbering: u64,
+    known: &mut KnownTail,
+) -> Result<Option<LogTail>> {
     let mut rows = scan_rows(snapshot, &[], None, ReadHint::LongRange);
     let (mut found, mut bytes) = (Vec::new(), 0);
     while let Some((key, value)) = rows.next()? {
@@ -115,7 +123,7 @@ fn read_tail(snapshot: &EngineSnapshot, numbering: u64, known: &mut KnownTail) -
     }
     let stamp = (snapshot.engine().number(), snapshot.sequence());
     let mut tail = LogTail { stamp, ..LogTail::default() };
-    let mut update = TailUpdate::new(snapshot, numbering, known, &mut tail);
+    let mut update = TailUpdate::new((snapshot, index), numbering, known, &mut tail);
     let read = update.put(found, Some(ChangedSegments::All));
     // The tail that is kept may be another one.
     known.blocks.clear();
@@ -148,6 +156,7 @@ impl ChangedSegments {
 /// Brings a tail to the state of a snapshot.
 struct TailUpdate<'t> {
     snapshot: &'t EngineSnapshot,
+    index: &'t OrdinalIndex,
     /// Of new ordinals, where those that are known do not hold any more.
     numbering: u64,
     /// From this ordinal on they do not hold.
@@ -157,8 +166,13 @@ struct TailUpdate<'t> {
 }
 
 impl<'t> TailUpdate<'t> {
-    fn new(snapshot: &'t EngineSnapshot, numbering: u64, known: &'t mut KnownTail, tail: &'t mut LogTail) -> Self {
-        Self { snapshot, numbering, settled: u32::MAX, known, tail }
+    fn new(
+        (snapshot, index): (&'t EngineSnapshot, &'t OrdinalIndex),
+        numbering: u64,
+        known: &'t mut KnownTail,
+        tail: &'t mut LogTail,
+    ) -> Self {
+        Self { snapshot, index, numbering, settled: u32::MAX, known, tail }
     }
 
     /// Reads rows and headers of segments again.
@@ -272,7 +286,8 @@ impl<'t> TailUpdate<'t> {
         for found in found.chunks(LOOKUPS_MAX) {
             let ids: Vec<Option<Cow<'_, [u8]>>> = found.iter().map(id_of).collect();
             let known: Vec<&[u8]> = ids.iter().flatten().map(|id| &**id).collect();
-            let mut stored = ordinals_of(self.snapshot, &known)?.into_iter();
+            let count = self.tail.new_ordinals.base;
+            let mut stored = look_up(self.index, self.snapshot, count, &known)?.into_iter();
             for id in &ids {
                 ordinals.push(match id {
                     Some(id) => Some(match stored.next().flatten() {

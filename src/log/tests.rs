@@ -3,7 +3,6 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::ordinals::OrdinalMap;
 use super::tail::current_tail;
 use super::{
     Appender, DaySealing, EventView, FirstEventBackfill, LogChanges, LogHistory, SealedErasure, SealedRepair, check,
@@ -15,7 +14,7 @@ use crate::limits::Limits;
 use crate::model::{Event, Kind, Salvaged, Timestamp};
 use crate::ops::Excess;
 use crate::rocks::{Engine, EngineSettings, EngineSnapshot, Mode, ReadHint};
-use crate::segment::{BlockBuilder, SegmentEdit, encode_ordinal};
+use crate::segment::{BlockBuilder, OrdinalIndex, SegmentEdit, encode_ordinal};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
 
@@ -112,20 +111,21 @@ fn sealed(dir: &std::path::Path) -> Arc<Engine> {
 
 fn seal_all(engine: &Arc<Engine>, block_events: usize) {
     engine.create_segment_families().unwrap();
-    let (mut from, mut ordinals) = (i32::MIN, OrdinalMap::new(false));
+    let (mut from, ordinals) = (i32::MIN, OrdinalIndex::default());
     while let Some(day) = next_day_with_rows(&engine.snapshot(), from).unwrap() {
         let (mut sealing, mut builder) = (DaySealing::new(day), BlockBuilder::new(block_events));
         loop {
             let snapshot = engine.snapshot();
-            let Some(mut block) = sealing.next(&snapshot, &mut ordinals, &mut builder, &|| Ok(())).unwrap() else {
+            let Some(mut block) = sealing.next(&snapshot, &ordinals, &mut builder, &|| Ok(())).unwrap() else {
                 break;
             };
             while let Some(edit) = block.next_removal(&|| Ok(())).unwrap() {
                 commit(engine, &edit);
             }
             let edit = block.finish();
+            ordinals.begin(engine.number(), &edit);
             commit(engine, &edit);
-            ordinals.add(&edit.ordinals);
+            ordinals.end(engine.latest_sequence(), &edit, true);
         }
         from = day + 1;
     }
@@ -309,6 +309,7 @@ fn erased_ids_stay_erased_when_ids_are_built_anew() {
 #[derive(Default)]
 struct Changed {
     tails: TailCache,
+    ordinals: OrdinalIndex,
     rows: Vec<Vec<u8>>,
     headers: Vec<Vec<u8>>,
 }
@@ -316,6 +317,10 @@ struct Changed {
 impl LogHistory for Changed {
     fn tail_cache(&self) -> &TailCache {
         &self.tails
+    }
+
+    fn ordinal_index(&self) -> &OrdinalIndex {
+        &self.ordinals
     }
 
     fn log_changes(&self, _: &EngineSnapshot, _: u64) -> Option<LogChanges> {
@@ -347,7 +352,9 @@ fn erase(engine: &Arc<Engine>, user: &str, changed: &mut Changed) {
     let snapshot = engine.snapshot();
     let mut erasure = SealedErasure::of_user(&snapshot, user).unwrap().unwrap();
     while let Some(edit) = erasure.next().unwrap() {
+        changed.ordinals.begin(engine.number(), &edit);
         commit(engine, &edit);
+        changed.ordinals.end(engine.latest_sequence(), &edit, true);
         changed.headers.extend(edit.writes.into_iter().filter_map(|write| match write.family {
             SEGMENTS => Some(write.key),
             ORDINALS => Some(Vec::new()),
@@ -434,9 +441,9 @@ fn what_rows_replace_is_found_again_in_segments_that_changed() {
     // The row of the last day is sealed; of the first nothing changed.
     let key = rows.last().unwrap();
     let mut sealing = DaySealing::new(last);
-    let (mut ordinals, mut builder) = (OrdinalMap::new(false), BlockBuilder::new(2));
+    let (ordinals, mut builder) = (OrdinalIndex::default(), BlockBuilder::new(2));
     let snapshot = engine.snapshot();
-    let mut block = sealing.next(&snapshot, &mut ordinals, &mut builder, &|| Ok(())).unwrap().unwrap();
+    let mut block = sealing.next(&snapshot, &ordinals, &mut builder, &|| Ok(())).unwrap().unwrap();
     let mut headers = std::collections::BTreeSet::new();
     let mut commit = |edit: &SegmentEdit| {
         commit(&engine, edit);

@@ -11,15 +11,12 @@
 //! Of those that can hold a column the smallest is taken. The form of hexadecimal texts, in lower case, is 0 for any
 //! lengths and 1 for UUIDs, whose dashes are left out.
 
-use std::hash::{BuildHasher, RandomState};
-
 use hashbrown::HashTable;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::key::BLOCK_EVENTS_MAX;
 use super::number::{Numbers, put_numbers};
 use super::pack::{PACK, packed_len, put_packed, read_packed};
-use crate::codec::{Malformed, Read, Reader, put_slice, put_varint};
+use crate::codec::{Malformed, Read, Reader, SeededHash, put_slice, put_varint};
 
 /// Tag and version of chunks.
 pub(super) const VERSION_1: u8 = 0xD1;
@@ -82,8 +79,7 @@ pub(super) fn encode_column(values: &[&[u8]], content: ColumnContent) -> Vec<u8>
 
 /// A dictionary, unless it takes more than this many bytes.
 fn dictionary(values: &[&[u8]], len_max: usize) -> Option<Vec<u8>> {
-    // At random in each process: values can be made to collide for a known one.
-    let seed = RandomState::new().hash_one(0);
+    let hash = SeededHash::random();
     let mut index: HashTable<u32> = HashTable::new();
     let mut entries: Vec<&[u8]> = Vec::new();
     let mut body = Vec::new();
@@ -97,9 +93,8 @@ fn dictionary(values: &[&[u8]], len_max: usize) -> Option<Vec<u8>> {
             codes.push(code);
             continue;
         }
-        let hash = xxh3_64_with_seed(value, seed);
         let is = |code: &u32| entries.get(*code as usize).is_some_and(|entry| entry == value);
-        let code = match index.find(hash, is) {
+        let code = match index.find(hash.of(value), is) {
             Some(code) => *code,
             None => {
                 let code = u32::try_from(entries.len()).ok()?;
@@ -112,9 +107,8 @@ fn dictionary(values: &[&[u8]], len_max: usize) -> Option<Vec<u8>> {
                 if body.len() + packs_len > len_max {
                     return None;
                 }
-                let hash_of =
-                    |code: &u32| xxh3_64_with_seed(entries.get(*code as usize).copied().unwrap_or_default(), seed);
-                index.insert_unique(hash, code, hash_of);
+                let hash_of = |code: &u32| hash.of(entries.get(*code as usize).copied().unwrap_or_default());
+                index.insert_unique(hash.of(value), code, hash_of);
                 code
             }
         };

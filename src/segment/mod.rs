@@ -17,6 +17,7 @@
 //! builder   rows to a block                   rows      a block to rows
 //! columns   a block by its columns
 //! ordinals  ordinals of users, and their ids  edit      typed writes of changes of segments
+//! ordinal_index  the same in memory
 //! ```
 //!
 //! This room speaks bytes: it does not see the engine, and commits nothing. Decoders do not trust their input: what a
@@ -31,6 +32,7 @@ mod key;
 #[cfg(any(test, feature = "laws"))]
 pub(crate) mod laws;
 mod number;
+mod ordinal_index;
 mod ordinals;
 mod pack;
 mod rows;
@@ -40,10 +42,11 @@ mod tests;
 
 pub(crate) use builder::{BLOCK_BYTES_MAX, BlockBuilder, EncodedBlock};
 pub(crate) use columns::{BlockColumn, BlockTimes};
-pub(crate) use edit::{GivenOrdinals, KeyList, RowDeletion, SealedRows, SegmentEdit};
+pub(crate) use edit::{KeyList, RowDeletion, SealedRows, SegmentEdit};
 pub(crate) use header::{BlockSummary, SealedBlock, SegmentHeader};
 pub(crate) use key::{BLOCK_EVENTS_MAX, ColumnId, SegmentKey, chunk_key};
 pub(crate) use number::{Numbers, power};
+pub(crate) use ordinal_index::{IndexedIds, KnownOrdinal, OrdinalIndex, OrdinalStamp};
 pub(crate) use ordinals::{OrdinalIds, encode_ordinal, ordinal_of_id};
 pub(crate) use rows::{BlockDamage, BlockRows, MISSING};
 pub(crate) use runs::{RunPacks, UserRuns};

@@ -17,14 +17,13 @@
 //! So a reader that sees a row of a batch sees the times of the batch: no older time is cached from its commit on.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use super::request::Request;
-use crate::codec::{Erasure, FirstEvent, encode_stamp};
+use crate::codec::{Erasure, FirstEvent, SeededHash, encode_stamp};
 use crate::error::Result;
 use crate::model::Timestamp;
 use crate::rocks::{Engine, WriteBatch};
@@ -37,7 +36,7 @@ const SETS_MAX: usize = 1 << 18;
 
 /// Earliest event times of the ids that were written or read last.
 pub(super) struct FirstEventCache {
-    hasher: RandomState,
+    hash: SeededHash,
     capacity: usize,
     sets: OnceLock<Box<[Mutex<Set>]>>,
 }
@@ -103,7 +102,7 @@ impl FirstEventCache {
     pub(super) fn new(bytes: usize) -> Self {
         let sets = bytes / size_of::<Mutex<Set>>();
         let capacity = if sets == 0 { 0 } else { (1 << sets.ilog2()).min(SETS_MAX) };
-        Self { hasher: RandomState::new(), capacity, sets: OnceLock::new() }
+        Self { hash: SeededHash::random(), capacity, sets: OnceLock::new() }
     }
 
     /// The time of an id in the engine as it is now, if the cache has it.
@@ -157,7 +156,7 @@ impl FirstEventCache {
     #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash serve")]
     fn set(&self, family: &str, id: &[u8]) -> Option<(usize, &Mutex<Set>)> {
         let sets = self.sets.get()?;
-        let at = self.hasher.hash_one((id, family)) as usize & self.capacity.checked_sub(1)?;
+        let at = self.hash.of_pair(id, family.as_bytes()) as usize & self.capacity.checked_sub(1)?;
         sets.get(at).map(|set| (at, set))
     }
 

@@ -9,7 +9,6 @@
 //! the read and the write.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -21,7 +20,7 @@ use super::first_index::FirstEventWrites;
 use super::names::{self, Names, Seen};
 use super::request::{ProfileWrite, Refused, Request};
 use super::shared::Shared;
-use crate::codec::{self, CHUNKS, EVENTS, Erasure, GROUP_PREFIX, SEGMENTS};
+use crate::codec::{self, CHUNKS, EVENTS, Erasure, GROUP_PREFIX, SEGMENTS, SeededHash};
 use crate::error::{Error, Result};
 use crate::limits::is_counted;
 use crate::merge;
@@ -42,7 +41,7 @@ pub(super) struct Leader {
     /// Operands per key since its row was last written, by hash.
     pending: Vec<u16>,
     counted: usize,
-    hasher: RandomState,
+    hash: SeededHash,
 }
 
 /// What a group does to one key.
@@ -75,7 +74,7 @@ struct CommitGroup<'r> {
     keys: Vec<KeyWrite<'r>>,
     /// Positions in `keys`.
     index: HashTable<usize>,
-    hasher: RandomState,
+    hash: SeededHash,
     /// Property names that this group is the first to use.
     fresh: BTreeMap<&'r Arc<str>, BTreeSet<&'r str>>,
     /// Tables that exist, of those that are written to.
@@ -104,7 +103,7 @@ struct Undo<'r> {
 
 impl Leader {
     pub(super) fn new() -> Self {
-        Self { pending: vec![0; COUNTERS], counted: 0, hasher: RandomState::new() }
+        Self { pending: vec![0; COUNTERS], counted: 0, hash: SeededHash::random() }
     }
 
     /// Commits a group. One outcome per request: a request over a limit fails alone, a failing engine fails them all.
@@ -113,7 +112,7 @@ impl Leader {
         let mut group = CommitGroup {
             keys: Vec::with_capacity(writes),
             index: HashTable::with_capacity(writes),
-            hasher: self.hasher.clone(),
+            hash: self.hash,
             fresh: BTreeMap::new(),
             tables: Vec::new(),
             created: Vec::new(),
@@ -400,7 +399,7 @@ impl<'r> CommitGroup<'r> {
     /// The position of the key of a write.
     fn find_or_add(&mut self, write: &'r ProfileWrite) -> usize {
         let ProfileWrite { family, key, .. } = write;
-        let hash = self.hasher.hash_one(key);
+        let hash = self.hash.of(key);
         let keys = &mut self.keys;
         let is = |known: &KeyWrite<'_>| known.key == key && known.family == family;
         let found = self.index.find(hash, |&at| keys.get(at).is_some_and(is)).copied();

@@ -9,7 +9,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::codec::META;
+use hashbrown::HashTable;
+
+use crate::codec::{META, SeededHash};
 use crate::error::Result;
 use crate::rocks::{Engine, ReadHint, WriteBatch};
 
@@ -22,19 +24,18 @@ pub(super) const WIDE: &str = "";
 /// Every value starts with a tag and a version: this is 0xB, version 1, and nothing follows.
 const VALUE: &[u8] = &[0xB1];
 
-#[expect(clippy::disallowed_types, reason = "only membership is tested, it is never iterated")]
-type Members = std::collections::HashSet<Box<str>>;
-
 /// The names of one table.
 #[derive(Default)]
 pub(super) struct Seen {
-    names: Members,
+    /// Every update looks its names up.
+    names: HashTable<Box<str>>,
+    hash: SeededHash,
     wide: bool,
 }
 
 impl Seen {
     pub(super) fn contains(&self, name: &str) -> bool {
-        self.names.contains(name)
+        self.names.find(self.hash.of(name.as_bytes()), |known| **known == *name).is_some()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -49,8 +50,15 @@ impl Seen {
     /// Adds a name; with more than `max` the table is wide.
     pub(super) fn add(&mut self, name: &str, max: usize) {
         if !self.wide {
-            self.names.insert(name.into());
+            self.insert(name);
             self.wide = self.names.len() > max;
+        }
+    }
+
+    fn insert(&mut self, name: &str) {
+        if !self.contains(name) {
+            let hash = self.hash;
+            self.names.insert_unique(hash.of(name.as_bytes()), name.into(), |known| hash.of(known.as_bytes()));
         }
     }
 }
@@ -74,7 +82,7 @@ impl Names {
             if name == WIDE {
                 seen.wide = true;
             } else {
-                seen.names.insert(name.into());
+                seen.insert(name);
             }
         }
         for seen in names.0.values_mut() {

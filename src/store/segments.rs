@@ -15,7 +15,7 @@ use super::turns::Foreground;
 use crate::codec::{EVENTS, ORDINALS, SEGMENTS};
 use crate::error::{Error, ErrorKind, Result};
 use crate::rocks::{EngineSnapshot, WriteBatch};
-use crate::segment::{RowDeletion, SealedRows, SegmentEdit, encode_ordinal};
+use crate::segment::{OrdinalIndex, RowDeletion, SealedRows, SegmentEdit, encode_ordinal};
 
 /// The right to change segments and to erase events.
 pub(crate) struct SegmentWriter<'s> {
@@ -53,6 +53,11 @@ impl SegmentWriter<'_> {
     /// The number of this turn: if it is one more than that of another, no segment was changed in between.
     pub(crate) fn turn(&self) -> u64 {
         *self.turn
+    }
+
+    /// The ordinals that are known in memory.
+    pub(crate) fn ordinal_index(&self) -> &OrdinalIndex {
+        &self.store.shared.ordinal_index
     }
 
     /// The store as it is. Rows that are read from it can be replaced by [`commit`](Self::commit), until the next one
@@ -97,8 +102,11 @@ impl SegmentWriter<'_> {
                 _ => None,
             });
             shared.log_changes.begin_rows(engine.latest_sequence(), deleted, headers);
+            shared.ordinal_index.begin(engine.number(), edit);
             let committed = batch.commit(false);
-            shared.log_changes.end(engine.latest_sequence(), committed.is_ok());
+            let sequence = engine.latest_sequence();
+            shared.log_changes.end(sequence, committed.is_ok());
+            shared.ordinal_index.end(sequence, edit, committed.is_ok());
             committed
         })
     }

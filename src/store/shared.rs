@@ -27,7 +27,7 @@ use crate::join::{JoinTable, OrdinalCache, RowState, TailCache};
 use crate::limits::{Limits, LimitsId};
 use crate::model::{Kind, Timestamp};
 use crate::rocks::{Engine, EngineSettings, EngineSnapshot};
-use crate::segment::BLOCK_EVENTS_MAX;
+use crate::segment::{BLOCK_EVENTS_MAX, OrdinalIndex};
 
 /// The most names that the property-name registry of a table holds, whatever the limits say.
 const NAMES_MAX: usize = 1 << 16;
@@ -164,6 +164,8 @@ pub(crate) struct Shared {
     pub(crate) ordinal_cache: OrdinalCache,
     /// The events that are not sealed, as joins have read them.
     pub(crate) tail_cache: TailCache,
+    /// Ordinals that were given away by this process, or looked up.
+    pub(crate) ordinal_index: OrdinalIndex,
 }
 
 impl Shared {
@@ -197,6 +199,7 @@ impl Shared {
             log_families: LogFamilies { events: EVENTS.into(), segments: SEGMENTS.into() },
             ordinal_cache: OrdinalCache::new(options.ordinal_cache_bytes),
             tail_cache: TailCache::default(),
+            ordinal_index: OrdinalIndex::default(),
             limits_id: options.limits.id(),
             options,
         }

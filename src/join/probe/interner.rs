@@ -6,12 +6,10 @@
 //! The hash is seeded at random in each process: strings come from the input, and with a known hash they can be made
 //! to collide.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
-
 use super::arena::Arena;
+use crate::codec::SeededHash;
 use crate::error::{Error, Result};
 use crate::join::budget::Reservation;
 
@@ -164,11 +162,11 @@ impl Interner {
     }
 }
 
-/// The hash of strings of the input, seeded at random in each process. Nothing that is stored may depend on it.
+/// The hash of strings of the input, the same in all tables.
 #[inline]
 pub(in crate::join) fn hash(string: &[u8]) -> u64 {
-    static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0));
-    xxh3_64_with_seed(string, *SEED)
+    static HASH: LazyLock<SeededHash> = LazyLock::new(SeededHash::random);
+    HASH.of(string)
 }
 
 /// Where a hash is looked for, before it is reduced to the size of a table.

@@ -3,16 +3,14 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 use parking_lot::{Mutex, MutexGuard};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::sorted_parts::{SortedItem, SortedParts};
 use super::{EventPredicate, EventScan, READS_PER_FILL, RunFilter, ScanSpec};
-use crate::codec::{self, EventBytes, EventKey};
+use crate::codec::{self, EventBytes, EventKey, SeededHash};
 use crate::error::Result;
 use crate::join::block::Block;
 use crate::segment::{SealedBlock, SegmentKey};
@@ -102,9 +100,8 @@ impl SortedItem for UnsealedRow {
 
 /// The hash of a key or an id, for filters.
 pub(crate) fn hash_of(bytes: &[u8]) -> u32 {
-    /// At random in each process, because keys can be made to collide for a known one.
-    static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0));
-    (xxh3_64_with_seed(bytes, *SEED) >> 32) as u32
+    static HASH: LazyLock<SeededHash> = LazyLock::new(SeededHash::random);
+    (HASH.of(bytes) >> 32) as u32
 }
 
 /// What is known of a row of the log without reading it.

@@ -43,6 +43,8 @@ pub(super) struct FirstEventCache {
 
 #[derive(Default)]
 struct Set {
+    /// Bits of the hash of each entry, or 0 where there is none: the entries of a set take six cache lines.
+    tags: [u32; WAYS],
     entries: [Option<CachedTime>; WAYS],
     /// The entry that is replaced next.
     victim: usize,
@@ -70,30 +72,50 @@ enum Known {
 
 /// A lookup that found nothing, and under which condition its answer may be kept.
 #[derive(Clone, Copy)]
-pub(super) struct Miss(Option<(usize, u32)>);
+pub(super) struct Miss(Option<(CachePlace, u32)>);
+
+/// Where an id is looked for.
+#[derive(Clone, Copy)]
+struct CachePlace {
+    set: usize,
+    /// Not 0.
+    tag: u32,
+}
 
 impl Set {
-    fn position(&self, family: &str, id: &[u8]) -> Option<usize> {
+    fn position(&self, tag: u32, family: &str, id: &[u8]) -> Option<usize> {
         let is = |entry: &CachedTime| entry.id.as_slice() == id && *entry.family == *family;
-        self.entries.iter().position(|entry| entry.as_ref().is_some_and(is))
+        let mut entries = self.tags.iter().zip(&self.entries);
+        entries.position(|(known, entry)| *known == tag && entry.as_ref().is_some_and(is))
     }
 
-    fn get(&self, family: &str, id: &[u8]) -> Option<Known> {
-        self.entries.get(self.position(family, id)?)?.as_ref().map(|entry| entry.known)
+    fn get(&self, tag: u32, family: &str, id: &[u8]) -> Option<Known> {
+        self.entries.get(self.position(tag, family, id)?)?.as_ref().map(|entry| entry.known)
     }
 
-    fn take(&mut self, family: &str, id: &[u8]) -> Option<Known> {
-        let at = self.position(family, id)?;
+    fn take(&mut self, tag: u32, family: &str, id: &[u8]) -> Option<Known> {
+        let at = self.position(tag, family, id)?;
+        self.tags.get_mut(at).into_iter().for_each(|tag| *tag = 0);
         self.entries.get_mut(at)?.take().map(|entry| entry.known)
     }
 
-    fn put(&mut self, family: &Arc<str>, id: &[u8], known: Known) {
-        let free = self.entries.iter().position(Option::is_none);
-        let at = self.position(family, id).or(free).unwrap_or(self.victim);
-        if let Some(entry) = self.entries.get_mut(at) {
+    fn put(&mut self, tag: u32, family: &Arc<str>, id: &[u8], known: Known) {
+        let free = self.tags.iter().position(|tag| *tag == 0);
+        let at = self.position(tag, family, id).or(free).unwrap_or(self.victim);
+        if let (Some(place), Some(entry)) = (self.tags.get_mut(at), self.entries.get_mut(at)) {
+            *place = tag;
             *entry = Some(CachedTime { family: Arc::clone(family), id: id.into(), known });
         }
         self.victim = (at + 1) % WAYS;
+    }
+
+    /// Forgets the times of a column family.
+    fn forget(&mut self, family: &str) {
+        for (tag, entry) in self.tags.iter_mut().zip(&mut self.entries) {
+            if entry.take_if(|entry| *entry.family == *family).is_some() {
+                *tag = 0;
+            }
+        }
     }
 }
 
@@ -107,11 +129,11 @@ impl FirstEventCache {
 
     /// The time of an id in the engine as it is now, if the cache has it.
     pub(super) fn get(&self, family: &str, id: &[u8]) -> Result<Option<Timestamp>, Miss> {
-        let Some((at, set)) = self.set(family, id) else { return Err(Miss(None)) };
+        let Some((place, set)) = self.set(family, id) else { return Err(Miss(None)) };
         let set = set.lock();
-        match set.get(family, id) {
+        match set.get(place.tag, family, id) {
             Some(Known::Exactly(time)) => Ok(time),
-            _ => Err(Miss((set.writing == 0).then_some((at, set.version)))),
+            _ => Err(Miss((set.writing == 0).then_some((place, set.version)))),
         }
     }
 
@@ -120,11 +142,11 @@ impl FirstEventCache {
         if time.is_some() {
             self.allocate();
         }
-        let Some((at, version)) = miss else { return };
-        let Some(set) = self.sets.get().and_then(|sets| sets.get(at)) else { return };
+        let Some((place, version)) = miss else { return };
+        let Some(set) = self.sets.get().and_then(|sets| sets.get(place.set)) else { return };
         let mut set = set.lock();
         if set.version == version && set.writing == 0 {
-            set.put(family, id, Known::Exactly(time));
+            set.put(place.tag, family, id, Known::Exactly(time));
         }
     }
 
@@ -133,8 +155,7 @@ impl FirstEventCache {
         for set in self.sets.get().into_iter().flatten() {
             let mut set = set.lock();
             set.version = set.version.wrapping_add(1);
-            let is = |entry: &mut CachedTime| *entry.family == *family;
-            set.entries.iter_mut().for_each(|entry| drop(entry.take_if(is)));
+            set.forget(family);
         }
     }
 
@@ -145,7 +166,7 @@ impl FirstEventCache {
 
     /// Whether the engine certainly has this time or an earlier one.
     fn has_committed(&self, FirstEvent { family, id, time }: &FirstEvent) -> bool {
-        let known = self.set(family, id).and_then(|(_, set)| set.lock().get(family, id));
+        let known = self.set(family, id).and_then(|(place, set)| set.lock().get(place.tag, family, id));
         match known {
             Some(Known::Exactly(known)) => known.is_some_and(|known| known <= *time),
             Some(Known::AtMost(known)) => known <= *time,
@@ -154,10 +175,11 @@ impl FirstEventCache {
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash serve")]
-    fn set(&self, family: &str, id: &[u8]) -> Option<(usize, &Mutex<Set>)> {
+    fn set(&self, family: &str, id: &[u8]) -> Option<(CachePlace, &Mutex<Set>)> {
         let sets = self.sets.get()?;
-        let at = self.hash.of_pair(id, family.as_bytes()) as usize & self.capacity.checked_sub(1)?;
-        sets.get(at).map(|set| (at, set))
+        let hash = self.hash.of_pair(id, family.as_bytes());
+        let place = CachePlace { set: hash as usize & self.capacity.checked_sub(1)?, tag: (hash >> 32) as u32 | 1 };
+        sets.get(place.set).map(|set| (place, set))
     }
 
     /// Folds the first-event times and their erasures of accepted requests, in their order, and marks what a commit
@@ -190,11 +212,11 @@ impl FirstEventCache {
             self.allocate();
         }
         for write in &mut writes {
-            if let Some((_, set)) = self.set(write.family, write.id) {
+            if let Some((place, set)) = self.set(write.family, write.id) {
                 let mut set = set.lock();
                 set.writing += 1;
                 set.version = set.version.wrapping_add(1);
-                write.before = set.take(write.family, write.id);
+                write.before = set.take(place.tag, write.family, write.id);
             }
         }
         FirstEventWrites(writes)
@@ -203,11 +225,11 @@ impl FirstEventCache {
     /// Ends what [`begin`](Self::begin) began. What was not committed is not known any more.
     pub(super) fn finish(&self, writes: &FirstEventWrites<'_>, committed: bool) {
         for write in &writes.0 {
-            let Some((_, set)) = self.set(write.family, write.id) else { continue };
+            let Some((place, set)) = self.set(write.family, write.id) else { continue };
             let mut set = set.lock();
             set.writing -= 1;
             if committed {
-                set.put(write.family, write.id, write.after());
+                set.put(place.tag, write.family, write.id, write.after());
             }
         }
     }

@@ -318,6 +318,8 @@ mod tests {
         let caught_up = OrdinalStamp { engine: 8, ..at(14, 9) };
         index.add_read(caught_up, std::iter::empty());
         assert_eq!(find(&index, caught_up, "b"), Unknown);
+        index.add_read(caught_up, std::iter::once((&b"b"[..], Some(5))));
+        assert_eq!(find(&index, caught_up, "b"), Given(5));
     }
 
     #[test]
@@ -340,6 +342,19 @@ mod tests {
         index.end(8, &erasure(b"user-3"), true);
         // The rest stays known.
         assert_eq!((find(&index, at(8, 50), "user-3"), find(&index, at(8, 50), "user-4")), (NotGiven, Given(4)));
+    }
+
+    /// A repair gives an id an ordinal that it had lost, so not all are known any more.
+    #[test]
+    fn after_a_repair_nothing_is_known() {
+        let index = OrdinalIndex::default();
+        give(&index, 0, &[b"a", b"b"]);
+        assert_eq!(find(&index, at(3, 2), "c"), NotGiven);
+        let mut repair = SegmentEdit::default();
+        repair.put(ORDINALS, b"c".to_vec(), b"an ordinal".to_vec());
+        index.begin(7, &repair);
+        index.end(4, &repair, true);
+        assert_eq!(index.find(at(4, 2), &[b"a", b"c"]), [Unknown, Unknown]);
     }
 
     /// A snapshot from before an erasure has the id that is erased.

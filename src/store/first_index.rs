@@ -297,6 +297,20 @@ impl<'r> FirstEventWrites<'r> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_set_tells_ids_of_one_tag_apart_and_uses_the_places_of_those_that_left() {
+        let (mut set, family, other) = (Set::default(), Arc::from("users"), Arc::from("group:a"));
+        let known = |set: &Set, id: &[u8]| set.get(1, "users", id).is_some();
+        let put = |set: &mut Set, family: &Arc<str>, id: &[u8]| set.put(1, family, id, Known::Exactly(None));
+        [b"a", b"b", b"c"].iter().for_each(|id| put(&mut set, &family, *id));
+        put(&mut set, &other, b"d");
+        assert!(known(&set, b"a") && !known(&set, b"d") && !known(&set, b"x"));
+        assert!(set.take(1, "users", b"b").is_some() && !known(&set, b"b"));
+        set.forget("group:a");
+        [b"e", b"f"].iter().for_each(|id| put(&mut set, &family, *id));
+        assert!([b"a", b"c", b"e", b"f"].iter().all(|id| known(&set, *id)), "none had to leave for them");
+    }
+
     const FAMILY: &str = "first:users";
 
     fn time(seconds: i64) -> Timestamp {

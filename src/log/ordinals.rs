@@ -59,28 +59,32 @@ pub(crate) fn load_ordinals(
     index: &OrdinalIndex,
     is_stopped: impl Fn() -> bool,
 ) -> Result<()> {
-    use std::ops::Bound::Unbounded;
-
     if !index.is_load_due() {
         return Ok(());
     }
     let stamp = stamp_of(snapshot, last_ids(snapshot)?.0);
-    let mut loaded = Some(IndexedIds::default());
+    let loaded = read_ordinals(snapshot, is_stopped);
+    // It is not tried again and again where it fails, or where they do not fit.
+    let (ids, outcome) = loaded.map_or_else(|error| (None, Err(error)), |ids| (ids, Ok(())));
+    index.load(stamp, ids);
+    outcome
+}
+
+/// All ids that have ordinals; none if they take too much memory, or it was stopped.
+fn read_ordinals(snapshot: &EngineSnapshot, is_stopped: impl Fn() -> bool) -> Result<Option<IndexedIds>> {
+    use std::ops::Bound::Unbounded;
+
+    let mut ids = IndexedIds::default();
     let mut rows = snapshot.scan(ORDINALS, Unbounded, Unbounded, ReadHint::FullScan);
     let mut count = 0_usize;
-    while let Some(ids) = &mut loaded
-        && let Some((id, value)) = rows.next()?
-    {
-        if !ids.insert(id, ordinal_of_id(id, value)?) {
-            loaded = None;
-        }
+    while let Some((id, value)) = rows.next()? {
         count += 1;
-        if count.is_multiple_of(LOADED_PER_CHECK) && is_stopped() {
-            return Ok(());
+        let is_checked = count.is_multiple_of(LOADED_PER_CHECK);
+        if !ids.insert(id, ordinal_of_id(id, value)?) || (is_checked && is_stopped()) {
+            return Ok(None);
         }
     }
-    index.load(stamp, loaded);
-    Ok(())
+    Ok(Some(ids))
 }
 
 fn stamp_of(snapshot: &EngineSnapshot, count: u32) -> OrdinalStamp {

@@ -3,6 +3,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::ordinals::{load_ordinals, look_up};
 use super::tail::current_tail;
 use super::{
     Appender, DaySealing, EventView, FirstEventBackfill, LogChanges, LogHistory, SealedErasure, SealedRepair, check,
@@ -456,6 +457,29 @@ fn what_rows_replace_is_found_again_in_segments_that_changed() {
     changed.rows.push(key.clone());
     changed.headers.extend(headers);
     assert_eq!(replaced(&changed), (6, vec![last - 2]));
+}
+
+/// All ids are loaded once many were looked up; where one cannot be read that fails, once.
+#[test]
+fn ordinals_are_loaded_unless_one_cannot_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = sealed(dir.path());
+    let unknown: Vec<String> = (0..2_000).map(|n| format!("unknown-{n}")).collect();
+    let unknown: Vec<&[u8]> = unknown.iter().map(String::as_bytes).collect();
+    let look_up_and_load = |index: &OrdinalIndex| {
+        let snapshot = engine.snapshot();
+        assert!(look_up(index, &snapshot, 2, &unknown).unwrap().iter().all(Option::is_none));
+        let loaded = load_ordinals(&snapshot, index, || false);
+        (loaded, index.is_load_due(), look_up(index, &snapshot, 2, &[b"alice", b"bob", b"eve"]).unwrap())
+    };
+    let ordinals = vec![Some(0), Some(1), None];
+    let (loaded, is_due, found) = look_up_and_load(&OrdinalIndex::default());
+    assert!(loaded.is_ok() && !is_due && found == ordinals);
+    let mut batch = engine.batch();
+    batch.put(ORDINALS, b"carol", b"junk").unwrap();
+    batch.commit(false).unwrap();
+    let (loaded, is_due, found) = look_up_and_load(&OrdinalIndex::default());
+    assert!(loaded.unwrap_err().is_corrupt() && !is_due && found == ordinals);
 }
 
 /// Ordinals that blocks have, and whose ids are lost, are not given to others.

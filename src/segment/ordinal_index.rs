@@ -57,8 +57,8 @@ struct IndexState {
     /// How many were not known since ids were loaded last, and how many ordinals there were then.
     unknown: u32,
     count: u32,
-    /// Whether all ids do not fit.
-    is_too_large: bool,
+    /// Whether all ids cannot be loaded: they do not fit, or one cannot be read.
+    cannot_load: bool,
 }
 
 impl IndexState {
@@ -152,10 +152,10 @@ impl OrdinalIndex {
     pub(crate) fn is_load_due(&self) -> bool {
         let state = self.0.read();
         let is_known = state.complete_to >= state.count;
-        !state.is_too_large && !is_known && state.unknown >= (state.count / LOADED_SHARE).max(LOOKUPS_MIN)
+        !state.cannot_load && !is_known && state.unknown >= (state.count / LOADED_SHARE).max(LOOKUPS_MIN)
     }
 
-    /// Takes all ids that a snapshot has, or takes note that they do not fit.
+    /// Takes all ids that a snapshot has, or takes note that they cannot be loaded.
     pub(crate) fn load(&self, at: OrdinalStamp, ids: Option<IndexedIds>) {
         let mut state = self.0.write();
         if !state.holds(at) {
@@ -163,7 +163,7 @@ impl OrdinalIndex {
         }
         state.unknown = 0;
         let Some(ids) = ids else {
-            state.is_too_large = true;
+            state.cannot_load = true;
             return;
         };
         let before = std::mem::replace(&mut state.ids, ids);

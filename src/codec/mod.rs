@@ -1,5 +1,5 @@
 //! The encodings of values, chains, operands, rows, events and first-event times, and the names of the column families
-//! that hold them. They are specified in `docs/FORMAT.md`.
+//! that hold them. They are specified in `docs/FORMAT.md`. Also the hash of tables in memory whose keys are such bytes.
 //!
 //! Encodings are canonical: equal values have equal bytes, and bytes that are not canonical are rejected. So the
 //! results of two folds can be compared as bytes, and a merge copies the bytes of the properties that it does not

@@ -21,7 +21,7 @@ impl SeededHash {
         xxh3_64_with_seed(bytes, self.0)
     }
 
-    /// The hash of two texts: where the first ends counts.
+    /// The hash of a pair. It depends on where the first ends.
     #[inline]
     pub(crate) fn of_pair(self, first: &[u8], second: &[u8]) -> u64 {
         xxh3_64_with_seed(first, self.of(second))

@@ -79,7 +79,7 @@ impl RefresherThread {
         // What fails here, or below, fails the next join as well, which reports it.
         if matches!(columns.tail(), Ok(Some(_))) {
             let _ = used.iter().try_for_each(|names| refresh_codes(&tables, names, &self.closing));
-            // Without it, each id is looked up in the table.
+            // Without it, each id is looked up in the table. `check` reports an ordinal that cannot be read.
             let _ = load_ordinals(&snapshot.engine, &shared.ordinal_index, || self.closing.is_cancelled());
         }
         uses

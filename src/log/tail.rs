@@ -78,7 +78,7 @@ pub(super) fn current_tail(snapshot: &EngineSnapshot, history: &dyn LogHistory) 
                 known.tail = None;
             }
             let mut update =
-                TailUpdate::new((snapshot, history.ordinal_index()), numbering, &mut known, Arc::make_mut(&mut tail));
+                TailUpdate::new(snapshot, history.ordinal_index(), numbering, &mut known, Arc::make_mut(&mut tail));
             let updated = update.apply(changes);
             update.tail.stamp = stamp;
             if is_earlier {
@@ -94,7 +94,7 @@ pub(super) fn current_tail(snapshot: &EngineSnapshot, history: &dyn LogHistory) 
             return Ok(tail);
         }
     }
-    let tail = read_tail((snapshot, history.ordinal_index()), numbering, &mut known)?.map(Arc::new);
+    let tail = read_tail(snapshot, history.ordinal_index(), numbering, &mut known)?.map(Arc::new);
     if known.tail.as_ref().is_none_or(|other| other.stamp.0 != stamp.0 || other.stamp.1 < stamp.1) {
         known.too_large = tail.is_none().then_some(stamp);
         known.tail.clone_from(&tail);
@@ -108,7 +108,8 @@ fn fits(tail: &LogTail) -> bool {
 
 /// Reads all rows, unless they are too many.
 fn read_tail(
-    (snapshot, index): (&EngineSnapshot, &OrdinalIndex),
+    snapshot: &EngineSnapshot,
+    index: &OrdinalIndex,
     numbering: u64,
     known: &mut KnownTail,
 ) -> Result<Option<LogTail>> {
@@ -123,7 +124,7 @@ fn read_tail(
     }
     let stamp = (snapshot.engine().number(), snapshot.sequence());
     let mut tail = LogTail { stamp, ..LogTail::default() };
-    let mut update = TailUpdate::new((snapshot, index), numbering, known, &mut tail);
+    let mut update = TailUpdate::new(snapshot, index, numbering, known, &mut tail);
     let read = update.put(found, Some(ChangedSegments::All));
     // The tail that is kept may be another one.
     known.blocks.clear();
@@ -167,7 +168,8 @@ struct TailUpdate<'t> {
 
 impl<'t> TailUpdate<'t> {
     fn new(
-        (snapshot, index): (&'t EngineSnapshot, &'t OrdinalIndex),
+        snapshot: &'t EngineSnapshot,
+        index: &'t OrdinalIndex,
         numbering: u64,
         known: &'t mut KnownTail,
         tail: &'t mut LogTail,

@@ -1,9 +1,9 @@
 //! Ordinals of ids in memory: a hash index that sealing, which gives ordinals away, and joins, which look up the users
 //! of rows, share.
 //!
-//! An id keeps its ordinal until it is erased. So what is known holds in every snapshot since the last erasure, but for
-//! ordinals that were given away after the snapshot: those are at least as many as the snapshot has. Of an earlier
-//! snapshot nothing is known here.
+//! An id keeps its ordinal until it is erased, and ordinals ascend in the order in which they are given away. So the
+//! index is valid for every snapshot since the last erasure: in one with `count` ordinals, an id whose ordinal is not
+//! less than that has none yet. For earlier snapshots it knows nothing.
 
 use hashbrown::HashTable;
 use parking_lot::RwLock;

@@ -43,7 +43,7 @@ pub(super) struct FirstEventCache {
 
 #[derive(Default)]
 struct Set {
-    /// Bits of the hash of each entry, or 0 where there is none: the entries of a set take six cache lines.
+    /// Bits of the hash of each entry; 0 where there is none. Compared first, because the entries span six cache lines.
     tags: [u32; WAYS],
     entries: [Option<CachedTime>; WAYS],
     /// The entry that is replaced next.

@@ -143,6 +143,11 @@ impl ChainBytes<'_> {
 }
 
 impl<'a> ChainBytes<'a> {
+    /// Those of an operand of this process.
+    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
     /// Checks the bytes of a chain. Allocates only for rare forms.
     pub(crate) fn check(bytes: &'a [u8]) -> Read<Self> {
         let chain = Self(bytes);
@@ -220,6 +225,12 @@ impl<'a> ChainBytes<'a> {
     /// The value, if the state is known to be one.
     pub(crate) fn set_bytes(self) -> Option<ValueBytes<'a>> {
         self.0.split_first().filter(|(kind, _)| **kind == SET).map(|(_, value)| ValueBytes::new(value))
+    }
+
+    /// The value that an absent property becomes, if any other one stays as it is.
+    pub(super) fn set_once_bytes(self) -> Option<ValueBytes<'a>> {
+        const SET_ONCE: u8 = OPEN | ABSENT_OWN;
+        self.0.split_first().filter(|(kind, _)| **kind == SET_ONCE).map(|(_, value)| ValueBytes::new(value))
     }
 
     /// The amount that an open chain adds to a number, if it has that lane. The bytes were checked before.

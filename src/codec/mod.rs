@@ -48,5 +48,5 @@ pub(crate) use row::{decode_last_seen, decode_profile, decode_properties, decode
 pub(crate) use seeded::SeededHash;
 pub(crate) use stamp::{decode_stamp, encode_stamp, read_stamp};
 pub(crate) use texts::unique_texts;
-pub(crate) use tuple::{project_row, project_value, tuple_values};
+pub(crate) use tuple::{project_row, project_value, project_write, tuple_values};
 pub(crate) use value::{ValueBytes, ValueKind, write_text, write_value};

@@ -7,7 +7,8 @@
 //!
 //! These bytes are never stored. Equal projections have equal bytes, so a join can replace them by dictionary codes.
 
-use super::bytes::{Malformed, Read, Reader, put_varint};
+use super::bytes::{Malformed, Read, Reader, put_slice, put_varint};
+use super::chain::ChainBytes;
 use super::entries::pick;
 use super::operand::Operand;
 use super::row::{corrupt, set_value};
@@ -78,6 +79,62 @@ fn pick_row(row: &[u8], names: &[Box<str>], out: &mut Vec<u8>) -> Read<bool> {
     }
     writer.skip_to(names.len());
     Ok(true)
+}
+
+/// Appends the projection of a row as it is after an operand, or another row, was written to it, and returns whether the
+/// profile exists then; otherwise appends nothing. `before` is the projection before that, if the profile existed.
+///
+/// Returns `None` where the projection does not follow from these, and the row has to be read: `$last_seen` is among the
+/// names, or what the operand does to a property depends on its value.
+pub(crate) fn project_write(
+    written: &[u8],
+    names: &[Box<str>],
+    before: Option<&[u8]>,
+    out: &mut Vec<u8>,
+) -> Option<bool> {
+    let start = out.len();
+    let projected = pick_write(written, names, before, out);
+    if projected != Some(true) {
+        out.truncate(start);
+    }
+    projected
+}
+
+fn pick_write(written: &[u8], names: &[Box<str>], before: Option<&[u8]>, out: &mut Vec<u8>) -> Option<bool> {
+    let operand = Operand::head(written).ok()?;
+    let Presence::Open { absent, .. } = operand.presence else { return pick_row(written, names, out).ok() };
+    if operand.quarantine.len() > 0 || names.iter().any(|name| **name == *LAST_SEEN) {
+        return None;
+    }
+    if before.is_none() && absent.is_none() {
+        return Some(false);
+    }
+    let mut values = before.into_iter().flat_map(tuple_values);
+    let mut entries = operand.entries();
+    let mut entry = entries.next();
+    for name in names {
+        let mut value = values.next().unwrap_or_default();
+        // Both ascend.
+        while let Some(read) = entry {
+            let (written, chain) = read.ok()?;
+            if written > name.as_bytes() {
+                break;
+            }
+            if written == name.as_bytes() {
+                let chain = ChainBytes::new(chain);
+                value = match (chain.set_bytes(), chain.set_once_bytes()) {
+                    (Some(set), _) => set.as_bytes(),
+                    (None, Some(once)) if value.is_empty() => once.as_bytes(),
+                    (None, Some(_)) => value,
+                    (None, None) if chain.is_known() || (value.is_empty() && chain.leaves_absent()) => &[],
+                    (None, None) => return None,
+                };
+            }
+            entry = entries.next();
+        }
+        put_slice(out, value);
+    }
+    Some(true)
 }
 
 /// The bytes of the value of `$last_seen`.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Snapshot;
 use crate::error::Result;
 use crate::join::{
-    CodeHistory, ColumnTable, Days, Each, Estimates, EventScan, EventTable, Join, JoinTable, OrdinalCache,
+    ChangedIds, CodeHistory, ColumnTable, Days, Each, Estimates, EventScan, EventTable, Join, JoinTable, OrdinalCache,
     ProfileAggregate, ProfileTables, ReadStamp, RowCursor, ScanSpec, StoredCodes, TailCache,
 };
 use crate::log::{LogChanges, LogColumns, LogHistory};
@@ -89,9 +89,8 @@ impl LogHistory for StoreHistory {
     }
 
     fn log_changes(&self, snapshot: &EngineSnapshot, sequence: u64) -> Option<LogChanges> {
-        let (rows, headers) = self.0.log_changes(snapshot, sequence)?;
-        let rows = rows.into_iter().map(|changed| (changed.key, changed.state)).collect();
-        Some(LogChanges { rows, headers: headers.into_iter().map(|changed| changed.key).collect() })
+        let rows = self.0.changed_rows(snapshot, sequence)?;
+        Some(LogChanges { rows, headers: self.0.changed_headers(snapshot, sequence)? })
     }
 }
 
@@ -123,7 +122,7 @@ impl CodeHistory for SnapshotTables {
         ReadStamp { engine, drops, sequence: self.engine.sequence() }
     }
 
-    fn changes(&self, table: &JoinTable, sequence: u64) -> Option<Vec<Box<[u8]>>> {
+    fn changes(&self, table: &JoinTable, sequence: u64) -> Option<ChangedIds> {
         self.shared.changes(table, &self.engine, sequence)
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::cancel::{CancelToken, Interrupt};
 use super::layout::{Dim, Via};
-use super::ordinal_cache::{CodeHistory, KnownOrdinals, StoredCodes};
+use super::ordinal_cache::{ChangedIds, CodeHistory, KnownOrdinals, StoredCodes};
 use super::probe::{CodesMemory, CodesPatch, OrdinalCodes, decode_codes, encode_codes, read_codes};
 use super::scan::{ColumnTable, Tables};
 use super::stats::Counters;
@@ -78,7 +78,7 @@ pub(super) fn codes_of(
     (counters, interrupt): (&Counters, &Interrupt),
 ) -> Result<Option<Arc<OrdinalCodes>>> {
     let reader = CodesReader { tables, columns, dim, ordinals: known_ordinals(columns)?, counters, interrupt };
-    let codes = reader.read_again(Arc::new(OrdinalCodes::empty(dim.names.len())), users.clone())?;
+    let codes = reader.read_again(CodesPatch::new(Arc::new(OrdinalCodes::empty(dim.names.len()))), users.clone())?;
     Ok(Some(codes).filter(|codes| codes.fits(memory_of(tables, memory_bytes))))
 }
 
@@ -156,7 +156,7 @@ impl CodesReader<'_> {
         let codes = read_codes(*tables, columns.ordinals()?, dim, read, counters, interrupt)?;
         let Some(codes) = codes.map(Arc::new) else { return Ok(None) };
         // Those of the tail are not among the ordinals that are stored.
-        let codes = self.read_again(codes, ids_of(*columns, ordinals.stored..ordinals.count)?)?;
+        let codes = self.read_again(CodesPatch::new(codes), ids_of(*columns, ordinals.stored..ordinals.count)?)?;
         Ok(Some(codes).filter(|codes| codes.fits(memory)))
     }
 
@@ -201,7 +201,7 @@ impl CodesReader<'_> {
         &self,
         codes: Arc<OrdinalCodes>,
         known: &KnownOrdinals,
-        changed: &[Box<[u8]>],
+        changed: &ChangedIds,
     ) -> Result<Option<Arc<OrdinalCodes>>> {
         let first = self.ordinals.first_unknown(known);
         let added = self.ordinals.count.saturating_sub(first) as usize;
@@ -212,24 +212,30 @@ impl CodesReader<'_> {
         {
             return Ok(None);
         }
+        let mut patch = CodesPatch::new(codes);
         // Each once, in the order of ordinals. What has no ordinal has no sealed events, and the empty id has no row.
         let mut places: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
-        for ids in changed.chunks(LOOKUPS_MAX) {
-            let ids: Vec<&[u8]> = ids.iter().map(|id| &**id).filter(|id| !id.is_empty()).collect();
-            let found = self.columns.ordinals_of(&ids)?.into_iter().zip(&ids);
-            places.extend(found.filter_map(|(ordinal, id)| Some((ordinal?, id.to_vec()))));
+        let ids: Vec<(usize, &[u8])> = changed.ids().enumerate().filter(|(_, id)| !id.is_empty()).collect();
+        for chunk in ids.chunks(LOOKUPS_MAX) {
+            let ids: Vec<&[u8]> = chunk.iter().map(|(_, id)| *id).collect();
+            for (ordinal, (at, id)) in self.columns.ordinals_of(&ids)?.into_iter().zip(chunk) {
+                let Some(ordinal) = ordinal else { continue };
+                let writes = changed.writes(*at).filter(|_| ordinal < first);
+                let is_applied = match writes {
+                    Some(writes) => patch.apply(&self.dim.names, ordinal, writes)?,
+                    None => false,
+                };
+                if !is_applied {
+                    places.insert(ordinal, id.to_vec());
+                }
+            }
         }
         places.extend(ids_of(self.columns, first..self.ordinals.count)?);
-        self.read_again(codes, places).map(Some)
+        self.read_again(patch, places).map(Some)
     }
 
     /// Codes with those of some ordinals read again, by their ids.
-    fn read_again(&self, codes: Arc<OrdinalCodes>, places: BTreeMap<u32, Vec<u8>>) -> Result<Arc<OrdinalCodes>> {
-        if places.is_empty() {
-            return Ok(codes);
-        }
-        // A copy, unless no other join has them.
-        let mut patch = CodesPatch::new(Arc::unwrap_or_clone(codes));
+    fn read_again(&self, mut patch: CodesPatch, places: BTreeMap<u32, Vec<u8>>) -> Result<Arc<OrdinalCodes>> {
         // Another id may have had the ordinal while it was one of the tail.
         let (places, without_row): (BTreeMap<_, _>, BTreeMap<_, _>) =
             places.into_iter().partition(|(_, id)| !id.is_empty());
@@ -241,7 +247,7 @@ impl CodesReader<'_> {
             patch.read(self.tables, self.dim, places, &ids)?;
             self.counters.lookups.add(ids.len() as u64);
         }
-        Ok(Arc::new(patch.finish()))
+        Ok(patch.finish())
     }
 }
 

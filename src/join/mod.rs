@@ -81,11 +81,11 @@ pub use rows::{Group, Row, Rows};
 pub use stats::JoinStats;
 
 pub(crate) use codes::{CODES_REMEDY, check_codes, codes_to_store, refresh_codes};
-pub(crate) use ordinal_cache::{CodeHistory, OrdinalCache, ReadStamp, StoredCodes};
+pub(crate) use ordinal_cache::{ChangedIds, CodeHistory, OrdinalCache, ReadStamp, StoredCodes};
 #[cfg(test)]
 pub(crate) use scan::Tables;
 pub(crate) use scan::{
-    BlockEvents, ColumnTable, Days, EventRows, EventScan, EventTable, KnownTail, LogTail, OrdinalReader, RowScan,
-    RowState, ScanSpec, TailCache, TailOrdinals, UnsealedRow, block_id, estimate, hash_of,
+    BlockEvents, ChangedRow, ColumnTable, Days, EventRows, EventScan, EventTable, KnownTail, LogTail, OrdinalReader,
+    RowBytes, RowScan, RowState, ScanSpec, TailCache, TailOrdinals, UnsealedRow, block_id, estimate, hash_of,
 };
 pub(crate) use tables::{Each, JoinTable, ProfileTables, RowCursor};

@@ -1,6 +1,7 @@
 //! A cache of the codes by ordinal that joins have read, each with the state of the store that it was read from.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -9,6 +10,7 @@ use super::probe::OrdinalCodes;
 use super::tables::JoinTable;
 use crate::error::Result;
 use crate::model::Kind;
+use crate::segment::KeyList;
 
 /// The state of a store that something was read from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,8 +50,8 @@ pub(crate) trait CodeHistory: Send + Sync {
     fn stamp(&self) -> ReadStamp;
 
     /// The ids whose rows may differ between this state and that of a sequence number, before or after it, if that is
-    /// known.
-    fn changes(&self, table: &JoinTable, sequence: u64) -> Option<Vec<Box<[u8]>>>;
+    /// known, and what was written to them since that one.
+    fn changes(&self, table: &JoinTable, sequence: u64) -> Option<ChangedIds>;
 
     /// The codes of properties of users that are stored, if they are and it is known what changed since.
     fn stored(&self, names: &[Box<str>]) -> Result<Option<StoredCodes>>;
@@ -63,7 +65,47 @@ pub(crate) trait CodeHistory: Send + Sync {
 pub(crate) struct StoredCodes {
     pub(crate) chunks: Vec<Vec<u8>>,
     /// The ids whose rows may differ between the two.
-    pub(crate) changed: Vec<Box<[u8]>>,
+    pub(crate) changed: ChangedIds,
+}
+
+/// Ids whose rows may differ between two states, and what was written to them in between.
+#[derive(Debug, Default)]
+pub(crate) struct ChangedIds {
+    ids: KeyList,
+    /// The positions of the writes of each id; none where they are not known.
+    writes: Vec<Option<Range<usize>>>,
+    /// Operands and rows. The empty one deletes the row.
+    written: KeyList,
+}
+
+impl ChangedIds {
+    /// Adds an id whose row has to be read.
+    pub(crate) fn push(&mut self, id: &[u8]) {
+        self.ids.push(id);
+        self.writes.push(None);
+    }
+
+    /// Adds an id with all that was written to it, oldest first.
+    pub(crate) fn push_with(&mut self, id: &[u8], writes: &[&[u8]]) {
+        let start = self.written.len();
+        writes.iter().for_each(|write| self.written.push(write));
+        self.ids.push(id);
+        self.writes.push(Some(start..self.written.len()));
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &[u8]> {
+        self.ids.iter()
+    }
+
+    /// What was written to the id at a position, if that is known.
+    pub(crate) fn writes(&self, at: usize) -> Option<impl Iterator<Item = &[u8]>> {
+        let writes = self.writes.get(at)?.clone()?;
+        Some(writes.filter_map(|write| self.written.get(write)))
+    }
 }
 
 /// What is projected of which table.

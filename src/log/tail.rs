@@ -12,7 +12,10 @@ use super::scan::scan_rows;
 use super::segments::{Headers, header_of};
 use crate::codec::{EVENTS, EventKey, unescape_bytes};
 use crate::error::{Error, Result};
-use crate::join::{BlockEvents, KnownTail, LogTail, RowState, TailCache, TailOrdinals, UnsealedRow, block_id, hash_of};
+use crate::join::{
+    BlockEvents, ChangedRow, KnownTail, LogTail, RowBytes, RowState, TailCache, TailOrdinals, UnsealedRow, block_id,
+    hash_of,
+};
 use crate::rocks::{EngineSnapshot, ReadHint};
 use crate::segment::{OrdinalIndex, SealedBlock, SegmentHeader, SegmentKey};
 
@@ -41,8 +44,8 @@ pub(crate) trait LogHistory: Send + Sync {
 
 /// What may differ in a log.
 pub(crate) struct LogChanges {
-    /// The keys of rows, ascending, and what the snapshot has under them.
-    pub(crate) rows: Vec<(Box<[u8]>, RowState)>,
+    /// Rows by their keys, ascending, and what the snapshot has of them.
+    pub(crate) rows: Vec<ChangedRow>,
     /// The keys of headers of column segments, ascending. There may be more ordinals, unless there are none of these.
     /// The empty key says that ids may have lost their ordinals.
     pub(crate) headers: Vec<Box<[u8]>>,
@@ -120,7 +123,7 @@ fn read_tail(
         if found.len() >= ROWS_MAX || bytes > BYTES_MAX {
             return Ok(None);
         }
-        found.push((key.into(), Some(value.to_vec())));
+        found.push(FoundRow { row: RowBytes::new(key, value), is_present: true });
     }
     let stamp = (snapshot.engine().number(), snapshot.sequence());
     let mut tail = LogTail { stamp, ..LogTail::default() };
@@ -132,11 +135,14 @@ fn read_tail(
     Ok(Some(tail).filter(fits))
 }
 
-/// The key of a row, and what is stored under it, if anything is.
-type FoundRow = (Box<[u8]>, Option<Vec<u8>>);
+/// A row, or the key of one that there is not.
+struct FoundRow {
+    row: RowBytes,
+    is_present: bool,
+}
 
-/// The key of a row, and the row with its ordinal, if there is one.
-type KeyedRow = (Box<[u8]>, Option<UnsealedRow>);
+/// A row, or the key of one that there is not, and the row with its ordinal if there is one.
+type KeyedRow = (RowBytes, Option<UnsealedRow>);
 
 /// Segments that may differ.
 enum ChangedSegments {
@@ -180,20 +186,24 @@ impl<'t> TailUpdate<'t> {
     /// Reads rows and headers of segments again.
     fn apply(&mut self, LogChanges { rows, headers }: LogChanges) -> Result<()> {
         let mut found: Vec<FoundRow> = Vec::with_capacity(rows.len());
-        let mut unknown: Vec<Box<[u8]>> = Vec::new();
-        for (key, state) in rows {
+        let mut unknown: Vec<RowBytes> = Vec::new();
+        for ChangedRow { row, state } in rows {
             match state {
-                RowState::Unknown => unknown.push(key),
-                RowState::Absent => found.push((key, None)),
-                RowState::Present(value) => found.push((key, Some(value.into_vec()))),
+                RowState::Unknown => unknown.push(row),
+                RowState::Absent => found.push(FoundRow { row, is_present: false }),
+                RowState::Present => found.push(FoundRow { row, is_present: true }),
             }
         }
         if !unknown.is_empty() {
-            for keys in unknown.chunks(LOOKUPS_MAX) {
-                let values = self.snapshot.read_many(EVENTS, keys, |_, value| value.map(<[u8]>::to_vec))?;
-                found.extend(keys.iter().cloned().zip(values));
+            for rows in unknown.chunks(LOOKUPS_MAX) {
+                let keys: Vec<&[u8]> = rows.iter().map(RowBytes::key).collect();
+                let read = self.snapshot.read_many(EVENTS, &keys, |at, value| {
+                    let key = keys.get(at).copied().unwrap_or_default();
+                    FoundRow { row: RowBytes::new(key, value.unwrap_or_default()), is_present: value.is_some() }
+                })?;
+                found.extend(read);
             }
-            found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+            found.sort_unstable_by(|one, other| one.row.key().cmp(other.row.key()));
         }
         if headers.first().is_some_and(|key| key.is_empty()) {
             self.settled = 0;
@@ -221,16 +231,21 @@ impl<'t> TailUpdate<'t> {
             self.renumber()?;
         }
         for replaced in self.tail.replaced.values_mut() {
-            for (key, _) in &rows {
-                if replaced.contains_key(key) {
-                    Arc::make_mut(replaced).remove(key);
+            for (row, _) in &rows {
+                if replaced.contains_key(row.key()) {
+                    Arc::make_mut(replaced).remove(row.key());
                 }
             }
         }
         self.tail.replaced.retain(|_, replaced| !replaced.is_empty());
         let added: Vec<UnsealedRow> = rows.into_iter().filter_map(|(_, row)| row).collect();
-        let blocks = Arc::clone(&self.tail.blocks);
-        blocks.iter().try_for_each(|block| self.find_replaced(block, Some(&added)))?;
+        if let (Some(first), Some(last)) = (added.first(), added.last()) {
+            let blocks = Arc::clone(&self.tail.blocks);
+            let may_meet = |block: &&SealedBlock| {
+                first.key() <= block.summary.last_key.as_slice() && !last.is_before(&block.summary.first_key)
+            };
+            blocks.iter().filter(may_meet).try_for_each(|block| self.find_replaced(block, Some(&added)))?;
+        }
         added_blocks.iter().try_for_each(|block| self.find_replaced(block, None))
     }
 
@@ -275,8 +290,9 @@ impl<'t> TailUpdate<'t> {
     fn renumber(&mut self) -> Result<()> {
         let is_stale = |row: &&UnsealedRow| row.ordinal().is_some_and(|ordinal| ordinal >= self.settled);
         let stale = self.tail.rows.parts().flatten().filter(is_stale);
-        let mut stale: Vec<FoundRow> = stale.map(|row| (row.key().into(), Some(row.value().to_vec()))).collect();
-        stale.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        let stale = stale.map(|row| FoundRow { row: row.row().clone(), is_present: true });
+        let mut stale: Vec<FoundRow> = stale.collect();
+        stale.sort_unstable_by(|one, other| one.row.key().cmp(other.row.key()));
         let rows = self.with_ordinals(stale)?;
         self.replace(&rows);
         Ok(())
@@ -300,9 +316,9 @@ impl<'t> TailUpdate<'t> {
                 });
             }
         }
-        let row = |((key, value), ordinal): (FoundRow, Option<u32>)| {
-            let row = value.and_then(|value| UnsealedRow::new(ordinal, &key, &value));
-            (key, row)
+        let row = |(FoundRow { row, is_present }, ordinal): (FoundRow, Option<u32>)| {
+            let unsealed = is_present.then(|| UnsealedRow::new(ordinal, row.clone()));
+            (row, unsealed)
         };
         Ok(found.into_iter().zip(ordinals).map(row).collect())
     }
@@ -310,7 +326,7 @@ impl<'t> TailUpdate<'t> {
     /// Puts rows in the place of those with the same keys.
     fn replace(&mut self, rows: &[KeyedRow]) {
         let LogTail { rows: known, bytes, .. } = &mut *self.tail;
-        let keys: Vec<(u32, &[u8])> = rows.iter().map(|(key, _)| (hash_of(key), &**key)).collect();
+        let keys: Vec<(u32, &[u8])> = rows.iter().map(|(row, _)| (hash_of(row.key()), row.key())).collect();
         known.remove(&keys, |row, key| row.cmp_key(key), |old| *bytes -= old.size_bytes());
         let added: Vec<UnsealedRow> = rows.iter().filter_map(|(_, row)| row.clone()).collect();
         *bytes += added.iter().map(UnsealedRow::size_bytes).sum::<usize>();
@@ -383,8 +399,8 @@ fn block_events<'k>(
 }
 
 /// The id of the user of a row that is there, unless it cannot be read.
-fn id_of((key, value): &FoundRow) -> Option<Cow<'_, [u8]>> {
-    value.as_ref()?;
+fn id_of(found: &FoundRow) -> Option<Cow<'_, [u8]>> {
+    let key = Some(found.row.key()).filter(|_| found.is_present)?;
     unescape_bytes(EventKey::read(key).ok()?.escaped).ok()
 }
 

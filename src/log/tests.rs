@@ -10,7 +10,7 @@ use super::{
     check_ordinals, check_sealed, next_day_with_rows,
 };
 use crate::codec::{self, CHUNKS, EVENTS, GroupKeys, ORDINAL_IDS, ORDINALS, SEGMENTS};
-use crate::join::{RowState, TailCache, UnsealedRow};
+use crate::join::{ChangedRow, RowBytes, RowState, TailCache, UnsealedRow};
 use crate::limits::Limits;
 use crate::model::{Event, Kind, Salvaged, Timestamp};
 use crate::ops::Excess;
@@ -325,7 +325,8 @@ impl LogHistory for Changed {
     }
 
     fn log_changes(&self, _: &EngineSnapshot, _: u64) -> Option<LogChanges> {
-        let rows = self.rows.iter().map(|key| (key.as_slice().into(), RowState::Unknown)).collect();
+        let changed = |key: &Vec<u8>| ChangedRow { row: RowBytes::new(key, &[]), state: RowState::Unknown };
+        let rows = self.rows.iter().map(changed).collect();
         Some(LogChanges { rows, headers: self.headers.iter().map(|key| key.as_slice().into()).collect() })
     }
 }

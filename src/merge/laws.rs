@@ -1,9 +1,14 @@
 //! The law on bytes: however an engine groups operands, the row is the same, byte for byte.
 
+use std::collections::BTreeSet;
+
 use arbitrary::{Arbitrary, Unstructured};
 
 use super::{earliest, full, keep, partial};
-use crate::codec::{Operand, OperandWriter, decode_profile, encode_update, inspect, is_readable, quarantine_of};
+use crate::codec::{
+    Operand, OperandWriter, decode_profile, encode_update, inspect, is_readable, operand_names, project_row,
+    project_write, quarantine_of,
+};
 use crate::model::Profile;
 use crate::ops::Update;
 
@@ -48,7 +53,8 @@ pub fn check_grouping(before: &[Update], after: &[Update], steps: &[Step]) -> Re
     let base = (!before.is_empty()).then(|| row(None, before));
     let once = row(base.as_deref(), after);
 
-    let operands = after.iter().map(encode_update).collect();
+    let operands: Vec<Vec<u8>> = after.iter().map(encode_update).collect();
+    check_projections(base.as_deref(), &operands)?;
     let grouped = run(base, operands, steps)?;
     if grouped != once {
         return Err(format!("grouped {grouped:02x?}, at once {once:02x?}"));
@@ -61,6 +67,34 @@ pub fn check_grouping(before: &[Update], after: &[Update], steps: &[Step]) -> Re
         _ => false,
     };
     if same { Ok(()) } else { Err(format!("reference fold {expected:?}, merged {seen:?}")) }
+}
+
+/// The projection of a row that follows from operands, and from that of the row before, is that of their fold.
+fn check_projections(base: Option<&[u8]>, operands: &[Vec<u8>]) -> Result<(), String> {
+    let operands = slices(operands);
+    let names: BTreeSet<&str> = operands.iter().flat_map(|operand| operand_names(operand)).collect();
+    let names: Vec<Box<str>> = names.into_iter().map(Box::from).collect();
+    let project = |row: &[u8]| {
+        let mut tuple = Vec::new();
+        let exists = project_row(row, &names, &mut tuple).map_err(|error| error.to_string())?;
+        Ok::<_, String>(exists.then_some(tuple))
+    };
+    let of_base = base.map_or(Ok(None), project)?;
+    let mut before = of_base.clone();
+    for (at, operand) in operands.iter().enumerate() {
+        let until = operands.get(..=at).unwrap_or_default();
+        let (row, composed) = (full(base, until), partial(until));
+        let expected = project(&row)?;
+        for (before, written) in [(&before, *operand), (&before, &row), (&of_base, &composed)] {
+            let mut tuple = Vec::new();
+            let Some(exists) = project_write(written, &names, before.as_deref(), &mut tuple) else { continue };
+            if exists.then_some(&tuple) != expected.as_ref() {
+                return Err(format!("{written:02x?} onto {before:02x?} gives {tuple:02x?}, the row {expected:02x?}"));
+            }
+        }
+        before = expected;
+    }
+    Ok(())
 }
 
 fn run(mut base: Option<Vec<u8>>, mut operands: Vec<Vec<u8>>, steps: &[Step]) -> Result<Vec<u8>, String> {
@@ -286,6 +320,39 @@ mod tests {
         assert_eq!(partial(&[&partial(&[&before, &row]), &after]), expected);
         let profile = decode_profile(&expected).unwrap().unwrap();
         assert_eq!(serde_json::to_string(&profile).unwrap(), r#"{"a":[0],"b":3,"l":["y","z"]}"#);
+    }
+
+    #[test]
+    fn what_a_write_sets_is_known_without_the_row() {
+        let names: [Box<str>; 2] = ["a".into(), "b".into()];
+        let tuple = |row: &[u8]| {
+            let mut tuple = Vec::new();
+            project_row(row, &names, &mut tuple).unwrap().then_some(tuple)
+        };
+        let base = full(None, &[&operand(&Update::new().set("a", 1).set("z", 1))]);
+        let written = |update: Update| {
+            let (operand, before) = (operand(&update), tuple(&base));
+            let mut after = vec![9];
+            let exists = project_write(&operand, &names, before.as_deref(), &mut after);
+            assert!(exists != Some(true) || after[1..] == tuple(&full(Some(&base), &[&operand])).unwrap());
+            assert!(exists == Some(true) || after == [9]);
+            exists
+        };
+        let known = [
+            Update::new().set("a", 2),
+            Update::new().unset("a").set("b", "x").set("c", 1),
+            Update::new().set_once("a", 3).set_once("b", 4),
+            Update::new().add("z", 1),
+            Update::new().remove("b", 1),
+            Update::new(),
+        ];
+        assert!(known.into_iter().all(|update| written(update) == Some(true)));
+        assert_eq!([written(Update::new().add("a", 1)), written(Update::new().append("b", 1))], [None, None]);
+        // What changes profiles does not make one.
+        let unset = operand(&Update::new().unset("a"));
+        assert_eq!(project_write(&unset, &names, None, &mut Vec::new()), Some(false));
+        let last_seen: [Box<str>; 1] = ["$last_seen".into()];
+        assert_eq!(project_write(&unset, &last_seen, None, &mut Vec::new()), None);
     }
 
     #[test]

@@ -9,13 +9,16 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::join::RowState;
+use crate::join::{ChangedIds, ChangedRow, RowBytes, RowState};
 use crate::segment::KeyList;
 
 /// The keys that are kept, of all commits together, and their bytes with those of rows: about as many rows of events as
 /// joins keep in memory.
 const KEYS_MAX: usize = 1 << 18;
 const BYTES_MAX: usize = 32 << 20;
+
+/// A write to a profile of more bytes than this is not kept: reading the row again costs less than forgetting others.
+const WRITE_BYTES_MAX: usize = 256;
 
 /// The changes of the last commits.
 #[derive(Default)]
@@ -58,6 +61,32 @@ struct ChangedKeys {
 pub(super) enum ChangedRows {
     Deleted(DeletedKeys),
     Put(PutRows),
+    Written(ProfileWrites),
+}
+
+/// What a commit writes to profiles of one column family, where that is short.
+pub(super) struct ProfileWrites {
+    pub(super) family: Arc<str>,
+    ids: KeyList,
+    /// Operands and rows. The empty one deletes the row.
+    writes: KeyList,
+}
+
+impl ProfileWrites {
+    pub(super) fn new(family: &Arc<str>) -> Self {
+        Self { family: Arc::clone(family), ids: KeyList::default(), writes: KeyList::default() }
+    }
+
+    /// Adds an operand or a row, or the deletion of a row, unless it is of another column family or too long.
+    pub(super) fn add(&mut self, family: &str, id: &[u8], write: Option<&[u8]>) -> bool {
+        let write = write.unwrap_or_default();
+        let is_kept = *family == *self.family && write.len() <= WRITE_BYTES_MAX;
+        if is_kept {
+            self.ids.push(id);
+            self.writes.push(write);
+        }
+        is_kept
+    }
 }
 
 /// Rows that a commit puts. The last of those with the same key is what remains.
@@ -86,10 +115,13 @@ impl ChangedKeys {
         let each = self.each.iter().filter(move |(of, _)| **of == *family);
         let rows = self.rows.as_deref().filter(|rows| **rows.family() == *family);
         let deleted = rows.and_then(ChangedRows::deleted).into_iter().flat_map(DeletedKeys::iter);
-        let put = rows.and_then(ChangedRows::put).into_iter().flat_map(PutRows::iter);
+        let put = rows.and_then(ChangedRows::put).into_iter().flat_map(|rows| rows.keys.iter().zip(rows.values.iter()));
+        let written = rows.and_then(ChangedRows::written).into_iter();
+        let written = written.flat_map(|written| written.ids.iter().zip(written.writes.iter()));
         each.map(|(_, key)| (&**key, LeftState::Unknown))
             .chain(deleted.map(|key| (key, LeftState::Absent)))
             .chain(put.map(|(key, value)| (key, LeftState::Present(value))))
+            .chain(written.map(|(id, write)| (id, LeftState::After(write))))
     }
 }
 
@@ -99,22 +131,16 @@ enum LeftState<'k> {
     Unknown,
     Absent,
     Present(&'k [u8]),
-}
-
-impl LeftState<'_> {
-    fn state(self) -> RowState {
-        match self {
-            Self::Unknown => RowState::Unknown,
-            Self::Absent => RowState::Absent,
-            Self::Present(value) => RowState::Present(value.into()),
-        }
-    }
+    /// That of before, after this operand or row was written; after its deletion if this is empty.
+    After(&'k [u8]),
 }
 
 impl ChangedRows {
     fn family(&self) -> &Arc<str> {
         match self {
-            Self::Deleted(DeletedKeys { family, .. }) | Self::Put(PutRows { family, .. }) => family,
+            Self::Deleted(DeletedKeys { family, .. })
+            | Self::Put(PutRows { family, .. })
+            | Self::Written(ProfileWrites { family, .. }) => family,
         }
     }
 
@@ -126,10 +152,15 @@ impl ChangedRows {
         if let Self::Put(rows) = self { Some(rows) } else { None }
     }
 
+    fn written(&self) -> Option<&ProfileWrites> {
+        if let Self::Written(writes) = self { Some(writes) } else { None }
+    }
+
     fn len(&self) -> usize {
         match self {
             Self::Deleted(DeletedKeys { keys, .. }) => keys.len(),
             Self::Put(PutRows { keys, .. }) => keys.len(),
+            Self::Written(ProfileWrites { ids, .. }) => ids.len(),
         }
     }
 
@@ -137,13 +168,8 @@ impl ChangedRows {
         match self {
             Self::Deleted(DeletedKeys { keys, .. }) => keys.len_bytes(),
             Self::Put(PutRows { keys, values, .. }) => keys.len_bytes() + values.len_bytes(),
+            Self::Written(ProfileWrites { ids, writes, .. }) => ids.len_bytes() + writes.len_bytes(),
         }
-    }
-}
-
-impl PutRows {
-    fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.keys.iter().zip(self.values.iter())
     }
 }
 
@@ -155,12 +181,40 @@ impl DeletedKeys {
     }
 }
 
-/// A key whose row may differ.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct ChangedKey {
-    pub(crate) key: Box<[u8]>,
-    /// The row in the later of the two states. If it is not known it has to be read.
-    pub(crate) state: RowState,
+impl<'k> LeftState<'k> {
+    /// What was written to the row, if that is known.
+    fn write(self) -> Option<&'k [u8]> {
+        if let Self::After(write) = self { Some(write) } else { None }
+    }
+}
+
+/// What one commit leaves under a key.
+struct KeyChange<'c> {
+    key: &'c [u8],
+    state: LeftState<'c>,
+    /// In the order of the commits.
+    number: usize,
+}
+
+/// The commits between two sequence numbers, and whether each has happened for certain.
+struct CommitsBetween(Vec<(ChangedKeys, bool)>);
+
+impl CommitsBetween {
+    /// What they change in a column family, by key, and of each key the oldest first.
+    fn of<'c>(&'c self, family: &'c str) -> Vec<KeyChange<'c>> {
+        let changes = self.0.iter().flat_map(|(keys, has_happened)| {
+            keys.of(family).map(|(key, state)| (key, if *has_happened { state } else { LeftState::Unknown }))
+        });
+        let changes = changes.enumerate().map(|(number, (key, state))| KeyChange { key, state, number });
+        let mut changes: Vec<KeyChange<'c>> = changes.collect();
+        changes.sort_unstable_by(|one, other| one.key.cmp(other.key).then(one.number.cmp(&other.number)));
+        changes
+    }
+}
+
+/// The changes of each key.
+fn by_key<'s, 'c>(changes: &'s [KeyChange<'c>]) -> impl Iterator<Item = (&'c [u8], &'s [KeyChange<'c>])> {
+    changes.chunk_by(|one, other| one.key == other.key).filter_map(|changes| Some((changes.first()?.key, changes)))
 }
 
 impl RecentChanges {
@@ -212,7 +266,44 @@ impl RecentChanges {
 
     /// The keys of a column family that may differ between two sequence numbers, in any order of the two; none if that
     /// is not known any more. They ascend.
-    pub(crate) fn between(&self, family: &str, one: u64, other: u64) -> Option<Vec<ChangedKey>> {
+    pub(super) fn keys(&self, family: &str, one: u64, other: u64) -> Option<Vec<Box<[u8]>>> {
+        let commits = self.between(one, other)?;
+        Some(by_key(&commits.of(family)).map(|(key, _)| key.into()).collect())
+    }
+
+    /// As [`keys`](Self::keys), with the rows that there are at the latter sequence number.
+    pub(super) fn rows(&self, family: &str, from: u64, to: u64) -> Option<Vec<ChangedRow>> {
+        let commits = self.between(from, to)?;
+        let row = |(key, changes): (&[u8], &[KeyChange<'_>])| {
+            let last = changes.last().filter(|_| from <= to).map_or(LeftState::Unknown, |last| last.state);
+            let (state, value) = match last {
+                LeftState::Unknown | LeftState::After(_) => (RowState::Unknown, &[][..]),
+                LeftState::Absent => (RowState::Absent, &[][..]),
+                LeftState::Present(value) => (RowState::Present, value),
+            };
+            ChangedRow { row: RowBytes::new(key, value), state }
+        };
+        Some(by_key(&commits.of(family)).map(row).collect())
+    }
+
+    /// As [`keys`](Self::keys), with what was written to each between the two sequence numbers.
+    pub(super) fn writes(&self, family: &str, from: u64, to: u64) -> Option<ChangedIds> {
+        let commits = self.between(from, to)?;
+        let (mut ids, mut writes) = (ChangedIds::default(), Vec::new());
+        for (id, changes) in by_key(&commits.of(family)) {
+            writes.clear();
+            writes.extend(changes.iter().filter(|_| from <= to).filter_map(|change| change.state.write()));
+            if writes.len() == changes.len() {
+                ids.push_with(id, &writes);
+            } else {
+                ids.push(id);
+            }
+        }
+        Some(ids)
+    }
+
+    /// The commits between two sequence numbers, in any order of the two, unless they are not known any more.
+    fn between(&self, one: u64, other: u64) -> Option<CommitsBetween> {
         let (from, to) = (one.min(other), one.max(other));
         let log = self.0.lock();
         if from < log.known_after {
@@ -226,18 +317,8 @@ impl RecentChanges {
         // One is begun after the one before has ended.
         let start = log.commits.partition_point(|commit| commit.after.is_some_and(|after| after <= from));
         let overlapping = log.commits.range(start..).take_while(|commit| commit.before < to);
-        let commits = overlapping.map(of_commit).collect::<Option<Vec<_>>>()?;
-        drop(log);
-        // The leader does not wait while these are copied.
-        let changes = commits.iter().flat_map(|(keys, has_happened)| {
-            keys.of(family).map(|(key, state)| (key, if *has_happened { state } else { LeftState::Unknown }))
-        });
-        let mut found: Vec<(&[u8], LeftState<'_>, usize)> =
-            changes.enumerate().map(|(number, (key, state))| (key, state, number)).collect();
-        // Of each key the last change.
-        found.sort_unstable_by(|(one, _, at), (other, _, other_at)| one.cmp(other).then(other_at.cmp(at)));
-        found.dedup_by(|(later, ..), (first, ..)| later == first);
-        Some(found.into_iter().map(|(key, state, _)| ChangedKey { key: key.into(), state: state.state() }).collect())
+        // The leader does not wait while what they change is copied.
+        overlapping.map(of_commit).collect::<Option<Vec<_>>>().map(CommitsBetween)
     }
 }
 
@@ -261,8 +342,8 @@ mod tests {
     use super::*;
 
     fn between(changes: &RecentChanges, one: u64, other: u64) -> Option<Vec<String>> {
-        let keys = changes.between("users", one, other)?;
-        Some(keys.iter().map(|changed| String::from_utf8(changed.key.to_vec()).unwrap()).collect())
+        let keys = changes.keys("users", one, other)?;
+        Some(keys.iter().map(|key| String::from_utf8(key.to_vec()).unwrap()).collect())
     }
 
     #[test]
@@ -297,8 +378,8 @@ mod tests {
             changes.begin_rows(before, Some(ChangedRows::Deleted(deleted)), std::iter::empty());
         };
         let deleted = |one: u64, other: u64| {
-            let keys = changes.between("events", one, other).unwrap();
-            keys.iter().map(|changed| changed.state == RowState::Absent).collect::<Vec<_>>()
+            let rows = changes.rows("events", one, other).unwrap();
+            rows.iter().map(|changed| changed.state == RowState::Absent).collect::<Vec<_>>()
         };
         changes.begin(1, key("a"));
         changes.end(2, true);
@@ -314,8 +395,7 @@ mod tests {
         // What was committed again is none of them.
         deletes(5, &["a", "b", "c", "d"], vec![0, 2]);
         changes.end(6, true);
-        let keys = changes.between("events", 5, 6).unwrap();
-        assert_eq!(keys.iter().map(|changed| &*changed.key).collect::<Vec<_>>(), [b"b", b"d"]);
+        assert_eq!(changes.keys("events", 5, 6).unwrap(), [b"b"[..].into(), b"d"[..].into()]);
     }
 
     #[test]
@@ -331,16 +411,16 @@ mod tests {
             changes.begin_rows(before, Some(ChangedRows::Put(rows)), std::iter::empty());
         };
         let states = |one: u64, other: u64| {
-            let keys = changes.between("events", one, other).unwrap();
-            keys.into_iter().map(|changed| changed.state).collect::<Vec<_>>()
+            let rows = changes.rows("events", one, other).unwrap();
+            rows.into_iter().map(|changed| (changed.state, changed.row.value().to_vec())).collect::<Vec<_>>()
         };
-        let present = |value: &str| RowState::Present(value.as_bytes().into());
+        let (present, unknown) = (|value: &str| (RowState::Present, value.into()), (RowState::Unknown, vec![]));
         put(1, &[("b", "1"), ("a", "2"), ("b", "3")]);
-        assert_eq!(states(1, 4), [RowState::Unknown, RowState::Unknown]);
+        assert_eq!(states(1, 4), [unknown.clone(), unknown.clone()]);
         changes.end(4, true);
         assert_eq!(states(1, 4), [present("2"), present("3")]);
         // A snapshot of before the end of the commit has none of it.
-        assert_eq!(states(1, 3), [RowState::Unknown, RowState::Unknown]);
+        assert_eq!(states(1, 3), [unknown.clone(), unknown.clone()]);
         put(4, &[("b", "4")]);
         changes.end(5, true);
         assert_eq!((states(1, 5), states(4, 9)), (vec![present("2"), present("4")], vec![present("4")]));
@@ -349,7 +429,53 @@ mod tests {
         changes.end(5, false);
         put(5, &[("c", "6")]);
         changes.end(6, true);
-        assert_eq!(states(4, 6), [RowState::Unknown, present("4"), present("6")]);
+        assert_eq!(states(4, 6), [unknown, present("4"), present("6")]);
+    }
+
+    #[test]
+    fn what_was_written_to_a_profile_is_known_in_order_once_it_has_happened() {
+        let (changes, users) = (RecentChanges::default(), Arc::from("users"));
+        let commit = |before: u64, writes: &[(&str, Option<&str>)]| {
+            let mut written = ProfileWrites::new(&users);
+            for (id, write) in writes {
+                assert!(written.add("users", id.as_bytes(), write.map(str::as_bytes)));
+            }
+            let others = [(&users, &b"other"[..])].into_iter();
+            changes.begin_rows(before, Some(ChangedRows::Written(written)), others);
+        };
+        let writes = |from: u64, to: u64| {
+            let ids = changes.writes("users", from, to).unwrap();
+            let writes = |at: usize| {
+                let writes = ids.writes(at)?.map(|write| String::from_utf8(write.to_vec()).unwrap());
+                Some(writes.collect::<Vec<_>>())
+            };
+            let ids = ids.ids().enumerate().map(|(at, id)| (String::from_utf8(id.to_vec()).unwrap(), writes(at)));
+            ids.collect::<Vec<_>>()
+        };
+        let known = |id: &str, writes: &[&str]| (id.to_owned(), Some(writes.iter().map(ToString::to_string).collect()));
+        let unknown = |id: &str| (id.to_owned(), None);
+        commit(1, &[("b", Some("1")), ("a", Some("2"))]);
+        assert_eq!(writes(1, 3), [unknown("a"), unknown("b"), unknown("other")]);
+        changes.end(3, true);
+        commit(3, &[("b", None)]);
+        changes.end(4, true);
+        commit(4, &[("b", Some("3"))]);
+        changes.end(5, true);
+        assert_eq!(writes(1, 5), [known("a", &["2"]), known("b", &["1", "", "3"]), unknown("other")]);
+        assert_eq!(writes(3, 4), [known("b", &[""]), unknown("other")]);
+        // What was there before is not known of them.
+        assert_eq!(writes(4, 3), [unknown("b"), unknown("other")]);
+        // What failed may have happened or not.
+        commit(5, &[("a", Some("4"))]);
+        changes.end(5, false);
+        assert_eq!(writes(3, 6), [unknown("a"), known("b", &["", "3"]), unknown("other")]);
+    }
+
+    #[test]
+    fn what_is_long_or_of_another_table_is_not_kept() {
+        let mut written = ProfileWrites::new(&Arc::from("users"));
+        assert!(!written.add("group:a", b"x", Some(b"1")) && !written.add("users", b"x", Some(&[7; 257])));
+        assert!(written.add("users", b"x", Some(&[7; 256])) && written.ids.len() == 1);
     }
 
     #[test]
@@ -372,12 +498,12 @@ mod tests {
             changes.end(before + 1, true);
         };
         commit(1, KEYS_MAX);
-        assert_eq!(changes.between("users", 1, 2).map(|keys| keys.len()), Some(KEYS_MAX));
+        assert_eq!(changes.keys("users", 1, 2).map(|keys| keys.len()), Some(KEYS_MAX));
         commit(2, 2);
-        assert_eq!((changes.between("users", 1, 3), changes.between("users", 2, 3).unwrap().len()), (None, 2));
+        assert_eq!((changes.keys("users", 1, 3), changes.keys("users", 2, 3).unwrap().len()), (None, 2));
         commit(3, KEYS_MAX + 1);
-        assert_eq!((changes.between("users", 3, 4), changes.between("users", 2, 3).unwrap().len()), (None, 2));
+        assert_eq!((changes.keys("users", 3, 4), changes.keys("users", 2, 3).unwrap().len()), (None, 2));
         commit(4, 1);
-        assert_eq!((changes.between("users", 4, 5).unwrap().len(), changes.between("users", 3, 5)), (1, None));
+        assert_eq!((changes.keys("users", 4, 5).unwrap().len(), changes.keys("users", 3, 5)), (1, None));
     }
 }

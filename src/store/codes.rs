@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 
 use crate::codec::{CHANGES, CODES, Malformed, Read, Reader, put_slice, put_varint};
 use crate::error::{Error, Result};
-use crate::join::{CODES_REMEDY, StoredCodes, check_codes};
+use crate::join::{CODES_REMEDY, ChangedIds, StoredCodes, check_codes};
 use crate::rocks::{Engine, EngineSnapshot, ReadHint, WriteBatch};
 
 /// Tag and version of what is known of codes, and of a record of changes.
@@ -324,7 +324,9 @@ pub(crate) fn stored_codes(snapshot: &EngineSnapshot, names: &[Box<str>]) -> Res
     drop(records);
     ids.sort_unstable();
     ids.dedup();
-    Ok(Some(StoredCodes { chunks: read_chunks(snapshot, names, &stamp)?, changed: ids }))
+    let mut changed = ChangedIds::default();
+    ids.iter().for_each(|id| changed.push(id));
+    Ok(Some(StoredCodes { chunks: read_chunks(snapshot, names, &stamp)?, changed }))
 }
 
 /// Checks that all stored codes, and the records of changes since, can be read. Calls `each` with what cannot.

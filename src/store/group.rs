@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
-use super::changes::{ChangedRows, PutRows};
+use super::changes::{ChangedRows, ProfileWrites, PutRows};
 use super::first_index::FirstEventWrites;
 use super::names::{self, Names, Seen};
 use super::request::{ProfileWrite, Refused, Request};
@@ -66,6 +66,25 @@ impl KeyWrite<'_> {
     /// The properties that are limited.
     fn properties(&self, engine: &Engine) -> Result<usize> {
         Ok(codec::inspect(&self.row(engine)?)?.counted)
+    }
+}
+
+/// What joins are told of the profiles that a group writes to.
+struct NotedProfiles<'r> {
+    written: ProfileWrites,
+    /// The column families and keys of those of which no more is told.
+    others: Vec<(&'r Arc<str>, &'r [u8])>,
+}
+
+impl<'r> NotedProfiles<'r> {
+    fn new(family: &Arc<str>) -> Self {
+        Self { written: ProfileWrites::new(family), others: Vec::new() }
+    }
+
+    fn add(&mut self, write: &KeyWrite<'r>, written: Option<&[u8]>) {
+        if !self.written.add(write.family, write.key, written) {
+            self.others.push((write.family, write.key));
+        }
     }
 }
 
@@ -146,25 +165,10 @@ impl Leader {
     ) -> Result<()> {
         create_families(shared, group, accepted, first_events)?;
         let engine = &shared.engine();
+        // Joins keep what they read of tables of a store with column segments.
+        let mut noted = engine.has_family(SEGMENTS).then(|| NotedProfiles::new(&shared.users));
         let mut batch = engine.batch();
-        for write in group.keys.iter().filter(|write| group.writes_to(write.family)) {
-            let hot = self.counts_as_hot(write, shared.options.fold_after);
-            match write.operands.as_slice() {
-                [] if write.deleted => batch.delete(write.family, write.key)?,
-                [] => {}
-                _ if write.deleted || hot => {
-                    let row = write.row(engine)?;
-                    let info = codec::inspect(&row)?;
-                    if info.exists || info.quarantined > 0 {
-                        batch.put(write.family, write.key, &row)?;
-                    } else {
-                        batch.delete(write.family, write.key)?;
-                    }
-                }
-                [operand] => batch.merge(write.family, write.key, operand)?,
-                operands => batch.merge(write.family, write.key, &merge::partial(operands))?,
-            }
-        }
+        self.write_profiles(shared.options.fold_after, engine, group, (&mut batch, noted.as_mut()))?;
         shared.committed_keys.note(accepted);
         let keys = write_log(engine, accepted, &mut batch)?;
         first_events.fill(engine, &mut batch)?;
@@ -180,12 +184,11 @@ impl Leader {
         }
         let users = group.keys.iter().filter(|write| *write.family == shared.users);
         let recorded = shared.change_records.record(users.map(|write| write.key), &mut batch)?;
-        // Joins keep what they read of tables of a store with column segments.
-        let is_noted = engine.has_family(SEGMENTS);
-        if is_noted {
-            let profiles = group.keys.iter().map(|write| (write.family, write.key));
+        let is_noted = noted.is_some();
+        if let Some(NotedProfiles { written, others }) = noted {
             let sequence = engine.latest_sequence();
-            shared.changes.begin(sequence, profiles.chain(first_events.ids()));
+            let written = Some(ChangedRows::Written(written));
+            shared.changes.begin_rows(sequence, written, others.into_iter().chain(first_events.ids()));
             note_log(shared, accepted, sequence);
         } else {
             // A snapshot of now can be joined once there are segments.
@@ -209,6 +212,48 @@ impl Leader {
             let mut known = shared.names.write();
             let seen = known.entry(family);
             fresh.iter().for_each(|name| seen.add(name, max));
+        }
+        Ok(())
+    }
+
+    /// Adds what a group does to profiles, and takes note of it.
+    fn write_profiles<'r>(
+        &mut self,
+        fold_after: u16,
+        engine: &Engine,
+        group: &CommitGroup<'r>,
+        (batch, mut noted): (&mut WriteBatch<'_>, Option<&mut NotedProfiles<'r>>),
+    ) -> Result<()> {
+        let mut note = |write: &KeyWrite<'r>, written: Option<&[u8]>| {
+            noted.iter_mut().for_each(|noted| noted.add(write, written));
+        };
+        for write in group.keys.iter().filter(|write| group.writes_to(write.family)) {
+            let hot = self.counts_as_hot(write, fold_after);
+            let composed;
+            let operand = match write.operands.as_slice() {
+                [] if write.deleted => None,
+                [] => continue,
+                _ if write.deleted || hot => {
+                    let row = write.row(engine)?;
+                    let info = codec::inspect(&row)?;
+                    if info.exists || info.quarantined > 0 {
+                        batch.put(write.family, write.key, &row)?;
+                        note(write, Some(&row));
+                        continue;
+                    }
+                    None
+                }
+                [operand] => Some(*operand),
+                operands => {
+                    composed = merge::partial(operands);
+                    Some(composed.as_slice())
+                }
+            };
+            match operand {
+                Some(operand) => batch.merge(write.family, write.key, operand)?,
+                None => batch.delete(write.family, write.key)?,
+            }
+            note(write, operand);
         }
         Ok(())
     }

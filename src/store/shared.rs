@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 
-use super::changes::{ChangedKey, RecentChanges};
+use super::changes::RecentChanges;
 use super::codes::ChangeRecords;
 use super::committed::CommittedKeys;
 use super::families::Families;
@@ -23,7 +23,7 @@ use super::turns::CommitFaults;
 use super::unsealed::UnsealedEvents;
 use crate::codec::{EVENTS, GROUP_PREFIX, GroupKeys, SEGMENT_FAMILIES, SEGMENTS, family_of, first_kind_of, kind_of};
 use crate::error::{Error, ErrorKind, Result};
-use crate::join::{JoinTable, OrdinalCache, RowState, TailCache};
+use crate::join::{ChangedIds, ChangedRow, JoinTable, OrdinalCache, TailCache};
 use crate::limits::{Limits, LimitsId};
 use crate::model::{Kind, Timestamp};
 use crate::rocks::{Engine, EngineSettings, EngineSnapshot};
@@ -288,31 +288,22 @@ impl Shared {
     }
 
     /// The ids of a table whose rows may differ between a snapshot and a sequence number, before or after it, if that
-    /// is known: both of the same engine.
-    pub(crate) fn changes(
-        &self,
-        table: &JoinTable,
-        snapshot: &EngineSnapshot,
-        sequence: u64,
-    ) -> Option<Vec<Box<[u8]>>> {
-        let changed = self.changes.between(&family_of_table(table), sequence, snapshot.sequence())?;
-        Some(changed.into_iter().map(|changed| changed.key).collect())
+    /// is known: both of the same engine. Ids come with what was written to them since the sequence number, if that is
+    /// known.
+    pub(crate) fn changes(&self, table: &JoinTable, snapshot: &EngineSnapshot, sequence: u64) -> Option<ChangedIds> {
+        self.changes.writes(&family_of_table(table), sequence, snapshot.sequence())
     }
 
-    /// The keys of rows and of headers of column segments that may differ between a sequence number and a snapshot,
-    /// before or after it, if that is known: both of the same engine. Rows come with what the snapshot has, if that is
-    /// known. The empty key of a header says that ids have lost their ordinals.
-    pub(crate) fn log_changes(
-        &self,
-        snapshot: &EngineSnapshot,
-        sequence: u64,
-    ) -> Option<(Vec<ChangedKey>, Vec<ChangedKey>)> {
-        let between = |family: &str| self.log_changes.between(family, sequence, snapshot.sequence());
-        let mut rows = between(EVENTS)?;
-        if snapshot.sequence() < sequence {
-            rows.iter_mut().for_each(|row| row.state = RowState::Unknown);
-        }
-        Some((rows, between(SEGMENTS)?))
+    /// The rows of events that may differ between a sequence number and a snapshot, before or after it, if that is
+    /// known: both of the same engine. They come with what the snapshot has, if that is known.
+    pub(crate) fn changed_rows(&self, snapshot: &EngineSnapshot, sequence: u64) -> Option<Vec<ChangedRow>> {
+        self.log_changes.rows(EVENTS, sequence, snapshot.sequence())
+    }
+
+    /// As [`changed_rows`](Self::changed_rows), the keys of headers of column segments. The empty one says that ids have
+    /// lost their ordinals.
+    pub(crate) fn changed_headers(&self, snapshot: &EngineSnapshot, sequence: u64) -> Option<Vec<Box<[u8]>>> {
+        self.log_changes.keys(SEGMENTS, sequence, snapshot.sequence())
     }
 
     /// The group keys that have tables.

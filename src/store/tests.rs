@@ -59,9 +59,9 @@ fn changes_of_segments_are_known_by_the_keys_of_their_headers() {
     let known = |edit: &SegmentEdit| {
         let before = store.shared.engine().latest_sequence();
         store.segment_writer().unwrap().commit(edit).unwrap();
-        let (rows, headers) = store.shared.log_changes(&store.shared.engine().snapshot(), before).unwrap();
-        assert_eq!(rows, []);
-        headers.into_iter().map(|changed| changed.key.into_vec()).collect::<Vec<_>>()
+        let snapshot = store.shared.engine().snapshot();
+        assert_eq!(store.shared.changed_rows(&snapshot, before), Some(vec![]));
+        store.shared.changed_headers(&snapshot, before).unwrap().into_iter().map(<[u8]>::into_vec).collect::<Vec<_>>()
     };
     let mut edit = SegmentEdit::default();
     edit.put(CHUNKS, b"chunk".to_vec(), Vec::new());

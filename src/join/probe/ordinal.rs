@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::build_rows::project;
 use super::dictionary::{Dictionary, DictionaryBuilder, NO_ROW};
 use super::interner::Interner;
+use crate::codec::{self, ValueBytes};
 use crate::error::Result;
 use crate::join::budget::grown;
 use crate::join::cancel::Interrupt;
@@ -209,16 +210,59 @@ pub(in crate::join) fn read_codes(
     }))
 }
 
-/// Codes of which those of some ordinals are read again.
+/// Codes of which those of some ordinals change. They are copied once one does, unless nobody else has them.
 pub(in crate::join) struct CodesPatch {
-    codes: OrdinalCodes,
+    codes: Arc<OrdinalCodes>,
     /// Once there is a tuple that the dictionary has not.
     dictionary: Option<DictionaryBuilder>,
 }
 
 impl CodesPatch {
-    pub(in crate::join) fn new(codes: OrdinalCodes) -> Self {
+    pub(in crate::join) fn new(codes: Arc<OrdinalCodes>) -> Self {
         Self { codes, dictionary: None }
+    }
+
+    /// Applies what was written to the row of an ordinal, oldest first, whose code nothing has changed yet. Returns
+    /// false where that does not suffice, and the row has to be read.
+    pub(in crate::join) fn apply<'w>(
+        &mut self,
+        names: &[Box<str>],
+        ordinal: u32,
+        writes: impl Iterator<Item = &'w [u8]>,
+    ) -> Result<bool> {
+        let OrdinalCodes { dictionary, tuples, .. } = &*self.codes;
+        let code = self.codes.get(ordinal);
+        let mut before = Vec::new();
+        let mut exists = code != NO_ROW;
+        match names {
+            _ if !exists => {}
+            [] => {}
+            [_] => codec::put_slice(&mut before, dictionary.value(code, 0).map_or(&[], ValueBytes::as_bytes)),
+            _ => before.extend_from_slice(tuples.get(code)),
+        }
+        let mut after = Vec::new();
+        for written in writes {
+            after.clear();
+            exists = match written {
+                // The row is deleted.
+                [] => false,
+                _ => match codec::project_write(written, names, exists.then_some(&before), &mut after) {
+                    Some(exists) => exists,
+                    None => return Ok(false),
+                },
+            };
+            std::mem::swap(&mut before, &mut after);
+        }
+        let code = if exists { self.code(&before)?.saturating_add(1) } else { 0 };
+        self.set(ordinal, code);
+        Ok(true)
+    }
+
+    fn set(&mut self, ordinal: u32, code: u32) {
+        let is_known = self.codes.get(ordinal).wrapping_add(1) == code;
+        if !is_known {
+            Arc::make_mut(&mut self.codes).codes.set(ordinal as usize, code);
+        }
     }
 
     /// Reads the rows of these ids.
@@ -236,7 +280,7 @@ impl CodesPatch {
             let exists = row.map_or(Ok(false), |row| project(dim, id, row, &mut tuple))?;
             let code = if exists { self.code(&tuple)?.saturating_add(1) } else { 0 };
             if let Some(ordinal) = ordinals.get(at) {
-                self.codes.codes.set(*ordinal as usize, code);
+                self.set(*ordinal, code);
             }
             Ok(())
         })
@@ -244,23 +288,26 @@ impl CodesPatch {
 
     /// There is no row of this ordinal.
     pub(in crate::join) fn clear(&mut self, ordinal: u32) {
-        self.codes.codes.set(ordinal as usize, 0);
+        self.set(ordinal, 0);
     }
 
     fn code(&mut self, tuple: &[u8]) -> Result<u32> {
         if let Some(dictionary) = &mut self.dictionary {
             return dictionary.code(tuple);
         }
-        let OrdinalCodes { dictionary, tuples, .. } = &self.codes;
+        let OrdinalCodes { dictionary, tuples, .. } = &*self.codes;
         match dictionary.find(tuple, tuples) {
             Some(code) => Ok(code),
             None => self.dictionary.insert(DictionaryBuilder::of(dictionary, tuples)).code(tuple),
         }
     }
 
-    pub(in crate::join) fn finish(self) -> OrdinalCodes {
-        let Some(builder) = self.dictionary else { return self.codes };
-        let (dictionary, tuples) = builder.finish_with_tuples();
-        OrdinalCodes { dictionary, tuples, ..self.codes }
+    pub(in crate::join) fn finish(mut self) -> Arc<OrdinalCodes> {
+        if let Some(builder) = self.dictionary {
+            let (dictionary, tuples) = builder.finish_with_tuples();
+            let codes = Arc::make_mut(&mut self.codes);
+            (codes.dictionary, codes.tuples) = (dictionary, tuples);
+        }
+        self.codes
     }
 }

@@ -37,7 +37,8 @@ pub(super) use own::OwnEvents;
 pub(super) use profile::ProfileRows;
 pub(crate) use row::RowScan;
 pub(crate) use tail::{
-    BlockEvents, KnownTail, LogTail, RowState, TailCache, TailOrdinals, UnsealedRow, block_id, hash_of,
+    BlockEvents, ChangedRow, KnownTail, LogTail, RowBytes, RowState, TailCache, TailOrdinals, UnsealedRow, block_id,
+    hash_of,
 };
 pub(super) use tail::{TailRows, TailScan};
 

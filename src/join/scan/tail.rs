@@ -3,10 +3,12 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
 
 use super::sorted_parts::{SortedItem, SortedParts};
 use super::{EventPredicate, EventScan, READS_PER_FILL, RunFilter, ScanSpec};
@@ -21,36 +23,22 @@ const UNREADABLE: u32 = u32::MAX;
 /// The first bytes of a key, padded with zeros.
 const PREFIX: usize = 16;
 
-/// A row of the log, with the ordinal of its user. What nearly every use needs is found without following a pointer.
-#[derive(Clone, Debug)]
-pub(crate) struct UnsealedRow {
-    prefix: [u8; PREFIX],
-    ordinal: u32,
-    key_len: u32,
-    /// Of the key.
-    hash: u32,
-    is_readable: bool,
+/// The key and the value of a row, in one allocation. Clones share it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct RowBytes {
     /// The key, and the value.
     bytes: Arc<[u8]>,
+    key_len: u32,
 }
 
-impl UnsealedRow {
-    /// None where the key is too long to be one.
-    pub(crate) fn new(ordinal: Option<u32>, key: &[u8], value: &[u8]) -> Option<Self> {
-        let key_len = u32::try_from(key.len()).ok()?;
-        let is_readable = ordinal.is_some() && EventKey::read(key).is_ok() && EventBytes::read(value).is_ok();
-        // With the length known before, it is allocated once.
-        let mut bytes = Vec::with_capacity(key.len() + value.len());
+impl RowBytes {
+    pub(crate) fn new(key: &[u8], value: &[u8]) -> Self {
+        // Copied once more, because an `Arc` of two slices needs them in one place.
+        let mut bytes: SmallVec<[u8; 512]> = SmallVec::with_capacity(key.len() + value.len());
         bytes.extend_from_slice(key);
         bytes.extend_from_slice(value);
-        let ordinal = ordinal.unwrap_or(UNREADABLE);
-        Some(Self { prefix: prefix_of(key), ordinal, key_len, hash: hash_of(key), is_readable, bytes: bytes.into() })
-    }
-
-    /// None where the id cannot be read.
-    #[inline]
-    pub(crate) fn ordinal(&self) -> Option<u32> {
-        Some(self.ordinal).filter(|ordinal| *ordinal != UNREADABLE)
+        // No key is that long.
+        Self { bytes: Arc::from(&*bytes), key_len: u32::try_from(key.len()).unwrap_or(u32::MAX) }
     }
 
     #[inline]
@@ -66,6 +54,52 @@ impl UnsealedRow {
     #[inline]
     pub(crate) fn value(&self) -> &[u8] {
         self.parts().1
+    }
+}
+
+impl fmt::Debug for RowBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RowBytes").field(&self.key()).field(&self.value()).finish()
+    }
+}
+
+/// A row of the log, with the ordinal of its user. What nearly every use needs is found without following a pointer.
+#[derive(Clone, Debug)]
+pub(crate) struct UnsealedRow {
+    prefix: [u8; PREFIX],
+    row: RowBytes,
+    ordinal: u32,
+    /// Of the key.
+    hash: u32,
+    is_readable: bool,
+}
+
+impl UnsealedRow {
+    pub(crate) fn new(ordinal: Option<u32>, row: RowBytes) -> Self {
+        let (key, value) = row.parts();
+        let is_readable = ordinal.is_some() && EventKey::read(key).is_ok() && EventBytes::read(value).is_ok();
+        let (prefix, hash) = (prefix_of(key), hash_of(key));
+        Self { prefix, row, ordinal: ordinal.unwrap_or(UNREADABLE), hash, is_readable }
+    }
+
+    /// None where the id cannot be read.
+    #[inline]
+    pub(crate) fn ordinal(&self) -> Option<u32> {
+        Some(self.ordinal).filter(|ordinal| *ordinal != UNREADABLE)
+    }
+
+    pub(crate) fn row(&self) -> &RowBytes {
+        &self.row
+    }
+
+    #[inline]
+    pub(crate) fn key(&self) -> &[u8] {
+        self.row.key()
+    }
+
+    #[inline]
+    pub(crate) fn value(&self) -> &[u8] {
+        self.row.value()
     }
 
     /// Whether its key is less than another one.
@@ -84,7 +118,7 @@ impl UnsealedRow {
     }
 
     pub(crate) fn size_bytes(&self) -> usize {
-        self.bytes.len() + size_of::<Self>() + 2 * size_of::<usize>()
+        self.row.bytes.len() + size_of::<Self>() + 2 * size_of::<usize>()
     }
 }
 
@@ -104,14 +138,21 @@ pub(crate) fn hash_of(bytes: &[u8]) -> u32 {
     (HASH.of(bytes) >> 32) as u32
 }
 
-/// What is known of a row of the log without reading it.
+/// A row of the log that may differ between two states.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ChangedRow {
+    /// The value is empty unless the row is known to be present.
+    pub(crate) row: RowBytes,
+    pub(crate) state: RowState,
+}
+
+/// What is known of a row of the log without reading it, in the later of two states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RowState {
     Unknown,
     /// There is no such row.
     Absent,
-    /// Its value.
-    Present(Box<[u8]>),
+    Present,
 }
 
 #[inline]
@@ -311,7 +352,7 @@ impl TailRows {
             return Ok(true);
         }
         for row in rows {
-            let (key, value) = row.parts();
+            let (key, value) = row.row().parts();
             let corrupt = |malformed| codec::corrupt_event(key, malformed);
             let time = EventKey::read(key).map_err(corrupt)?.time();
             if predicate.read(key, time, value)?.is_some() {
@@ -352,7 +393,7 @@ impl EventScan for TailScan {
             {
                 continue;
             }
-            let (key, value) = row.parts();
+            let (key, value) = row.row().parts();
             let corrupt = |malformed| codec::corrupt_event(key, malformed);
             let parts = EventKey::read(key).map_err(corrupt)?;
             let time = parts.time();
@@ -382,7 +423,8 @@ mod tests {
             tail.rows.insert(rows);
             TailRows::new(&Arc::new(tail), 0, 0..count)
         };
-        let good = UnsealedRow::new(Some(3), &key, &value).unwrap();
+        let row = |ordinal: Option<u32>, key: &[u8], value: &[u8]| UnsealedRow::new(ordinal, RowBytes::new(key, value));
+        let good = row(Some(3), &key, &value);
         let visited = |bad: Option<UnsealedRow>| {
             let mut ordinals = Vec::new();
             let rows = rows([good.clone()].into_iter().chain(bad).collect());
@@ -390,8 +432,8 @@ mod tests {
             (is_visited, ordinals)
         };
         assert_eq!(visited(None), (true, vec![3]));
-        assert_eq!(visited(UnsealedRow::new(Some(4), &key, &[0xff])), (false, vec![]));
-        assert_eq!(visited(UnsealedRow::new(Some(4), &key[..3], &value)), (false, vec![]));
-        assert_eq!(visited(UnsealedRow::new(None, &key, &value)), (false, vec![]));
+        assert_eq!(visited(Some(row(Some(4), &key, &[0xff]))), (false, vec![]));
+        assert_eq!(visited(Some(row(Some(4), &key[..3], &value))), (false, vec![]));
+        assert_eq!(visited(Some(row(None, &key, &value))), (false, vec![]));
     }
 }

@@ -7,7 +7,7 @@ use crate::codec;
 use crate::error::{Error, Result};
 use crate::join::{
     ColumnTable, Days, Each, Estimates, EventRows, EventScan, EventTable, JoinTable, LogTail, OrdinalReader,
-    ProfileTables, RowCursor, RowScan, ScanSpec, TailOrdinals, UnsealedRow, block_id, estimate,
+    ProfileTables, RowBytes, RowCursor, RowScan, ScanSpec, TailOrdinals, UnsealedRow, block_id, estimate,
 };
 use crate::model::{Event, ProfileKey};
 use crate::segment::{
@@ -236,7 +236,7 @@ impl MemoryColumns {
                 Some(at) => u32::try_from(at).unwrap(),
                 None => new_ordinals.get_or_add(&id).unwrap(),
             });
-            UnsealedRow::new(ordinal, key, value).unwrap()
+            UnsealedRow::new(ordinal, RowBytes::new(key, value))
         });
         let mut tail = LogTail::default();
         // In several parts, as rows that were added one after the other.

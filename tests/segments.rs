@@ -25,7 +25,7 @@ fn builder() -> Builder {
 
 /// A store that seals all the time in the background, in tiny blocks.
 fn sealing_builder() -> Builder {
-    builder().seal_after(3).seal_when_idle(Duration::from_millis(1)).seal_in_blocks_of(2)
+    builder().seal_after(3).seal_when_idle(Duration::from_millis(1)).seal_in_blocks_of(2).fold_after(2)
 }
 
 fn now() -> Timestamp {
@@ -48,8 +48,8 @@ enum Step {
     Seal(usize),
     DeleteUser(String),
     DeleteBefore(Timestamp),
-    /// Sets the plan of a user, or deletes the profile.
-    Profile(String, Option<String>),
+    /// Writes to the profile of a user, in one batch.
+    Profile(String, Vec<ProfileWrite>),
     Reopen,
     Compact,
     Snapshot,
@@ -94,13 +94,32 @@ fn steps() -> impl Strategy<Value = Step> {
         6 => prop::sample::select(vec![1, 2, 5, 100_000]).prop_map(Step::Seal),
         2 => ids().prop_filter("an id", |id| !id.is_empty()).prop_map(Step::DeleteUser),
         1 => events().prop_map(|event| Step::DeleteBefore(event.time())),
-        4 => (ids().prop_filter("an id", |id| !id.is_empty()), prop::option::weighted(0.8, "[a-c]{1,2}"))
-            .prop_map(|(id, plan)| Step::Profile(id, plan)),
+        4 => (ids().prop_filter("an id", |id| !id.is_empty()), prop::collection::vec(profile_writes(), 1..4))
+            .prop_map(|(id, writes)| Step::Profile(id, writes)),
         1 => Just(Step::Reopen),
         1 => Just(Step::Compact),
         2 => Just(Step::Snapshot),
         3 => Just(Step::StoreCodes),
         2 => (0..6_u64).prop_map(Step::Fail),
+    ]
+}
+
+#[derive(Clone, Debug)]
+enum ProfileWrite {
+    Delete,
+    Update(Update),
+}
+
+fn profile_writes() -> impl Strategy<Value = ProfileWrite> {
+    let plan = || "[a-c]{1,2}";
+    prop_oneof![
+        2 => Just(ProfileWrite::Delete),
+        4 => plan().prop_map(|plan| ProfileWrite::Update(Update::new().set("plan", plan).add("n", 1))),
+        2 => plan().prop_map(|plan| ProfileWrite::Update(Update::new().set("plan", plan))),
+        2 => plan().prop_map(|plan| ProfileWrite::Update(Update::new().set_once("plan", plan).set("n", 1))),
+        1 => Just(ProfileWrite::Update(Update::new().unset("plan"))),
+        1 => Just(ProfileWrite::Update(Update::new().unset("n").set("other", 1))),
+        1 => Just(ProfileWrite::Update(Update::new().remove("n", 1))),
     ]
 }
 
@@ -224,7 +243,7 @@ fn run(builder: fn() -> Builder, steps: Vec<Step>) -> Result<(), TestCaseError> 
                 db.events().delete_before(time).unwrap();
                 unsealed.events().delete_before(time).unwrap();
             }
-            Step::Profile(id, plan) => [&db, &unsealed].into_iter().for_each(|db| set_plan(db, &id, plan.as_deref())),
+            Step::Profile(id, writes) => [&db, &unsealed].into_iter().for_each(|db| write_profile(db, &id, &writes)),
             Step::Reopen => {
                 held.clear();
                 db.close().unwrap();
@@ -256,11 +275,15 @@ fn run(builder: fn() -> Builder, steps: Vec<Step>) -> Result<(), TestCaseError> 
     same_first_events(&db, &unsealed)
 }
 
-fn set_plan(db: &Db, id: &str, plan: Option<&str>) {
-    match plan {
-        Some(plan) => db.users().update(id, Update::new().set("plan", plan).add("n", 1)).unwrap(),
-        None => db.users().delete(id).unwrap(),
+fn write_profile(db: &Db, id: &str, writes: &[ProfileWrite]) {
+    let mut batch = Batch::new();
+    for write in writes {
+        match write {
+            ProfileWrite::Update(update) => batch.update(&db.users(), id, update.clone()).unwrap(),
+            ProfileWrite::Delete => batch.delete(&db.users(), id).unwrap(),
+        }
     }
+    db.write(batch).unwrap();
 }
 
 fn same_first_events(db: &Db, unsealed: &Db) -> Result<(), TestCaseError> {
@@ -837,6 +860,38 @@ fn the_first_join_of_a_process_reads_only_what_was_changed_since_codes_were_stor
     db.users().update("user-7", Update::new().set("plan", "last")).unwrap();
     db.close().unwrap();
     assert!(counted(&store.open()).0.iter().any(|bucket| bucket.contains("last")));
+}
+
+/// What an update sets is known without the row; what it adds to is not.
+#[test]
+fn profiles_are_not_read_again_where_what_was_written_to_them_suffices() {
+    let store = TempStore::new(builder);
+    let db = store.open();
+    let users = db.users();
+    for (id, plan) in [("user-1", "free"), ("user-2", "pro")] {
+        users.update(id, Update::new().set("plan", plan).set("n", 1)).unwrap();
+    }
+    db.events().append_all(visits(1..4)).unwrap();
+    db.events().seal().unwrap();
+    assert_eq!(counted(&db).1, (2, 0), "the whole table");
+    let is_known = |update: Update, plan: Option<&str>| {
+        users.update("user-1", update).unwrap();
+        let (rows, (_, lookups)) = counted(&db);
+        let plans = |row: &&String| plan.map_or(row.contains("None"), |plan| row.contains(plan));
+        assert!(rows.iter().filter(|row| row.contains("user-1")).all(|row| plans(&row)), "{rows:?}");
+        lookups == 0
+    };
+    // A thread in the background may have read what is not known.
+    assert!(is_known(Update::new().set("plan", "gold").add("n", 1), Some("gold")));
+    assert!(is_known(Update::new().set_once("plan", "free").set("n", "x"), Some("gold")));
+    assert!(is_known(Update::new().unset("plan"), None));
+    assert!(is_known(Update::new().set_once("plan", "silver"), Some("silver")));
+    users.delete("user-1").unwrap();
+    assert!(is_known(Update::new().set("n", 2), None));
+    is_known(Update::new().append("plan", "x"), Some("x"));
+    users.update("user-3", Update::new().set("plan", "first")).unwrap();
+    let (rows, (_, lookups)) = counted(&db);
+    assert!(rows.iter().any(|row| row.contains("first")) && lookups == 0, "{rows:?} {lookups}");
 }
 
 #[test]

@@ -81,11 +81,11 @@ fn pick_row(row: &[u8], names: &[Box<str>], out: &mut Vec<u8>) -> Read<bool> {
     Ok(true)
 }
 
-/// Appends the projection of a row as it is after an operand, or another row, was written to it, and returns whether the
-/// profile exists then; otherwise appends nothing. `before` is the projection before that, if the profile existed.
+/// Appends the projection that a row has after an operand, or another row, was written to it, if the profile exists
+/// then, and returns whether it does. `before` is the projection before that, if the profile existed.
 ///
-/// Returns `None` where the projection does not follow from these, and the row has to be read: `$last_seen` is among the
-/// names, or what the operand does to a property depends on its value.
+/// Returns `None` where the projection does not follow from these, and the row has to be read: where `$last_seen` is
+/// among the names, or what the operand does to a property depends on its value.
 pub(crate) fn project_write(
     written: &[u8],
     names: &[Box<str>],

@@ -1,6 +1,7 @@
 //! The codes of a table of users by ordinal, as of the snapshot of a join: read as a whole, or kept from another join
-//! and brought up to this snapshot by reading the profiles that changed in between, in whichever direction. The first
-//! join of a process finds those that an earlier process stored.
+//! and brought up to this snapshot, a later or an earlier one. What was written to profiles in between is applied where
+//! the projection follows from it (`codec::project_write`); the other profiles that changed are read again. The first
+//! join of a process finds the codes that an earlier process stored.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

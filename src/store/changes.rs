@@ -1,5 +1,5 @@
-//! Which profiles and events the last commits changed, in memory: what was read of them is brought up to another
-//! snapshot by reading those again.
+//! Which profiles and events the last commits changed, and what they wrote, in memory: what was read of them is brought
+//! up to another snapshot by applying that, or by reading them again.
 //!
 //! Every commit is noted before it is written, with the sequence number before it, so that what is seen in a table is
 //! found here. A key that is noted in vain is read again in vain, and that is all.

@@ -300,8 +300,8 @@ impl Shared {
         self.log_changes.rows(EVENTS, sequence, snapshot.sequence())
     }
 
-    /// As [`changed_rows`](Self::changed_rows), the keys of headers of column segments. The empty one says that ids have
-    /// lost their ordinals.
+    /// As [`changed_rows`](Self::changed_rows), the keys of headers of column segments. The empty one says that ids
+    /// have lost their ordinals.
     pub(crate) fn changed_headers(&self, snapshot: &EngineSnapshot, sequence: u64) -> Option<Vec<Box<[u8]>>> {
         self.log_changes.keys(SEGMENTS, sequence, snapshot.sequence())
     }

@@ -210,7 +210,7 @@ pub(in crate::join) fn read_codes(
     }))
 }
 
-/// Codes of which those of some ordinals change. They are copied once one does, unless nobody else has them.
+/// Codes of which those of some ordinals change. They are copied with the first change if others share them.
 pub(in crate::join) struct CodesPatch {
     codes: Arc<OrdinalCodes>,
     /// Once there is a tuple that the dictionary has not.
@@ -235,7 +235,6 @@ impl CodesPatch {
         let mut before = Vec::new();
         let mut exists = code != NO_ROW;
         match names {
-            _ if !exists => {}
             [] => {}
             [_] => codec::put_slice(&mut before, dictionary.value(code, 0).map_or(&[], ValueBytes::as_bytes)),
             _ => before.extend_from_slice(tuples.get(code)),

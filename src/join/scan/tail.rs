@@ -8,7 +8,6 @@ use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 use parking_lot::{Mutex, MutexGuard};
-use smallvec::SmallVec;
 
 use super::sorted_parts::{SortedItem, SortedParts};
 use super::{EventPredicate, EventScan, READS_PER_FILL, RunFilter, ScanSpec};
@@ -33,12 +32,8 @@ pub(crate) struct RowBytes {
 
 impl RowBytes {
     pub(crate) fn new(key: &[u8], value: &[u8]) -> Self {
-        // Copied once more, because an `Arc` of two slices needs them in one place.
-        let mut bytes: SmallVec<[u8; 512]> = SmallVec::with_capacity(key.len() + value.len());
-        bytes.extend_from_slice(key);
-        bytes.extend_from_slice(value);
         // No key is that long.
-        Self { bytes: Arc::from(&*bytes), key_len: u32::try_from(key.len()).unwrap_or(u32::MAX) }
+        Self { bytes: [key, value].concat().into(), key_len: u32::try_from(key.len()).unwrap_or(u32::MAX) }
     }
 
     #[inline]

@@ -1,51 +1,57 @@
 //! Lists of texts as bytes. Texts are equal exactly if their bytes are, so they need not be decoded to be compared.
 
-use xxhash_rust::xxh3::xxh3_64;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
+use super::seeded::SeededHash;
 use super::value::ValueBytes;
 
-/// Lists of at most this length are searched linearly, longer ones are sorted first.
+/// Lists of at most this length are searched linearly, longer ones by hash.
 const LINEAR_MAX: usize = 8;
 
 /// Keeps the first of equal texts, and the order.
 pub(crate) fn unique_texts(texts: &mut Vec<ValueBytes<'_>>) {
-    let mut repeats = repeats(texts).into_iter();
-    texts.retain(|_| !repeats.next().unwrap_or(false));
+    let mut seen = SeenTexts::of_at_most(texts.len());
+    texts.retain(|text| seen.insert(text.as_bytes()));
 }
 
 /// Whether no two of these texts are equal.
 pub(super) fn are_unique(texts: &[ValueBytes<'_>]) -> bool {
-    !repeats(texts).contains(&true)
+    let mut seen = SeenTexts::of_at_most(texts.len());
+    texts.iter().all(|text| seen.insert(text.as_bytes()))
 }
 
-/// For each text, whether an equal one precedes it.
-fn repeats(texts: &[ValueBytes<'_>]) -> Vec<bool> {
-    if texts.len() <= LINEAR_MAX { repeats_linear(texts) } else { repeats_sorted(texts) }
+/// The distinct texts of a list so far.
+enum SeenTexts<'t> {
+    Few(Vec<&'t [u8]>),
+    Many(HashTable<&'t [u8]>, SeededHash),
 }
 
-fn repeats_linear(texts: &[ValueBytes<'_>]) -> Vec<bool> {
-    let is_repeat = |(at, text): (usize, &ValueBytes<'_>)| {
-        texts.iter().take(at).any(|earlier| earlier.as_bytes() == text.as_bytes())
-    };
-    texts.iter().enumerate().map(is_repeat).collect()
-}
+impl<'t> SeenTexts<'t> {
+    fn of_at_most(texts: usize) -> Self {
+        if texts <= LINEAR_MAX {
+            return Self::Few(Vec::with_capacity(texts));
+        }
+        Self::Many(HashTable::with_capacity(texts), SeededHash::random())
+    }
 
-/// Sorts by hash, so that texts are compared only where hashes collide. The worst case stays `n log n`.
-fn repeats_sorted(texts: &[ValueBytes<'_>]) -> Vec<bool> {
-    let keyed = |(text, at): (&ValueBytes<'_>, usize)| (xxh3_64(text.as_bytes()), at);
-    let mut order: Vec<(u64, usize)> = texts.iter().zip(0..).map(keyed).collect();
-    let bytes = |at: usize| texts.get(at).map(|text| text.as_bytes());
-    order.sort_unstable_by(|(a, at), (b, bt)| a.cmp(b).then_with(|| bytes(*at).cmp(&bytes(*bt))).then(at.cmp(bt)));
-    let mut repeats = vec![false; texts.len()];
-    for ((earlier, before), (later, at)) in order.iter().zip(order.iter().skip(1)) {
-        if earlier == later
-            && bytes(*before) == bytes(*at)
-            && let Some(repeat) = repeats.get_mut(*at)
-        {
-            *repeat = true;
+    /// Adds a text, and returns whether it is the first that is equal to it.
+    fn insert(&mut self, text: &'t [u8]) -> bool {
+        match self {
+            Self::Few(seen) if seen.contains(&text) => false,
+            Self::Few(seen) => {
+                seen.push(text);
+                true
+            }
+            Self::Many(seen, hash) => match seen.entry(hash.of(text), |known| *known == text, |known| hash.of(known)) {
+                Entry::Occupied(_) => false,
+                Entry::Vacant(place) => {
+                    place.insert(text);
+                    true
+                }
+            },
         }
     }
-    repeats
 }
 
 #[cfg(test)]
@@ -64,7 +70,6 @@ mod tests {
             };
             let encoded: Vec<Vec<u8>> = texts.iter().map(encode).collect();
             let mut values: Vec<ValueBytes<'_>> = encoded.iter().map(|bytes| ValueBytes::new(bytes)).collect();
-            prop_assert_eq!(repeats_linear(&values), repeats_sorted(&values));
             let mut expected: Vec<&str> = Vec::new();
             for text in &texts {
                 if !expected.contains(&text.as_str()) {

@@ -256,7 +256,10 @@ impl<'a> ValueBytes<'a> {
     /// Reads a count and that number of values, and appends them. `None` if one of them is not a text. The bytes were
     /// checked before.
     pub(super) fn texts(reader: &mut Reader<'a>, texts: &mut Vec<Self>) -> Option<()> {
-        for _ in 0..reader.len().ok()? {
+        let count = reader.len().ok()?;
+        // Each takes two bytes at least.
+        texts.reserve(count.min(reader.rest().len() / 2));
+        for _ in 0..count {
             let bytes = reader.rest();
             reader.u8().ok().filter(|tag| *tag == STRING)?;
             reader.slice().ok()?;

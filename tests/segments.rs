@@ -877,8 +877,10 @@ fn profiles_are_not_read_again_where_what_was_written_to_them_suffices() {
     let is_known = |update: Update, plan: Option<&str>| {
         users.update("user-1", update).unwrap();
         let (rows, (_, lookups)) = counted(&db);
-        let plans = |row: &&String| plan.map_or(row.contains("None"), |plan| row.contains(plan));
-        assert!(rows.iter().filter(|row| row.contains("user-1")).all(|row| plans(&row)), "{rows:?}");
+        let mut of_user = rows.iter().filter(|row| row.contains("user-1")).peekable();
+        assert!(of_user.peek().is_some(), "{rows:?}");
+        assert!(of_user.all(|row| plan.map_or(row.contains("None"), |plan| row.contains(plan))), "{rows:?}");
+        assert_joined_as_rows(&db.snapshot());
         lookups == 0
     };
     // A thread in the background may have read what is not known.

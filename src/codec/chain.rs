@@ -143,7 +143,7 @@ impl ChainBytes<'_> {
 }
 
 impl<'a> ChainBytes<'a> {
-    /// Those of an operand of this process.
+    /// Bytes that this process has encoded.
     pub(super) const fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }

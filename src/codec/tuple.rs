@@ -100,6 +100,7 @@ pub(crate) fn project_write(
     projected
 }
 
+/// What cannot be read gives `None`: reading the row reports it.
 fn pick_write(written: &[u8], names: &[Box<str>], before: Option<&[u8]>, out: &mut Vec<u8>) -> Option<bool> {
     let operand = Operand::head(written).ok()?;
     let Presence::Open { absent, .. } = operand.presence else { return pick_row(written, names, out).ok() };

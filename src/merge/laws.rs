@@ -40,7 +40,8 @@ impl<'a> Arbitrary<'a> for Step {
 }
 
 /// Folds `before` into a row and then `after` onto it, grouped by `steps`, and compares the row with that of a single
-/// full merge, byte for byte, and its profile with that of the reference fold.
+/// full merge, byte for byte, and its profile with that of the reference fold. Projections that follow from operands
+/// are compared with those of the row.
 ///
 /// # Errors
 ///

@@ -2,7 +2,8 @@
 //! up to another snapshot by applying that, or by reading them again.
 //!
 //! Every commit is noted before it is written, with the sequence number before it, so that what is seen in a table is
-//! found here. A key that is noted in vain is read again in vain, and that is all.
+//! found here. A key that is noted in vain costs a read in vain, no more. What is noted as written, put or deleted must
+//! be exactly what the commit does to the key, because it is not read again.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -61,18 +62,18 @@ struct ChangedKeys {
 pub(super) enum ChangedRows {
     Deleted(DeletedKeys),
     Put(PutRows),
-    Written(ProfileWrites),
+    Written(WrittenRows),
 }
 
 /// What a commit writes to profiles of one column family, where that is short.
-pub(super) struct ProfileWrites {
+pub(super) struct WrittenRows {
     pub(super) family: Arc<str>,
     ids: KeyList,
     /// Operands and rows. The empty one deletes the row.
     writes: KeyList,
 }
 
-impl ProfileWrites {
+impl WrittenRows {
     pub(super) fn new(family: &Arc<str>) -> Self {
         Self { family: Arc::clone(family), ids: KeyList::default(), writes: KeyList::default() }
     }
@@ -140,7 +141,7 @@ impl ChangedRows {
         match self {
             Self::Deleted(DeletedKeys { family, .. })
             | Self::Put(PutRows { family, .. })
-            | Self::Written(ProfileWrites { family, .. }) => family,
+            | Self::Written(WrittenRows { family, .. }) => family,
         }
     }
 
@@ -152,7 +153,7 @@ impl ChangedRows {
         if let Self::Put(rows) = self { Some(rows) } else { None }
     }
 
-    fn written(&self) -> Option<&ProfileWrites> {
+    fn written(&self) -> Option<&WrittenRows> {
         if let Self::Written(writes) = self { Some(writes) } else { None }
     }
 
@@ -160,7 +161,7 @@ impl ChangedRows {
         match self {
             Self::Deleted(DeletedKeys { keys, .. }) => keys.len(),
             Self::Put(PutRows { keys, .. }) => keys.len(),
-            Self::Written(ProfileWrites { ids, .. }) => ids.len(),
+            Self::Written(WrittenRows { ids, .. }) => ids.len(),
         }
     }
 
@@ -168,7 +169,7 @@ impl ChangedRows {
         match self {
             Self::Deleted(DeletedKeys { keys, .. }) => keys.len_bytes(),
             Self::Put(PutRows { keys, values, .. }) => keys.len_bytes() + values.len_bytes(),
-            Self::Written(ProfileWrites { ids, writes, .. }) => ids.len_bytes() + writes.len_bytes(),
+            Self::Written(WrittenRows { ids, writes, .. }) => ids.len_bytes() + writes.len_bytes(),
         }
     }
 }
@@ -436,7 +437,7 @@ mod tests {
     fn what_was_written_to_a_profile_is_known_in_order_once_it_has_happened() {
         let (changes, users) = (RecentChanges::default(), Arc::from("users"));
         let commit = |before: u64, writes: &[(&str, Option<&str>)]| {
-            let mut written = ProfileWrites::new(&users);
+            let mut written = WrittenRows::new(&users);
             for (id, write) in writes {
                 assert!(written.add("users", id.as_bytes(), write.map(str::as_bytes)));
             }
@@ -473,7 +474,7 @@ mod tests {
 
     #[test]
     fn what_is_long_or_of_another_table_is_not_kept() {
-        let mut written = ProfileWrites::new(&Arc::from("users"));
+        let mut written = WrittenRows::new(&Arc::from("users"));
         assert!(!written.add("group:a", b"x", Some(b"1")) && !written.add("users", b"x", Some(&[7; 257])));
         assert!(written.add("users", b"x", Some(&[7; 256])) && written.ids.len() == 1);
     }

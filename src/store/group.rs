@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
-use super::changes::{ChangedRows, ProfileWrites, PutRows};
+use super::changes::{ChangedRows, PutRows, WrittenRows};
 use super::first_index::FirstEventWrites;
 use super::names::{self, Names, Seen};
 use super::request::{ProfileWrite, Refused, Request};
@@ -71,14 +71,14 @@ impl KeyWrite<'_> {
 
 /// What joins are told of the profiles that a group writes to.
 struct NotedProfiles<'r> {
-    written: ProfileWrites,
+    written: WrittenRows,
     /// The column families and keys of those of which no more is told.
     others: Vec<(&'r Arc<str>, &'r [u8])>,
 }
 
 impl<'r> NotedProfiles<'r> {
     fn new(family: &Arc<str>) -> Self {
-        Self { written: ProfileWrites::new(family), others: Vec::new() }
+        Self { written: WrittenRows::new(family), others: Vec::new() }
     }
 
     fn add(&mut self, write: &KeyWrite<'r>, written: Option<&[u8]>) {

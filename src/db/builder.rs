@@ -96,7 +96,8 @@ impl Builder {
         self
     }
 
-    /// The size of the block cache, which all tables share, in bytes. Default: 256 MB; at least 1 MB. A sixteenth of it
+    /// The size of the block cache, which all tables share, in bytes. Default: 256 MB; 1 MB to 1 TB. Blocks of data,
+    /// indexes and Bloom filters are in it; a filter takes 1.25 bytes for each key of its file. A sixteenth of the size
     /// is used on top for a cache of first-event times, in a store that has events.
     pub fn block_cache_bytes(mut self, bytes: usize) -> Self {
         self.0.engine.block_cache_bytes = bytes;

@@ -405,6 +405,7 @@ fn settings_out_of_bounds_are_refused() {
     let dir = tempdir().unwrap();
     for settings in [
         EngineSettings { block_cache_bytes: 0, ..small() },
+        EngineSettings { block_cache_bytes: usize::MAX, ..small() },
         EngineSettings { memtable_bytes: 1, ..small() },
         EngineSettings { background_jobs: 0, ..small() },
     ] {

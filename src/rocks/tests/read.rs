@@ -3,13 +3,16 @@
 use std::fs::OpenOptions;
 use std::io::{Seek, SeekFrom, Write};
 use std::ops::Bound::{self, Excluded, Included, Unbounded};
+use std::sync::Arc;
 
+use rocksdb::perf::{self, PerfContext, PerfMetric, PerfStatsLevel};
 use tempfile::tempdir;
 
-use super::super::engine::Mode;
+use super::super::engine::{Engine, Mode};
+use super::super::options::EngineSettings;
 use super::super::scan::{EngineScan, ReadHint};
 use super::super::snapshot::EngineSnapshot;
-use super::{WRITE, create, files, get, merge, open, put, text};
+use super::{CREATE, TEXT, WRITE, create, files, get, merge, open, put, small, text};
 
 fn collect(scan: &mut EngineScan) -> Vec<String> {
     let mut rows = Vec::new();
@@ -43,6 +46,35 @@ fn batched_reads_return_values_in_the_order_of_the_keys() {
     let answers = engine.read_many("users", &keys, |_, value| text(value)).unwrap();
     assert_eq!(answers, [Some("7".into()), None, Some("3".into()), Some("7".into()), None]);
     assert!(engine.read_many("users", &[] as &[&[u8]], |_, _| ()).unwrap().is_empty());
+}
+
+#[test]
+fn a_filter_of_an_eleventh_of_the_cache_stays_in_it() {
+    let dir = tempdir().unwrap();
+    // All keys are in one file, whose filter has 750 KB.
+    let settings = EngineSettings { block_cache_bytes: 8 << 20, memtable_bytes: 256 << 20, ..small() };
+    let engine = Engine::open_with(dir.path(), CREATE, &settings, TEXT).map(Arc::new).unwrap();
+    engine.create_family("users").unwrap();
+    let keys: Vec<String> = (0..600_000).map(|number| format!("key{number}")).collect();
+    for keys in keys.chunks(10_000) {
+        let mut batch = engine.batch();
+        keys.iter().for_each(|key| batch.put("users", key.as_bytes(), b"").unwrap());
+        batch.commit(false).unwrap();
+    }
+    // Filters of level 0 stay in it whatever their size.
+    engine.compact("users").unwrap();
+
+    perf::set_perf_stats(PerfStatsLevel::EnableCount);
+    let mut context = PerfContext::default();
+    let mut reads = [0; 2];
+    for count in &mut reads {
+        context.reset();
+        assert!(get(&engine, "key7").is_some());
+        *count = context.metric(PerfMetric::BlockReadCount);
+    }
+    perf::set_perf_stats(PerfStatsLevel::Disable);
+    assert!(reads[0] > 0, "the first read is not from the cache: {reads:?}");
+    assert_eq!(reads[1], 0, "blocks are read from the file again");
 }
 
 #[test]

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use crate::codec::{Malformed, ORDINAL_IDS, ORDINALS};
+use crate::codec::{Malformed, ORDINAL_IDS, ORDINALS, SeededHash};
 use crate::error::{Error, Result};
 use crate::rocks::{EngineSnapshot, ReadHint};
 use crate::segment::{IndexedIds, KnownOrdinal, OrdinalIds, OrdinalIndex, OrdinalStamp, ordinal_of_id};
 
-/// Ids that are kept in memory, in bytes: those of a million ordinals and more.
-const IDS_BYTES_MAX: usize = 64 << 20;
+/// Ids that are kept in memory, in bytes: those of ten million ordinals, if an id has ten bytes.
+const IDS_BYTES_MAX: usize = 128 << 20;
 
 /// After as many loaded ids it is checked whether to go on.
 const LOADED_PER_CHECK: usize = 1_024;
@@ -101,7 +101,40 @@ pub(super) struct SharedIds {
 struct IdPages {
     /// By ordinal / 1024.
     ids: Vec<Option<Arc<OrdinalIds>>>,
+    /// Which of them there are.
+    numbers: Vec<usize>,
     bytes: usize,
+    evictions: u64,
+    order: SeededHash,
+}
+
+impl IdPages {
+    fn get(&self, number: usize) -> Option<&Arc<OrdinalIds>> {
+        self.ids.get(number)?.as_ref()
+    }
+
+    /// Keeps ids, and evicts random ones where they do not fit. Each day is read in the order of ordinals: if the least
+    /// recently used made room, all would be evicted before the next day needs them.
+    fn insert(&mut self, number: usize, ids: &Arc<OrdinalIds>, bytes_max: usize) {
+        if self.get(number).is_some() {
+            return;
+        }
+        self.bytes += ids.size_bytes();
+        while self.bytes > bytes_max && !self.numbers.is_empty() {
+            self.evictions += 1;
+            let any = self.order.of(&self.evictions.to_le_bytes()) % self.numbers.len() as u64;
+            let evicted = self.numbers.swap_remove(usize::try_from(any).unwrap_or_default());
+            let evicted = self.ids.get_mut(evicted).and_then(Option::take);
+            self.bytes -= evicted.map_or(0, |ids| ids.size_bytes());
+        }
+        if self.ids.len() <= number {
+            self.ids.resize(number + 1, None);
+        }
+        if let Some(place) = self.ids.get_mut(number) {
+            *place = Some(Arc::clone(ids));
+            self.numbers.push(number);
+        }
+    }
 }
 
 impl SharedIds {
@@ -111,21 +144,11 @@ impl SharedIds {
 
     /// The ids of an ordinal and its neighbors.
     fn get(&self, number: usize, key: [u8; 4]) -> Result<Arc<OrdinalIds>> {
-        if let Some(Some(ids)) = self.known.read().ids.get(number) {
+        if let Some(ids) = self.known.read().get(number) {
             return Ok(Arc::clone(ids));
         }
         let ids = Arc::new(read_ids(&self.snapshot, key)?.unwrap_or_default());
-        let mut known = self.known.write();
-        if known.bytes > IDS_BYTES_MAX {
-            *known = IdPages::default();
-        }
-        known.bytes += ids.size_bytes();
-        if known.ids.len() <= number {
-            known.ids.resize(number + 1, None);
-        }
-        if let Some(place) = known.ids.get_mut(number) {
-            *place = Some(Arc::clone(&ids));
-        }
+        self.known.write().insert(number, &ids, IDS_BYTES_MAX);
         Ok(ids)
     }
 }
@@ -186,4 +209,33 @@ pub(super) fn read_ids(snapshot: &EngineSnapshot, key: [u8; 4]) -> Result<Option
     snapshot
         .read(ORDINAL_IDS, &key, |value| value.map(OrdinalIds::decode).transpose())?
         .map_err(|Malformed(what)| Error::corrupt(format!("the ids of ordinals cannot be read: {what} key={key:02x?}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scans_one_after_the_other_meet_ids_that_are_kept_though_not_all_fit() {
+        let mut ids = OrdinalIds::default();
+        (0..1_024).for_each(|number| ids.push(format!("user-{number}").as_bytes()));
+        let ids = Arc::new(ids);
+        let bytes_max = ids.size_bytes() * 50;
+        let mut pages = IdPages::default();
+        let mut met = 0;
+        for _ in 0..20 {
+            for number in 0..100 {
+                match pages.get(number) {
+                    Some(_) => met += 1,
+                    None => pages.insert(number, &ids, bytes_max),
+                }
+            }
+        }
+        assert!(met > 2_000 / 8, "{met} of 2,000");
+        // Nothing is counted twice, or kept without being counted.
+        pages.insert(99, &ids, bytes_max);
+        let kept: Vec<usize> = (0..100).filter(|number| pages.get(*number).is_some()).collect();
+        pages.numbers.sort_unstable();
+        assert_eq!((kept.len(), &kept, pages.bytes), (50, &pages.numbers, bytes_max));
+    }
 }

@@ -11,8 +11,6 @@
 //! Integers are big-endian; of an id that was erased the length + 1 is 0. The value for 1024 ordinals ends with the
 //! last that was given away.
 
-use std::ops::Range;
-
 use crate::codec::{Malformed, Read, Reader, put_varint};
 use crate::error::{Error, Result};
 
@@ -48,15 +46,20 @@ fn decode_ordinal(value: &[u8]) -> Read<u32> {
     Ok(u32::from_be_bytes(bytes))
 }
 
-/// The ids of up to 1024 consecutive ordinals.
+/// The ids of up to 1024 consecutive ordinals, as they are stored. Joins keep those of millions of users in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OrdinalIds {
-    bytes: Vec<u8>,
-    /// Where each id is in `bytes`; none where it was erased.
-    ids: Vec<Option<Range<u32>>>,
+    /// What follows the version.
+    entries: Vec<u8>,
+    /// Where each fourth entry begins.
+    marks: Vec<u32>,
+    len: usize,
     /// How many were erased.
     erased: usize,
 }
+
+/// There is a mark for one in this many entries.
+const ENTRIES_PER_MARK: usize = 4;
 
 impl OrdinalIds {
     /// The key of the ids of an ordinal and its neighbors, and its position among them.
@@ -73,6 +76,9 @@ impl OrdinalIds {
     pub(crate) fn decode(value: &[u8]) -> Read<Self> {
         let mut reader = Reader::new(value);
         reader.version(IDS_VERSION, "not the ids of ordinals")?;
+        if let Some(ids) = Self::of_ascii(reader.rest()) {
+            return Ok(ids);
+        }
         let mut ids = Self::default();
         while !reader.is_empty() {
             match reader.len()?.checked_sub(1) {
@@ -92,50 +98,76 @@ impl OrdinalIds {
         Ok(ids)
     }
 
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(1 + self.bytes.len() + self.ids.len());
-        out.push(IDS_VERSION);
-        for at in 0..self.ids.len() {
-            match self.get(at) {
-                Some(id) => {
-                    put_varint(&mut out, id.len() as u64 + 1);
-                    out.extend_from_slice(id);
-                }
-                None => put_varint(&mut out, 0),
-            }
+    /// Entries that are nothing but ASCII: they need no other check, and their lengths take a byte.
+    fn of_ascii(entries: &[u8]) -> Option<Self> {
+        if !entries.is_ascii() {
+            return None;
         }
-        out
+        let mut ids = Self { marks: Vec::with_capacity(IDS_MAX as usize / ENTRIES_PER_MARK), ..Self::default() };
+        let mut at = 0;
+        while let Some(first) = entries.get(at) {
+            ids.begin_entry(at);
+            ids.erased += usize::from(*first == 0);
+            // The byte of the length is as much as the length is too great.
+            at += usize::from(*first).max(1);
+        }
+        let is_whole = at == entries.len() && ids.len <= IDS_MAX as usize;
+        is_whole.then(|| Self { entries: entries.to_vec(), ..ids })
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        [&[IDS_VERSION], self.entries.as_slice()].concat()
     }
 
     /// How many there are, erased ones included.
     pub(crate) fn len(&self) -> usize {
-        self.ids.len()
+        self.len
     }
 
     /// The id at a position, unless it was erased.
     #[inline]
     pub(crate) fn get(&self, at: usize) -> Option<&[u8]> {
-        let range = self.ids.get(at)?.as_ref()?;
-        self.bytes.get(range.start as usize..range.end as usize)
+        if at >= self.len {
+            return None;
+        }
+        // All entries were checked when they were decoded.
+        let mark = *self.marks.get(at / ENTRIES_PER_MARK)?;
+        let mut entries = Reader::new(self.entries.get(mark as usize..)?);
+        for _ in 0..at % ENTRIES_PER_MARK {
+            let len = entries.len().ok()?;
+            entries.take(len.saturating_sub(1)).ok()?;
+        }
+        let len = entries.len().ok()?.checked_sub(1)?;
+        entries.take(len).ok()
     }
 
     /// Whether there is an id at a position.
     #[inline]
     pub(crate) fn has(&self, at: usize) -> bool {
         // Where none was erased this needs no look at the one, which is seldom in the cache of the processor.
-        if self.erased == 0 { at < self.ids.len() } else { self.get(at).is_some() }
+        if self.erased == 0 { at < self.len } else { self.get(at).is_some() }
+    }
+
+    /// Notes that the next entry begins at a position. Ids are bounded, so that 1024 of them have fewer than 4 GB.
+    #[inline]
+    fn begin_entry(&mut self, at: usize) {
+        if self.len.is_multiple_of(ENTRIES_PER_MARK) {
+            self.marks.push(u32::try_from(at).unwrap_or(u32::MAX));
+        }
+        self.len += 1;
     }
 
     fn push_erased(&mut self) {
-        self.ids.push(None);
+        self.begin_entry(self.entries.len());
+        put_varint(&mut self.entries, 0);
         self.erased += 1;
     }
 
-    /// Adds the id of the next ordinal. Ids are bounded, so that 1024 of them have fewer than 4 GB.
+    /// Adds the id of the next ordinal.
     pub(crate) fn push(&mut self, id: &[u8]) {
-        let start = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
-        self.bytes.extend_from_slice(id);
-        self.ids.push(Some(start..u32::try_from(self.bytes.len()).unwrap_or(u32::MAX)));
+        self.begin_entry(self.entries.len());
+        put_varint(&mut self.entries, id.len() as u64 + 1);
+        self.entries.extend_from_slice(id);
     }
 
     /// Erases the id at a position.
@@ -153,7 +185,7 @@ impl OrdinalIds {
 
     /// Bytes in memory, roughly.
     pub(crate) fn size_bytes(&self) -> usize {
-        self.bytes.len() + self.ids.len() * size_of::<Option<Range<u32>>>()
+        self.entries.capacity() + self.marks.capacity() * size_of::<u32>()
     }
 }
 
@@ -165,7 +197,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn ids_of_ordinals_round_trip(ids in prop::collection::vec(".{0,6}", 0..40), erased: prop::sample::Index) {
+        fn ids_of_ordinals_round_trip(
+            ids in prop_oneof![
+                prop::collection::vec("[a-z0-9]{0,6}|[a-z]{120,126}", 0..40),
+                prop::collection::vec(".{0,6}|[a-z]{240,260}", 0..40),
+            ],
+            erased: prop::sample::Index,
+        ) {
             let mut of = OrdinalIds::default();
             ids.iter().for_each(|id| of.push(id.as_bytes()));
             let erased = erased.index(ids.len() + 1);

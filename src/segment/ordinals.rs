@@ -79,7 +79,7 @@ impl OrdinalIds {
         if let Some(ids) = Self::of_ascii(reader.rest()) {
             return Ok(ids);
         }
-        let mut ids = Self::default();
+        let mut ids = Self { entries: Vec::with_capacity(reader.rest().len()), ..Self::default() };
         while !reader.is_empty() {
             match reader.len()?.checked_sub(1) {
                 None => ids.push_erased(),

@@ -218,6 +218,19 @@ mod tests {
         }
 
         #[test]
+        fn what_is_decoded_is_text_whole_and_not_too_many(ids in prop::collection::vec("[a-c]{0,3}|é", 0..9)) {
+            let mut of = OrdinalIds::default();
+            ids.iter().for_each(|id| of.push(id.as_bytes()));
+            let value = of.encode();
+            let with = |bytes: &[u8]| OrdinalIds::decode(&[&value, bytes].concat());
+            prop_assert!(with(b"\x02a").is_ok());
+            prop_assert!(with(b"\x03a").is_err());
+            prop_assert!(with(b"\x02\xff").is_err());
+            prop_assert!(with(&vec![0; IDS_MAX as usize - ids.len()]).is_ok());
+            prop_assert!(with(&vec![1; IDS_MAX as usize - ids.len() + 1]).is_err());
+        }
+
+        #[test]
         fn no_input_makes_a_reader_panic(mut value: Vec<u8>, tag in prop::sample::select(vec![0x81, 0x91])) {
             if let Some(first) = value.first_mut() {
                 *first = tag;

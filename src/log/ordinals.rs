@@ -101,7 +101,7 @@ pub(super) struct SharedIds {
 struct IdPages {
     /// By ordinal / 1024.
     ids: Vec<Option<Arc<OrdinalIds>>>,
-    /// Which of them there are.
+    /// The places of those that are kept, in any order.
     numbers: Vec<usize>,
     bytes: usize,
     evictions: u64,
@@ -122,6 +122,7 @@ impl IdPages {
         self.bytes += ids.size_bytes();
         while self.bytes > bytes_max && !self.numbers.is_empty() {
             self.evictions += 1;
+            // Less than their number, so that it fits.
             let any = self.order.of(&self.evictions.to_le_bytes()) % self.numbers.len() as u64;
             let evicted = self.numbers.swap_remove(usize::try_from(any).unwrap_or_default());
             let evicted = self.ids.get_mut(evicted).and_then(Option::take);
@@ -216,22 +217,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scans_one_after_the_other_meet_ids_that_are_kept_though_not_all_fit() {
+    fn repeated_scans_hit_pages_in_memory_though_not_all_fit() {
         let mut ids = OrdinalIds::default();
         (0..1_024).for_each(|number| ids.push(format!("user-{number}").as_bytes()));
         let ids = Arc::new(ids);
         let bytes_max = ids.size_bytes() * 50;
         let mut pages = IdPages::default();
-        let mut met = 0;
+        let mut hits = 0;
         for _ in 0..20 {
             for number in 0..100 {
                 match pages.get(number) {
-                    Some(_) => met += 1,
+                    Some(_) => hits += 1,
                     None => pages.insert(number, &ids, bytes_max),
                 }
             }
         }
-        assert!(met > 2_000 / 8, "{met} of 2,000");
+        assert!(hits > 2_000 / 8, "{hits} of 2,000");
         // Nothing is counted twice, or kept without being counted.
         pages.insert(99, &ids, bytes_max);
         let kept: Vec<usize> = (0..100).filter(|number| pages.get(*number).is_some()).collect();

@@ -74,8 +74,9 @@ pub(super) struct EngineOptions {
 
 impl EngineOptions {
     pub(super) fn new(settings: &EngineSettings, operator: MergeOperator) -> Self {
-        // Its shards have at least 32 MB. RocksDB's LRU cache has 64 shards of a sixty-fourth each, and what is larger
-        // than a shard is never kept: the Bloom filter of a file of ten million ids has 12 MB.
+        // A block that is larger than a shard of the cache is never kept, and the Bloom filter of a file of ten million
+        // ids has 12 MB. Shards of this cache have at least 32 MB, or there is one. Those of RocksDB's LRU cache have a
+        // sixty-fourth of it each, 4 MB by default.
         let cache = Cache::new_hyper_clock_cache(settings.block_cache_bytes, ENTRY_BYTES_UNKNOWN);
         Self { settings: settings.clone(), operator, counters: Arc::default(), cache }
     }

@@ -98,7 +98,7 @@ impl OrdinalIds {
         Ok(ids)
     }
 
-    /// Entries that are nothing but ASCII: they need no other check, and their lengths take a byte.
+    /// Reads entries that are ASCII only, if they are whole. Ids need no other check then, and each length is one byte.
     fn of_ascii(entries: &[u8]) -> Option<Self> {
         if !entries.is_ascii() {
             return None;
@@ -108,7 +108,7 @@ impl OrdinalIds {
         while let Some(first) = entries.get(at) {
             ids.begin_entry(at);
             ids.erased += usize::from(*first == 0);
-            // The byte of the length is as much as the length is too great.
+            // The byte says the length + 1, which is what the entry takes with it; an id that was erased has no more.
             at += usize::from(*first).max(1);
         }
         let is_whole = at == entries.len() && ids.len <= IDS_MAX as usize;
@@ -130,7 +130,7 @@ impl OrdinalIds {
         if at >= self.len {
             return None;
         }
-        // All entries were checked when they were decoded.
+        // This finds what is there: entries were checked when they were decoded, or pushed here.
         let mark = *self.marks.get(at / ENTRIES_PER_MARK)?;
         let mut entries = Reader::new(self.entries.get(mark as usize..)?);
         for _ in 0..at % ENTRIES_PER_MARK {

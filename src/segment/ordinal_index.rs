@@ -9,13 +9,10 @@ use hashbrown::HashTable;
 use parking_lot::RwLock;
 
 use super::edit::SegmentEdit;
-use crate::codec::{ORDINALS, SeededHash};
+use crate::codec::{ORDINALS, Reader, SeededHash, put_varint};
 
-/// The memory of an index, in bytes: that of two million ids of a usual length.
-const MEMORY_MAX: usize = 64 << 20;
-
-/// What an id takes in addition to its bytes: where it ends and its ordinal, and its place in the hash table.
-const BYTES_PER_ID: usize = 8 + 8;
+/// The memory of an index, in bytes: that of ten million ids of ten bytes.
+const MEMORY_MAX: usize = 256 << 20;
 
 /// All ids are loaded once one in this many was looked up in the table: that takes about as long.
 const LOADED_SHARE: u32 = 32;
@@ -57,6 +54,9 @@ struct IndexState {
     /// How many were not known since ids were loaded last, and how many ordinals there were then.
     unknown: u32,
     count: u32,
+    /// Whether there is no room for another id. Those that are here stay: if they made room, each day that is sealed in
+    /// the order of ids would evict every id before the next day needs it.
+    is_full: bool,
     /// Whether all ids cannot be loaded: they do not fit, or one cannot be read.
     cannot_load: bool,
 }
@@ -73,12 +73,17 @@ impl IndexState {
         }
     }
 
-    /// Remembers the ordinal of an id, unless that is known.
-    fn insert(&mut self, id: &[u8], ordinal: u32) {
-        if self.ids.get(id).is_none() && !self.ids.insert(id, ordinal) {
-            self.ids = IndexedIds::default();
-            self.complete_to = 0;
+    /// Remembers the ordinal of an id, and says whether it is known then.
+    fn insert(&mut self, id: &[u8], ordinal: u32) -> bool {
+        if self.ids.get(id).is_some() {
+            return true;
         }
+        self.is_full = self.is_full || !self.ids.insert(id, ordinal);
+        !self.is_full
+    }
+
+    fn forget(&mut self) {
+        (self.ids, self.complete_to, self.is_full) = (IndexedIds::default(), 0, false);
     }
 }
 
@@ -113,7 +118,9 @@ impl OrdinalIndex {
         state.count = at.count;
         for (id, ordinal) in read {
             state.unknown = state.unknown.saturating_add(1);
-            ordinal.into_iter().for_each(|ordinal| state.insert(id, ordinal));
+            if let Some(ordinal) = ordinal {
+                state.insert(id, ordinal);
+            }
         }
     }
 
@@ -135,16 +142,15 @@ impl OrdinalIndex {
             if is_committed && changed_ids(edit).all(|(_, is_erased)| is_erased) {
                 changed_ids(edit).for_each(|(id, _)| state.ids.remove(id));
             } else {
-                (state.ids, state.complete_to) = (IndexedIds::default(), 0);
+                state.forget();
             }
         }
-        let given = &edit.ordinals;
-        if is_committed && !given.ids.is_empty() {
-            if given.first == state.complete_to {
-                let count = u32::try_from(given.ids.len()).unwrap_or(u32::MAX);
-                state.complete_to = given.first.saturating_add(count);
+        if is_committed {
+            for (id, ordinal) in edit.ordinals.iter() {
+                if state.insert(id, ordinal) && state.complete_to == ordinal {
+                    state.complete_to = ordinal.saturating_add(1);
+                }
             }
-            given.iter().for_each(|(id, ordinal)| state.insert(id, ordinal));
         }
     }
 
@@ -152,7 +158,10 @@ impl OrdinalIndex {
     pub(crate) fn is_load_due(&self) -> bool {
         let state = self.0.read();
         let is_known = state.complete_to >= state.count;
-        !state.cannot_load && !is_known && state.unknown >= (state.count / LOADED_SHARE).max(LOOKUPS_MIN)
+        !state.cannot_load
+            && !state.is_full
+            && !is_known
+            && state.unknown >= (state.count / LOADED_SHARE).max(LOOKUPS_MIN)
     }
 
     /// Takes all ids that a snapshot has, or takes note that they cannot be loaded.
@@ -167,9 +176,10 @@ impl OrdinalIndex {
             return;
         };
         let before = std::mem::replace(&mut state.ids, ids);
-        state.complete_to = state.complete_to.max(at.count);
         // Those that were given away since, which may be too many.
-        before.iter().filter(|(_, ordinal)| *ordinal >= at.count).for_each(|(id, ordinal)| state.insert(id, ordinal));
+        let mut given = before.iter().filter(|(_, ordinal)| *ordinal >= at.count);
+        let has_all = given.all(|(id, ordinal)| state.insert(id, ordinal));
+        state.complete_to = if has_all { state.complete_to.max(at.count) } else { at.count };
     }
 }
 
@@ -181,57 +191,64 @@ fn changed_ids(edit: &SegmentEdit) -> impl Iterator<Item = (&[u8], bool)> {
 }
 
 /// Ids with their ordinals, in a hash table.
+///
+/// ```text
+/// entry | ordinal: 4 | length | id |
+/// ```
 #[derive(Debug, Default)]
 pub(crate) struct IndexedIds {
     hash: SeededHash,
-    /// Positions in `ends`.
+    /// Where entries begin.
     table: HashTable<u32>,
-    /// Where each id ends in `bytes`, and its ordinal.
-    ends: Vec<(u32, u32)>,
-    bytes: Vec<u8>,
+    entries: Vec<u8>,
 }
 
 impl IndexedIds {
     fn get(&self, id: &[u8]) -> Option<u32> {
-        let at = self.table.find(self.hash.of(id), |at| self.id(*at) == id)?;
-        self.ends.get(*at as usize).map(|(_, ordinal)| *ordinal)
-    }
-
-    fn id(&self, at: u32) -> &[u8] {
-        id_at(&self.bytes, &self.ends, at)
+        let is = |at: &u32| entry_at(&self.entries, *at).is_some_and(|entry| entry.0 == id);
+        let at = self.table.find(self.hash.of(id), is)?;
+        entry_at(&self.entries, *at).map(|(_, ordinal)| ordinal)
     }
 
     fn iter(&self) -> impl Iterator<Item = (&[u8], u32)> {
-        self.table.iter().filter_map(|at| Some((self.id(*at), self.ends.get(*at as usize)?.1)))
+        self.table.iter().filter_map(|at| entry_at(&self.entries, *at))
     }
 
     /// Adds an id that is not here yet. False if that takes too much memory.
     pub(crate) fn insert(&mut self, id: &[u8], ordinal: u32) -> bool {
-        if self.bytes.len() + id.len() + (self.ends.len() + 1) * BYTES_PER_ID > MEMORY_MAX {
+        let Self { hash, table, entries } = self;
+        let Ok(at) = u32::try_from(entries.len()) else { return false };
+        let start = entries.len();
+        entries.extend_from_slice(&ordinal.to_be_bytes());
+        put_varint(entries, id.len() as u64);
+        entries.extend_from_slice(id);
+        // It doubles when it is full.
+        let doublings = if table.len() < table.capacity() { 1 } else { 2 };
+        if entries.len() + table.allocation_size() * doublings > MEMORY_MAX {
+            entries.truncate(start);
             return false;
         }
-        self.bytes.extend_from_slice(id);
-        let (Ok(at), Ok(end)) = (u32::try_from(self.ends.len()), u32::try_from(self.bytes.len())) else { return false };
-        self.ends.push((end, ordinal));
-        let Self { hash, table, ends, bytes } = self;
-        table.insert_unique(hash.of(id), at, |at| hash.of(id_at(bytes, ends, *at)));
+        let hash_at = |at: &u32| hash.of(entry_at(entries, *at).unwrap_or_default().0);
+        table.insert_unique(hash.of(id), at, hash_at);
         true
     }
 
     /// Removes an id. Its bytes stay until all ids are loaded again.
     fn remove(&mut self, id: &[u8]) {
-        let Self { hash, table, ends, bytes } = self;
-        let found = table.find_entry(hash.of(id), |at| id_at(bytes, ends, *at) == id);
-        if let Ok(entry) = found {
+        let Self { hash, table, entries } = self;
+        let is = |at: &u32| entry_at(entries, *at).is_some_and(|entry| entry.0 == id);
+        if let Ok(entry) = table.find_entry(hash.of(id), is) {
             entry.remove();
         }
     }
 }
 
-fn id_at<'b>(bytes: &'b [u8], ends: &[(u32, u32)], at: u32) -> &'b [u8] {
-    let end = |at: usize| ends.get(at).map_or(0, |(end, _)| *end as usize);
-    let at = at as usize;
-    bytes.get(at.checked_sub(1).map_or(0, end)..end(at)).unwrap_or_default()
+/// The id and the ordinal of an entry.
+#[inline]
+fn entry_at(entries: &[u8], at: u32) -> Option<(&[u8], u32)> {
+    let (ordinal, rest) = entries.get(at as usize..)?.split_first_chunk()?;
+    // Entries are whole: they were added above.
+    Some((Reader::new(rest).slice().ok()?, u32::from_be_bytes(*ordinal)))
 }
 
 #[cfg(test)]
@@ -373,17 +390,50 @@ mod tests {
     #[test]
     fn memory_is_bounded() {
         let index = OrdinalIndex::default();
-        let id = |ordinal: u32| [&ordinal.to_be_bytes(), vec![b'x'; 1 << 20].as_slice()].concat();
+        let id = |ordinal: u32| [&ordinal.to_be_bytes(), vec![b'x'; 1 << 22].as_slice()].concat();
         let mut ids = IndexedIds::default();
         assert_eq!((0..100).take_while(|ordinal| ids.insert(&id(*ordinal), *ordinal)).count(), 63);
-        // With one more, all are forgotten.
-        (0..64).for_each(|ordinal| give(&index, ordinal, &[&id(ordinal)]));
-        assert_eq!(index.find(at(1, 64), &[&id(0), b"none"]), [Unknown, Unknown]);
+        assert!(!ids.insert(b"", 63) || ids.entries.len() + ids.table.allocation_size() <= MEMORY_MAX);
+        // Those for which there is no room are not known, and the others are.
+        give(&index, 0, &[&id(0), &id(1)]);
+        (2..66).for_each(|ordinal| give(&index, ordinal, &[&id(ordinal)]));
+        give(&index, 66, &[b"small"]);
+        assert_eq!(
+            index.find(at(1, 67), &[&id(0), &id(62), &id(63), b"small", b"none"]),
+            [Given(0), Given(62), Unknown, Unknown, Unknown]
+        );
+        assert_eq!(index.find(at(1, 63), &[&id(62), b"none"]), [Given(62), NotGiven]);
+        let look_up = || index.add_read(at(1, 67), (0..LOOKUPS_MIN).map(|_| (&b""[..], None)));
+        look_up();
+        assert!(!index.is_load_due(), "they are too many");
+    }
+
+    #[test]
+    fn ids_that_do_not_fit_are_not_loaded_again() {
+        let index = OrdinalIndex::default();
         let look_up = || index.add_read(at(1, 64), (0..LOOKUPS_MIN).map(|_| (&b""[..], None)));
         look_up();
         assert!(index.is_load_due());
         index.load(at(1, 64), None);
         look_up();
-        assert!(!index.is_load_due(), "they are too many");
+        assert!(!index.is_load_due());
+    }
+
+    /// Ids that were given away while all were being loaded may not fit any more.
+    #[test]
+    fn what_does_not_fit_beside_loaded_ids_is_unknown() {
+        let index = OrdinalIndex::default();
+        index.add_read(at(3, 1), std::iter::empty());
+        let id = |first: u8| [&[first], vec![b'x'; MEMORY_MAX / 2 - 1_024].as_slice()].concat();
+        let mut all = IndexedIds::default();
+        assert!(all.insert(&id(b'a'), 0));
+        give(&index, 1, &[&id(b'b'), b"c"]);
+        give(&index, 3, &[b"d"]);
+        index.load(at(3, 1), Some(all));
+        assert_eq!(index.find(at(3, 1), &[&id(b'a'), b"none"]), [Given(0), NotGiven]);
+        let mut more = IndexedIds::default();
+        assert!(more.insert(&id(b'a'), 0) && more.insert(&id(b'e'), 1));
+        index.load(at(3, 2), Some(more));
+        assert_eq!(find(&index, at(4, 4), "none"), Unknown);
     }
 }

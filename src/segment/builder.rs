@@ -36,6 +36,8 @@ pub(crate) struct BlockBuilder {
     rows: Vec<BuilderRow>,
     /// Keys and values.
     bytes: Vec<u8>,
+    /// The rows that are being encoded.
+    by_ordinal: RowsByOrdinal,
     /// The key of the row that is being added, as it would be rebuilt.
     rebuilt_key: Vec<u8>,
 }
@@ -43,6 +45,7 @@ pub(crate) struct BlockBuilder {
 #[derive(Clone, Debug)]
 struct BuilderRow {
     ordinal: u32,
+    millis: u32,
     key: Range<usize>,
     value: Range<usize>,
 }
@@ -54,6 +57,7 @@ impl BlockBuilder {
             events_max: events_max.min(BLOCK_EVENTS_MAX),
             rows: Vec::new(),
             bytes: Vec::new(),
+            by_ordinal: RowsByOrdinal::default(),
             rebuilt_key: Vec::new(),
         }
     }
@@ -103,13 +107,21 @@ impl BlockBuilder {
         self.bytes.extend_from_slice(key);
         self.bytes.extend_from_slice(value);
         let middle = start + key.len();
-        self.rows.push(BuilderRow { ordinal, key: start..middle, value: middle..self.bytes.len() });
+        self.rows.push(BuilderRow {
+            ordinal,
+            millis: parts.millis,
+            key: start..middle,
+            value: middle..self.bytes.len(),
+        });
         Ok(())
     }
 
     /// Encodes the rows as the block with this number, and is empty afterwards. There must be rows.
     pub(crate) fn finish(&mut self, number: u32) -> Result<EncodedBlock> {
-        let block = self.encode(number);
+        let mut rows = std::mem::take(&mut self.by_ordinal);
+        rows.copy(self);
+        let block = self.encode(number, &rows);
+        self.by_ordinal = rows;
         let block = block.and_then(|block| self.verify(&block).map(|()| block));
         let first = self.rows.first().map(|row| self.slice(&row.key).to_vec()).unwrap_or_default();
         self.clear();
@@ -118,22 +130,16 @@ impl BlockBuilder {
         })
     }
 
-    fn encode(&self, number: u32) -> Read<EncodedBlock> {
+    fn encode(&self, number: u32, rows: &RowsByOrdinal) -> Read<EncodedBlock> {
         const EMPTY: Malformed = Malformed("a block without rows");
-        // The rows of a user stay in the order of their keys.
-        let mut order: Vec<(u32, usize)> = self.rows.iter().map(|row| row.ordinal).zip(0..).collect();
-        order.sort_unstable();
-        let order: Vec<&BuilderRow> = order.iter().filter_map(|(_, at)| self.rows.get(*at)).collect();
-        let events: Vec<EventBytes<'_>> =
-            order.iter().map(|row| EventBytes::read(self.slice(&row.value))).collect::<Read<_>>()?;
-        let millis: Vec<u32> =
-            order.iter().map(|row| Ok(EventKey::read(self.slice(&row.key))?.millis)).collect::<Read<_>>()?;
-        let runs = UserRuns::of(order.iter().map(|row| row.ordinal));
+        let events = rows.values().map(EventBytes::read).collect::<Read<Vec<_>>>()?;
+        let millis = &rows.millis;
+        let runs = UserRuns::of(rows.order.iter().map(|(ordinal, _)| *ordinal));
         let names: Vec<&[u8]> = events.iter().map(|event| event.name).collect();
         let insert_ids: Vec<&[u8]> = events.iter().map(EventBytes::insert_id_bytes).collect();
         let mut chunks = vec![
             (ColumnId::Runs, runs.encode()),
-            (ColumnId::Time, encode_time(&millis)),
+            (ColumnId::Time, encode_time(millis)),
             (ColumnId::Name, encode_column(&names, ColumnContent::Texts)),
             (ColumnId::InsertId, encode_column(&insert_ids, ColumnContent::Texts)),
         ];
@@ -165,7 +171,7 @@ impl BlockBuilder {
             row_bytes: self.bytes.len() as u64,
             first_key: self.slice(&first.key).to_vec(),
             last_key: self.slice(&last.key).to_vec(),
-            millis: zone(&millis)?,
+            millis: zone(millis)?,
             ordinals: zone(&runs.ordinals)?,
             columns,
         };
@@ -201,6 +207,39 @@ impl BlockBuilder {
             rows.get(at) == Some((self.slice(&row.key), self.slice(&row.value))) && rows.ordinal(at) == row.ordinal
         };
         if rows.len() == self.rows.len() && self.rows.iter().enumerate().all(same) { Ok(()) } else { Err(CHANGED) }
+    }
+}
+
+/// The rows of a block in the order of ordinals, and those of a user in the order of their keys. Their values are
+/// copied: each column is read from all of them, and where they follow each other the processor loads them ahead.
+#[derive(Debug, Default)]
+struct RowsByOrdinal {
+    /// Ordinals, and the place of each row in the builder.
+    order: Vec<(u32, u32)>,
+    millis: Vec<u32>,
+    values: Vec<u8>,
+    /// Where each value ends.
+    ends: Vec<usize>,
+}
+
+impl RowsByOrdinal {
+    fn copy(&mut self, builder: &BlockBuilder) {
+        self.millis.clear();
+        self.values.clear();
+        self.ends.clear();
+        self.order.clear();
+        self.order.extend(builder.rows.iter().map(|row| row.ordinal).zip(0..));
+        self.order.sort_unstable();
+        for row in self.order.iter().filter_map(|(_, at)| builder.rows.get(*at as usize)) {
+            self.millis.push(row.millis);
+            self.values.extend_from_slice(builder.slice(&row.value));
+            self.ends.push(self.values.len());
+        }
+    }
+
+    fn values(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(&0).chain(&self.ends);
+        starts.zip(&self.ends).map(|(start, end)| self.values.get(*start..*end).unwrap_or_default())
     }
 }
 

@@ -30,6 +30,9 @@ const SLOT: usize = 1_024;
 
 const SUM: usize = 4;
 
+/// With this many logs in the record, the MANIFEST is synced although no commit was, so that obsolete ones leave it.
+const UNSYNCED_LOGS_MAX: usize = 16;
+
 const TITLE: &str = "profiledb synced 1";
 
 /// How far files were synced.
@@ -196,9 +199,16 @@ impl SyncRecorder {
             return Ok(());
         }
         let listed = self.list()?;
-        let synced = listed.into_keys().map(|number| (number, self.lengths.logs.get(&number).copied().unwrap_or(0)));
-        let logs = synced.collect();
-        self.record(logs)
+        let synced = |number| (number, self.lengths.logs.get(&number).copied().unwrap_or(0));
+        let mut logs: BTreeMap<u64, u64> = listed.into_keys().map(synced).collect();
+        if self.lengths.logs.len() >= UNSYNCED_LOGS_MAX {
+            return self.record(logs);
+        }
+        // The MANIFEST is not synced, which takes long while a flush keeps the disk busy: nobody asked for it. So logs
+        // that RocksDB has deleted stay in the record: a MANIFEST that is cut before the edit that made one obsolete
+        // needs that log, and is refused because it is missing.
+        logs.extend(&self.lengths.logs);
+        self.put(logs, self.lengths.manifest)
     }
 
     /// The newest known log and its length, if it grew since the last commit.
@@ -241,7 +251,18 @@ impl SyncRecorder {
     /// edit that it has not synced yet.
     pub(super) fn record(&mut self, logs: BTreeMap<u64, u64>) -> io::Result<()> {
         let manifest_bytes = self.manifest_bytes()?;
-        let mut next = SyncedLengths { logs, ..self.lengths.clone() };
+        let manifest = (self.lengths.manifest.0, manifest_bytes);
+        if manifest != self.lengths.manifest
+            && let Some(manifest) = &self.manifest
+        {
+            manifest.sync_data()?;
+        }
+        self.put(logs, manifest)
+    }
+
+    /// Writes lengths that were synced.
+    fn put(&mut self, logs: BTreeMap<u64, u64>, manifest: (u64, u64)) -> io::Result<()> {
+        let mut next = SyncedLengths { logs, manifest, ..self.lengths.clone() };
         // These lengths may be from before a commit that was recorded meanwhile.
         let newest = next.logs.last_key_value().map_or(0, |(number, _)| *number);
         for (number, length) in &self.lengths.logs {
@@ -250,12 +271,6 @@ impl SyncRecorder {
                 None if *number > newest => drop(next.logs.insert(*number, *length)),
                 None => {}
             }
-        }
-        next.manifest = (self.lengths.manifest.0, manifest_bytes);
-        if next.manifest != self.lengths.manifest
-            && let Some(manifest) = &self.manifest
-        {
-            manifest.sync_data()?;
         }
         if self.is_written && next == self.lengths {
             return Ok(());

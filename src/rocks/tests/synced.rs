@@ -10,7 +10,7 @@ use super::super::engine::{Engine, Mode};
 use super::super::manifest::Manifest;
 use super::super::synced::{self, SyncedRecord};
 use super::super::{file_names, framing};
-use super::{WRITE, contents, create, files, open, try_open};
+use super::{WRITE, contents, create, files, get, open, put, try_open};
 
 /// Whether the record has the length that each log has.
 fn covers(path: &Path) -> bool {
@@ -162,4 +162,54 @@ fn family_id(manifest: &Path, name: &str) -> u64 {
     let bytes = fs::read(manifest).unwrap();
     framing::walk(bytes.as_slice(), bytes.len() as u64, &mut found).unwrap();
     *found.families.iter().find(|(_, family)| family.name == name).unwrap().0
+}
+
+/// No commit asks for a sync, so the MANIFEST is not recorded for them. If it is cut at the length that is, it needs logs
+/// that are gone.
+#[test]
+fn a_manifest_without_the_edit_that_made_a_synced_log_obsolete_is_refused() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("store");
+    let engine = create(&path);
+    commit(&engine, "synced");
+    let SyncedRecord::Lengths(recorded) = synced::read(&path).unwrap() else { panic!("no record") };
+    let synced_log = the_log(&path);
+    let mut begun = 0;
+    while synced_log.exists() {
+        begun += 1;
+        assert!(begun < 1_000, "RocksDB does not delete the log");
+        // As large as a memtable.
+        put(&engine, &format!("{begun}"), &"x".repeat(1 << 20));
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    put(&engine, "last", &"x".repeat(2 << 20));
+    put(&engine, "last", "y");
+    let image = dir.path().join("image");
+    fs::create_dir(&image).unwrap();
+    for (name, bytes) in contents(&path) {
+        fs::write(image.join(name), bytes).unwrap();
+    }
+    drop(engine);
+    assert_eq!(get(&open(&image, Mode::ReadOnly), "last").as_deref(), Some("y"));
+    let (number, manifest) = file_names::current(&image).unwrap();
+    assert_eq!(recorded.manifest.0, number);
+    fs::OpenOptions::new().write(true).open(&manifest).unwrap().set_len(recorded.manifest.1).unwrap();
+    let refused = try_open(&image, Mode::ReadOnly).err().unwrap();
+    assert!(
+        refused.is_corrupt() && refused.message().contains(synced_log.file_name().unwrap().to_str().unwrap()),
+        "{refused}"
+    );
+}
+
+/// The record has room for some fifty logs, and must not lose those that are needed to obsolete ones.
+#[test]
+fn obsolete_logs_leave_the_record() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("store");
+    let engine = create(&path);
+    for number in 0..60 {
+        put(&engine, &format!("{number}"), &"x".repeat(1 << 20));
+    }
+    let SyncedRecord::Lengths(recorded) = synced::read(&path).unwrap() else { panic!("no record") };
+    assert!(recorded.logs.len() <= 24, "{:?}", recorded.logs);
 }

@@ -1,8 +1,9 @@
 //! The keys of events that are committed while a change of column segments is being prepared.
 
+use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use super::request::Request;
 use crate::segment::KeyList;
@@ -29,9 +30,22 @@ impl CommittedKeys {
         }
     }
 
-    /// The keys since then, in no order; more than [`KEYS_MAX`] if there are too many.
-    pub(super) fn keys(&self) -> MutexGuard<'_, KeyList> {
-        self.keys.lock()
+    /// How many keys were noted.
+    pub(super) fn len(&self) -> usize {
+        self.keys.lock().len()
+    }
+
+    /// Some of the keys, in the order in which they were noted: those in a range. None if there are more than
+    /// [`KEYS_MAX`].
+    pub(super) fn between(&self, range: RangeInclusive<&[u8]>, which: Range<usize>) -> Option<KeyList> {
+        let keys = self.keys.lock();
+        if keys.len() > KEYS_MAX {
+            return None;
+        }
+        let mut between = KeyList::default();
+        let noted = (which.start..which.end.min(keys.len())).filter_map(|at| keys.get(at));
+        noted.filter(|key| range.contains(key)).for_each(|key| between.push(key));
+        Some(between)
     }
 
     pub(super) fn begin(&self) {

@@ -4,18 +4,20 @@
 //! not in it, and must not be deleted with the rows that are: the leader takes note of the keys. Erasures of events
 //! take turns with changes of segments, and background sealing gives way to both.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::MutexGuard;
 
 use super::changes::{ChangedRows, DeletedKeys};
-use super::committed::KEYS_MAX;
+use super::committed::{CommittedKeys, KEYS_MAX};
 use super::open::Store;
 use super::turns::Foreground;
 use crate::codec::{EVENTS, ORDINALS, SEGMENTS};
 use crate::error::{Error, ErrorKind, Result};
 use crate::rocks::{EngineSnapshot, WriteBatch};
-use crate::segment::{OrdinalIndex, RowDeletion, SealedRows, SegmentEdit, encode_ordinal};
+use crate::segment::{KeyList, OrdinalIndex, RowDeletion, SealedRows, SegmentEdit, encode_ordinal};
 
 /// The right to change segments and to erase events.
 pub(crate) struct SegmentWriter<'s> {
@@ -85,16 +87,20 @@ impl SegmentWriter<'_> {
             }
         }
         edit.ordinals.iter().try_for_each(|(id, ordinal)| batch.put(ORDINALS, id, &encode_ordinal(ordinal)))?;
+        // Most of it is done while events are appended.
+        let mut deletion = edit.sealed.as_ref().map(|rows| self.delete_rows(rows, &mut batch)).transpose()?;
         self.store.exclusively(|| {
             let families = &shared.log_families;
-            let deleted = match &edit.sealed {
-                Some(rows) => Some(ChangedRows::Deleted(DeletedKeys {
+            if let Some(deletion) = &mut deletion {
+                self.restore_late(deletion, &mut batch)?;
+            }
+            let deleted = deletion.map(|deletion| {
+                ChangedRows::Deleted(DeletedKeys {
                     family: Arc::clone(&families.events),
-                    keys: Arc::clone(&rows.keys),
-                    except: self.delete_rows(rows, &mut batch)?,
-                })),
-                None => None,
-            };
+                    keys: Arc::clone(&deletion.rows.keys),
+                    except: deletion.except.into_iter().collect(),
+                })
+            });
             let headers = edit.writes.iter().filter_map(|write| match write.family {
                 SEGMENTS => Some((&families.segments, write.key.as_slice())),
                 // An id loses its ordinal.
@@ -111,32 +117,64 @@ impl SegmentWriter<'_> {
         })
     }
 
-    /// Adds the deletion of rows to a batch, but for those that were committed since the snapshot. Returns the
-    /// positions of these, ascending.
-    fn delete_rows(&self, rows: &SealedRows, batch: &mut WriteBatch<'_>) -> Result<Vec<usize>> {
-        let keys = self.store.shared.committed_keys.keys();
-        if keys.len() > KEYS_MAX {
-            let message = "too many events were appended while others were being sealed";
-            return Err(Error::new(ErrorKind::Busy, format!("{message} events_max={KEYS_MAX}")));
-        }
-        let Some((first, last)) = rows.keys.first().zip(rows.keys.last()) else { return Ok(Vec::new()) };
-        let committed: Vec<&[u8]> = keys.iter().filter(|key| (first..=last).contains(key)).collect();
-        for deletion in rows.deletions(committed.iter().copied()) {
-            match deletion {
+    /// Adds the deletion of rows to a batch, but for those that were committed since the snapshot.
+    fn delete_rows<'r>(&self, rows: &'r SealedRows, batch: &mut WriteBatch<'_>) -> Result<RowsDeletion<'r>> {
+        let committed = &self.store.shared.committed_keys;
+        // What was noted is committed, once nothing is being committed.
+        let noted = self.store.exclusively(|| Ok(committed.len()))?;
+        let mut deletion = RowsDeletion { rows, noted, except: BTreeSet::new() };
+        let keys = deletion.committed(committed, 0..noted)?;
+        let mut restored = Vec::new();
+        for step in rows.deletions(keys.iter()) {
+            match step {
                 RowDeletion::Row(key) => batch.delete(EVENTS, key)?,
                 RowDeletion::Range(first, last) => batch.delete_range(EVENTS, first, &[last, &[0]].concat())?,
-                RowDeletion::Restore(key) => {
-                    let engine = self.store.shared.engine();
-                    engine.read(EVENTS, key, |row| row.map_or(Ok(()), |row| batch.put(EVENTS, key, row)))??;
-                }
+                RowDeletion::Restore(key) => restored.push(key),
             }
         }
-        let positions = committed.iter().map(|key| (rows.keys.lower_bound(key), *key));
-        let mut again: Vec<usize> =
-            positions.filter(|(at, key)| rows.keys.get(*at) == Some(*key)).map(|(at, _)| at).collect();
-        again.sort_unstable();
-        again.dedup();
-        Ok(again)
+        self.restore(&restored, batch)?;
+        Ok(deletion)
+    }
+
+    /// Adds the restoration of rows that were committed since [`delete_rows`](Self::delete_rows), while nothing is being
+    /// committed.
+    fn restore_late(&self, deletion: &mut RowsDeletion<'_>, batch: &mut WriteBatch<'_>) -> Result<()> {
+        let keys = deletion.committed(&self.store.shared.committed_keys, deletion.noted..usize::MAX)?;
+        self.restore(&keys.iter().collect::<Vec<_>>(), batch)
+    }
+
+    /// Puts rows again as they are.
+    fn restore(&self, keys: &[&[u8]], batch: &mut WriteBatch<'_>) -> Result<()> {
+        let mut put = |at: usize, row: Option<&[u8]>| match keys.get(at).zip(row) {
+            Some((key, row)) => batch.put(EVENTS, key, row),
+            None => Ok(()),
+        };
+        self.store.shared.engine().read_many(EVENTS, keys, &mut put)?.into_iter().collect()
+    }
+}
+
+/// A deletion of rows that is being prepared.
+struct RowsDeletion<'r> {
+    rows: &'r SealedRows,
+    /// How many of the keys that were committed since the snapshot it takes account of.
+    noted: usize,
+    /// The positions of rows that were committed again.
+    except: BTreeSet<usize>,
+}
+
+impl RowsDeletion<'_> {
+    /// Some of the keys that were committed since the snapshot: those between the first row and the last.
+    fn committed(&mut self, keys: &CommittedKeys, which: Range<usize>) -> Result<KeyList> {
+        let (Some(first), Some(last)) = (self.rows.keys.first(), self.rows.keys.last()) else {
+            return Ok(KeyList::default());
+        };
+        let Some(keys) = keys.between(first..=last, which) else {
+            let message = "too many events were appended while others were being sealed";
+            return Err(Error::new(ErrorKind::Busy, format!("{message} events_max={KEYS_MAX}")));
+        };
+        let again = |key| Some(self.rows.keys.lower_bound(key)).filter(|at| self.rows.keys.get(*at) == Some(key));
+        self.except.extend(keys.iter().filter_map(again));
+        Ok(keys)
     }
 }
 

@@ -204,9 +204,9 @@ impl SyncRecorder {
         if self.lengths.logs.len() >= UNSYNCED_LOGS_MAX {
             return self.record(logs);
         }
-        // The MANIFEST is not synced, which takes long while a flush keeps the disk busy: nobody asked for it. So logs
-        // that RocksDB has deleted stay in the record: a MANIFEST that is cut before the edit that made one obsolete
-        // needs that log, and is refused because it is missing.
+        // The MANIFEST is not synced: that takes long while a flush keeps the disk busy, and the commit does not need
+        // it. So logs that RocksDB has deleted stay in the record. A MANIFEST that is cut before the edit that made one
+        // obsolete needs that log, and is refused because it is missing.
         logs.extend(&self.lengths.logs);
         self.put(logs, self.lengths.manifest)
     }

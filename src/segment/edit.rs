@@ -123,9 +123,9 @@ pub(crate) enum RowDeletion<'k> {
 /// Fewer consecutive rows than this are deleted one by one: reads near many ranges are slow.
 const RANGE_ROWS_MIN: usize = 1_024;
 
-/// A range is deleted only if at most one row in this many has to be restored within it. Reading and writing a row takes
-/// about seven times as long as deleting one, but mostly not while events wait for it, and a deletion takes as long
-/// again when it is flushed and merged.
+/// A range is deleted only if at most one row in this many has to be restored within it. Reading and writing a row
+/// takes about seven times as long as deleting one, but commits do not wait for most of that, and a single deletion
+/// costs again when it is flushed and compacted.
 const ROWS_PER_RESTORED_MIN: usize = 4;
 
 impl SegmentEdit {

@@ -136,8 +136,8 @@ impl SegmentWriter<'_> {
         Ok(deletion)
     }
 
-    /// Adds the restoration of rows that were committed since [`delete_rows`](Self::delete_rows), while nothing is being
-    /// committed.
+    /// Adds the restoration of rows that were committed since [`delete_rows`](Self::delete_rows). Nothing may be
+    /// committed meanwhile.
     fn restore_late(&self, deletion: &mut RowsDeletion<'_>, batch: &mut WriteBatch<'_>) -> Result<()> {
         let keys = deletion.committed(&self.store.shared.committed_keys, deletion.noted..usize::MAX)?;
         self.restore(&keys.iter().collect::<Vec<_>>(), batch)

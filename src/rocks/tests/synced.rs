@@ -164,8 +164,8 @@ fn family_id(manifest: &Path, name: &str) -> u64 {
     *found.families.iter().find(|(_, family)| family.name == name).unwrap().0
 }
 
-/// No commit asks for a sync, so the MANIFEST is not recorded for them. If it is cut at the length that is, it needs logs
-/// that are gone.
+/// Unsynced commits do not record the length of the MANIFEST. If it is cut at the length that was recorded before
+/// them, it needs logs that were deleted.
 #[test]
 fn a_manifest_without_the_edit_that_made_a_synced_log_obsolete_is_refused() {
     let dir = tempdir().unwrap();

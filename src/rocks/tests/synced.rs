@@ -180,7 +180,7 @@ fn a_manifest_without_the_edit_that_made_a_synced_log_obsolete_is_refused() {
         assert!(begun < 1_000, "RocksDB does not delete the log");
         // As large as a memtable.
         put(&engine, &format!("{begun}"), &"x".repeat(1 << 20));
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        std::thread::yield_now();
     }
     put(&engine, "last", &"x".repeat(2 << 20));
     put(&engine, "last", "y");

@@ -230,6 +230,7 @@ impl RowsByOrdinal {
         self.order.clear();
         self.order.extend(builder.rows.iter().map(|row| row.ordinal).zip(0..));
         self.order.sort_unstable();
+        // Every place is that of a row, and every end is within the values: both were pushed here or above.
         for row in self.order.iter().filter_map(|(_, at)| builder.rows.get(*at as usize)) {
             self.millis.push(row.millis);
             self.values.extend_from_slice(builder.slice(&row.value));

@@ -228,6 +228,7 @@ impl IndexedIds {
             entries.truncate(start);
             return false;
         }
+        // Every position in the table is that of an entry.
         let hash_at = |at: &u32| hash.of(entry_at(entries, *at).unwrap_or_default().0);
         table.insert_unique(hash.of(id), at, hash_at);
         true

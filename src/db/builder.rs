@@ -117,6 +117,14 @@ impl Builder {
         self
     }
 
+    /// How many table files are kept open; others are opened when they are read. Default: half of the files that the
+    /// process may open when it opens the store (`ulimit -n`); 20 to 4,194,304. What else is open at a time comes on
+    /// top, a few dozen files. A secondary keeps all of its files open, because the writer may delete any of them.
+    pub fn open_files_max(mut self, files: usize) -> Self {
+        self.0.engine.open_files_max = Some(files);
+        self
+    }
+
     /// Whether closing the store flushes all memtables to files. Then nothing lives in the write-ahead log alone, and
     /// the next process that opens the store has no log to replay, which takes seconds per 100 MB. A flush writes what
     /// is in memory once more, so closing takes longer, after a large import by up to half of the import. Whatever is

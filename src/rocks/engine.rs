@@ -146,7 +146,8 @@ impl Engine {
             }
         };
         let Verified { synced, truncated, tables } = verified.unwrap_or_default();
-        let database = options.database(create && found == StoreState::New);
+        let keeps_all_open = matches!(mode, Mode::Secondary { .. });
+        let database = options.database(create && found == StoreState::New, keeps_all_open);
         // Every family is listed with our options: RocksDB would open a family that is not listed, or listed by name
         // only, without the merge operator.
         let names = match found {

@@ -30,6 +30,9 @@ pub(crate) struct EngineSettings {
     pub(crate) memtable_bytes: usize,
     /// Concurrent flushes and compactions. Default: the number of cores, at least 2; 1 to 256.
     pub(crate) background_jobs: usize,
+    /// Table files kept open, except by a secondary. Default: half of the files that the process may open; 20 to
+    /// 4,194,304.
+    pub(crate) open_files_max: Option<usize>,
     /// Whether closing flushes all memtables, so that no write lives in the WAL alone. Default: true.
     pub(crate) flush_on_close: bool,
 }
@@ -41,26 +44,49 @@ impl Default for EngineSettings {
             block_cache_bytes: 256 << 20,
             memtable_bytes: 64 << 20,
             background_jobs: cores.clamp(2, 256),
+            open_files_max: None,
             flush_on_close: true,
         }
     }
 }
 
 impl EngineSettings {
+    /// How many table files are kept open. The other half of the limit is for what the process opens besides.
+    fn open_files(&self) -> i32 {
+        let half = process_files_max().map_or(OPEN_FILES_MAX, |files| files / 2);
+        let files = self.open_files_max.map_or(half, |files| files as u64);
+        i32::try_from(files.clamp(OPEN_FILES_MIN, OPEN_FILES_MAX)).unwrap_or(i32::MAX)
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         // RocksDB reserves address space for its cache, a seventh of this, and aborts where it cannot.
+        let open_files_max = self.open_files_max.map(|files| ("open_files_max", files, OPEN_FILES_MIN, OPEN_FILES_MAX));
         let bounded = [
             ("block_cache_bytes", self.block_cache_bytes, 1 << 20, 1_u64 << 40),
             ("memtable_bytes", self.memtable_bytes, 64 << 10, 2 << 30),
             ("background_jobs", self.background_jobs, 1, 256),
         ];
-        for (name, value, min, max) in bounded {
+        for (name, value, min, max) in bounded.into_iter().chain(open_files_max) {
             if !(min..=max).contains(&(value as u64)) {
                 return Err(Error::invalid(format!("setting out of bounds {name}={value} min={min} max={max}")));
             }
         }
         Ok(())
     }
+}
+
+/// RocksDB opens at least as many, whatever is set.
+const OPEN_FILES_MIN: u64 = 20;
+
+/// The capacity of RocksDB's cache of open files.
+const OPEN_FILES_MAX: u64 = 1 << 22;
+
+/// How many files this process may open, if there is a limit.
+fn process_files_max() -> Option<u64> {
+    #[cfg(unix)]
+    return rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    #[cfg(not(unix))]
+    return None;
 }
 
 /// Builds all options. Clones share the block cache and the counters.
@@ -95,7 +121,7 @@ impl EngineOptions {
     }
 
     /// The options of the database as a whole.
-    pub(super) fn database(&self, create: bool) -> Options {
+    pub(super) fn database(&self, create: bool, keeps_all_open: bool) -> Options {
         // RocksDB takes some column family options from the database options, so both start out the same.
         let mut options = self.family(DEFAULT_FAMILY);
         options.create_if_missing(create);
@@ -108,8 +134,9 @@ impl EngineOptions {
         options.set_max_total_wal_size((self.settings.memtable_bytes as u64).saturating_mul(WAL_MEMTABLES_MAX));
         // `EngineSettings::check` bounds it to 256.
         options.set_max_background_jobs(i32::try_from(self.settings.background_jobs).unwrap_or(i32::MAX));
-        // A secondary must keep every file open, because the primary may delete any of them.
-        options.set_max_open_files(-1);
+        // A secondary must keep every file open, because the primary may delete any of them. Others would fail where
+        // there are more files than the process may open, in the midst of writing as well.
+        options.set_max_open_files(if keeps_all_open { -1 } else { self.settings.open_files() });
         options.set_bytes_per_sync(1 << 20);
         options.set_keep_log_file_num(4);
         options.set_max_log_file_size(16 << 20);

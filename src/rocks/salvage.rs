@@ -172,7 +172,7 @@ mod tests {
     fn a_search_ends_where_every_range_seems_large() {
         let dir = tempfile::tempdir().unwrap();
         let (block_cache_bytes, memtable_bytes) = (8 << 20, 1 << 20);
-        let settings = EngineSettings { block_cache_bytes, memtable_bytes, background_jobs: 2, flush_on_close: true };
+        let settings = EngineSettings { block_cache_bytes, memtable_bytes, ..EngineSettings::default() };
         let engine = Engine::open(dir.path(), Mode::ReadWrite { create: true }, &settings).unwrap();
         engine.create_family("users").unwrap();
         let handle = engine.handle("users").unwrap();

@@ -43,6 +43,7 @@ fn a_child() {
         "abort" => super::write_and_abort(Path::new(&store), argument.parse().unwrap()),
         "synced" => write_numbers(Path::new(&store), Durability::Synced, &argument),
         "limited" => write_within_limits(Path::new(&store)),
+        "many files" => use_many_files(Path::new(&store)),
         "buffered" => write_numbers(Path::new(&store), Durability::Buffered, &argument),
         #[cfg(target_os = "linux")]
         "power-synced" => super::power_loss::write_steps(Path::new(&store), Durability::Synced),
@@ -147,6 +148,17 @@ fn acknowledged_batches_survive_kills_of_the_process() {
     }
 }
 
+/// A command that runs this binary again, in a role, under a limit of `ulimit`.
+#[cfg(target_os = "linux")]
+fn limited(role: &str, store: &Path, (flag, limit): (&str, u32)) -> Command {
+    let child = command(role, store, "");
+    let mut limited = Command::new("sh");
+    limited.arg("-c").arg(format!("ulimit {flag} {limit}; exec \"$0\" \"$@\"")).arg(child.get_program());
+    limited.args(child.get_args()).stdin(Stdio::null()).stderr(Stdio::null());
+    limited.envs(child.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    limited
+}
+
 /// Runs in a child that may open few files or allocate little memory.
 fn write_within_limits(store: &Path) {
     println!();
@@ -178,12 +190,7 @@ fn few_descriptors_and_little_memory_lose_nothing() {
     let limits = [("-n", [12, 16, 20, 24, 32, 48].as_slice()), ("-v", &[150_000, 200_000, 260_000, 400_000])];
     for (flag, limit) in limits.iter().flat_map(|(flag, all)| all.iter().map(move |limit| (*flag, *limit))) {
         let temp = temp_store();
-        let child = command("limited", &temp.store(), "");
-        let mut limited = Command::new("sh");
-        limited.arg("-c").arg(format!("ulimit {flag} {limit}; exec \"$0\" \"$@\"")).arg(child.get_program());
-        limited.args(child.get_args()).stdin(Stdio::null()).stderr(Stdio::null());
-        limited.envs(child.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let output = limited.output().unwrap();
+        let output = limited("limited", &temp.store(), (flag, limit)).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         let last = said.lines().filter_map(|line| line.strip_prefix("done ")?.parse::<i64>().ok()).next_back();
         let failure = said.lines().find(|line| line.starts_with("failed "));
@@ -195,4 +202,46 @@ fn few_descriptors_and_little_memory_lose_nothing() {
         let last = last.unwrap_or(0);
         assert!(found == last || found == last + 1, "{flag} {limit}: acknowledged {last}, found {found}");
     }
+}
+
+/// The group keys of a store with as many table files.
+fn many_keys() -> Vec<String> {
+    (0..100).map(|key| format!("key {key}")).collect()
+}
+
+/// Runs in a child that may open fewer files than the store has.
+fn use_many_files(store: &Path) {
+    println!();
+    let run = || {
+        let db = builder().open(store)?;
+        for key in many_keys() {
+            assert!(db.groups(&key)?.get("id")?.is_some());
+            db.groups(&key)?.update("id", Update::new().add("n", 1))?;
+        }
+        db.compact()?;
+        assert_eq!(db.groups(&many_keys()[7])?.iter().count(), 1);
+        db.close()?;
+        let db = builder().open_read_only(store)?;
+        assert!(db.check()?.is_sound());
+        db.close()
+    };
+    println!("{}", run().map_or_else(|error| format!("failed {error}"), |()| "ended".to_owned()));
+}
+
+/// A store grows beyond what its process may open.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_store_of_more_files_than_the_process_may_open_is_read_and_written() {
+    let temp = temp_store();
+    let db = temp.open();
+    for key in many_keys() {
+        db.groups(&key).unwrap().update("id", Update::new().set("n", 1)).unwrap();
+    }
+    db.close().unwrap();
+    let tables = std::fs::read_dir(temp.store()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(tables.filter(|name| name.to_string_lossy().ends_with(".sst")).count() >= 100);
+    let output = limited("many files", &temp.store(), ("-n", 80)).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("\nended\n"), "{} {said}", output.status);
+    assert_eq!(temp.open().groups("key 7").unwrap().get("id").unwrap().unwrap().get("n"), Some(&2.into()));
 }

@@ -6,8 +6,8 @@
 //! done by another child, so that a hang or an abort is an outcome like any other (`opener.rs`).
 //!
 //! `PROFILEDB_FAULTS=full` tries every fault, and repairs hundreds of each kind; the default is a sample.
-//! `PROFILEDB_FAULTS_STORE=Killed` attacks only the store that was left so. `PROFILEDB_FAULTS_FAILURES` names a file for
-//! the failures, one line each.
+//! `PROFILEDB_FAULTS_STORE=Killed` attacks only the store that was left so. `PROFILEDB_FAULTS_FAILURES` names a file
+//! for the failures, one line each.
 
 #![cfg(feature = "rocksdb")]
 

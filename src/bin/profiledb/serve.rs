@@ -25,6 +25,9 @@ const AT_ONCE: i32 = 130;
 /// Of the files that the process may open, those that connections leave to the stores, or half of them if that is less.
 const STORE_FILES: usize = 4_096;
 
+/// The least that `Builder::open_files_max` takes.
+const OPEN_FILES_MIN: usize = 20;
+
 /// Serves until a signal.
 pub(crate) fn run(dir: &Path, args: &ServeArgs) -> Result<(), Failure> {
     log_from(args.log);
@@ -95,7 +98,14 @@ fn projects(dir: &Path, args: &ServeArgs) -> Result<Vec<(Project, Db)>, Failure>
         configs.push(ProjectConfig::parse_flag(parts)?);
     }
     let mut lookups = Lookups::default();
-    let builder = || args.seal_after.into_iter().fold(Db::builder(), Builder::seal_after);
+    let files_each = store_files().map(|files| files / configs.len().max(1));
+    let builder = || {
+        let settings = args.seal_after.into_iter().fold(Db::builder(), Builder::seal_after);
+        // Half of them for table files that are kept open, and half for logs, scans and compactions.
+        files_each
+            .into_iter()
+            .fold(settings, |settings, files| settings.open_files_max((files / 2).max(OPEN_FILES_MIN)))
+    };
     if configs.is_empty() && args.projects.is_none() {
         let lookup = lookups.of(args.geoip.as_deref())?;
         let db = open::or_create(builder(), dir)?;
@@ -177,13 +187,22 @@ fn with_files(mut limits: ServerLimits) -> ServerLimits {
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         tracing::warn!(%error, "the limit of open files cannot be raised");
     }
-    let files = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok());
-    if let Some(files) = files {
-        let most = files - STORE_FILES.min(files / 2);
-        limits.connections_max = limits.connections_max.min(most);
+    let files = process_files();
+    if let (Some(files), Some(stores)) = (files, store_files()) {
+        limits.connections_max = limits.connections_max.min(files - stores);
     }
     tracing::debug!(?files, connections = limits.connections_max, "open files");
     limits
+}
+
+/// How many files the process may open, if there is a limit.
+fn process_files() -> Option<usize> {
+    getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok())
+}
+
+/// How many of them connections leave to the stores.
+fn store_files() -> Option<usize> {
+    process_files().map(|files| STORE_FILES.min(files / 2))
 }
 
 fn log_from(level: LogLevel) {

@@ -50,7 +50,13 @@ const TEXT: MergeOperator = MergeOperator {
 };
 
 fn small() -> EngineSettings {
-    EngineSettings { block_cache_bytes: 8 << 20, memtable_bytes: 1 << 20, background_jobs: 2, flush_on_close: true }
+    EngineSettings {
+        block_cache_bytes: 8 << 20,
+        memtable_bytes: 1 << 20,
+        background_jobs: 2,
+        open_files_max: None,
+        flush_on_close: true,
+    }
 }
 
 fn try_open(path: &Path, mode: Mode) -> Result<Arc<Engine>> {

@@ -408,6 +408,7 @@ fn settings_out_of_bounds_are_refused() {
         EngineSettings { block_cache_bytes: usize::MAX, ..small() },
         EngineSettings { memtable_bytes: 1, ..small() },
         EngineSettings { background_jobs: 0, ..small() },
+        EngineSettings { open_files_max: Some(19), ..small() },
     ] {
         assert!(Engine::open_with(dir.path(), CREATE, &settings, TEXT).err().unwrap().is_invalid());
     }

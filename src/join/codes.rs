@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::cancel::{CancelToken, Interrupt};
 use super::layout::{Dim, Via};
 use super::ordinal_cache::{ChangedIds, CodeHistory, KnownOrdinals, StoredCodes};
-use super::probe::{CodesMemory, CodesPatch, OrdinalCodes, decode_codes, encode_codes, read_codes};
+use super::probe::{CodesContext, CodesMemory, CodesPatch, OrdinalCodes, decode_codes, encode_codes, read_codes};
 use super::scan::{ColumnTable, Tables};
 use super::stats::Counters;
 use super::tables::JoinTable;
@@ -43,9 +43,9 @@ pub(super) fn current_codes(
     columns: &dyn ColumnTable,
     dim: &Dim,
     memory_bytes: usize,
-    (counters, interrupt): (&Counters, &Interrupt),
+    context: CodesContext<'_>,
 ) -> Result<Option<Arc<OrdinalCodes>>> {
-    let reader = CodesReader { tables, columns, dim, ordinals: known_ordinals(columns)?, counters, interrupt };
+    let reader = CodesReader { tables, columns, dim, ordinals: known_ordinals(columns)?, context };
     let memory = memory_of(tables, memory_bytes);
     let fits = |codes: &Arc<OrdinalCodes>| codes.fits(memory);
     let Some(history) = tables.code_history() else { return reader.read_table(memory) };
@@ -76,9 +76,9 @@ pub(super) fn codes_of(
     dim: &Dim,
     users: &BTreeMap<u32, Vec<u8>>,
     memory_bytes: usize,
-    (counters, interrupt): (&Counters, &Interrupt),
+    context: CodesContext<'_>,
 ) -> Result<Option<Arc<OrdinalCodes>>> {
-    let reader = CodesReader { tables, columns, dim, ordinals: known_ordinals(columns)?, counters, interrupt };
+    let reader = CodesReader { tables, columns, dim, ordinals: known_ordinals(columns)?, context };
     let codes = reader.read_again(CodesPatch::new(Arc::new(OrdinalCodes::empty(dim.names.len()))), users.clone())?;
     Ok(Some(codes).filter(|codes| codes.fits(memory_of(tables, memory_bytes))))
 }
@@ -102,8 +102,9 @@ pub(crate) fn codes_to_store(
 ) -> Result<Option<(Vec<Vec<u8>>, u32)>> {
     let Some(columns) = tables.columns() else { return Ok(None) };
     let dim = user_dim(names);
-    let interrupt = Interrupt { token: Some(token.clone()), deadline: None };
-    let codes = current_codes(tables, columns, &dim, memory_bytes, (&Counters::default(), &interrupt))?;
+    let (counters, interrupt) = (Counters::default(), Interrupt { token: Some(token.clone()), deadline: None });
+    let context = in_background(&counters, &interrupt);
+    let codes = current_codes(tables, columns, &dim, memory_bytes, context)?;
     let ordinals = known_ordinals(columns)?.stored;
     Ok(codes.map(|codes| (encode_codes(&codes, names.len(), ordinals), ordinals)))
 }
@@ -114,10 +115,15 @@ pub(crate) fn refresh_codes(tables: &dyn Tables, names: &[Box<str>], token: &Can
     let dim = user_dim(names);
     let (counters, interrupt) = (Counters::default(), Interrupt { token: Some(token.clone()), deadline: None });
     let ordinals = known_ordinals(columns)?;
-    let reader = CodesReader { tables, columns, dim: &dim, ordinals, counters: &counters, interrupt: &interrupt };
+    let reader = CodesReader { tables, columns, dim: &dim, ordinals, context: in_background(&counters, &interrupt) };
     let _updating = history.cache().update();
     reader.cached(history)?.iter().for_each(|codes| reader.put(history, codes));
     Ok(())
+}
+
+/// For a thread that works in the background.
+fn in_background<'j>(counters: &'j Counters, interrupt: &'j Interrupt) -> CodesContext<'j> {
+    CodesContext { threads: 1, counters, interrupt }
 }
 
 fn user_dim(names: &[Box<str>]) -> Dim {
@@ -145,16 +151,14 @@ struct CodesReader<'j> {
     columns: &'j dyn ColumnTable,
     dim: &'j Dim,
     ordinals: KnownOrdinals,
-    counters: &'j Counters,
-    interrupt: &'j Interrupt,
+    context: CodesContext<'j>,
 }
 
 impl CodesReader<'_> {
     /// Reads the whole table, unless its codes take too much memory.
     fn read_table(&self, memory: CodesMemory) -> Result<Option<Arc<OrdinalCodes>>> {
-        let Self { tables, columns, dim, ordinals, counters, interrupt } = self;
-        let read = (ordinals.count, memory);
-        let codes = read_codes(*tables, columns.ordinals()?, dim, read, counters, interrupt)?;
+        let Self { tables, columns, dim, ordinals, context } = self;
+        let codes = read_codes(*tables, columns.ordinals()?, dim, (ordinals.count, memory), *context)?;
         let Some(codes) = codes.map(Arc::new) else { return Ok(None) };
         // Those of the tail are not among the ordinals that are stored.
         let codes = self.read_again(CodesPatch::new(codes), ids_of(*columns, ordinals.stored..ordinals.count)?)?;
@@ -243,10 +247,10 @@ impl CodesReader<'_> {
         without_row.into_keys().for_each(|ordinal| patch.clear(ordinal));
         let (places, ids): (Vec<u32>, Vec<Vec<u8>>) = places.into_iter().unzip();
         for (places, ids) in places.chunks(LOOKUPS_MAX).zip(ids.chunks(LOOKUPS_MAX)) {
-            self.interrupt.check()?;
+            self.context.interrupt.check()?;
             let ids: Vec<&[u8]> = ids.iter().map(Vec::as_slice).collect();
             patch.read(self.tables, self.dim, places, &ids)?;
-            self.counters.lookups.add(ids.len() as u64);
+            self.context.counters.lookups.add(ids.len() as u64);
         }
         Ok(patch.finish())
     }

@@ -10,7 +10,7 @@ use super::codes::{codes_of, current_codes};
 use super::exec::{Execution, Partitioner, Tasks};
 use super::layout::JoinLayout;
 use super::plan::{Plan, Strategy};
-use super::probe::{BuildSide, read_rows};
+use super::probe::{BuildSide, CodesContext, read_rows};
 use super::scan::{ColumnTable, Days, EventPredicate, RunFilter};
 use super::tables::ProfileTables;
 use crate::error::Result;
@@ -62,7 +62,8 @@ pub(super) fn read_sealed(execution: &mut Execution, users: Option<&[String]>, m
     let few = requested.as_ref().filter(|users| users.len() <= LOOKED_UP_MAX);
     let mut codes = Vec::new();
     for dim in &execution.layout.dims {
-        let context = (&execution.counters, &execution.interrupt);
+        let (counters, interrupt) = (&execution.counters, &execution.interrupt);
+        let context = CodesContext { threads: execution.plan.threads, counters, interrupt };
         let known = match few {
             _ if dim.ids.is_some() => None,
             Some(users) => codes_of(&*tables, columns, dim, users, share, context)?,

@@ -34,7 +34,7 @@ pub(super) use hash::{BuildSide, read_rows};
 pub(super) use interner::{Interner, are_equal, hash, place};
 pub(super) use lookup::LookupBatch;
 pub(super) use merge::TableCursor;
-pub(super) use ordinal::{Codes, CodesMemory, CodesPatch, OrdinalCodes, read_codes};
+pub(super) use ordinal::{Codes, CodesContext, CodesMemory, CodesPatch, OrdinalCodes, read_codes};
 pub(super) use prober::Prober;
 pub(super) use runtime_filter::{FilterCursor, Probe, RuntimeFilter};
 pub(super) use sorted::head;

@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::join::budget::grown;
 use crate::join::cancel::Interrupt;
 use crate::join::layout::Dim;
+use crate::join::read_ahead::{RowSource, read_ahead};
 use crate::join::stats::Counters;
 use crate::join::tables::{ProfileTables, RowCursor};
 use crate::segment::ordinal_of_id;
@@ -160,21 +161,45 @@ impl OrdinalCodes {
     }
 }
 
-/// Reads a table, unless its codes and their meanings take too much memory. Both the table and the ids that have
-/// ordinals ascend by id. `count` is that of the ordinals.
+/// What reading codes may use, and what it reports to.
+#[derive(Clone, Copy)]
+pub(in crate::join) struct CodesContext<'j> {
+    pub(in crate::join) threads: usize,
+    pub(in crate::join) counters: &'j Counters,
+    pub(in crate::join) interrupt: &'j Interrupt,
+}
+
+/// Reading ahead takes a thread, which does not pay for fewer ordinals.
+const READ_AHEAD_MIN: u32 = 1 << 12;
+
+/// Reads a table, unless its codes and their meanings take too much memory. `count` is that of the ordinals.
 pub(in crate::join) fn read_codes(
     tables: &dyn ProfileTables,
-    mut ordinals: Box<dyn RowCursor>,
+    ordinals: Box<dyn RowCursor>,
     dim: &Dim,
     (count, memory): (u32, CodesMemory),
-    counters: &Counters,
-    interrupt: &Interrupt,
+    context: CodesContext<'_>,
 ) -> Result<Option<OrdinalCodes>> {
-    let count = count as usize;
-    if !memory.has_room(0, count) {
+    if !memory.has_room(0, count as usize) {
         return Ok(None);
     }
-    let mut rows = tables.rows(&dim.table, &[], None)?;
+    let open = || tables.rows(&dim.table, &[], None);
+    let merge = |rows| merge_codes(rows, ordinals, dim, (count as usize, memory), context);
+    if context.threads > 1 && count >= READ_AHEAD_MIN {
+        read_ahead(open, merge)
+    } else {
+        merge(RowSource::Here(open()?))
+    }
+}
+
+/// Both the table and the ids that have ordinals ascend by id.
+fn merge_codes(
+    mut rows: RowSource,
+    mut ordinals: Box<dyn RowCursor>,
+    dim: &Dim,
+    (count, memory): (usize, CodesMemory),
+    context: CodesContext<'_>,
+) -> Result<Option<OrdinalCodes>> {
     let mut dictionary = DictionaryBuilder::new(dim.names.len());
     // Of this size at once: growing would copy, and take twice the memory.
     let mut codes = Codes::U8(vec![0; count]);
@@ -197,13 +222,13 @@ pub(in crate::join) fn read_codes(
                     }
                 }
                 read += 1;
-                interrupt.check_each(read)?;
+                context.interrupt.check_each(read)?;
                 row = rows.next()?;
                 ordinal = ordinals.next()?;
             }
         }
     }
-    counters.rows_read.add(read);
+    context.counters.rows_read.add(read);
     Ok(fits.then(|| {
         let (dictionary, tuples) = dictionary.finish_with_tuples();
         OrdinalCodes { dictionary, tuples, codes }

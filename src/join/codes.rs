@@ -158,7 +158,7 @@ impl CodesReader<'_> {
     /// Reads the whole table, unless its codes take too much memory.
     fn read_table(&self, memory: CodesMemory) -> Result<Option<Arc<OrdinalCodes>>> {
         let Self { tables, columns, dim, ordinals, context } = self;
-        let codes = read_codes(*tables, columns.ordinals()?, dim, (ordinals.count, memory), *context)?;
+        let codes = read_codes(*tables, *columns, dim, (ordinals.count, memory), *context)?;
         let Some(codes) = codes.map(Arc::new) else { return Ok(None) };
         // Those of the tail are not among the ordinals that are stored.
         let codes = self.read_again(CodesPatch::new(codes), ids_of(*columns, ordinals.stored..ordinals.count)?)?;

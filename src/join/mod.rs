@@ -18,7 +18,7 @@
 //! profiles   the question about profiles alone    period     hours, days, weeks, months
 //! breakdown  fields to group by, intervals         codes      codes of profiles by ordinal, for columns
 //! ordinal_cache   of codes, kept between joins    batches    rows as Arrow record batches
-//! ordinal_set     distinct users by ordinal        read_ahead rows of a table, read on another thread
+//! ordinal_set     distinct users by ordinal
 //! ```
 //!
 //! * **It streams.** Nothing waits for the end of anything, blocks are small, and a user with a million events is many
@@ -57,7 +57,6 @@ mod prepare;
 mod probe;
 mod profiles;
 mod query;
-mod read_ahead;
 mod rows;
 mod scan;
 mod stats;

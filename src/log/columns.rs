@@ -1,6 +1,7 @@
 //! The column segments of a snapshot, as a join reads them: by columns, without rebuilding rows.
 
 use std::mem;
+use std::ops::Bound;
 use std::sync::{Arc, OnceLock};
 
 use super::ordinals::{IdCache, SharedIds, last_ids, look_up, ordinals_of};
@@ -99,10 +100,9 @@ impl ColumnTable for LogColumns {
         Ok(replaced)
     }
 
-    fn ordinals(&self) -> Result<Box<dyn RowCursor>> {
-        use std::ops::Bound::Unbounded;
-
-        Ok(Box::new(self.snapshot.scan(ORDINALS, Unbounded, Unbounded, ReadHint::FullScan)))
+    fn ordinals(&self, from: &[u8], to: Option<&[u8]>) -> Result<Box<dyn RowCursor>> {
+        let to = to.map_or(Bound::Unbounded, Bound::Excluded);
+        Ok(Box::new(self.snapshot.scan(ORDINALS, Bound::Included(from), to, ReadHint::FullScan)))
     }
 
     fn ordinal_count(&self) -> Result<u32> {

@@ -11,11 +11,12 @@
 //! dictionary       a dictionary per property        interner      codes for distinct strings
 //! sorted           ids in order, galloping search   arena         byte strings back to back
 //! ordinal          codes by the ordinals of columns stored           their stored form
-//! runtime_filter   semi-join reduction, skip scan
+//! codes_scan       the codes of a whole table      runtime_filter   semi-join reduction, skip scan
 //! ```
 
 mod arena;
 mod build_rows;
+mod codes_scan;
 mod dictionary;
 mod hash;
 mod interner;
@@ -29,12 +30,13 @@ mod stored;
 
 pub(super) use arena::Arena;
 pub(super) use build_rows::{BuildRows, project};
+pub(super) use codes_scan::{CodesContext, read_codes};
 pub(super) use dictionary::{Dictionary, NO_ROW};
 pub(super) use hash::{BuildSide, read_rows};
 pub(super) use interner::{Interner, are_equal, hash, place};
 pub(super) use lookup::LookupBatch;
 pub(super) use merge::TableCursor;
-pub(super) use ordinal::{Codes, CodesContext, CodesMemory, CodesPatch, OrdinalCodes, read_codes};
+pub(super) use ordinal::{Codes, CodesMemory, CodesPatch, OrdinalCodes};
 pub(super) use prober::Prober;
 pub(super) use runtime_filter::{FilterCursor, Probe, RuntimeFilter};
 pub(super) use sorted::head;

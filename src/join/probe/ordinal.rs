@@ -1,6 +1,5 @@
 //! Ordinals as a build side: the dictionary code of a row is an array element, found without a string and a hash.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::build_rows::project;
@@ -9,12 +8,8 @@ use super::interner::Interner;
 use crate::codec::{self, ValueBytes};
 use crate::error::Result;
 use crate::join::budget::grown;
-use crate::join::cancel::Interrupt;
 use crate::join::layout::Dim;
-use crate::join::read_ahead::{RowSource, read_ahead};
-use crate::join::stats::Counters;
-use crate::join::tables::{ProfileTables, RowCursor};
-use crate::segment::ordinal_of_id;
+use crate::join::tables::ProfileTables;
 
 /// The dictionary codes of the rows of a table, by the ordinals of their ids.
 #[derive(Clone, Debug)]
@@ -35,7 +30,7 @@ pub(in crate::join) struct CodesMemory {
 }
 
 impl CodesMemory {
-    fn has_room(self, values: usize, codes: usize) -> bool {
+    pub(super) fn has_room(self, values: usize, codes: usize) -> bool {
         values <= self.values && values.saturating_add(codes) <= self.total
     }
 }
@@ -100,7 +95,7 @@ impl Codes {
     }
 
     /// Memory in use, in bytes, also while this code is set.
-    fn memory_with(&self, ordinal: usize, code: u32) -> usize {
+    pub(super) fn memory_with(&self, ordinal: usize, code: u32) -> usize {
         let (len, capacity, width) = match self {
             Self::U8(codes) => (codes.len(), codes.capacity(), 1),
             Self::U16(codes) => (codes.len(), codes.capacity(), 2),
@@ -159,80 +154,6 @@ impl OrdinalCodes {
         };
         if code == 0 { NO_ROW } else { code - 1 }
     }
-}
-
-/// What reading codes may use, and what it reports to.
-#[derive(Clone, Copy)]
-pub(in crate::join) struct CodesContext<'j> {
-    pub(in crate::join) threads: usize,
-    pub(in crate::join) counters: &'j Counters,
-    pub(in crate::join) interrupt: &'j Interrupt,
-}
-
-/// Reading ahead takes a thread, which does not pay for fewer ordinals.
-const READ_AHEAD_MIN: u32 = 1 << 12;
-
-/// Reads a table, unless its codes and their meanings take too much memory. `count` is that of the ordinals.
-pub(in crate::join) fn read_codes(
-    tables: &dyn ProfileTables,
-    ordinals: Box<dyn RowCursor>,
-    dim: &Dim,
-    (count, memory): (u32, CodesMemory),
-    context: CodesContext<'_>,
-) -> Result<Option<OrdinalCodes>> {
-    if !memory.has_room(0, count as usize) {
-        return Ok(None);
-    }
-    let open = || tables.rows(&dim.table, &[], None);
-    let merge = |rows| merge_codes(rows, ordinals, dim, (count as usize, memory), context);
-    if context.threads > 1 && count >= READ_AHEAD_MIN {
-        read_ahead(open, merge)
-    } else {
-        merge(RowSource::Here(open()?))
-    }
-}
-
-/// Both the table and the ids that have ordinals ascend by id.
-fn merge_codes(
-    mut rows: RowSource,
-    mut ordinals: Box<dyn RowCursor>,
-    dim: &Dim,
-    (count, memory): (usize, CodesMemory),
-    context: CodesContext<'_>,
-) -> Result<Option<OrdinalCodes>> {
-    let mut dictionary = DictionaryBuilder::new(dim.names.len());
-    // Of this size at once: growing would copy, and take twice the memory.
-    let mut codes = Codes::U8(vec![0; count]);
-    let mut tuple = Vec::new();
-    let (mut read, mut fits) = (0, true);
-    let mut row = rows.next()?;
-    let mut ordinal = ordinals.next()?;
-    while fits && let (Some((id, value)), Some((of, encoded))) = (row, ordinal) {
-        match id.cmp(of) {
-            Ordering::Less => row = rows.next()?,
-            Ordering::Greater => ordinal = ordinals.next()?,
-            Ordering::Equal => {
-                tuple.clear();
-                if project(dim, id, value, &mut tuple)? {
-                    let at = ordinal_of_id(of, encoded)? as usize;
-                    let code = dictionary.code(&tuple)?.saturating_add(1);
-                    fits = memory.has_room(dictionary.memory_with(tuple.len()), codes.memory_with(at, code));
-                    if fits {
-                        codes.set(at, code);
-                    }
-                }
-                read += 1;
-                context.interrupt.check_each(read)?;
-                row = rows.next()?;
-                ordinal = ordinals.next()?;
-            }
-        }
-    }
-    context.counters.rows_read.add(read);
-    Ok(fits.then(|| {
-        let (dictionary, tuples) = dictionary.finish_with_tuples();
-        OrdinalCodes { dictionary, tuples, codes }
-    }))
 }
 
 /// Codes of which those of some ordinals change. They are copied with the first change if others share them.

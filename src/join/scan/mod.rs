@@ -83,8 +83,8 @@ pub(crate) trait ColumnTable: Send + Sync {
     /// The events of a block that rows of the log replace, by their positions, ascending.
     fn replaced(&self, block: &SealedBlock) -> Result<Vec<u32>>;
 
-    /// The ids of all users that have ordinals, ascending, each with its encoded ordinal.
-    fn ordinals(&self) -> Result<Box<dyn RowCursor>>;
+    /// The ids in a range that have ordinals, ascending, each with its encoded ordinal.
+    fn ordinals(&self, from: &[u8], to: Option<&[u8]>) -> Result<Box<dyn RowCursor>>;
 
     /// How many ordinals were given, those of ids that were erased and those of the tail included.
     fn ordinal_count(&self) -> Result<u32>;

@@ -297,8 +297,8 @@ impl ColumnTable for MemoryColumns {
     fn replaced(&self, block: &SealedBlock) -> Result<Vec<u32>> {
         Ok(self.tail.as_ref().map_or_else(|| self.find_replaced(block), |tail| tail.replaced(block)))
     }
-    fn ordinals(&self) -> Result<Box<dyn RowCursor>> {
-        Ok(Box::new(MemoryCursor::new(Arc::clone(&self.ordinals), &[], None)))
+    fn ordinals(&self, from: &[u8], to: Option<&[u8]>) -> Result<Box<dyn RowCursor>> {
+        Ok(Box::new(MemoryCursor::new(Arc::clone(&self.ordinals), from, to)))
     }
 
     fn ordinal_count(&self) -> Result<u32> {

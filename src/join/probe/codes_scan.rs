@@ -56,7 +56,8 @@ pub(in crate::join) fn read_codes(
         return Ok(None);
     }
     let starts = range_starts(columns, count, context.threads)?;
-    let scan = CodesScan { tables, columns, dim, starts, next: AtomicUsize::new(0) };
+    let interrupt = context.interrupt;
+    let scan = CodesScan { tables, columns, dim, interrupt, starts, next: AtomicUsize::new(0) };
     let mut reading = CodesReading {
         // Of this size at once: growing would copy, and take twice the memory.
         codes: Codes::U8(vec![0; count as usize]),
@@ -95,6 +96,7 @@ struct CodesScan<'j> {
     tables: &'j dyn ProfileTables,
     columns: &'j dyn ColumnTable,
     dim: &'j Dim,
+    interrupt: &'j Interrupt,
     starts: Vec<Vec<u8>>,
     next: AtomicUsize,
 }
@@ -106,7 +108,8 @@ impl CodesScan<'_> {
         let Some(from) = self.starts.get(at) else { return Ok(None) };
         let to = self.starts.get(at + 1).map(Vec::as_slice);
         let rows = self.tables.rows(&self.dim.table, from, to)?;
-        Ok(Some(RowsWithOrdinals { dim: self.dim, rows, ordinals: self.columns.ordinals(from, to)? }))
+        let ordinals = self.columns.ordinals(from, to)?;
+        Ok(Some(RowsWithOrdinals { dim: self.dim, interrupt: self.interrupt, rows, ordinals, steps: 0 }))
     }
 
     /// Sends what is in ranges until none is left, or nothing receives it any more.
@@ -159,8 +162,11 @@ impl ProjectedRows {
 /// The rows of a range that have an ordinal.
 struct RowsWithOrdinals<'j> {
     dim: &'j Dim,
+    interrupt: &'j Interrupt,
     rows: Box<dyn RowCursor>,
     ordinals: Box<dyn RowCursor>,
+    /// Rows and ordinals so far.
+    steps: u64,
 }
 
 impl RowsWithOrdinals<'_> {
@@ -169,6 +175,8 @@ impl RowsWithOrdinals<'_> {
         let mut row = self.rows.next()?;
         let mut ordinal = self.ordinals.next()?;
         while let (Some((id, value)), Some((of, encoded))) = (row, ordinal) {
+            self.steps += 1;
+            self.interrupt.check_each(self.steps)?;
             match id.cmp(of) {
                 Ordering::Less => row = self.rows.next()?,
                 Ordering::Greater => ordinal = self.ordinals.next()?,
@@ -203,7 +211,6 @@ impl CodesReading<'_> {
     /// Gives codes to rows. Returns whether they fit into the memory.
     fn take(&mut self, chunk: &ProjectedRows) -> Result<bool> {
         self.read += chunk.read;
-        self.context.interrupt.check()?;
         let mut start = 0;
         for (ordinal, end) in &chunk.rows {
             let tuple = chunk.tuples.get(start..*end).unwrap_or_default();

@@ -118,8 +118,9 @@ impl Builder {
     }
 
     /// How many table files are kept open; others are opened when they are read. Default: half of the files that the
-    /// process may open when it opens the store (`ulimit -n`); 20 to 4,194,304. What else is open at a time comes on
-    /// top, a few dozen files. A secondary keeps all of its files open, because the writer may delete any of them.
+    /// process may open when it opens the store (`ulimit -n`); 20 to 4,194,304. A program that opens several stores
+    /// divides them itself. What else is open at a time comes on top, a few dozen files. A secondary keeps all of its
+    /// files open, because the writer may delete any of them.
     pub fn open_files_max(mut self, files: usize) -> Self {
         self.0.engine.open_files_max = Some(files);
         self

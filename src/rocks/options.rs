@@ -55,6 +55,7 @@ impl EngineSettings {
     fn open_files(&self) -> i32 {
         let half = process_files_max().map_or(OPEN_FILES_MAX, |files| files / 2);
         let files = self.open_files_max.map_or(half, |files| files as u64);
+        // It is at most 4,194,304.
         i32::try_from(files.clamp(OPEN_FILES_MIN, OPEN_FILES_MAX)).unwrap_or(i32::MAX)
     }
 

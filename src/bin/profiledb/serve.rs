@@ -195,7 +195,7 @@ fn with_files(mut limits: ServerLimits) -> ServerLimits {
     limits
 }
 
-/// How many files the process may open, if there is a limit.
+/// How many files the process may open, if there is a limit. One beyond the address space is none.
 fn process_files() -> Option<usize> {
     getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok())
 }

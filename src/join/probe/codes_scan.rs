@@ -66,7 +66,10 @@ pub(in crate::join) fn read_codes(
         read: 0,
         context,
     };
-    let fits = if scan.starts.len() == 1 { reading.read_alone(&scan)? } else { reading.read_shared(&scan)? };
+    let fits = match scan.starts.len() {
+        1 => scan.for_each_chunk(|chunk| reading.take(chunk))?,
+        _ => reading.read_shared(&scan)?,
+    };
     context.counters.rows_read.add(reading.read);
     Ok(fits.then(|| reading.finish()))
 }
@@ -112,25 +115,28 @@ impl CodesScan<'_> {
         Ok(Some(RowsWithOrdinals { dim: self.dim, interrupt: self.interrupt, rows, ordinals, steps: 0 }))
     }
 
-    /// Sends what is in ranges until none is left, or nothing receives it any more.
-    fn send_all(&self, chunks: &Sender<Result<ProjectedRows>>) {
-        let send = |chunk| chunks.send(Ok(chunk)).is_ok();
-        let sent = || -> Result<()> {
-            while let Some(mut rows) = self.next_range()? {
-                loop {
-                    let mut chunk = ProjectedRows::default();
-                    let has_more = rows.fill(&mut chunk)?;
-                    if !send(chunk) {
-                        return Ok(());
-                    }
-                    if !has_more {
-                        break;
-                    }
+    /// Calls `each` with chunks of rows until no range is left, or it returns false. Returns whether it never did.
+    fn for_each_chunk(&self, mut each: impl FnMut(&mut ProjectedRows) -> Result<bool>) -> Result<bool> {
+        let mut chunk = ProjectedRows::default();
+        while let Some(mut rows) = self.next_range()? {
+            loop {
+                chunk.clear();
+                let has_more = rows.fill(&mut chunk)?;
+                if !each(&mut chunk)? {
+                    return Ok(false);
+                }
+                if !has_more {
+                    break;
                 }
             }
-            Ok(())
-        };
-        if let Err(error) = sent() {
+        }
+        Ok(true)
+    }
+
+    /// Sends chunks until no range is left, or nothing receives them any more.
+    fn send_all(&self, chunks: &Sender<Result<ProjectedRows>>) {
+        let sent = self.for_each_chunk(|chunk| Ok(chunks.send(Ok(std::mem::take(chunk))).is_ok()));
+        if let Err(error) = sent {
             // An error of `send` says that nothing receives it.
             chunks.send(Err(error)).ok();
         }
@@ -213,6 +219,7 @@ impl CodesReading<'_> {
         self.read += chunk.read;
         let mut start = 0;
         for (ordinal, end) in &chunk.rows {
+            // Ends ascend within the bytes.
             let tuple = chunk.tuples.get(start..*end).unwrap_or_default();
             start = *end;
             let at = *ordinal as usize;
@@ -225,30 +232,14 @@ impl CodesReading<'_> {
         Ok(true)
     }
 
-    /// Reads ranges until none is left, and calls `between` after each chunk. Returns whether all fits.
-    fn read_ranges(
-        &mut self,
-        scan: &CodesScan<'_>,
-        mut between: impl FnMut(&mut Self) -> Result<bool>,
-    ) -> Result<bool> {
-        let mut chunk = ProjectedRows::default();
-        while let Some(mut rows) = scan.next_range()? {
-            loop {
-                chunk.clear();
-                let has_more = rows.fill(&mut chunk)?;
-                if !self.take(&chunk)? || !between(self)? {
-                    return Ok(false);
-                }
-                if !has_more {
-                    break;
-                }
+    /// As [`take`](Self::take), of chunks of other threads.
+    fn take_all(&mut self, chunks: impl Iterator<Item = Result<ProjectedRows>>) -> Result<bool> {
+        for chunk in chunks {
+            if !self.take(&chunk?)? {
+                return Ok(false);
             }
         }
         Ok(true)
-    }
-
-    fn read_alone(&mut self, scan: &CodesScan<'_>) -> Result<bool> {
-        self.read_ranges(scan, |_| Ok(true))
     }
 
     /// With other threads, fewer where the system has no more of them.
@@ -258,6 +249,7 @@ impl CodesReading<'_> {
         std::thread::scope(|scope| {
             let start = |sender: Sender<_>| {
                 let thread = std::thread::Builder::new().name("profiledb-join".into());
+                // Ranges that no other thread takes are read by this one.
                 thread.spawn_scoped(scope, move || scan.send_all(&sender)).ok()
             };
             let started: Vec<_> = (0..helpers).map_while(|_| start(sender.clone())).collect();
@@ -272,17 +264,9 @@ impl CodesReading<'_> {
     }
 
     fn read_and_receive(&mut self, scan: &CodesScan<'_>, chunks: &Receiver<Result<ProjectedRows>>) -> Result<bool> {
-        let take_all = |reading: &mut Self, chunks: &mut dyn Iterator<Item = Result<ProjectedRows>>| {
-            for chunk in chunks {
-                if !reading.take(&chunk?)? {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        };
         // What has arrived, so that no thread waits, and at last until all of them have ended.
-        Ok(self.read_ranges(scan, |reading| take_all(reading, &mut chunks.try_iter()))?
-            && take_all(self, &mut chunks.iter())?)
+        Ok(scan.for_each_chunk(|chunk| Ok(self.take(chunk)? && self.take_all(chunks.try_iter())?))?
+            && self.take_all(chunks.iter())?)
     }
 
     fn finish(self) -> OrdinalCodes {

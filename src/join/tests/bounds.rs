@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::memory::Memory;
+use super::memory::{Hooked, Memory};
 use crate::error::{Error, Result};
 use crate::join::{
     CancelToken, Days, Each, Estimates, EventScan, EventTable, Field, Join, JoinTable, Measure, ProfileTables,
@@ -102,71 +102,19 @@ fn a_deadline_ends_a_join_where_nothing_passes_and_where_events_never_end() {
     assert_eq!(Join::new(world(10)).deadline(Duration::MAX).rows().unwrap().count(), 10);
 }
 
-/// Tables that cancel a join while a build side is read, after this many rows.
-struct Cancelling {
-    memory: Arc<Memory>,
-    token: CancelToken,
-    after: u64,
-    read: Arc<AtomicU64>,
-}
-
-struct CancellingCursor {
-    rows: Box<dyn RowCursor>,
-    token: CancelToken,
-    after: u64,
-    read: Arc<AtomicU64>,
-}
-
-impl RowCursor for CancellingCursor {
-    fn next(&mut self) -> Result<Option<(&[u8], &[u8])>> {
-        if self.read.fetch_add(1, Ordering::SeqCst) == self.after {
-            self.token.cancel();
-        }
-        self.rows.next()
-    }
-
-    fn seek(&mut self, key: &[u8]) -> Result<()> {
-        self.rows.seek(key)
-    }
-}
-
-impl EventTable for Cancelling {
-    fn scan(&self, spec: ScanSpec) -> Result<Box<dyn EventScan>> {
-        self.memory.scan(spec)
-    }
-
-    fn estimate(&self, spec: &ScanSpec) -> Result<(Estimates, Days)> {
-        self.memory.estimate(spec)
-    }
-}
-
-impl ProfileTables for Cancelling {
-    fn rows(&self, table: &JoinTable, from: &[u8], to: Option<&[u8]>) -> Result<Box<dyn RowCursor>> {
-        let (rows, token, read) = (self.memory.rows(table, from, to)?, self.token.clone(), Arc::clone(&self.read));
-        Ok(Box::new(CancellingCursor { rows, token, after: self.after, read }))
-    }
-
-    fn lookup(&self, table: &JoinTable, ids: &[&[u8]], each: &mut Each<'_>) -> Result<()> {
-        self.memory.lookup(table, ids, each)
-    }
-
-    fn has(&self, table: &JoinTable) -> bool {
-        self.memory.has(table)
-    }
-
-    fn estimate_rows(&self, table: &JoinTable) -> u64 {
-        ProfileTables::estimate_rows(&*self.memory, table)
-    }
-}
-
 #[test]
 fn reading_of_build_sides_stops_too() {
     let world = world(70_000);
     // Read as a whole, and in partitions of 32,768 rows.
     for ordered in [true, false] {
-        let (token, read) = (CancelToken::new(), Arc::default());
-        let tables = Cancelling { memory: Arc::clone(&world), token: token.clone(), after: 10, read };
-        let read = Arc::clone(&tables.read);
+        let (token, read) = (CancelToken::new(), Arc::new(AtomicU64::new(0)));
+        let (cancelled, counted) = (token.clone(), Arc::clone(&read));
+        let tables = Hooked::new(Arc::clone(&world), move || {
+            if counted.fetch_add(1, Ordering::SeqCst) == 10 {
+                cancelled.cancel();
+            }
+            Ok(())
+        });
         let join = Join::new(Arc::new(tables)).select(["user.plan"]).strategy(Strategy::Hash).cancel(&token);
         let join = if ordered { join.ordered() } else { join };
         is_cancelled(join.rows().and_then(Iterator::collect::<Result<Vec<_>>>), "cancelled");

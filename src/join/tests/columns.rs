@@ -6,12 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
-use super::memory::Memory;
-use crate::error::{Error, Result};
-use crate::join::{
-    Answer, ColumnTable, Days, Each, Estimates, EventScan, EventTable, Field, GroupBy, Join, JoinTable, Measure,
-    ProfileTables, RowCursor, ScanSpec, Strategy as Way, Tables,
-};
+use super::memory::{Hooked, Memory};
+use crate::error::Error;
+use crate::join::{Answer, Field, GroupBy, Join, Measure, Strategy as Way, Tables};
 use crate::merge;
 use crate::model::{Event, Kind, ProfileKey, Timestamp, Value};
 use crate::ops::Update;
@@ -321,80 +318,28 @@ fn plain_world() -> Memory {
     memory
 }
 
-type Fail = fn() -> Result<()>;
-
-/// Tables whose rows of profiles fail where they are read by a thread that helps. The calling thread waits for that.
-struct FailingHelper {
-    memory: Memory,
-    fail: Fail,
-    has_failed: Arc<AtomicBool>,
-}
-
-struct FailingRows {
-    rows: Box<dyn RowCursor>,
-    fail: Fail,
-    has_failed: Arc<AtomicBool>,
-}
-
-impl RowCursor for FailingRows {
-    fn next(&mut self) -> Result<Option<(&[u8], &[u8])>> {
-        if std::thread::current().name() == Some("profiledb-join") {
-            self.has_failed.store(true, Ordering::SeqCst);
-            (self.fail)()?;
-        }
-        while !self.has_failed.load(Ordering::SeqCst) {
-            std::thread::yield_now();
-        }
-        self.rows.next()
-    }
-
-    fn seek(&mut self, key: &[u8]) -> Result<()> {
-        self.rows.seek(key)
-    }
-}
-
-impl EventTable for FailingHelper {
-    fn scan(&self, spec: ScanSpec) -> Result<Box<dyn EventScan>> {
-        self.memory.scan(spec)
-    }
-
-    fn estimate(&self, spec: &ScanSpec) -> Result<(Estimates, Days)> {
-        EventTable::estimate(&self.memory, spec)
-    }
-
-    fn columns(&self) -> Option<&dyn ColumnTable> {
-        self.memory.columns()
-    }
-}
-
-impl ProfileTables for FailingHelper {
-    fn rows(&self, table: &JoinTable, from: &[u8], to: Option<&[u8]>) -> Result<Box<dyn RowCursor>> {
-        let rows = self.memory.rows(table, from, to)?;
-        Ok(Box::new(FailingRows { rows, fail: self.fail, has_failed: Arc::clone(&self.has_failed) }))
-    }
-
-    fn lookup(&self, table: &JoinTable, ids: &[&[u8]], each: &mut Each<'_>) -> Result<()> {
-        self.memory.lookup(table, ids, each)
-    }
-
-    fn has(&self, table: &JoinTable) -> bool {
-        self.memory.has(table)
-    }
-
-    fn estimate_rows(&self, table: &JoinTable) -> u64 {
-        ProfileTables::estimate_rows(&self.memory, table)
-    }
-}
-
 /// Neither is taken for the end of what it reads.
 #[test]
 fn a_failure_of_a_thread_that_helps_reading_codes_fails_the_join() {
-    let failures: [(Fail, &str); 2] = [
-        (|| Err(Error::corrupt("a row cannot be read")), "a row cannot be read"),
+    type Failure = fn() -> Error;
+
+    let failures: [(Failure, &str); 2] = [
+        (|| Error::corrupt("a row cannot be read"), "a row cannot be read"),
         (|| panic!("as it shall"), "a thread of the join panicked"),
     ];
     for (fail, message) in failures {
-        let tables = FailingHelper { memory: plain_world(), fail, has_failed: Arc::default() };
+        let has_failed = AtomicBool::new(false);
+        let tables = Hooked::new(Arc::new(plain_world()), move || {
+            if std::thread::current().name() == Some("profiledb-join") {
+                has_failed.store(true, Ordering::SeqCst);
+                return Err(fail());
+            }
+            // The calling thread waits, so that one that helps reads as well.
+            while !has_failed.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            Ok(())
+        });
         let join = Join::new(Arc::new(tables)).threads(2);
         let error = join.group_by(["user.plan"]).answer().expect_err("it fails");
         assert!(error.message().contains(message), "{error}");

@@ -209,6 +209,68 @@ impl ProfileTables for Memory {
     }
 }
 
+/// Tables in memory that call a function before each row of a table of profiles.
+pub(super) struct Hooked {
+    memory: Arc<Memory>,
+    before: Arc<Hook>,
+}
+
+type Hook = dyn Fn() -> Result<()> + Send + Sync;
+
+impl Hooked {
+    pub(super) fn new(memory: Arc<Memory>, before: impl Fn() -> Result<()> + Send + Sync + 'static) -> Self {
+        Self { memory, before: Arc::new(before) }
+    }
+}
+
+struct HookedRows {
+    rows: Box<dyn RowCursor>,
+    before: Arc<Hook>,
+}
+
+impl RowCursor for HookedRows {
+    fn next(&mut self) -> Result<Option<(&[u8], &[u8])>> {
+        (self.before)()?;
+        self.rows.next()
+    }
+
+    fn seek(&mut self, key: &[u8]) -> Result<()> {
+        self.rows.seek(key)
+    }
+}
+
+impl EventTable for Hooked {
+    fn scan(&self, spec: ScanSpec) -> Result<Box<dyn EventScan>> {
+        self.memory.scan(spec)
+    }
+
+    fn estimate(&self, spec: &ScanSpec) -> Result<(Estimates, Days)> {
+        EventTable::estimate(&*self.memory, spec)
+    }
+
+    fn columns(&self) -> Option<&dyn ColumnTable> {
+        self.memory.columns()
+    }
+}
+
+impl ProfileTables for Hooked {
+    fn rows(&self, table: &JoinTable, from: &[u8], to: Option<&[u8]>) -> Result<Box<dyn RowCursor>> {
+        Ok(Box::new(HookedRows { rows: self.memory.rows(table, from, to)?, before: Arc::clone(&self.before) }))
+    }
+
+    fn lookup(&self, table: &JoinTable, ids: &[&[u8]], each: &mut Each<'_>) -> Result<()> {
+        self.memory.lookup(table, ids, each)
+    }
+
+    fn has(&self, table: &JoinTable) -> bool {
+        self.memory.has(table)
+    }
+
+    fn estimate_rows(&self, table: &JoinTable) -> u64 {
+        ProfileTables::estimate_rows(&*self.memory, table)
+    }
+}
+
 /// An event, with the key and the value that it is sealed with.
 type SealedRow = (Event, Vec<u8>, Vec<u8>);
 

@@ -6,10 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::memory::{Hooked, Memory};
 use crate::error::{Error, Result};
-use crate::join::{
-    CancelToken, Days, Each, Estimates, EventScan, EventTable, Field, Join, JoinTable, Measure, ProfileTables,
-    RowCursor, ScanSpec, Strategy, Tables,
-};
+use crate::join::{CancelToken, Field, Join, Measure, Strategy, Tables};
 use crate::merge;
 use crate::model::{Event, ProfileKey, Timestamp, Value};
 use crate::ops::Update;
